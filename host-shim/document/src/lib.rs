@@ -1,0 +1,1 @@
+//! Configuration documents (JSON, TOML) whose faults carry file, pointer, line, expected and found.

@@ -1,0 +1,1 @@
+//! Who a peer is: the peers configuration and its identity provider.

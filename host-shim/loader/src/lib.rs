@@ -1,0 +1,1 @@
+//! Finds, checks, stages and loads protocol plugins.

@@ -1,0 +1,1 @@
+//! What both ends of the QUIC link share: raw-key identities, transport settings, endpoints.

@@ -1,0 +1,1 @@
+//! The node: loads protocol plugins and serves them over QUIC.

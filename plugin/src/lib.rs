@@ -1,0 +1,1 @@
+//! The SSH handler as a plugin: the boundary only.

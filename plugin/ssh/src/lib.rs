@@ -1,0 +1,1 @@
+//! An SSH-2 server and client over any byte stream.

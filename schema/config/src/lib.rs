@@ -1,0 +1,1 @@
+//! The SSH handler's configuration and its JSON Schema.

@@ -1,0 +1,1 @@
+//! The FFI-stable interface between the node and its protocol plugins.
