@@ -1,1 +1,35 @@
 //! The node's keys: a BIP39 mnemonic and SLIP-0010 derivation.
+//!
+//! One secret, a mnemonic of 12 to 24 words, gives every key of a node. The
+//! words become a seed ([`Mnemonic`], BIP39), the seed becomes a tree of
+//! Ed25519 keys ([`Vault`], SLIP-0010), and two fixed places in that tree are
+//! the node's TLS identity ([`NODE_IDENTITY_PATH`]) and its SSH host key
+//! ([`HOST_KEY_PATH`]). Whoever keeps the words can rebuild the node.
+//!
+//! Secrets are wiped when dropped and their `Debug` shows nothing. Copies the
+//! hash functions make on the stack while they run are beyond our reach.
+//!
+//! ```
+//! use alknet_vault::{Mnemonic, Vault};
+//!
+//! let mnemonic = Mnemonic::generate()?;
+//! let vault = Vault::from_mnemonic(&mnemonic, "");
+//! println!("{}", vault.host_key().openssh_public_line("node"));
+//! # Ok::<(), alknet_vault::MnemonicError>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod file;
+mod key;
+mod mnemonic;
+mod openssh;
+mod path;
+mod slip10;
+mod vault;
+
+pub use file::MnemonicFileError;
+pub use key::Ed25519Key;
+pub use mnemonic::{Mnemonic, MnemonicError, Seed};
+pub use path::{DerivationPath, PathError, PathProblem};
+pub use vault::{HOST_KEY_PATH, NODE_IDENTITY_PATH, Vault};
