@@ -1,1 +1,27 @@
-//! Finds, checks, stages and loads protocol plugins.
+//! Loads protocol plugins.
+//!
+//! A library that is truncated, foreign or being rewritten kills the process that opens it: inside `dlopen`, at the
+//! next call, or in the layout check. So nothing is opened before it has passed these steps, each a module:
+//!
+//! 1. [`discover`]: the files of the plugins folder.
+//! 2. [`trust`]: the file is opened once and read whole; its owner and mode, those of its folders, and its digest.
+//! 3. [`elf`]: the bytes are a complete shared library for this machine that exports a plugin.
+//! 4. [`stage`]: a private copy under a path and inode never used before, which is what gets opened.
+//!
+//! A step that says no returns a [`Refusal`].
+
+#![deny(unsafe_code)]
+
+pub mod digest;
+pub mod discover;
+pub mod elf;
+mod folder;
+pub mod refusal;
+pub mod stage;
+pub mod trust;
+
+pub use digest::{Digest, DigestError};
+pub use discover::{Candidate, DiscoverError, discover};
+pub use refusal::Refusal;
+pub use stage::{Stage, Staged};
+pub use trust::TrustedFile;

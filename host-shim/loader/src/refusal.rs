@@ -1,0 +1,196 @@
+//! Why a library was not loaded.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::digest::Digest;
+
+/// Why a library was not loaded.
+///
+/// The text form is one line for an operator: the path, what was found, what was expected, what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The file is not there.
+    #[error("{}: there is no such file", path.display())]
+    Missing {
+        /// The library.
+        path: PathBuf,
+    },
+    /// The file, or a folder on its path, could not be opened or read.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, as a verb phrase.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file itself is a symbolic link.
+    #[error("{}: is a symbolic link; copy the library itself into the plugins folder", path.display())]
+    Symlink {
+        /// The library.
+        path: PathBuf,
+    },
+    /// The path names a folder, a pipe, a socket or a device.
+    #[error("{}: is {found}, not a regular file", path.display())]
+    NotAFile {
+        /// The library.
+        path: PathBuf,
+        /// What it is, with its article.
+        found: &'static str,
+    },
+    /// Somebody else owns the file, or a folder on its path.
+    #[error("{}: {what} belongs to uid {owner}, not to root or uid {user} which this process runs as; run: chown {user} '{}'", path.display(), path.display())]
+    Owner {
+        /// The file or folder.
+        path: PathBuf,
+        /// `the file` or `the folder`.
+        what: &'static str,
+        /// Its owner.
+        owner: u32,
+        /// The effective user of this process.
+        user: u32,
+    },
+    /// Others may write to the file, or to a folder on its path.
+    #[error("{}: {what} is writable by {who} (mode {:04o}); run: chmod go-w '{}'", path.display(), mode & 0o7777, path.display())]
+    Writable {
+        /// The file or folder.
+        path: PathBuf,
+        /// `the file` or `the folder`.
+        what: &'static str,
+        /// `group`, `others` or `group and others`.
+        who: &'static str,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The file has no contents.
+    #[error("{}: the file is empty; copy the library again", path.display())]
+    Empty {
+        /// The library.
+        path: PathBuf,
+    },
+    /// The file is larger than a plugin can be.
+    #[error("{}: the file has {size} bytes, more than the {limit} a plugin may have", path.display())]
+    TooLarge {
+        /// The library.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+        /// The largest size accepted, in bytes.
+        limit: u64,
+    },
+    /// Somebody wrote to the file as it was read.
+    #[error("{}: the file changed while it was read; wait for the copy to end and reload (write to another name, then rename)", path.display())]
+    Changed {
+        /// The library.
+        path: PathBuf,
+    },
+    /// The contents are none of those the operator allowed.
+    #[error("{}: has digest {found}, which is not allowed (allowed: {}); if this is the version you want, allow its digest", path.display(), list(expected))]
+    DigestNotAllowed {
+        /// The library.
+        path: PathBuf,
+        /// Its digest.
+        found: Digest,
+        /// The digests allowed.
+        expected: Vec<Digest>,
+    },
+    /// The contents are not an ELF file.
+    #[error("{}: is {found}, not an ELF shared library", path.display())]
+    NotElf {
+        /// The library.
+        path: PathBuf,
+        /// What the contents look like, with its article.
+        found: &'static str,
+    },
+    /// The library is for another machine.
+    #[error("{}: is for {found}, this node runs {expected}; install the plugin built for {expected}", path.display())]
+    WrongMachine {
+        /// The library.
+        path: PathBuf,
+        /// The machine it was built for.
+        found: String,
+        /// The machine this process runs on.
+        expected: String,
+    },
+    /// An ELF file, but of a kind that cannot be loaded.
+    #[error("{}: is {found}, not a shared library; build it with crate-type cdylib", path.display())]
+    NotSharedLibrary {
+        /// The library.
+        path: PathBuf,
+        /// What it is, with its article.
+        found: String,
+    },
+    /// The headers speak of bytes that the file does not have.
+    #[error("{}: is incomplete: {part} ends at byte {end}, the file has {size}; copy the library again", path.display())]
+    Truncated {
+        /// The library.
+        path: PathBuf,
+        /// What is cut off.
+        part: String,
+        /// Where that part should end.
+        end: u64,
+        /// The size of the file in bytes.
+        size: u64,
+    },
+    /// The headers contradict themselves.
+    #[error("{}: is damaged: {problem}; copy the library again", path.display())]
+    Malformed {
+        /// The library.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A sound library that exports no plugin.
+    #[error("{}: is not an alknet plugin: it exports no symbol {symbol}", path.display())]
+    NotAPlugin {
+        /// The library.
+        path: PathBuf,
+        /// The symbol every plugin exports.
+        symbol: &'static str,
+    },
+    /// The staging folder is unfit for private copies.
+    #[error("{}: the staging folder must be a folder of uid {user} with mode 0700, and is {found}; remove it, it is created anew", path.display())]
+    StageFolder {
+        /// The staging folder.
+        path: PathBuf,
+        /// What it is instead.
+        found: String,
+        /// The effective user of this process.
+        user: u32,
+    },
+}
+
+impl Refusal {
+    /// A label for metrics, one for each cause.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "missing",
+            Self::Io { .. } => "io",
+            Self::Symlink { .. } => "symlink",
+            Self::NotAFile { .. } => "not_a_file",
+            Self::Owner { .. } => "owner",
+            Self::Writable { .. } => "writable",
+            Self::Empty { .. } => "empty",
+            Self::TooLarge { .. } => "too_large",
+            Self::Changed { .. } => "changed",
+            Self::DigestNotAllowed { .. } => "digest",
+            Self::NotElf { .. } => "not_elf",
+            Self::WrongMachine { .. } => "machine",
+            Self::NotSharedLibrary { .. } => "not_shared_library",
+            Self::Truncated { .. } => "truncated",
+            Self::Malformed { .. } => "malformed",
+            Self::NotAPlugin { .. } => "not_a_plugin",
+            Self::StageFolder { .. } => "stage_folder",
+        }
+    }
+}
+
+fn list(digests: &[Digest]) -> String {
+    if digests.is_empty() {
+        return "none".to_owned();
+    }
+    let digests = digests.iter().map(Digest::to_string).collect::<Vec<_>>();
+    digests.join(", ")
+}

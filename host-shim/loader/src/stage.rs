@@ -1,0 +1,221 @@
+//! Private copies of libraries, each under a path and inode never used before.
+//!
+//! The dynamic loader takes a path or an inode it has seen for the library it already has, so a new version loads only
+//! from a new file. And a loaded file that is overwritten takes the process down at the next call, so the file must be
+//! out of everybody's reach.
+
+use std::ffi::{CStr, OsStr};
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, unlinkat,
+};
+use rustix::io::Errno;
+
+use crate::digest::Digest;
+use crate::folder::open_trusted_parent;
+use crate::refusal::Refusal;
+use crate::trust::TrustedFile;
+
+/// Counts the copies of this process, across all stages: no name is used twice.
+static COPIES: AtomicU64 = AtomicU64::new(0);
+
+/// The folder of the private copies.
+///
+/// A copy stays for the life of the process that loaded it, though the loader would not mind its removal: a backtrace
+/// or a debugger reads the symbols from the file. What a process left behind is removed by [`Stage::sweep`] at the next
+/// start. Several processes may share a folder: each copy is locked (flock(2)) by its process, and the kernel lifts that
+/// lock when the process ends, however it ends.
+#[derive(Debug)]
+pub struct Stage {
+    path: PathBuf,
+    folder: OwnedFd,
+}
+
+impl Stage {
+    /// Opens the staging folder, creating it with mode 0700 if there is none; its parent must exist.
+    ///
+    /// It must be a folder (no symbolic link) of this process's effective user that nobody else can enter, and the
+    /// folders on its path must be such that nobody else can replace it.
+    pub fn open(path: &Path) -> Result<Self, Refusal> {
+        let failed = |action| move |errno: Errno| io_error(path, action, errno.into());
+        let absolute = std::path::absolute(path)
+            .map_err(|e| io_error(path, "resolve the staging folder", e))?;
+        let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+            return Err(unfit(path, "not a folder of its own".to_owned()));
+        };
+        let parent = open_trusted_parent(parent)?;
+        match mkdirat(&parent, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(failed("create the staging folder")(errno)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = openat(&parent, name, flags, Mode::empty()).map_err(|errno| match errno {
+            // Linux answers NOTDIR for a symbolic link when a directory is asked for.
+            Errno::NOTDIR | Errno::LOOP => unfit(path, "a file or a symbolic link".to_owned()),
+            errno => failed("open the staging folder")(errno),
+        })?;
+        let stat = fstat(&folder).map_err(failed("look at the staging folder"))?;
+        let mode = stat.st_mode & 0o7777;
+        if stat.st_uid != rustix::process::geteuid().as_raw() || mode & 0o077 != 0 {
+            return Err(unfit(
+                path,
+                format!("of uid {} with mode {mode:04o}", stat.st_uid),
+            ));
+        }
+        Ok(Self {
+            path: absolute,
+            folder,
+        })
+    }
+
+    /// Writes a copy (mode 0400) under a name of its own: `<sha256>-<process>-<count>.so`.
+    pub fn place(&self, library: &TrustedFile) -> Result<Staged, Refusal> {
+        let process = std::process::id();
+        loop {
+            let count = COPIES.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{}-{process}-{count}.so", library.digest().to_hex());
+            let path = self.path.join(&name);
+            let failed = |action| {
+                let path = path.clone();
+                move |errno: Errno| io_error(&path, action, errno.into())
+            };
+            let flags =
+                OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = match openat(&self.folder, &name, flags, Mode::RUSR) {
+                Ok(file) => File::from(file),
+                // Left by an earlier process that had our id.
+                Err(Errno::EXIST) => continue,
+                Err(errno) => return Err(failed("create the staged copy")(errno)),
+            };
+            flock(&file, FlockOperation::LockShared).map_err(failed("lock the staged copy"))?;
+            let mut staged = Staged {
+                path: path.clone(),
+                digest: library.digest(),
+                file,
+            };
+            // Another process's sweep may have come between creating and locking.
+            if fstat(&staged.file)
+                .map_err(failed("look at the staged copy"))?
+                .st_nlink
+                == 0
+            {
+                continue;
+            }
+            staged
+                .file
+                .write_all(library.bytes())
+                .map_err(|e| io_error(&path, "write the staged copy", e))?;
+            return Ok(staged);
+        }
+    }
+
+    /// Removes the copies that ended processes left behind, and returns how many. Files of other names stay.
+    pub fn sweep(&self) -> Result<usize, Refusal> {
+        let failed = |errno: Errno| io_error(&self.path, "sweep the staging folder", errno.into());
+        let mut removed = 0;
+        for entry in Dir::read_from(&self.folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            if !is_staged_name(OsStr::from_bytes(name.to_bytes())) {
+                continue;
+            }
+            // The lock is held until the file is gone, so that nobody can take it in between.
+            if let Some(_lock) = self.lock_abandoned(name).map_err(failed)? {
+                unlinkat(&self.folder, name, AtFlags::empty()).map_err(failed)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn lock_abandoned(&self, name: &CStr) -> Result<Option<OwnedFd>, Errno> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(&self.folder, name, flags, Mode::empty()) {
+            Ok(file) => file,
+            // A link or a socket is not ours; a missing file was swept by someone else.
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
+            Err(errno) => return Err(errno),
+        };
+        if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
+            return Ok(None);
+        }
+        // Where locks do not work nobody can tell whose copy it is, and it stays.
+        let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+        Ok(locked.is_ok().then_some(file))
+    }
+}
+
+/// One private copy. Dropped, it is removed again; [`keep`](Staged::keep) it once it is loaded.
+#[derive(Debug)]
+#[must_use = "a staged copy is removed when it is dropped"]
+pub struct Staged {
+    path: PathBuf,
+    digest: Digest,
+    /// Holds the lock.
+    file: File,
+}
+
+impl Staged {
+    /// The path to open: absolute, never used before.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The digest of the contents.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Keeps the copy, and its lock, until the process ends. Returns its path.
+    pub fn keep(self) -> PathBuf {
+        let path = self.path.clone();
+        // The descriptor stays open on purpose: the lock lasts as long as the loaded library, to the end.
+        std::mem::forget(self);
+        path
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept at the next start.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Whether a name has the form that [`Stage::place`] gives.
+fn is_staged_name(name: &OsStr) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let parts = || {
+        let (digest, rest) = name.to_str()?.strip_suffix(".so")?.split_once('-')?;
+        let (process, count) = rest.split_once('-')?;
+        Some((digest, process, count))
+    };
+    parts().is_some_and(|(digest, process, count)| {
+        digest.len() == 64
+            && digest.bytes().all(|b| b.is_ascii_hexdigit())
+            && digits(process)
+            && digits(count)
+    })
+}
+
+fn unfit(path: &Path, found: String) -> Refusal {
+    Refusal::StageFolder {
+        path: path.to_owned(),
+        found,
+        user: rustix::process::geteuid().as_raw(),
+    }
+}
+
+fn io_error(path: &Path, action: &'static str, source: io::Error) -> Refusal {
+    Refusal::Io {
+        path: path.to_owned(),
+        action,
+        source,
+    }
+}

@@ -1,0 +1,166 @@
+//! Reading a library once, from a place nobody else can change.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
+
+use crate::digest::Digest;
+use crate::folder::{check_owner, check_writable, open_trusted};
+use crate::refusal::Refusal;
+
+/// The largest library that is read, in bytes: 512 MiB.
+pub const MAX_SIZE: u64 = 512 << 20;
+
+/// A library's contents as they were read from a trusted file. What happens to the file afterwards has no effect.
+pub struct TrustedFile {
+    path: PathBuf,
+    bytes: Vec<u8>,
+    digest: Digest,
+}
+
+impl TrustedFile {
+    /// Opens the file once and reads it whole, through that one handle.
+    ///
+    /// The file must be a regular file, not a symbolic link; it and every folder on its path must belong to root or to
+    /// this process's effective user; others must be unable to write to any of them (an ancestor folder with the sticky
+    /// bit, as `/tmp`, is let through). With `allow_digests`, the contents must have one of these digests.
+    pub fn read(path: &Path, allow_digests: Option<&[Digest]>) -> Result<Self, Refusal> {
+        let bytes = read_checked(path)?;
+        let digest = Digest::of(&bytes);
+        if let Some(allowed) = allow_digests
+            && !allowed.contains(&digest)
+        {
+            return Err(Refusal::DigestNotAllowed {
+                path: path.to_owned(),
+                found: digest,
+                expected: allowed.to_vec(),
+            });
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            bytes,
+            digest,
+        })
+    }
+
+    /// Where the library was read from, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The whole contents.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The digest of the contents.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+impl std::fmt::Debug for TrustedFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TrustedFile")
+            .field("path", &self.path)
+            .field("size", &self.bytes.len())
+            .field("digest", &self.digest)
+            .finish()
+    }
+}
+
+fn read_checked(path: &Path) -> Result<Vec<u8>, Refusal> {
+    let mut file = open(path)?;
+    let failed = |source: io::Error| io_error(path, "read the file", source);
+    let before = fstat(&file).map_err(|e| failed(e.into()))?;
+    check_kind(path, FileType::from_raw_mode(before.st_mode))?;
+    check_owner(path, "the file", &before)?;
+    check_writable(path, "the file", &before, false)?;
+
+    let size = u64::try_from(before.st_size).unwrap_or(0);
+    if size == 0 {
+        return Err(Refusal::Empty {
+            path: path.to_owned(),
+        });
+    }
+    if size > MAX_SIZE {
+        return Err(Refusal::TooLarge {
+            path: path.to_owned(),
+            size,
+            limit: MAX_SIZE,
+        });
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    // One byte more than was announced tells a file that grows.
+    (&mut file)
+        .take(size + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    let after = fstat(&file).map_err(|e| failed(e.into()))?;
+    let same_times =
+        (before.st_mtime, before.st_mtime_nsec) == (after.st_mtime, after.st_mtime_nsec);
+    if bytes.len() as u64 != size || before.st_size != after.st_size || !same_times {
+        return Err(Refusal::Changed {
+            path: path.to_owned(),
+        });
+    }
+    Ok(bytes)
+}
+
+fn open(path: &Path) -> Result<File, Refusal> {
+    let Some(name) = path.file_name() else {
+        return Err(Refusal::NotAFile {
+            path: path.to_owned(),
+            found: "a folder",
+        });
+    };
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let folder = open_trusted(folder)?;
+    // NONBLOCK: opening a pipe must not wait for its writer. It has no effect on a regular file.
+    let flags =
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    openat(&folder, name, flags, Mode::empty())
+        .map(File::from)
+        .map_err(|errno| match errno {
+            Errno::LOOP => Refusal::Symlink {
+                path: path.to_owned(),
+            },
+            Errno::NOENT => Refusal::Missing {
+                path: path.to_owned(),
+            },
+            Errno::NXIO => Refusal::NotAFile {
+                path: path.to_owned(),
+                found: "a socket",
+            },
+            errno => io_error(path, "open the file", errno.into()),
+        })
+}
+
+fn check_kind(path: &Path, kind: FileType) -> Result<(), Refusal> {
+    let found = match kind {
+        FileType::RegularFile => return Ok(()),
+        FileType::Directory => "a folder",
+        FileType::Fifo => "a named pipe",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        _ => "something unknown",
+    };
+    Err(Refusal::NotAFile {
+        path: path.to_owned(),
+        found,
+    })
+}
+
+fn io_error(path: &Path, action: &'static str, source: io::Error) -> Refusal {
+    Refusal::Io {
+        path: path.to_owned(),
+        action,
+        source,
+    }
+}

@@ -1,0 +1,218 @@
+//! Which files are read at all.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub,
+    dead_code
+)]
+
+mod common;
+
+use std::path::Path;
+use std::time::Duration;
+
+use alknet_loader::{Digest, Refusal, TrustedFile};
+use common::{Plugins, plugin, set_mode};
+
+#[test]
+fn a_private_file_is_read_whole() {
+    let plugins = Plugins::with(plugin());
+    let file = TrustedFile::read(&plugins.library(), None).unwrap();
+    assert_eq!(file.bytes(), plugin());
+    assert_eq!(file.digest(), Digest::of(plugin()));
+}
+
+#[test]
+fn what_is_read_does_not_change_with_the_file() {
+    let plugins = Plugins::with(plugin());
+    let file = TrustedFile::read(&plugins.library(), None).unwrap();
+    std::fs::write(plugins.library(), "other").unwrap();
+    assert_eq!(file.bytes(), plugin());
+}
+
+#[test]
+fn a_file_or_folder_that_others_may_write_to_is_refused_with_the_cure() {
+    for (mode, who) in [
+        (0o664, "group"),
+        (0o646, "others"),
+        (0o666, "group and others"),
+    ] {
+        let plugins = Plugins::with(plugin());
+        set_mode(&plugins.library(), mode);
+        let path = plugins.library();
+        let path = path.display();
+        assert_eq!(
+            refusal(&plugins.library()).to_string(),
+            format!(
+                "{path}: the file is writable by {who} (mode {mode:04o}); run: chmod go-w '{path}'"
+            )
+        );
+    }
+    for mode in [0o775, 0o757, 0o1777] {
+        let plugins = Plugins::with(plugin());
+        set_mode(plugins.folder(), mode);
+        let refusal = refusal(&plugins.library());
+        let Refusal::Writable { path, what, .. } = &refusal else {
+            panic!("{refusal}")
+        };
+        assert_eq!(
+            (path.as_path(), *what),
+            (&*plugins.folder().canonicalize().unwrap(), "the folder")
+        );
+    }
+}
+
+#[test]
+fn a_folder_further_up_may_be_shared_only_with_the_sticky_bit() {
+    let outer = tempfile::tempdir().unwrap();
+    let folder = outer.path().join("plugins");
+    std::fs::create_dir(&folder).unwrap();
+    set_mode(&folder, 0o755);
+    let library = folder.join("libx.so");
+    std::fs::write(&library, plugin()).unwrap();
+    set_mode(&library, 0o644);
+    set_mode(outer.path(), 0o1777);
+    TrustedFile::read(&library, None).unwrap();
+    set_mode(outer.path(), 0o777);
+    assert_eq!(refusal(&library).kind(), "writable");
+}
+
+#[test]
+fn a_symbolic_link_is_refused_as_a_file_and_followed_as_a_folder() {
+    let plugins = Plugins::with(plugin());
+    let link = plugins.folder().join("link.so");
+    std::os::unix::fs::symlink("libx.so", &link).unwrap();
+    assert!(matches!(refusal(&link), Refusal::Symlink { .. }));
+    std::os::unix::fs::symlink("nowhere", plugins.folder().join("dangling.so")).unwrap();
+    assert!(matches!(
+        refusal(&plugins.folder().join("dangling.so")),
+        Refusal::Symlink { .. }
+    ));
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let folder = elsewhere.path().join("current");
+    std::os::unix::fs::symlink(plugins.folder(), &folder).unwrap();
+    TrustedFile::read(&folder.join("libx.so"), None).unwrap();
+    set_mode(plugins.folder(), 0o777);
+    assert_eq!(refusal(&folder.join("libx.so")).kind(), "writable");
+}
+
+#[test]
+fn a_loop_of_links_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("b", folder.path().join("a")).unwrap();
+    std::os::unix::fs::symlink("a", folder.path().join("b")).unwrap();
+    assert_eq!(refusal(&folder.path().join("a/libx.so")).kind(), "io");
+}
+
+#[test]
+fn what_is_not_a_regular_file_is_refused_without_waiting() {
+    let plugins = Plugins::with(plugin());
+    let fifo = plugins.folder().join("fifo.so");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
+    let socket = plugins.folder().join("socket.so");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let folder = plugins.folder().join("folder.so");
+    std::fs::create_dir(&folder).unwrap();
+    for (path, what) in [
+        (fifo, "a named pipe"),
+        (socket, "a socket"),
+        (folder, "a folder"),
+    ] {
+        let (send, receive) = std::sync::mpsc::channel();
+        std::thread::spawn(move || send.send(refusal(&path)));
+        let refusal = receive.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(
+            matches!(refusal, Refusal::NotAFile { found, .. } if found == what),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn missing_empty_and_oversized_files_are_told_apart() {
+    let plugins = Plugins::with(b"");
+    assert!(matches!(refusal(&plugins.library()), Refusal::Empty { .. }));
+    assert!(matches!(
+        refusal(&plugins.folder().join("no.so")),
+        Refusal::Missing { .. }
+    ));
+    assert!(matches!(
+        refusal(&plugins.folder().join("no/libx.so")),
+        Refusal::Missing { .. }
+    ));
+    let file = std::fs::File::options()
+        .write(true)
+        .open(plugins.library())
+        .unwrap();
+    file.set_len(alknet_loader::trust::MAX_SIZE + 1).unwrap();
+    assert!(matches!(
+        refusal(&plugins.library()),
+        Refusal::TooLarge { .. }
+    ));
+}
+
+#[test]
+fn a_file_of_somebody_else_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can give a file away");
+        return;
+    }
+    let plugins = Plugins::with(plugin());
+    std::os::unix::fs::chown(plugins.library(), Some(12345), None).unwrap();
+    let path = plugins.library();
+    assert_eq!(
+        refusal(&plugins.library()).to_string(),
+        format!(
+            "{0}: the file belongs to uid 12345, not to root or uid 0 which this process runs as; run: chown 0 '{0}'",
+            path.display()
+        )
+    );
+    std::os::unix::fs::chown(plugins.library(), Some(0), None).unwrap();
+    std::os::unix::fs::chown(plugins.folder(), Some(12345), None).unwrap();
+    assert!(matches!(
+        refusal(&plugins.library()),
+        Refusal::Owner {
+            what: "the folder",
+            ..
+        }
+    ));
+}
+
+#[test]
+fn a_list_of_digests_admits_only_those() {
+    let plugins = Plugins::with(plugin());
+    let good = Digest::of(plugin());
+    let other = Digest::of(b"other");
+    TrustedFile::read(&plugins.library(), Some(&[other, good])).unwrap();
+    assert_eq!(
+        TrustedFile::read(&plugins.library(), Some(&[]))
+            .unwrap_err()
+            .to_string(),
+        format!(
+            "{}: has digest {good}, which is not allowed (allowed: none); if this is the version you want, allow its digest",
+            plugins.library().display()
+        )
+    );
+    // Damage that no structure check can see: every bit of the file counts.
+    let mut damaged = plugin().to_vec();
+    let middle = damaged.len() / 2;
+    for bit in 0..8 {
+        damaged[middle] ^= 1 << bit;
+        std::fs::write(plugins.library(), &damaged).unwrap();
+        let refusal = TrustedFile::read(&plugins.library(), Some(&[good])).unwrap_err();
+        assert!(
+            matches!(refusal, Refusal::DigestNotAllowed { .. }),
+            "{refusal}"
+        );
+        damaged[middle] ^= 1 << bit;
+    }
+}
+
+fn refusal(path: &Path) -> Refusal {
+    TrustedFile::read(path, None).unwrap_err()
+}
