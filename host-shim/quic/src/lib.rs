@@ -1,1 +1,31 @@
-//! What both ends of the QUIC link share: raw-key identities, transport settings, endpoints.
+//! What both ends of the QUIC link share: raw-key identities, transport
+//! settings, endpoints.
+//!
+//! A node and its clients know each other by Ed25519 keys alone, carried in TLS
+//! as raw public keys (RFC 7250): no certificates, no names, no authorities.
+//! [`Server`] builds what a node's endpoint needs, [`connect`] makes a client's
+//! connection and says in plain words why there is none. [`QuicConnection`] and
+//! [`QuicStream`] put a connection behind the handler contract.
+//!
+//! The TLS backend is ring, TLS 1.3 only. Sessions are never resumed and 0-RTT
+//! is never offered: a resumed session would skip the proof of the client's
+//! key, and early data could be replayed.
+
+#![forbid(unsafe_code)]
+
+mod client;
+mod connection;
+mod endpoint;
+mod node_key;
+mod server;
+mod settings;
+mod stream;
+mod tls;
+
+pub use client::{Client, ConnectError, Trust, connect};
+pub use connection::{QuicConnection, negotiated_alpn, peer_key};
+pub use endpoint::{BindError, bind_client, bind_endpoint};
+pub use node_key::{NodeKey, NodeKeyError, NodeSecret, NodeSecretError};
+pub use server::{Server, ServerError};
+pub use settings::TransportSettings;
+pub use stream::QuicStream;

@@ -1,0 +1,94 @@
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+
+use alknet_handler::{BoxFuture, BoxStream, Connection, Identity, IdentityAlreadySet, StreamError};
+use quinn::crypto::rustls::HandshakeData;
+use quinn::{ConnectionError, VarInt};
+use rustls::pki_types::CertificateDer;
+
+use crate::{NodeKey, QuicStream};
+
+/// A QUIC connection as handlers see it.
+#[derive(Debug)]
+pub struct QuicConnection {
+    inner: quinn::Connection,
+    alpn: Vec<u8>,
+    identity: OnceLock<Identity>,
+}
+
+impl QuicConnection {
+    /// Wraps a connection whose handshake is complete.
+    pub fn new(inner: quinn::Connection) -> Self {
+        Self {
+            alpn: negotiated_alpn(&inner).unwrap_or_default(),
+            inner,
+            identity: OnceLock::new(),
+        }
+    }
+
+    /// Who the handler found the peer to be, once it has.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.get()
+    }
+
+    /// The QUIC connection itself.
+    pub fn quinn(&self) -> &quinn::Connection {
+        &self.inner
+    }
+}
+
+impl Connection for QuicConnection {
+    fn accept_bi(&self) -> BoxFuture<'_, Result<BoxStream, StreamError>> {
+        Box::pin(async {
+            let halves = self.inner.accept_bi().await.map_err(stream_error)?;
+            Ok(Box::new(QuicStream::new(halves)) as BoxStream)
+        })
+    }
+
+    fn open_bi(&self) -> BoxFuture<'_, Result<BoxStream, StreamError>> {
+        Box::pin(async {
+            let halves = self.inner.open_bi().await.map_err(stream_error)?;
+            Ok(Box::new(QuicStream::new(halves)) as BoxStream)
+        })
+    }
+
+    fn remote_alpn(&self) -> Vec<u8> {
+        self.alpn.clone()
+    }
+
+    fn remote_addr(&self) -> Option<SocketAddr> {
+        Some(self.inner.remote_address())
+    }
+
+    fn set_identity(&self, identity: Identity) -> Result<(), IdentityAlreadySet> {
+        self.identity.set(identity).map_err(|_| IdentityAlreadySet)
+    }
+
+    fn close(&self, code: u32, reason: &str) {
+        self.inner.close(VarInt::from_u32(code), reason.as_bytes());
+    }
+}
+
+/// The key the peer proved to hold, if it showed one.
+pub fn peer_key(connection: &quinn::Connection) -> Option<NodeKey> {
+    let identity = connection.peer_identity()?;
+    let keys = identity.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    NodeKey::from_spki_der(keys.first()?)
+}
+
+/// The ALPN the two sides agreed on.
+pub fn negotiated_alpn(connection: &quinn::Connection) -> Option<Vec<u8>> {
+    let data = connection.handshake_data()?;
+    data.downcast::<HandshakeData>().ok()?.protocol
+}
+
+fn stream_error(error: ConnectionError) -> StreamError {
+    match error {
+        ConnectionError::ApplicationClosed(_)
+        | ConnectionError::ConnectionClosed(_)
+        | ConnectionError::LocallyClosed
+        | ConnectionError::Reset => StreamError::ConnectionClosed,
+        ConnectionError::TimedOut => StreamError::Timeout,
+        error => StreamError::Internal(error.to_string()),
+    }
+}

@@ -1,0 +1,130 @@
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use quinn::{EndpointConfig, TokioRuntime};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Binds a node's endpoint. `[::]` takes IPv4 too where the system can.
+///
+/// Must be called inside a tokio runtime.
+///
+/// # Errors
+/// When the address cannot be had; the message says what to do.
+pub fn bind_endpoint(
+    addr: SocketAddr,
+    server: quinn::ServerConfig,
+) -> Result<quinn::Endpoint, BindError> {
+    bind(addr, Some(server)).map_err(|source| BindError::new(addr, source))
+}
+
+/// Binds an endpoint for a client that will talk to `peer`, on any free port.
+///
+/// Must be called inside a tokio runtime.
+///
+/// # Errors
+/// When the system gives out no socket of the peer's address family.
+pub fn bind_client(peer: SocketAddr) -> Result<quinn::Endpoint, BindError> {
+    let any: IpAddr = match peer {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let addr = SocketAddr::new(any, 0);
+    bind(addr, None).map_err(|source| BindError::new(addr, source))
+}
+
+/// A UDP address that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another process has the port.
+    #[error(
+        "UDP {addr} is in use: another process listens there. Stop it (`ss -lunp` names it) or configure another port"
+    )]
+    InUse {
+        /// The address asked for.
+        addr: SocketAddr,
+    },
+    /// The process may not have the port.
+    #[error(
+        "no permission to listen on UDP {addr}: choose a port of 1024 or above, or grant the process CAP_NET_BIND_SERVICE"
+    )]
+    NotPermitted {
+        /// The address asked for.
+        addr: SocketAddr,
+    },
+    /// No interface of this machine has the address.
+    #[error(
+        "this machine has no address {}: listen on one that `ip addr` shows, or on all with [::]", addr.ip()
+    )]
+    NoSuchAddress {
+        /// The address asked for.
+        addr: SocketAddr,
+    },
+    /// Anything else the system said.
+    #[error("cannot open UDP {addr}: {source}")]
+    Other {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+impl BindError {
+    fn new(addr: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse { addr },
+            io::ErrorKind::PermissionDenied => Self::NotPermitted { addr },
+            io::ErrorKind::AddrNotAvailable => Self::NoSuchAddress { addr },
+            _ => Self::Other { addr, source },
+        }
+    }
+}
+
+/// Asked for in both directions. The kernel may give less (`net.core.rmem_max`);
+/// with its usual 208 KiB a burst overruns the socket and looks like loss.
+const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+
+fn bind(addr: SocketAddr, server: Option<quinn::ServerConfig>) -> io::Result<quinn::Endpoint> {
+    quinn::Endpoint::new(
+        EndpointConfig::default(),
+        server,
+        udp_socket(addr)?,
+        Arc::new(TokioRuntime),
+    )
+}
+
+fn udp_socket(addr: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    if addr.ip() == Ipv6Addr::UNSPECIFIED {
+        // Some systems cannot; then it is IPv6 alone.
+        let _ = socket.set_only_v6(false);
+    }
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    socket.bind(&addr.into())?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_busy_port_is_named_with_what_to_do() {
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let addr = taken.local_addr().unwrap();
+        let error = BindError::new(addr, bind(addr, None).unwrap_err());
+        assert!(matches!(error, BindError::InUse { addr: a } if a == addr));
+        let text = error.to_string();
+        assert!(text.contains(&addr.to_string()), "{text}");
+        assert!(text.contains("another port"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn an_address_of_another_machine_is_named() {
+        let addr = "192.0.2.1:0".parse().unwrap();
+        let error = BindError::new(addr, bind(addr, None).unwrap_err());
+        assert!(error.to_string().contains("192.0.2.1"), "{error}");
+    }
+}

@@ -1,0 +1,113 @@
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use quinn::{ConnectionError, RecvStream, SendStream, StoppedError, VarInt};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// One bidirectional QUIC stream as a byte stream.
+///
+/// `poll_shutdown` announces the end of our bytes, then waits until the peer
+/// has acknowledged them all, has said that it wants no more, or has closed
+/// the connection; it fails if none of that happens within ten seconds.
+/// Only then may the connection be closed: closing discards what is under way
+/// (RFC 9000 section 10.2). A stream dropped before its shutdown is reset, so
+/// that the peer never takes half a message for a whole one.
+pub struct QuicStream {
+    send: SendStream,
+    recv: RecvStream,
+    end: End,
+}
+
+impl QuicStream {
+    /// Puts the two halves together.
+    pub fn new((send, recv): (SendStream, RecvStream)) -> Self {
+        Self {
+            send,
+            recv,
+            end: End::Open,
+        }
+    }
+}
+
+impl AsyncRead for QuicStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.recv).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for QuicStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if matches!(this.end, End::Open) {
+            // It only fails when the stream has ended already.
+            let _ = this.send.finish();
+            this.end = End::Finishing(Box::pin(acknowledged(this.send.stopped())));
+        }
+        if let End::Finishing(acknowledged) = &mut this.end {
+            let outcome = ready!(acknowledged.as_mut().poll(cx));
+            this.end = End::Finished;
+            return Poll::Ready(outcome);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for QuicStream {
+    fn drop(&mut self) {
+        if matches!(self.end, End::Open) {
+            // It only fails when the stream has ended already.
+            let _ = self.send.reset(VarInt::from_u32(0));
+        }
+    }
+}
+
+impl fmt::Debug for QuicStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "QuicStream({})", self.send.id())
+    }
+}
+
+/// How far our side of the stream has come.
+enum End {
+    Open,
+    Finishing(Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>),
+    Finished,
+}
+
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
+
+async fn acknowledged(
+    stopped: impl Future<Output = Result<Option<VarInt>, StoppedError>>,
+) -> io::Result<()> {
+    match tokio::time::timeout(ACKNOWLEDGED_WITHIN, stopped).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(StoppedError::ConnectionLost(
+            ConnectionError::ApplicationClosed(_) | ConnectionError::LocallyClosed,
+        ))) => Ok(()),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the peer did not acknowledge the last bytes within 10 s",
+        )),
+    }
+}
