@@ -1,0 +1,32 @@
+use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
+use serde_json::{Value, json};
+
+use crate::SshConfig;
+
+/// JSON Schema (draft 2020-12) of [`SshConfig`].
+pub fn ssh_config_schema() -> Value {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    generator.into_root_schema_for::<SshConfig>().to_value()
+}
+
+/// JSON Schema (draft 2020-12) of the named secrets the node may grant the
+/// SSH handler. It uses none yet, so the object is empty.
+pub fn capabilities_schema() -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "SshCapabilities",
+        "description": "Named secrets the SSH handler may use for outbound connections.",
+        "type": "object",
+        "properties": {},
+        "additionalProperties": false
+    })
+}
+
+/// Variable names to values; neither can hold a NUL character.
+pub(crate) fn environment_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
+        "additionalProperties": { "type": "string", "pattern": "^[^\\u0000]*$" }
+    })
+}

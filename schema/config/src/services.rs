@@ -1,0 +1,123 @@
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::SshConfigError;
+use crate::range::within;
+
+/// What an authenticated peer can be offered. A service that is on still
+/// needs a scope of the peer's identity.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Services {
+    /// Running commands (`ssh node command`).
+    pub exec: Exec,
+}
+
+/// Running commands. Needs the scope `ssh:exec` (any command, run by the
+/// shell) or `ssh:exec:<program>` (that program alone, run without a shell).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Exec {
+    /// Whether commands can be run at all. Default true.
+    pub enabled: bool,
+    /// The shell that runs a command, as `<shell> -c <command>`. An absolute
+    /// path. Default `/bin/sh`.
+    #[schemars(regex(pattern = r"^/[^\u0000]*$"))]
+    pub shell: String,
+    /// Variables set for every command, over `HOME`, `USER`, `LOGNAME`,
+    /// `SHELL` and `PATH`, which are set anyway; nothing else of the node's
+    /// own environment is passed on. Default none.
+    #[schemars(schema_with = "crate::schema::environment_schema")]
+    pub environment: BTreeMap<String, String>,
+    /// Names of variables a peer may set; a trailing `*` matches any rest.
+    /// The scope `ssh:env:<NAME>` grants more to one identity. Default
+    /// `LANG`, `LC_*` and `GIT_PROTOCOL`.
+    #[schemars(inner(regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*\*?$")))]
+    pub accept_env: Vec<String>,
+    /// Seconds between asking a command's processes to end (SIGHUP and
+    /// SIGTERM) and killing them (SIGKILL) once their channel is gone. 0 to
+    /// 300. Default 5.
+    #[schemars(range(min = 0, max = 300))]
+    pub kill_grace_seconds: u32,
+    /// Once the command itself has ended, seconds without output after which
+    /// its channel is closed although a background process still holds the
+    /// output open. 0 to 86400. Default 5.
+    #[schemars(range(min = 0, max = 86_400))]
+    pub background_output_seconds: u32,
+}
+
+impl Default for Exec {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            shell: "/bin/sh".to_owned(),
+            environment: BTreeMap::new(),
+            accept_env: ["LANG", "LC_*", "GIT_PROTOCOL"].map(str::to_owned).to_vec(),
+            kill_grace_seconds: 5,
+            background_output_seconds: 5,
+        }
+    }
+}
+
+impl Services {
+    pub(crate) fn validate(&self) -> Result<(), SshConfigError> {
+        let exec = &self.exec;
+        if !exec.shell.starts_with('/') || exec.shell.contains('\0') {
+            return Err(SshConfigError::at(
+                "/services/exec/shell",
+                format!(
+                    "{:?} is not an absolute path; write for example \"/bin/sh\"",
+                    exec.shell
+                ),
+            ));
+        }
+        for (name, value) in &exec.environment {
+            let pointer = || {
+                let token = name.replace('~', "~0").replace('/', "~1");
+                format!("/services/exec/environment/{token}")
+            };
+            if !is_variable_name(name) {
+                return Err(SshConfigError::at(
+                    &pointer(),
+                    format!("{name:?} is not a variable name (letters, digits, _)"),
+                ));
+            }
+            if value.contains('\0') {
+                return Err(SshConfigError::at(
+                    &pointer(),
+                    "the value holds a NUL character, which no variable can".to_owned(),
+                ));
+            }
+        }
+        for (index, pattern) in exec.accept_env.iter().enumerate() {
+            if !is_variable_name(pattern.strip_suffix('*').unwrap_or(pattern)) {
+                return Err(SshConfigError::at(
+                    &format!("/services/exec/accept_env/{index}"),
+                    format!("{pattern:?} is not a variable name, with or without a final *"),
+                ));
+            }
+        }
+        within(
+            "/services/exec/kill_grace_seconds",
+            exec.kill_grace_seconds,
+            0..=300,
+        )?;
+        within(
+            "/services/exec/background_output_seconds",
+            exec.background_output_seconds,
+            0..=86_400,
+        )
+    }
+}
+
+/// POSIX.1-2017, section 8.1: letters, digits and underscore, not starting
+/// with a digit.
+fn is_variable_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes
+        .next()
+        .is_some_and(|first| first == b'_' || first.is_ascii_alphabetic())
+        && bytes.all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+}

@@ -1,0 +1,145 @@
+//! The committed schemas are what the types say, and an independent validator
+//! reads them to the same verdicts as the code.
+
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use std::path::PathBuf;
+
+use alknet_ssh_config::{SshConfig, capabilities_schema, ssh_config_schema};
+use serde_json::{Value, json};
+
+#[test]
+fn the_committed_config_schema_is_current() {
+    compare("ssh-config.schema.json", &ssh_config_schema());
+}
+
+#[test]
+fn the_committed_capabilities_schema_is_current() {
+    compare("ssh-capabilities.schema.json", &capabilities_schema());
+}
+
+#[test]
+fn validator_and_code_agree() {
+    let schema = jsonschema::validator_for(&ssh_config_schema()).unwrap();
+    for (document, good) in documents() {
+        let text = document.to_string();
+        assert_eq!(schema.is_valid(&document), good, "schema: {text}");
+        assert_eq!(SshConfig::from_json(&text).is_ok(), good, "code: {text}");
+    }
+}
+
+#[test]
+fn every_bound_is_the_same_for_validator_and_code() {
+    let schema = ssh_config_schema();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let mut bounds = 0;
+    for (topic, definition) in [
+        (vec!["runtime"], "Runtime"),
+        (vec!["limits"], "Limits"),
+        (vec!["services", "exec"], "Exec"),
+        (vec!["transport"], "Transport"),
+    ] {
+        let properties = schema["$defs"][definition]["properties"]
+            .as_object()
+            .unwrap();
+        for (name, property) in properties {
+            let (Some(min), Some(max)) =
+                (property["minimum"].as_i64(), property["maximum"].as_i64())
+            else {
+                continue;
+            };
+            bounds += 1;
+            for (value, good) in [(min, true), (max, true), (min - 1, false), (max + 1, false)] {
+                let document = topic
+                    .iter()
+                    .rev()
+                    .fold(json!({ name: value }), |inner, key| json!({ *key: inner }));
+                let text = document.to_string();
+                assert_eq!(validator.is_valid(&document), good, "schema: {text}");
+                assert_eq!(SshConfig::from_json(&text).is_ok(), good, "code: {text}");
+            }
+        }
+    }
+    assert!(bounds >= 15, "only {bounds} bounded fields found");
+}
+
+#[test]
+fn every_field_is_described() {
+    fn walk(path: &str, value: &Value) {
+        if let Some(properties) = value.get("properties").and_then(Value::as_object) {
+            for (name, property) in properties {
+                assert!(property.get("description").is_some(), "{path}/{name}");
+            }
+        }
+        if let Some(object) = value.as_object() {
+            for (key, inner) in object {
+                walk(&format!("{path}/{key}"), inner);
+            }
+        }
+    }
+    walk("", &ssh_config_schema());
+}
+
+fn documents() -> Vec<(Value, bool)> {
+    vec![
+        (json!({}), true),
+        (json!([]), false),
+        (json!({"runtime": {}}), true),
+        (json!({"runtime": null}), false),
+        (json!({"runtime": [1]}), false),
+        (json!({"colour": "red"}), false),
+        (json!({"limits": {"colour": "red"}}), false),
+        (json!({"limits": {"login_grace_seconds": 1.5}}), false),
+        (json!({"limits": {"login_grace_seconds": "60"}}), false),
+        (json!({"services": {"exec": {"shell": "/bin/bash"}}}), true),
+        (json!({"services": {"exec": {"shell": "bash"}}}), false),
+        (json!({"services": {"exec": {"shell": ""}}}), false),
+        (
+            json!({"services": {"exec": {"environment": {"A_1": "x"}}}}),
+            true,
+        ),
+        (
+            json!({"services": {"exec": {"environment": {"A_1": 1}}}}),
+            false,
+        ),
+        (
+            json!({"services": {"exec": {"environment": {"1A": "x"}}}}),
+            false,
+        ),
+        (
+            json!({"services": {"exec": {"environment": {"": "x"}}}}),
+            false,
+        ),
+        (
+            json!({"services": {"exec": {"environment": {"A": "x\u{0}"}}}}),
+            false,
+        ),
+        (
+            json!({"services": {"exec": {"accept_env": ["LC_*", "A"]}}}),
+            true,
+        ),
+        (json!({"services": {"exec": {"accept_env": ["*"]}}}), false),
+        (
+            json!({"services": {"exec": {"accept_env": ["A=B"]}}}),
+            false,
+        ),
+        (json!({"services": {"shell": {}}}), false),
+    ]
+}
+
+fn compare(name: &str, schema: &Value) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../json")
+        .join(name);
+    let wanted = format!("{}\n", serde_json::to_string_pretty(schema).unwrap());
+    if std::env::var_os("UPDATE_SCHEMAS").is_some_and(|value| value == "1") {
+        std::fs::write(&path, &wanted).unwrap();
+        return;
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == wanted,
+        "schema/json/{name} is out of date; run\n    \
+         UPDATE_SCHEMAS=1 cargo test -p alknet-ssh-config\nand commit the result"
+    );
+}
