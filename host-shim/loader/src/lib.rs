@@ -8,20 +8,30 @@
 //! 3. [`elf`]: the bytes are a complete shared library for this machine that exports a plugin.
 //! 4. [`stage`]: a private copy under a path and inode never used before, which is what gets opened.
 //!
-//! A step that says no returns a [`Refusal`].
+//! A step that says no returns a [`Refusal`]. [`load`] then opens the copy; [`bridge`] makes its handler one of ours,
+//! and the [`registry`] routes connections to it.
+//!
+//! Opening a library runs code of its choosing; abi_stable's functions for it are safe to call, so this crate needs
+//! no `unsafe` of its own.
 
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
+pub mod bridge;
 pub mod digest;
 pub mod discover;
 pub mod elf;
 mod folder;
+pub mod load;
 pub mod refusal;
+pub mod registry;
 pub mod stage;
 pub mod trust;
 
+pub use bridge::{HandlerInputs, PluginFault, PluginHandler};
 pub use digest::{Digest, DigestError};
 pub use discover::{Candidate, DiscoverError, discover};
+pub use load::LoadedPlugin;
 pub use refusal::Refusal;
+pub use registry::{AlpnTaken, Generation, LiveConnection, Registry};
 pub use stage::{Stage, Staged};
 pub use trust::TrustedFile;

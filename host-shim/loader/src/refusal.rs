@@ -150,6 +150,40 @@ pub enum Refusal {
         /// The symbol every plugin exports.
         symbol: &'static str,
     },
+    /// The system's loader would not open it.
+    #[error("{}: cannot be loaded: {problem}", path.display())]
+    Open {
+        /// The library.
+        path: PathBuf,
+        /// What the system said.
+        problem: String,
+    },
+    /// The library is built for another interface.
+    #[error("{}: is built for plugin interface {found}, this node speaks {expected}; install the plugin version that goes with this node", path.display())]
+    Interface {
+        /// The library.
+        path: PathBuf,
+        /// Its interface version.
+        found: String,
+        /// Ours.
+        expected: String,
+    },
+    /// The library claims our interface, but its binary form differs.
+    #[error("{}: does not fit this node: {problem}; build the plugin and the node from the same interface (the debug log has the full report)", path.display())]
+    Abi {
+        /// The library.
+        path: PathBuf,
+        /// What differs.
+        problem: &'static str,
+    },
+    /// What the plugin says of itself cannot be used.
+    #[error("{}: registers itself wrongly: {problem}; ask the plugin's author", path.display())]
+    Registration {
+        /// The library.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// The staging folder is unfit for private copies.
     #[error("{}: the staging folder must be a folder of uid {user} with mode 0700, and is {found}; remove it, it is created anew", path.display())]
     StageFolder {
@@ -182,6 +216,10 @@ impl Refusal {
             Self::Truncated { .. } => "truncated",
             Self::Malformed { .. } => "malformed",
             Self::NotAPlugin { .. } => "not_a_plugin",
+            Self::Open { .. } => "open",
+            Self::Interface { .. } => "interface",
+            Self::Abi { .. } => "abi",
+            Self::Registration { .. } => "registration",
             Self::StageFolder { .. } => "stage_folder",
         }
     }

@@ -22,8 +22,9 @@ pub struct HandlerContext {
     pub identities: IdentityProviderObject,
     /// Where logs and other events go.
     pub events: EventSinkObject,
-    /// Which events are wanted, in the syntax of tracing-subscriber's
-    /// `EnvFilter`; changed later by the control request `set_log_filter`.
+    /// Which events are wanted: directives `level` or `target=level`, separated
+    /// by commas, the longest matching target deciding. Changed later by the
+    /// control request `set_log_filter`.
     pub log_filter: RString,
     /// Identifies this handler among the generations the node has loaded.
     pub generation: u64,

@@ -1,0 +1,130 @@
+use std::future::Future;
+use std::sync::Arc;
+
+use alknet_handler::{BoxStream, Connection, StreamError};
+use alknet_plugin_interface::abi_stable::erased_types::TD_Opaque;
+use alknet_plugin_interface::abi_stable::std_types::{ROption, RResult, RStr, RString, RVec};
+use alknet_plugin_interface::async_ffi::{FfiFuture, FutureExt};
+use alknet_plugin_interface::{
+    ByteStream_TO, ByteStreamObject, Connection as FfiConnection, Identity,
+    StreamError as FfiStreamError, guard, guard_future,
+};
+use tokio::runtime::Handle;
+
+use super::identities::from_ffi;
+use super::stream::PluginStream;
+
+/// A connection of the node, for a plugin to use.
+pub(super) struct PluginConnection {
+    inner: Arc<dyn Connection>,
+    runtime: Handle,
+}
+
+impl PluginConnection {
+    pub(super) fn new(inner: Arc<dyn Connection>, runtime: Handle) -> Self {
+        Self { inner, runtime }
+    }
+
+    /// Waits for a stream on the node's own runtime: a transport's futures
+    /// may need its timers and its reactor.
+    fn stream<F>(
+        &self,
+        wait: impl FnOnce(Arc<dyn Connection>) -> F + Send + 'static,
+    ) -> FfiFuture<RResult<ByteStreamObject, FfiStreamError>>
+    where
+        F: Future<Output = Result<BoxStream, StreamError>> + Send + 'static,
+    {
+        let runtime = self.runtime.clone();
+        let task = AbortOnDrop(self.runtime.spawn(wait(Arc::clone(&self.inner))));
+        let outcome = async move {
+            match task.await {
+                Ok(stream) => {
+                    let stream = PluginStream::new(stream, runtime);
+                    RResult::ROk(ByteStream_TO::from_value(stream, TD_Opaque))
+                }
+                Err(error) => RResult::RErr(into_ffi(error)),
+            }
+        };
+        guard_future(outcome, |panic| RResult::RErr(panicked(panic))).into_ffi()
+    }
+}
+
+impl FfiConnection for PluginConnection {
+    fn accept_bi(&self) -> FfiFuture<RResult<ByteStreamObject, FfiStreamError>> {
+        guard(
+            || self.stream(|connection| async move { connection.accept_bi().await }),
+            refused,
+        )
+    }
+
+    fn open_bi(&self) -> FfiFuture<RResult<ByteStreamObject, FfiStreamError>> {
+        guard(
+            || self.stream(|connection| async move { connection.open_bi().await }),
+            refused,
+        )
+    }
+
+    fn remote_alpn(&self) -> RVec<u8> {
+        guard(|| self.inner.remote_alpn().into(), |_| RVec::new())
+    }
+
+    fn remote_addr(&self) -> ROption<RString> {
+        guard(
+            || {
+                let addr = self.inner.remote_addr();
+                addr.map(|addr| RString::from(addr.to_string())).into()
+            },
+            |_| ROption::RNone,
+        )
+    }
+
+    fn set_identity(&self, identity: Identity) -> bool {
+        guard(
+            || self.inner.set_identity(from_ffi(identity)).is_ok(),
+            |_| false,
+        )
+    }
+
+    fn close(&self, code: u32, reason: RStr<'_>) {
+        guard(|| self.inner.close(code, reason.as_str()), |_| ());
+    }
+}
+
+/// A task that ends with whoever waits for it.
+struct AbortOnDrop(tokio::task::JoinHandle<Result<BoxStream, StreamError>>);
+
+impl Future for AbortOnDrop {
+    type Output = Result<BoxStream, StreamError>;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        std::pin::Pin::new(&mut self.0).poll(cx).map(|joined| {
+            joined.unwrap_or_else(|error| Err(StreamError::Internal(error.to_string())))
+        })
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn refused(panic: &str) -> FfiFuture<RResult<ByteStreamObject, FfiStreamError>> {
+    std::future::ready(RResult::RErr(panicked(panic))).into_ffi()
+}
+
+fn panicked(message: &str) -> FfiStreamError {
+    FfiStreamError::Internal(format!("the node's connection panicked: {message}").into())
+}
+
+fn into_ffi(error: StreamError) -> FfiStreamError {
+    match error {
+        StreamError::ConnectionClosed => FfiStreamError::ConnectionClosed,
+        StreamError::StreamClosed => FfiStreamError::StreamClosed,
+        StreamError::Timeout => FfiStreamError::Timeout,
+        StreamError::Internal(message) => FfiStreamError::Internal(message.into()),
+    }
+}

@@ -1,0 +1,221 @@
+//! Re-emits a plugin's log records as events of the node, under the target
+//! `plugin::<name>::<target>` and with their own field names, so that filters
+//! and the JSON format treat them like the node's own.
+//!
+//! tracing wants a static callsite for each event. Here one is made for every
+//! distinct level, target and set of field names, and kept for good; their
+//! number is bounded, since a plugin's are.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use alknet_plugin_interface::abi_stable::std_types::RStr;
+use alknet_plugin_interface::{EventSink, Level, guard};
+use serde_json::{Map, Value};
+use tracing::callsite::Callsite;
+use tracing::field::{FieldSet, Value as FieldValue};
+use tracing::metadata::Kind;
+use tracing::subscriber::Interest;
+use tracing::{Event, Metadata};
+
+/// More callsites than any well-behaved set of plugins has.
+const MAX_CALLSITES: usize = 2048;
+/// tracing's own limit for the fields of one event.
+const MAX_FIELDS: usize = 31;
+
+/// Takes the events of one plugin.
+pub(super) struct NodeEvents {
+    plugin: String,
+}
+
+impl NodeEvents {
+    pub(super) fn new(plugin: &str) -> Self {
+        Self {
+            plugin: plugin.to_owned(),
+        }
+    }
+}
+
+impl EventSink for NodeEvents {
+    fn log(&self, level: Level, target: RStr<'_>, message: RStr<'_>, fields: RStr<'_>) {
+        guard(
+            || {
+                let fields = match serde_json::from_str(fields.as_str()) {
+                    Ok(Value::Object(fields)) => fields,
+                    _ => Map::new(),
+                };
+                emit(
+                    &self.plugin,
+                    level,
+                    target.as_str(),
+                    message.as_str(),
+                    fields,
+                );
+            },
+            |_| (),
+        );
+    }
+
+    /// This node collects no other events.
+    fn event(&self, _kind: RStr<'_>, _json: RStr<'_>) {}
+}
+
+fn emit(plugin: &str, level: Level, target: &str, message: &str, fields: Map<String, Value>) {
+    let target = format!("plugin::{plugin}::{target}");
+    let names: Vec<&str> = fields.keys().map(String::as_str).take(MAX_FIELDS).collect();
+    let metadata = metadata(level, &target, &names);
+    tracing::dispatcher::get_default(|dispatch| {
+        if !dispatch.enabled(metadata) {
+            return;
+        }
+        let mut values: Vec<Option<&dyn FieldValue>> = Vec::with_capacity(fields.len() + 1);
+        values.push(Some(&message));
+        let shown: Vec<Shown<'_>> = fields.values().take(MAX_FIELDS).map(Shown::new).collect();
+        values.extend(shown.iter().map(|value| Some(value.as_field())));
+        // The fallback callsite has no fields of its own beyond the message.
+        values.truncate(metadata.fields().len());
+        let values = metadata.fields().value_set_all(&values);
+        dispatch.event(&Event::new(metadata, &values));
+    });
+}
+
+/// A JSON value as a field: strings, numbers and booleans keep their type.
+enum Shown<'a> {
+    Text(&'a str),
+    Bool(bool),
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Other(String),
+}
+
+impl<'a> Shown<'a> {
+    fn new(value: &'a Value) -> Self {
+        match value {
+            Value::String(text) => Self::Text(text),
+            Value::Bool(flag) => Self::Bool(*flag),
+            Value::Number(number) => number
+                .as_u64()
+                .map(Self::Unsigned)
+                .or_else(|| number.as_i64().map(Self::Signed))
+                .or_else(|| number.as_f64().map(Self::Float))
+                .unwrap_or_else(|| Self::Other(number.to_string())),
+            other => Self::Other(other.to_string()),
+        }
+    }
+
+    fn as_field(&self) -> &dyn FieldValue {
+        match self {
+            Self::Text(text) => text,
+            Self::Bool(flag) => flag,
+            Self::Unsigned(number) => number,
+            Self::Signed(number) => number,
+            Self::Float(number) => number,
+            Self::Other(text) => text,
+        }
+    }
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    level: tracing::Level,
+    target: String,
+    names: Vec<String>,
+}
+
+struct PluginCallsite {
+    metadata: OnceLock<Metadata<'static>>,
+}
+
+static FALLBACK: PluginCallsite = PluginCallsite {
+    metadata: OnceLock::new(),
+};
+
+impl Callsite for PluginCallsite {
+    fn set_interest(&self, _: Interest) {}
+
+    fn metadata(&self) -> &Metadata<'_> {
+        match self.metadata.get() {
+            Some(metadata) => metadata,
+            None => FALLBACK
+                .metadata
+                .get_or_init(|| build(&FALLBACK, tracing::Level::WARN, "plugin", &["message"])),
+        }
+    }
+}
+
+fn metadata(level: Level, target: &str, names: &[&str]) -> &'static Metadata<'static> {
+    static KNOWN: OnceLock<Mutex<HashMap<Key, &'static PluginCallsite>>> = OnceLock::new();
+    let level = match level {
+        Level::Error => tracing::Level::ERROR,
+        Level::Warn => tracing::Level::WARN,
+        Level::Info => tracing::Level::INFO,
+        Level::Debug => tracing::Level::DEBUG,
+        Level::Trace => tracing::Level::TRACE,
+    };
+    let key = Key {
+        level,
+        target: target.to_owned(),
+        names: names.iter().map(|&name| name.to_owned()).collect(),
+    };
+    let mut known = KNOWN
+        .get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    if let Some(callsite) = known.get(&key) {
+        return static_metadata(callsite);
+    }
+    if known.len() >= MAX_CALLSITES {
+        return static_metadata(&FALLBACK);
+    }
+    let callsite: &'static PluginCallsite = Box::leak(Box::new(PluginCallsite {
+        metadata: OnceLock::new(),
+    }));
+    let fields: Vec<&'static str> = std::iter::once("message")
+        .chain(names.iter().map(|&name| leak(name)))
+        .collect();
+    let target = leak(target);
+    callsite.metadata.get_or_init(|| {
+        build(
+            callsite,
+            level,
+            target,
+            Box::leak(fields.into_boxed_slice()),
+        )
+    });
+    known.insert(key, callsite);
+    drop(known);
+    tracing::callsite::register(callsite);
+    static_metadata(callsite)
+}
+
+fn static_metadata(callsite: &'static PluginCallsite) -> &'static Metadata<'static> {
+    match callsite.metadata.get() {
+        Some(metadata) => metadata,
+        None => FALLBACK
+            .metadata
+            .get_or_init(|| build(&FALLBACK, tracing::Level::WARN, "plugin", &["message"])),
+    }
+}
+
+fn build(
+    callsite: &'static PluginCallsite,
+    level: tracing::Level,
+    target: &'static str,
+    fields: &'static [&'static str],
+) -> Metadata<'static> {
+    Metadata::new(
+        "plugin event",
+        target,
+        level,
+        None,
+        None,
+        None,
+        FieldSet::new(fields, tracing::callsite::Identifier(callsite)),
+        Kind::EVENT,
+    )
+}
+
+fn leak(text: &str) -> &'static str {
+    Box::leak(text.to_owned().into_boxed_str())
+}

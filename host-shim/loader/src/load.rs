@@ -1,0 +1,216 @@
+//! Opens a staged library and reads what it says of itself.
+
+use std::path::{Path, PathBuf};
+
+use alknet_plugin_interface::abi_stable::library::{LibraryError, lib_header_from_path};
+use alknet_plugin_interface::abi_stable::std_types::RResult;
+use alknet_plugin_interface::{
+    HandlerContext, HandlerObject, INTERFACE_VERSION, PluginError, PluginModuleRef,
+    RegistrationBundle,
+};
+use semver::Version;
+use serde_json::Value;
+
+use crate::digest::Digest;
+use crate::refusal::Refusal;
+use crate::stage::Stage;
+use crate::trust::TrustedFile;
+use crate::{elf, stage};
+
+/// A library that was loaded and speaks our interface. It stays loaded for the
+/// life of the process.
+pub struct LoadedPlugin {
+    source: PathBuf,
+    digest: Digest,
+    bundle: RegistrationBundle,
+    version: Version,
+    config_schema: Value,
+    capabilities_schema: Value,
+}
+
+impl LoadedPlugin {
+    /// Checks the library at `path`, stages a private copy and opens that.
+    ///
+    /// # Errors
+    /// The first check that says no. Nothing of the library ran unless all
+    /// checks of the file had passed.
+    pub fn load(
+        path: &Path,
+        allow_digests: Option<&[Digest]>,
+        stage: &Stage,
+    ) -> Result<Self, Refusal> {
+        let file = TrustedFile::read(path, allow_digests)?;
+        elf::check(path, file.bytes())?;
+        let staged = stage.place(&file)?;
+        let plugin = open(path, &staged)?;
+        // Loaded: the copy stays for debuggers until the next start sweeps it.
+        staged.keep();
+        Ok(plugin)
+    }
+
+    /// The file it came from.
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
+    /// The digest of that file.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The plugin's name, by which the configuration refers to it.
+    pub fn name(&self) -> &str {
+        &self.bundle.name
+    }
+
+    /// The plugin's own version.
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// The interface it was built for.
+    pub fn interface_version(&self) -> u32 {
+        self.bundle.interface_version
+    }
+
+    /// The compiler that built it.
+    pub fn rustc(&self) -> &str {
+        &self.bundle.rustc
+    }
+
+    /// The target triple it was built for.
+    pub fn target(&self) -> &str {
+        &self.bundle.target
+    }
+
+    /// The ALPNs it serves; at least one, each of 1 to 255 bytes.
+    pub fn alpns(&self) -> impl Iterator<Item = &[u8]> {
+        self.bundle.alpns.iter().map(|alpn| alpn.as_slice())
+    }
+
+    /// JSON Schema of its configuration.
+    pub fn config_schema(&self) -> &Value {
+        &self.config_schema
+    }
+
+    /// JSON Schema of the secrets it may be granted.
+    pub fn capabilities_schema(&self) -> &Value {
+        &self.capabilities_schema
+    }
+
+    pub(crate) fn call_factory(
+        &self,
+        context: HandlerContext,
+    ) -> RResult<HandlerObject, PluginError> {
+        (self.bundle.factory)(context)
+    }
+}
+
+fn open(path: &Path, staged: &stage::Staged) -> Result<LoadedPlugin, Refusal> {
+    // Not RootModule::load_from_file: that caches the first library per type
+    // for the life of the process.
+    let module = lib_header_from_path(staged.path())
+        .and_then(|header| header.init_root_module::<PluginModuleRef>())
+        .map_err(|error| explain(path, error))?;
+    let bundle = module.registration()();
+    let unusable = |problem: String| Refusal::Registration {
+        path: path.to_owned(),
+        problem,
+    };
+    if bundle.interface_version != INTERFACE_VERSION {
+        return Err(Refusal::Interface {
+            path: path.to_owned(),
+            found: bundle.interface_version.to_string(),
+            expected: INTERFACE_VERSION.to_string(),
+        });
+    }
+    let name_is_fit = !bundle.name.is_empty()
+        && bundle.name.len() <= 64
+        && bundle
+            .name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if !name_is_fit {
+        return Err(unusable(format!(
+            "its name {:?} is not 1 to 64 lower-case letters, digits and '-'",
+            bundle.name.as_str()
+        )));
+    }
+    let version = Version::parse(&bundle.version).map_err(|error| {
+        unusable(format!(
+            "its version {:?} is not semantic versioning: {error}",
+            bundle.version.as_str()
+        ))
+    })?;
+    if bundle.alpns.is_empty() {
+        return Err(unusable("it names no ALPN to serve".to_owned()));
+    }
+    if bundle
+        .alpns
+        .iter()
+        .any(|alpn| alpn.is_empty() || alpn.len() > 255)
+    {
+        return Err(unusable("an ALPN of it is not 1 to 255 bytes".to_owned()));
+    }
+    let schema = |text: &str, which: &str| {
+        serde_json::from_str::<Value>(text)
+            .map_err(|error| unusable(format!("its {which} schema is not JSON: {error}")))
+    };
+    Ok(LoadedPlugin {
+        source: path.to_owned(),
+        digest: staged.digest(),
+        config_schema: schema(&bundle.config_schema, "config")?,
+        capabilities_schema: schema(&bundle.capabilities_schema, "capabilities")?,
+        version,
+        bundle,
+    })
+}
+
+/// One line for the operator; abi_stable's reports run to hundreds, which go
+/// to the debug log.
+fn explain(path: &Path, error: LibraryError) -> Refusal {
+    tracing::debug!(file = %path.display(), report = %error, "the library was refused");
+    let path = path.to_owned();
+    match error {
+        LibraryError::OpenError { err, .. } => Refusal::Open {
+            path,
+            problem: one_line(&source_text(&*err)),
+        },
+        LibraryError::IncompatibleVersionNumber {
+            expected_version,
+            actual_version,
+            ..
+        } => Refusal::Interface {
+            path,
+            found: actual_version.to_string(),
+            expected: expected_version.to_string(),
+        },
+        LibraryError::InvalidAbiHeader(_) | LibraryError::InvalidCAbi { .. } => Refusal::Abi {
+            path,
+            problem: "it was built with another version of abi_stable",
+        },
+        LibraryError::AbiInstability(_) => Refusal::Abi {
+            path,
+            problem: "the layout of its interface is another one",
+        },
+        other => Refusal::Open {
+            path,
+            problem: one_line(&other.to_string()),
+        },
+    }
+}
+
+fn source_text(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => source.to_string(),
+        None => error.to_string(),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(300) {
+        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
+}

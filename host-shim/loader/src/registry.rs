@@ -1,0 +1,153 @@
+//! Which handler serves which ALPN.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use alknet_handler::ProtocolHandler;
+use semver::Version;
+
+use crate::digest::Digest;
+
+/// One loaded version of a plugin with one handler: what new connections land
+/// on and old ones stay with.
+pub struct Generation {
+    /// Unique in this process, in the order of loading, from 1.
+    pub id: u64,
+    /// The plugin's name.
+    pub plugin: String,
+    /// The plugin's version.
+    pub version: Version,
+    /// The file it came from.
+    pub file: PathBuf,
+    /// The digest of that file.
+    pub digest: Digest,
+    /// When it began to serve.
+    pub since: SystemTime,
+    /// The handler itself.
+    pub handler: Arc<dyn ProtocolHandler>,
+    connections: AtomicUsize,
+}
+
+impl Generation {
+    /// A generation without connections.
+    pub fn new(id: u64, plugin: &crate::LoadedPlugin, handler: Arc<dyn ProtocolHandler>) -> Self {
+        Self {
+            id,
+            plugin: plugin.name().to_owned(),
+            version: plugin.version().clone(),
+            file: plugin.source().to_owned(),
+            digest: plugin.digest(),
+            since: SystemTime::now(),
+            handler,
+            connections: AtomicUsize::new(0),
+        }
+    }
+
+    /// The number of connections it serves now.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection for as long as the returned value lives.
+    pub fn enter(self: &Arc<Self>) -> LiveConnection {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        LiveConnection(Arc::clone(self))
+    }
+}
+
+/// A connection that a generation serves.
+pub struct LiveConnection(Arc<Generation>);
+
+impl Drop for LiveConnection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The handlers by ALPN.
+#[derive(Default)]
+pub struct Registry {
+    by_alpn: RwLock<BTreeMap<Vec<u8>, Arc<Generation>>>,
+    last_id: AtomicU64,
+}
+
+impl Registry {
+    /// The id for the next generation.
+    pub fn next_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Routes `alpns` to `generation`, all of them or none.
+    ///
+    /// # Errors
+    /// When another plugin serves one of them.
+    pub fn insert(&self, alpns: &[Vec<u8>], generation: &Arc<Generation>) -> Result<(), AlpnTaken> {
+        let mut by_alpn = self.by_alpn.write().unwrap_or_else(PoisonError::into_inner);
+        for alpn in alpns {
+            if let Some(holder) = by_alpn.get(alpn)
+                && holder.plugin != generation.plugin
+            {
+                return Err(AlpnTaken {
+                    alpn: alpn.clone(),
+                    plugin: holder.plugin.clone(),
+                    file: holder.file.clone(),
+                });
+            }
+        }
+        for alpn in alpns {
+            by_alpn.insert(alpn.clone(), Arc::clone(generation));
+        }
+        Ok(())
+    }
+
+    /// The generation that serves an ALPN now.
+    pub fn get(&self, alpn: &[u8]) -> Option<Arc<Generation>> {
+        self.by_alpn
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(alpn)
+            .cloned()
+    }
+
+    /// All ALPNs that are served.
+    pub fn alpns(&self) -> Vec<Vec<u8>> {
+        self.by_alpn
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keys()
+            .cloned()
+            .collect()
+    }
+
+    /// All generations that serve, in the order of loading.
+    pub fn generations(&self) -> Vec<Arc<Generation>> {
+        let mut all: Vec<_> = self
+            .by_alpn
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect();
+        all.sort_by_key(|generation| generation.id);
+        all.dedup_by_key(|generation| generation.id);
+        all
+    }
+}
+
+/// Another plugin serves the ALPN.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the ALPN {:?} is served by the plugin {plugin:?} of {}; keep one of the two files",
+    String::from_utf8_lossy(alpn), file.display()
+)]
+pub struct AlpnTaken {
+    /// The ALPN both want.
+    pub alpn: Vec<u8>,
+    /// The plugin that has it.
+    pub plugin: String,
+    /// The file of that plugin.
+    pub file: PathBuf,
+}

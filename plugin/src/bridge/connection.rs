@@ -1,0 +1,73 @@
+use std::net::SocketAddr;
+
+use alknet_handler::{BoxFuture, BoxStream, Connection, Identity, IdentityAlreadySet, StreamError};
+use alknet_plugin_interface::abi_stable::std_types::{RResult, RStr};
+use alknet_plugin_interface::{
+    AuthContext as FfiAuthContext, ByteStreamObject, ConnectionObject,
+    StreamError as FfiStreamError,
+};
+
+use super::identity::{from_ffi, into_ffi};
+use super::stream::NodeStream;
+
+/// A connection of the node, as the plain trait.
+pub(super) struct NodeConnection(pub(super) ConnectionObject);
+
+impl Connection for NodeConnection {
+    fn accept_bi(&self) -> BoxFuture<'_, Result<BoxStream, StreamError>> {
+        let accepted = self.0.accept_bi();
+        Box::pin(async move { into_stream(accepted.await) })
+    }
+
+    fn open_bi(&self) -> BoxFuture<'_, Result<BoxStream, StreamError>> {
+        let opened = self.0.open_bi();
+        Box::pin(async move { into_stream(opened.await) })
+    }
+
+    fn remote_alpn(&self) -> Vec<u8> {
+        self.0.remote_alpn().into()
+    }
+
+    fn remote_addr(&self) -> Option<SocketAddr> {
+        self.0.remote_addr().into_option()?.parse().ok()
+    }
+
+    fn set_identity(&self, identity: Identity) -> Result<(), IdentityAlreadySet> {
+        if self.0.set_identity(into_ffi(identity)) {
+            Ok(())
+        } else {
+            Err(IdentityAlreadySet)
+        }
+    }
+
+    fn close(&self, code: u32, reason: &str) {
+        self.0.close(code, RStr::from_str(reason));
+    }
+}
+
+/// What the node knew before the protocol started, as the plain type.
+pub(super) fn auth_context(auth: FfiAuthContext) -> alknet_handler::AuthContext {
+    alknet_handler::AuthContext {
+        identity: auth.identity.into_option().map(from_ffi),
+        alpn: auth.alpn.into(),
+        remote_addr: auth
+            .remote_addr
+            .into_option()
+            .and_then(|addr| addr.parse().ok()),
+        tls_client_fingerprint: auth.tls_client_fingerprint.into_option().map(Into::into),
+    }
+}
+
+fn into_stream(
+    outcome: RResult<ByteStreamObject, FfiStreamError>,
+) -> Result<BoxStream, StreamError> {
+    match outcome {
+        RResult::ROk(stream) => Ok(Box::new(NodeStream(stream))),
+        RResult::RErr(error) => Err(match error {
+            FfiStreamError::ConnectionClosed => StreamError::ConnectionClosed,
+            FfiStreamError::StreamClosed => StreamError::StreamClosed,
+            FfiStreamError::Timeout => StreamError::Timeout,
+            FfiStreamError::Internal(message) => StreamError::Internal(message.into()),
+        }),
+    }
+}

@@ -1,0 +1,52 @@
+use std::sync::Arc;
+
+use alknet_handler::{Capabilities, Secret};
+use alknet_plugin_interface::abi_stable::erased_types::TD_Opaque;
+use alknet_plugin_interface::abi_stable::std_types::RResult;
+use alknet_plugin_interface::{Handler_TO, HandlerContext, HandlerObject, PluginError, guard};
+use alknet_ssh::SshHandler;
+use alknet_ssh_config::SshConfig;
+
+use crate::bridge::{NodeIdentities, SshPluginHandler, config_error};
+use crate::logs;
+
+/// Makes a handler. Everything that can be wrong is found here, before the
+/// node routes a connection to it.
+pub(crate) extern "C" fn factory(context: HandlerContext) -> RResult<HandlerObject, PluginError> {
+    guard(
+        || match create(context) {
+            Ok(handler) => RResult::ROk(Handler_TO::from_value(handler, TD_Opaque)),
+            Err(error) => RResult::RErr(error),
+        },
+        |panic| RResult::RErr(PluginError::new(format!("the factory panicked: {panic}"))),
+    )
+}
+
+fn create(context: HandlerContext) -> Result<SshPluginHandler, PluginError> {
+    let config =
+        SshConfig::from_json(&context.config).map_err(|error| config_error(error.into()))?;
+    logs::install(context.events, &context.log_filter).map_err(PluginError::new)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.runtime.worker_threads.into())
+        .thread_name(format!("ssh-{}", context.generation))
+        .enable_all()
+        .build()
+        .map_err(|error| PluginError::new(format!("cannot start the runtime: {error}")))?;
+    let host_keys = context
+        .host_keys
+        .iter()
+        .map(|key| Secret::new(key.expose().to_vec()))
+        .collect();
+    let capabilities: Capabilities = context
+        .capabilities
+        .iter()
+        .map(|secret| {
+            let value = Secret::new(secret.value.expose().to_vec());
+            (secret.name.to_string(), value)
+        })
+        .collect();
+    let identities = Arc::new(NodeIdentities(context.identities));
+    let handler =
+        SshHandler::new(config, host_keys, capabilities, identities).map_err(config_error)?;
+    Ok(SshPluginHandler::new(handler, runtime))
+}

@@ -1,0 +1,214 @@
+//! The logging bridge. The plugin has its own copy of tracing, of log and of
+//! the panic hook: what they get goes to the node's event sink.
+//!
+//! Targets within our SSH crate lose the crate's name on the way, so that
+//! `alknet_ssh::auth` is `auth` to the node, which puts the plugin's name in
+//! front. A filter directive for `auth` works on both spellings.
+
+use std::str::FromStr;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use alknet_plugin_interface::abi_stable::std_types::RStr;
+use alknet_plugin_interface::{EventSinkObject, Level, panic_message};
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+use tracing_log::{LogTracer, NormalizeEvent};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Layer, Registry, reload};
+
+const OWN_CRATE: &str = "alknet_ssh";
+
+static SINK: RwLock<Option<Arc<EventSinkObject>>> = RwLock::new(None);
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// Sends all events to `sink` from now on. The subscriber and the panic hook
+/// are installed at the first call; later calls replace sink and filter.
+pub(crate) fn install(sink: EventSinkObject, filter: &str) -> Result<(), String> {
+    let targets = parse_filter(filter)?;
+    *SINK.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(sink));
+    let mut fresh = false;
+    FILTER.get_or_init(|| {
+        fresh = true;
+        let (layer, handle) = reload::Layer::new(targets.clone());
+        let subscriber = Registry::default().with(SinkLayer.with_filter(layer));
+        // Fails only if somebody in this library was first; nobody is.
+        let _ = tracing::subscriber::set_global_default(subscriber);
+        let _ = LogTracer::init();
+        install_panic_hook();
+        handle
+    });
+    apply(targets)
+}
+
+/// Changes which events are sent.
+pub(crate) fn set_filter(filter: &str) -> Result<(), String> {
+    apply(parse_filter(filter)?)
+}
+
+fn apply(targets: Targets) -> Result<(), String> {
+    // Records of the `log` crate are dropped as cheaply as tracing's.
+    let most = targets.iter().map(|(_, level)| level).max();
+    let most = most
+        .max(targets.default_level())
+        .unwrap_or(LevelFilter::OFF);
+    tracing_log::log::set_max_level(tracing_log::AsLog::as_log(&most));
+    match FILTER.get() {
+        Some(handle) => handle
+            .reload(targets)
+            .map_err(|error| format!("cannot change the log filter: {error}")),
+        None => Ok(()),
+    }
+}
+
+fn parse_filter(filter: &str) -> Result<Targets, String> {
+    let given =
+        Targets::from_str(filter).map_err(|error| format!("log filter {filter:?}: {error}"))?;
+    let own: Vec<_> = given
+        .iter()
+        .map(|(target, level)| (format!("{OWN_CRATE}::{target}"), level))
+        .collect();
+    Ok(given.with_targets(own))
+}
+
+fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string);
+        let mut fields = Map::new();
+        fields.insert("location".into(), place.unwrap_or_default().into());
+        let thread = std::thread::current().name().unwrap_or("?").to_owned();
+        fields.insert("thread".into(), thread.into());
+        let message = format!("panic: {}", panic_message(info.payload()));
+        send(Level::Error, "panic", &message, fields);
+    }));
+}
+
+fn send(level: Level, target: &str, message: &str, fields: Map<String, Value>) {
+    let sink = SINK.read().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(sink) = sink {
+        let fields = if fields.is_empty() {
+            "{}".to_owned()
+        } else {
+            Value::Object(fields).to_string()
+        };
+        sink.log(
+            level,
+            RStr::from_str(target),
+            RStr::from_str(message),
+            RStr::from_str(&fields),
+        );
+    }
+}
+
+/// Sends every event, with the fields of the spans around it.
+struct SinkLayer;
+
+impl<S> Layer<S> for SinkLayer
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if let Some(span) = context.span(id) {
+            let mut fields = Fields::default();
+            attributes.record(&mut fields);
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id)
+            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
+        {
+            values.record(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        if let Some(scope) = context.event_scope(event) {
+            for span in scope.from_root() {
+                if let Some(of_span) = span.extensions().get::<Fields>() {
+                    fields.map.extend(of_span.map.clone());
+                }
+            }
+        }
+        event.record(&mut fields);
+        let normalized = event.normalized_metadata();
+        let metadata = normalized.as_ref().unwrap_or_else(|| event.metadata());
+        fields.map.retain(|name, _| !name.starts_with("log."));
+        send(
+            level(metadata),
+            short_target(metadata.target()),
+            &fields.message,
+            fields.map,
+        );
+    }
+}
+
+fn level(metadata: &Metadata<'_>) -> Level {
+    match *metadata.level() {
+        tracing::Level::ERROR => Level::Error,
+        tracing::Level::WARN => Level::Warn,
+        tracing::Level::INFO => Level::Info,
+        tracing::Level::DEBUG => Level::Debug,
+        tracing::Level::TRACE => Level::Trace,
+    }
+}
+
+fn short_target(target: &str) -> &str {
+    match target.strip_prefix(OWN_CRATE) {
+        Some("") => "ssh",
+        Some(rest) => rest.strip_prefix("::").unwrap_or(target),
+        None => target,
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    map: Map<String, Value>,
+}
+
+impl Fields {
+    fn insert(&mut self, field: &Field, value: Value) {
+        self.map.insert(field.name().to_owned(), value);
+    }
+}
+
+impl Visit for Fields {
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.insert(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.insert(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.insert(field, value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.insert(field, value.into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            value.clone_into(&mut self.message);
+        } else {
+            self.insert(field, value.into());
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        let text = format!("{value:?}");
+        if field.name() == "message" {
+            self.message = text;
+        } else {
+            self.insert(field, text.into());
+        }
+    }
+}

@@ -1,0 +1,58 @@
+use alknet_plugin_interface::abi_stable::export_root_module;
+use alknet_plugin_interface::abi_stable::prefix_type::PrefixTypeTrait;
+use alknet_plugin_interface::abi_stable::std_types::{RNone, ROption, RStr, RString};
+use alknet_plugin_interface::{
+    Extension, INTERFACE_VERSION, PluginModule, PluginModuleRef, RegistrationBundle, guard,
+};
+
+use crate::factory::factory;
+
+/// The ALPN the node routes to this plugin.
+const ALPN: &[u8] = b"alknet/ssh";
+
+#[allow(unsafe_code)]
+mod export {
+    use super::*;
+
+    /// What the loader finds: the root module, built once.
+    #[export_root_module]
+    fn root_module() -> PluginModuleRef {
+        PluginModule {
+            registration,
+            extension,
+        }
+        .leak_into_prefix()
+    }
+}
+
+extern "C" fn registration() -> RegistrationBundle {
+    guard(
+        || bundle(schema_text(alknet_ssh_config::ssh_config_schema())),
+        // An empty schema is not valid JSON: the node refuses the plugin.
+        |_| bundle(RString::new()),
+    )
+}
+
+fn bundle(config_schema: RString) -> RegistrationBundle {
+    RegistrationBundle {
+        name: "ssh".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        interface_version: INTERFACE_VERSION,
+        rustc: env!("ALKNET_RUSTC").into(),
+        target: env!("ALKNET_TARGET").into(),
+        alpns: [ALPN.to_vec().into()].into_iter().collect(),
+        config_schema,
+        capabilities_schema: schema_text(alknet_ssh_config::capabilities_schema()),
+        factory,
+        more: "{}".into(),
+    }
+}
+
+fn schema_text(schema: serde_json::Value) -> RString {
+    schema.to_string().into()
+}
+
+/// This version adds nothing to the interface.
+extern "C" fn extension(_id: RStr<'_>) -> ROption<Extension> {
+    RNone
+}
