@@ -1,1 +1,30 @@
 //! Who a peer is: the peers configuration and its identity provider.
+//!
+//! [`PeersConfig`] lists the peers, their keys and what they may do.
+//! [`PeerStore`] answers the node's and the plugins' question who a key
+//! belongs to, from a configuration that can be replaced while it is in use.
+//!
+//! A peer has two kinds of keys, and one never stands for the other: `keys`
+//! prove it in SSH (`SHA256:…`), `node_keys` in the TLS handshake
+//! (`ed25519:…`). A key that is meant for both is listed under both.
+
+#![forbid(unsafe_code)]
+
+mod authorized_key;
+mod config;
+mod key_blob;
+mod key_file;
+mod node_key;
+mod scope;
+mod store;
+mod validate;
+mod write;
+
+pub use authorized_key::{AuthorizedKey, KeyError};
+pub use config::{Peer, PeersConfig};
+pub use key_blob::BlobError;
+pub use key_file::{KeyFileError, read_public_key_file};
+pub use node_key::{NodeKey, NodeKeyError};
+pub use scope::{ScopeError, check_scope};
+pub use store::PeerStore;
+pub use validate::{PeerFault, PeerProblem, PeersError};

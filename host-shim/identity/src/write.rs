@@ -1,0 +1,94 @@
+use std::fmt::{self, Write};
+
+use crate::{AuthorizedKey, Peer, PeersConfig};
+
+const HEADER: &str = "\
+# Who may connect to this node, and what each of them may do.
+# The node reads this file again whenever it changes; `alknet-node check`
+# names every fault in it.
+#
+#   id         the peer's name in logs and rules
+#   keys       its SSH public keys, as in a .pub file
+#   node_keys  keys it may show in the TLS handshake: \"ed25519:<64 hex digits>\"
+#   scopes     what it may do; nothing else is granted:
+#                ssh:exec                     run any command
+#                ssh:exec:<program>           run this program
+#                ssh:forward:<host>:<port>    reach a target through this node
+#                ssh:listen:<address>:<port>  have this node listen
+#                ssh:streamlocal:<path>       reach a Unix socket
+#                ssh:shell  ssh:sftp  ssh:agent  ssh:env:<NAME>
+#   resources  further attributes, by kind
+#   disabled   true keeps the entry but lets the peer in no more
+";
+
+impl PeersConfig {
+    /// The configuration as a TOML file for people: with explanations, one key
+    /// a line and its fingerprint beside it. Reads back as the same
+    /// configuration.
+    pub fn to_toml_string(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write_toml(&mut text);
+        text
+    }
+
+    fn write_toml(&self, out: &mut String) -> fmt::Result {
+        if let Some(schema) = &self.schema {
+            writeln!(out, "\"$schema\" = {}\n", quoted(schema))?;
+        }
+        out.write_str(HEADER)?;
+        self.peers.iter().try_for_each(|peer| write_peer(out, peer))
+    }
+}
+
+fn write_peer(out: &mut String, peer: &Peer) -> fmt::Result {
+    writeln!(out, "\n[[peers]]\nid = {}", quoted(&peer.id))?;
+    if peer.disabled {
+        writeln!(out, "disabled = true")?;
+    }
+    write_list(out, "keys", &peer.keys, |key| {
+        key.parse().ok().map(|key: AuthorizedKey| key.fingerprint)
+    })?;
+    write_list(out, "node_keys", &peer.node_keys, |_| None)?;
+    write_list(out, "scopes", &peer.scopes, |_| None)?;
+    if !peer.resources.is_empty() {
+        writeln!(out, "\n[peers.resources]")?;
+    }
+    peer.resources
+        .iter()
+        .try_for_each(|(kind, values)| write_list(out, &quoted(kind), values, |_| None))
+}
+
+fn write_list(
+    out: &mut String,
+    name: &str,
+    values: &[String],
+    note: impl Fn(&str) -> Option<String>,
+) -> fmt::Result {
+    if values.is_empty() {
+        return writeln!(out, "{name} = []");
+    }
+    writeln!(out, "{name} = [")?;
+    for value in values {
+        write!(out, "  {},", quoted(value))?;
+        if let Some(note) = note(value) {
+            write!(out, " # {note}")?;
+        }
+        writeln!(out)?;
+    }
+    writeln!(out, "]")
+}
+
+/// A basic string on one line, fit for values and keys alike.
+fn quoted(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

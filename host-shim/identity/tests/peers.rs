@@ -1,0 +1,258 @@
+//! The peers configuration as a whole, and the store that answers from it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use alknet_handler::{CertificateQuery, Identity, IdentityProvider};
+use alknet_identity::{Peer, PeerStore, PeersConfig};
+use proptest::prelude::*;
+
+const ALICE: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAD7iH49kblpJQrYKdyQce965pJrbRt2TuUYc5gxDPMp";
+const ALICE_PRINT: &str = "SHA256:mz+ISWus/X+oKX2AAPb5phxsUCpAwy9pd0GHUDe19dA";
+const BOB: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBDyMxO0fVds2cs9eckSshY8+GRC4MWVGTjbEQGwBVXMlK/W0+klcafDj4VJi2p1HbEjlPHsaQ1dX/e8ZQ8Yvkdg=";
+const BOB_PRINT: &str = "SHA256:luobCenlUy+Nhr5Eb0XMhn5UvWXwjqkZ/RMgST3CeTU";
+const NODE_KEY: &str = "ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+
+fn peer(id: &str, keys: &[&str]) -> Peer {
+    Peer {
+        id: id.into(),
+        keys: keys.iter().map(|key| (*key).into()).collect(),
+        ..Peer::default()
+    }
+}
+
+fn config(peers: impl Into<Vec<Peer>>) -> PeersConfig {
+    PeersConfig {
+        peers: peers.into(),
+        ..PeersConfig::default()
+    }
+}
+
+fn faults(config: &PeersConfig) -> Vec<String> {
+    let error = config.validate().unwrap_err();
+    error.faults.iter().map(ToString::to_string).collect()
+}
+
+async fn who(store: &PeerStore, fingerprint: &str) -> Option<String> {
+    let found = store.resolve_from_fingerprint(fingerprint).await.unwrap();
+    found.map(|identity| identity.id)
+}
+
+#[tokio::test]
+async fn a_peer_is_found_by_each_of_its_keys() {
+    let text = format!(
+        r#"
+        [[peers]]
+        id = "alice"
+        keys = ["{ALICE} alice@laptop"]
+        node_keys = ["{}"]
+        scopes = ["ssh:exec", "ssh:forward:*:*"]
+        resources = {{ repo = ["a", "b"] }}
+        "#,
+        NODE_KEY.to_uppercase().replace("ED25519", "ed25519")
+    );
+    let store = PeerStore::new(toml::from_str(&text).unwrap()).unwrap();
+    let alice = Identity {
+        id: "alice".into(),
+        scopes: vec!["ssh:exec".into(), "ssh:forward:*:*".into()],
+        resources: BTreeMap::from([("repo".into(), vec!["a".into(), "b".into()])]),
+    };
+    for fingerprint in [ALICE_PRINT, NODE_KEY] {
+        let found = store.resolve_from_fingerprint(fingerprint).await.unwrap();
+        assert_eq!(found.as_ref(), Some(&alice));
+    }
+    for stranger in [BOB_PRINT, "", "alice", &ALICE_PRINT.to_lowercase()] {
+        assert_eq!(who(&store, stranger).await, None);
+    }
+}
+
+#[tokio::test]
+async fn an_ssh_key_is_no_tls_key() {
+    // The same 32 bytes, taken out of the SSH key.
+    use base64::Engine;
+    let base64 = ALICE.split(' ').nth(1).unwrap();
+    let blob = base64::engine::general_purpose::STANDARD
+        .decode(base64)
+        .unwrap();
+    let as_node_key = format!("ed25519:{}", hex::encode(&blob[19..]));
+
+    let mut alice = peer("alice", &[ALICE]);
+    let store = PeerStore::new(config([alice.clone()])).unwrap();
+    assert_eq!(who(&store, &as_node_key).await, None);
+    alice.node_keys.push(as_node_key.clone());
+    store.replace(config([alice])).unwrap();
+    assert_eq!(who(&store, &as_node_key).await.as_deref(), Some("alice"));
+}
+
+#[tokio::test]
+async fn disabled_peers_tokens_and_certificates_are_unknown() {
+    let mut alice = peer("alice", &[ALICE]);
+    alice.disabled = true;
+    let store = PeerStore::new(config([alice, peer("bob", &[BOB])])).unwrap();
+    assert_eq!(who(&store, ALICE_PRINT).await, None);
+    assert_eq!(who(&store, BOB_PRINT).await.as_deref(), Some("bob"));
+    assert_eq!(store.resolve_from_token("bob").await, Ok(None));
+    let certificate = CertificateQuery {
+        ca_fingerprint: BOB_PRINT.into(),
+        key_id: "bob".into(),
+        serial: 1,
+        principals: vec!["bob".into()],
+        requested_user: "bob".into(),
+    };
+    assert_eq!(store.resolve_from_certificate(&certificate).await, Ok(None));
+}
+
+#[tokio::test]
+async fn replacing_is_all_or_nothing() {
+    let store = Arc::new(PeerStore::new(config([peer("alice", &[ALICE])])).unwrap());
+    let broken = config([peer("bob", &[BOB]), peer("carol", &["nonsense"])]);
+    store.replace(broken).unwrap_err();
+    assert_eq!(who(&store, ALICE_PRINT).await.as_deref(), Some("alice"));
+    assert_eq!(who(&store, BOB_PRINT).await, None);
+
+    store.replace(config([peer("bob", &[BOB])])).unwrap();
+    assert_eq!(who(&store, ALICE_PRINT).await, None);
+    assert_eq!(who(&store, BOB_PRINT).await.as_deref(), Some("bob"));
+    assert_eq!(store.config().peers[0].id, "bob");
+}
+
+#[test]
+fn every_fault_is_named_with_its_place() {
+    let mut alice = peer("alice", &[ALICE, "ssh-ed25519 AAAA"]);
+    alice.node_keys = vec![
+        "ed25519:12".into(),
+        ALICE.into(),
+        NODE_KEY.replace('d', "x"),
+    ];
+    alice.scopes = vec![
+        "ssh:exec".into(),
+        "ssh:exce".into(),
+        "ssh:forward:db".into(),
+    ];
+    let copy = peer("copy", &[&format!("{ALICE} another comment")]);
+    let found = faults(&config([alice, copy, peer("alice", &[]), peer("a:b", &[])]));
+    let expected = [
+        "/peers/0/keys/1: the key is incomplete",
+        "/peers/0/node_keys/0: after `ed25519:` come 64 hex digits; here are 2",
+        "/peers/0/node_keys/1: a node key is written `ed25519:`",
+        "/peers/0/node_keys/2: a node key is written `ed25519:`",
+        "/peers/0/scopes/1: \"ssh:exce\" is no known scope; there are ssh:exec,",
+        "/peers/0/scopes/2: the scope \"ssh:forward:db\" is malformed; expected ssh:forward:",
+        "/peers/1/keys/0: the key SHA256:mz+ISWus/X+oKX2AAPb5phxsUCpAwy9pd0GHUDe19dA of peer \
+         `copy` is already listed for peer `alice`",
+        "/peers/2/id: the id `alice` is taken by /peers/0",
+        "/peers/3/id: \"a:b\" cannot be a peer's id",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+}
+
+#[test]
+fn ids_are_plain_words() {
+    let long = "a".repeat(64);
+    for id in ["alice", "7", "ci-runner_2", "alice@example.org", &long] {
+        assert_eq!(config([peer(id, &[])]).validate(), Ok(()), "{id}");
+    }
+    let longer = "a".repeat(65);
+    for id in ["", " ", "a b", "-a", "@a", "a\nb", "ssh:exec", "é", &longer] {
+        assert_eq!(faults(&config([peer(id, &[])])).len(), 1, "{id}");
+    }
+}
+
+#[test]
+fn a_broken_node_key_says_where() {
+    let mut alice = peer("alice", &[]);
+    alice.node_keys = vec![NODE_KEY.replacen("d75a", "d7_a", 1)];
+    assert_eq!(
+        faults(&config([alice])),
+        ["/peers/0/node_keys/0: character 3 after `ed25519:` is no hex digit"]
+    );
+}
+
+#[test]
+fn a_node_key_of_two_peers_is_found_whatever_its_case() {
+    let mut alice = peer("alice", &[]);
+    alice.node_keys = vec![NODE_KEY.into()];
+    let mut bob = peer("bob", &[]);
+    bob.node_keys = vec![format!("ed25519:{}", NODE_KEY[8..].to_uppercase())];
+    let found = faults(&config([alice, bob]));
+    assert!(
+        found[0].contains("of peer `bob` is already listed for peer `alice`"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn unknown_fields_are_refused() {
+    for text in [
+        "peer = []",
+        "[[peers]]\nid = 'a'\nkey = []",
+        "[[peers]]\nkeys = []",
+    ] {
+        toml::from_str::<PeersConfig>(text).unwrap_err();
+    }
+    assert!(toml::from_str::<PeersConfig>("").unwrap().peers.is_empty());
+}
+
+#[test]
+fn every_field_is_documented_in_the_schema() {
+    let schema = serde_json::to_value(schemars::schema_for!(PeersConfig)).unwrap();
+    for properties in [
+        &schema["properties"],
+        &schema["$defs"]["Peer"]["properties"],
+    ] {
+        for (name, property) in properties.as_object().unwrap() {
+            assert!(property["description"].is_string(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_written_file_explains_itself() {
+    let mut alice = peer("alice", &[&format!("{ALICE} alice@laptop")]);
+    alice.scopes = vec!["ssh:exec".into()];
+    let text = config([alice]).to_toml_string();
+    assert!(text.starts_with("# Who may connect"), "{text}");
+    assert!(text.contains(&format!("# {ALICE_PRINT}\n")), "{text}");
+    assert!(text.contains("ssh:forward:<host>:<port>"), "{text}");
+}
+
+prop_compose! {
+    fn any_peer()(
+        id in ".{0,10}",
+        keys in proptest::collection::vec(prop_oneof![Just(ALICE.to_owned()), "(?s).{0,20}"], 0..3),
+        node_keys in proptest::collection::vec("(?s).{0,20}", 0..2),
+        scopes in proptest::collection::vec("(?s).{0,20}", 0..3),
+        resources in proptest::collection::btree_map(
+            "(?s).{0,8}",
+            proptest::collection::vec("(?s).{0,8}", 0..3),
+            0..3,
+        ),
+        disabled in any::<bool>(),
+    ) -> Peer {
+        Peer { id, keys, node_keys, scopes, resources, disabled }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_reads_back(
+        schema in proptest::option::of("(?s).{0,20}"),
+        peers in proptest::collection::vec(any_peer(), 0..3),
+    ) {
+        let config = PeersConfig { schema, peers };
+        let text = config.to_toml_string();
+        let read: PeersConfig = toml::from_str(&text).unwrap();
+        prop_assert_eq!(read, config, "{}", text);
+    }
+}
