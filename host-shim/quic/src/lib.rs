@@ -17,6 +17,7 @@ mod client;
 mod connection;
 mod endpoint;
 mod node_key;
+pub mod openssh;
 mod server;
 mod settings;
 mod stream;
