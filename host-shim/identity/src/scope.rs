@@ -17,7 +17,7 @@ const FORMS: &str = "ssh:exec, ssh:exec:<program>, ssh:forward:<host>:<port>, \
 ///   for any free port.
 /// - `ssh:streamlocal:<absolute path>`.
 /// - `ssh:shell`, `ssh:sftp`, `ssh:agent`.
-/// - `ssh:env:<NAME>`: may end in `*`, as in `LC_*`.
+/// - `ssh:env:<NAME>`.
 ///
 /// # Errors
 /// What is wrong with it, and the form it should have.
@@ -59,7 +59,7 @@ pub fn check_scope(scope: &str) -> Result<(), ScopeError> {
         ),
         ("env", name) => (
             name.is_some_and(is_variable),
-            "ssh:env:<NAME>; letters, digits and _, perhaps a * at the end",
+            "ssh:env:<NAME>, the name of letters, digits and _",
         ),
         _ => return Err(unknown()),
     };
@@ -71,10 +71,9 @@ fn is_word(text: &str) -> bool {
 }
 
 fn is_variable(name: &str) -> bool {
-    let stem = name.strip_suffix('*').unwrap_or(name);
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
-        && stem.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 fn is_target(target: &str, lowest_port: u16) -> bool {
@@ -194,7 +193,7 @@ mod tests {
             "ssh:sftp",
             "ssh:agent",
             "ssh:env:LANG",
-            "ssh:env:LC_*",
+            "ssh:env:LC_ALL",
         ] {
             assert_eq!(check_scope(scope), Ok(()), "{scope}");
         }
@@ -231,7 +230,7 @@ mod tests {
             "ssh:env",
             "ssh:env:",
             "ssh:env:1A",
-            "ssh:env:A*B",
+            "ssh:env:LC_*",
         ] {
             let error = check_scope(scope).unwrap_err();
             assert!(
