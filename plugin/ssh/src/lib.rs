@@ -1,1 +1,38 @@
-//! An SSH-2 server and client over any byte stream.
+//! SSH-2 (RFC 4251 to 4254) over any byte stream: a server for authenticated
+//! command execution, and the client that goes with it.
+//!
+//! [`SshHandler`] serves the connections an endpoint hands over; every stream
+//! of a connection is an SSH connection of its own. Who a peer is comes from
+//! the endpoint's `IdentityProvider`, what it may do from that identity's
+//! scopes (see [`policy`]); anything not granted is refused.
+//!
+//! [`Client`] speaks to it, or to any other SSH server, over a stream the
+//! caller brings. It checks the server's host key always.
+//!
+//! The protocol engine is `russh`. What it leaves open is settled here: see
+//! [`transport`] for the stream under it, `server` for life-time and limits.
+
+#![forbid(unsafe_code)]
+
+mod algorithms;
+mod auth;
+mod client;
+mod host_key;
+pub mod policy;
+mod process;
+mod queue;
+mod server;
+mod status;
+pub mod transport;
+
+pub use client::{
+    Client, ClientError, ClientOptions, Exit, RemoteInput, RemoteOutput, RemoteProcess,
+    fetch_host_key,
+};
+pub use host_key::parse_host_keys;
+pub use process::Signal;
+pub use russh::keys::{PrivateKey, PublicKey};
+pub use server::SshHandler;
+
+/// The software version both sides announce (RFC 4253 section 4.2).
+const SSH_ID: &str = concat!("SSH-2.0-alknet_", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,168 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use russh::server::{Handle, Msg};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::command;
+use super::session::Shared;
+use crate::policy::Command;
+use crate::process::Signal;
+use crate::queue::ByteQueue;
+use crate::status::Live;
+
+/// How long last words to a peer may wait for it to read.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// What a session channel is for.
+pub(super) enum Start {
+    /// A command, with the environment asked for.
+    Command(Command, Vec<(String, String)>),
+    /// Nothing; the user is told why.
+    Refusal(&'static str),
+}
+
+/// The input side of a channel: drained from the moment it opens, so that
+/// russh's own small queue never fills and holds up other channels.
+pub(super) struct Input {
+    reader: ChannelReadHalf,
+    pub(super) queue: ByteQueue,
+    shared: Arc<Shared>,
+}
+
+/// What came in beside data.
+pub(super) enum Event {
+    /// A signal for the command (RFC 4254 section 6.9).
+    Signal(Signal),
+    /// The peer closed the channel, or the session is over.
+    Closed,
+    /// The command does not read its input and holds up other channels.
+    Stalled,
+}
+
+/// Serves one session channel to the end of its last process.
+pub(super) async fn serve(
+    channel: Channel<Msg>,
+    handle: Handle,
+    mut starts: mpsc::Receiver<Start>,
+    shared: Arc<Shared>,
+    _live: Live,
+) {
+    let (reader, writer) = channel.split();
+    let limit = shared.active.config.limits.channel_buffer_bytes as usize;
+    let mut input = Input {
+        reader,
+        queue: ByteQueue::new(limit, shared.budget.clone()),
+        shared: Arc::clone(&shared),
+    };
+    let start = loop {
+        tokio::select! {
+            biased;
+            start = starts.recv() => break start,
+            event = input.next() => match event {
+                Event::Signal(_) => {}
+                Event::Closed => return,
+                Event::Stalled => {
+                    close_with_words(&writer, "alknet: too much input before any command\r\n").await;
+                    return;
+                }
+            },
+        }
+    };
+    match start {
+        Some(Start::Command(command, environment)) => {
+            command::run(&command, &environment, input, &writer, &handle, &shared).await;
+        }
+        Some(Start::Refusal(words)) => {
+            let refusal = async {
+                let _ = tell(&writer, words).await;
+                finish(&writer, 1).await;
+            };
+            tokio::select! {
+                () = refusal => {}
+                () = input.closed() => {}
+            }
+        }
+        None => {}
+    }
+}
+
+impl Input {
+    /// Moves data into the queue until something else comes.
+    pub(super) async fn next(&mut self) -> Event {
+        loop {
+            if !self.queue.has_room() {
+                if let Some(event) = self.wait_for_room().await {
+                    return event;
+                }
+            }
+            let over = self.shared.over.clone();
+            let message = tokio::select! {
+                message = self.reader.wait() => message,
+                () = over.cancelled() => return Event::Closed,
+            };
+            match message {
+                Some(ChannelMsg::Data { data }) => self.queue.push(data),
+                Some(ChannelMsg::Eof) => self.queue.finish(),
+                Some(ChannelMsg::Signal { signal }) => return Event::Signal(signal.into()),
+                Some(ChannelMsg::Close) | None => return Event::Closed,
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Completes when the channel is closed, whatever else comes.
+    pub(super) async fn closed(&mut self) {
+        while let Event::Signal(_) = self.next().await {}
+    }
+
+    /// Holds the session back until the command reads on. A command that is
+    /// alone on its session may take its time.
+    async fn wait_for_room(&self) -> Option<Event> {
+        let _held_back = self.shared.hold_back();
+        let patience = Duration::from_secs(
+            self.shared
+                .active
+                .config
+                .limits
+                .stalled_channel_seconds
+                .into(),
+        );
+        loop {
+            tokio::select! {
+                () = self.queue.room() => return None,
+                () = self.shared.over.cancelled() => return Some(Event::Closed),
+                () = tokio::time::sleep(patience) => {
+                    if self.shared.channels.len() > 1 {
+                        return Some(Event::Stalled);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Writes to the user's standard error.
+pub(super) async fn tell(writer: &ChannelWriteHalf<Msg>, words: &str) -> Result<(), russh::Error> {
+    let bytes = Bytes::copy_from_slice(words.as_bytes());
+    writer.extended_data_bytes(STDERR, bytes).await
+}
+
+/// Ends a channel with an exit status.
+pub(super) async fn finish(writer: &ChannelWriteHalf<Msg>, status: u32) {
+    let _ = writer.exit_status(status).await;
+    let _ = writer.eof().await;
+    let _ = writer.close().await;
+}
+
+/// Ends a channel that went wrong; does not wait long for the peer.
+pub(super) async fn close_with_words(writer: &ChannelWriteHalf<Msg>, words: &str) {
+    let _ = timeout(LAST_WORDS, tell(writer, words)).await;
+    let _ = timeout(LAST_WORDS, finish(writer, 1)).await;
+}
+
+/// SSH_EXTENDED_DATA_STDERR (RFC 4254 section 5.2).
+pub(super) const STDERR: u32 = 1;

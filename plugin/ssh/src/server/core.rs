@@ -1,0 +1,177 @@
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use alknet_handler::{ConfigError, IdentityProvider};
+use alknet_ssh_config::{SshConfig, SshConfigError};
+use russh::keys::PrivateKey;
+use russh::{Limits, MethodKind, MethodSet, SshId};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::process::Account;
+use crate::status::Counters;
+use crate::{SSH_ID, algorithms};
+
+/// Messages russh keeps for one channel, and results it keeps for the whole
+/// session. The latter bounds what is encrypted before the next read, and so
+/// how long a key stroke waits behind a download.
+const CHANNEL_MESSAGES: usize = 64;
+const SESSION_MESSAGES: usize = 10;
+
+/// What all connections of a handler share.
+pub(super) struct Core {
+    pub(super) identities: Arc<dyn IdentityProvider>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) account: Account,
+    pub(super) sessions: TaskTracker,
+    active: RwLock<Arc<Active>>,
+    drain: watch::Sender<Option<Instant>>,
+}
+
+/// The configuration new sessions get.
+pub(super) struct Active {
+    pub(super) config: SshConfig,
+    pub(super) russh: Arc<russh::server::Config>,
+}
+
+impl Core {
+    pub(super) fn new(
+        config: SshConfig,
+        host_keys: Vec<PrivateKey>,
+        identities: Arc<dyn IdentityProvider>,
+    ) -> Result<Self, ConfigError> {
+        config.validate().map_err(config_error)?;
+        Ok(Self {
+            identities,
+            counters: Arc::default(),
+            account: Account::current(),
+            sessions: TaskTracker::new(),
+            active: RwLock::new(Arc::new(Active::new(config, host_keys))),
+            drain: watch::Sender::new(None),
+        })
+    }
+
+    pub(super) fn active(&self) -> Arc<Active> {
+        Arc::clone(&self.active.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn reconfigure(&self, config: &str) -> Result<(), ConfigError> {
+        let config = SshConfig::from_json(config).map_err(config_error)?;
+        let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
+        if config.runtime != active.config.runtime {
+            return Err(ConfigError {
+                pointer: "/runtime/worker_threads".to_owned(),
+                message: format!(
+                    "{} cannot replace {} while the handler runs; restart it for this change",
+                    config.runtime.worker_threads, active.config.runtime.worker_threads
+                ),
+            });
+        }
+        let host_keys = active.russh.keys.clone();
+        *active = Arc::new(Active::new(config, host_keys));
+        Ok(())
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain.borrow().is_some()
+    }
+
+    /// Completes when draining has begun.
+    pub(super) async fn draining(&self) {
+        let mut drain = self.drain.subscribe();
+        let _ = drain.wait_for(Option::is_some).await;
+    }
+
+    /// Completes when live sessions have to end because the handler drains.
+    pub(super) async fn drained(&self) {
+        let mut drain = self.drain.subscribe();
+        loop {
+            let deadline = *drain.borrow_and_update();
+            let wait = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = wait => return,
+                changed = drain.changed() => if changed.is_err() {
+                    std::future::pending::<()>().await;
+                },
+            }
+        }
+    }
+
+    pub(super) async fn drain(&self, deadline: Duration) {
+        self.drain.send_replace(Some(Instant::now() + deadline));
+        self.sessions.close();
+        self.sessions.wait().await;
+    }
+
+    pub(super) fn status(&self) -> String {
+        self.counters.to_json(self.is_draining()).to_string()
+    }
+}
+
+impl Active {
+    fn new(config: SshConfig, host_keys: Vec<PrivateKey>) -> Self {
+        let (limits, transport) = (&config.limits, &config.transport);
+        let alive_interval = limits
+            .client_alive_interval_seconds
+            .max(limits.login_grace_seconds);
+        let rekey_bytes = usize::try_from(transport.rekey_bytes).unwrap_or(usize::MAX);
+        let russh = russh::server::Config {
+            server_id: SshId::Standard(SSH_ID.into()),
+            methods: MethodSet::from([MethodKind::PublicKey].as_slice()),
+            auth_rejection_time: Duration::ZERO,
+            auth_rejection_time_initial: Some(Duration::ZERO),
+            keys: host_keys,
+            certificates: Vec::new(),
+            window_size: transport.window_bytes,
+            maximum_packet_size: transport.max_packet_bytes,
+            channel_buffer_size: CHANNEL_MESSAGES,
+            event_buffer_size: SESSION_MESSAGES,
+            limits: Limits {
+                rekey_write_limit: rekey_bytes,
+                rekey_read_limit: rekey_bytes,
+                rekey_time_limit: Duration::from_secs(transport.rekey_seconds.into()),
+            },
+            preferred: algorithms::for_server(),
+            // Ours count what matters; this is what catches the rest.
+            max_auth_attempts: (limits.max_key_offers + limits.max_auth_tries) as usize + 1,
+            inactivity_timeout: None,
+            keepalive_interval: (limits.client_alive_interval_seconds > 0)
+                .then(|| Duration::from_secs(alive_interval.into())),
+            keepalive_max: limits.client_alive_count_max as usize,
+            nodelay: false,
+        };
+        Self {
+            config,
+            russh: Arc::new(russh),
+        }
+    }
+
+    /// Bytes a peer may have under way at most: its channels' windows, and
+    /// what is not channel data.
+    pub(super) fn read_ahead(&self) -> usize {
+        let channels = self.config.limits.max_channels as usize;
+        channels * self.config.transport.window_bytes as usize + (1 << 20)
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
+fn config_error(error: SshConfigError) -> ConfigError {
+    ConfigError {
+        pointer: error.pointer,
+        message: error.message,
+    }
+}

@@ -1,0 +1,75 @@
+//! The SSH server: a handler for connections, each of whose streams is an SSH
+//! connection with a life-time of its own.
+
+mod channel;
+mod command;
+mod connection;
+mod core;
+mod russh_handler;
+mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alknet_handler::{
+    AuthContext, BoxFuture, Capabilities, ConfigError, Connection, HandlerError, IdentityProvider,
+    ProtocolHandler,
+};
+use alknet_ssh_config::SshConfig;
+use russh::keys::PrivateKey;
+
+use self::core::Core;
+use crate::host_key::check_host_keys;
+
+/// Serves SSH on the connections of an endpoint.
+///
+/// All tasks run on the tokio runtime that polls `handle`.
+#[derive(Debug)]
+pub struct SshHandler(Arc<Core>);
+
+impl SshHandler {
+    /// A handler that proves itself with `host_keys` and asks `identities` who
+    /// its peers are. It uses no secrets yet; `capabilities` must be empty.
+    ///
+    /// # Errors
+    /// When the configuration is out of range, a host key is missing or
+    /// cannot be used, or secrets were granted.
+    pub fn new(
+        config: SshConfig,
+        host_keys: Vec<PrivateKey>,
+        capabilities: Capabilities,
+        identities: Arc<dyn IdentityProvider>,
+    ) -> Result<Self, ConfigError> {
+        check_host_keys(&host_keys)?;
+        if let Some(name) = capabilities.names().next() {
+            return Err(ConfigError {
+                pointer: String::new(),
+                message: format!("the SSH handler was granted the secret {name:?}, but uses none"),
+            });
+        }
+        Core::new(config, host_keys, identities).map(|core| Self(Arc::new(core)))
+    }
+}
+
+impl ProtocolHandler for SshHandler {
+    fn handle(
+        &self,
+        connection: Arc<dyn Connection>,
+        auth: AuthContext,
+    ) -> BoxFuture<'static, Result<(), HandlerError>> {
+        Box::pin(connection::serve(Arc::clone(&self.0), connection, auth))
+    }
+
+    fn reconfigure(&self, config: &str) -> Result<(), ConfigError> {
+        self.0.reconfigure(config)
+    }
+
+    fn drain(&self, deadline: Duration) -> BoxFuture<'static, ()> {
+        let core = Arc::clone(&self.0);
+        Box::pin(async move { core.drain(deadline).await })
+    }
+
+    fn status(&self) -> String {
+        self.0.status()
+    }
+}

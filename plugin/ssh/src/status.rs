@@ -1,0 +1,63 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the handler is doing and has done; shown by `status`.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) connections: Arc<AtomicU64>,
+    pub(crate) sessions: Arc<AtomicU64>,
+    pub(crate) channels: Arc<AtomicU64>,
+    pub(crate) children: Arc<AtomicU64>,
+    pub(crate) sessions_total: AtomicU64,
+    pub(crate) auth_accepted: AtomicU64,
+    pub(crate) auth_refused: AtomicU64,
+    pub(crate) auth_errors: AtomicU64,
+    pub(crate) login_timeouts: AtomicU64,
+    pub(crate) commands_started: AtomicU64,
+    pub(crate) requests_denied: AtomicU64,
+}
+
+/// Counts one of something for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Live(Arc<AtomicU64>);
+
+impl Counters {
+    /// The counters as a JSON object.
+    pub(crate) fn to_json(&self, draining: bool) -> serde_json::Value {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        serde_json::json!({
+            "draining": draining,
+            "connections": read(&self.connections),
+            "sessions": read(&self.sessions),
+            "channels": read(&self.channels),
+            "children": read(&self.children),
+            "sessions_total": read(&self.sessions_total),
+            "commands_total": read(&self.commands_started),
+            "denied_total": read(&self.requests_denied),
+            "auth": {
+                "accepted": read(&self.auth_accepted),
+                "refused": read(&self.auth_refused),
+                "errors": read(&self.auth_errors),
+                "timeouts": read(&self.login_timeouts),
+            },
+        })
+    }
+}
+
+impl Live {
+    pub(crate) fn new(counter: &Arc<AtomicU64>) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counter))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Adds one to a running total.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

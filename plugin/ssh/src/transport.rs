@@ -1,0 +1,326 @@
+//! The byte stream handed to russh.
+//!
+//! russh writes its whole output before it reads again. Two such ends that
+//! both have more to say than the transport between them buffers would wait
+//! for each other for good. [`Transport`] therefore goes on reading, into
+//! memory, while a write is held up. What it may have to keep is bounded by
+//! what the peer can send unasked: the SSH windows of its channels.
+//!
+//! It also is where a session is observed and ended from outside, through
+//! [`Control`]: russh's task can neither be aborted nor asked whether it only
+//! waits for the peer to close, but it reads and writes here.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use alknet_handler::{BoxFuture, ByteStream};
+use bytes::BytesMut;
+use futures_util::task::AtomicWaker;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+use tokio_util::io::poll_read_buf;
+
+/// A read for at least this many bytes goes straight to the caller's buffer.
+const DIRECT_READ: usize = 4 * 1024;
+/// Bytes asked for when the caller wants fewer: small packets then arrive in
+/// one read, and little of a large one is copied twice.
+const READ_AHEAD: usize = 4 * 1024;
+/// Bytes asked for at a time while a write is held up.
+const DRAIN: usize = 64 * 1024;
+
+/// A stream whose reads go on while a write is held up. Both halves must be
+/// used from one task at a time, as russh does.
+#[derive(Debug)]
+pub struct Transport<S>(Arc<Shared<S>>);
+
+/// What the owner of a session holds of its [`Transport`].
+pub trait Control: Send + Sync {
+    /// Fails every operation from now on.
+    fn trip(&self);
+
+    /// Reads what there is, within the capacity, although nobody asks, and
+    /// says whether the peer is known to have ended the stream. For a session
+    /// that cannot read because it waits for something else.
+    fn peer_is_gone(&self) -> bool;
+
+    /// Whether the session has begun to shut the stream down.
+    fn is_shut_down(&self) -> bool;
+
+    /// Completes when [`is_shut_down`](Self::is_shut_down) does.
+    fn shut_down(&self) -> BoxFuture<'_, ()>;
+}
+
+#[derive(Debug)]
+struct Shared<S> {
+    state: Mutex<State<S>>,
+    tripped: AtomicBool,
+    session: AtomicWaker,
+    shut: AtomicBool,
+    shut_notify: Notify,
+}
+
+#[derive(Debug)]
+struct State<S> {
+    stream: S,
+    inbox: BytesMut,
+    capacity: usize,
+    ended: Option<io::Result<()>>,
+}
+
+impl<S: ByteStream> Transport<S> {
+    /// Wraps `stream`; at most `capacity` bytes (and one read more) are kept
+    /// in memory while a write is held up.
+    pub fn new(stream: S, capacity: usize) -> (Self, Arc<dyn Control>) {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                stream,
+                inbox: BytesMut::new(),
+                capacity,
+                ended: None,
+            }),
+            tripped: AtomicBool::new(false),
+            session: AtomicWaker::new(),
+            shut: AtomicBool::new(false),
+            shut_notify: Notify::new(),
+        });
+        (Self(Arc::clone(&shared)), shared)
+    }
+}
+
+impl<S: ByteStream> AsyncRead for Transport<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.0.check(cx)?;
+        self.0.lock().read(cx, buf)
+    }
+}
+
+impl<S: ByteStream> AsyncWrite for Transport<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.check(cx)?;
+        let mut state = self.0.lock();
+        let result = Pin::new(&mut state.stream).poll_write(cx, buf);
+        if result.is_pending() {
+            state.drain(cx);
+        }
+        result
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.check(cx)?;
+        let mut state = self.0.lock();
+        let result = Pin::new(&mut state.stream).poll_flush(cx);
+        if result.is_pending() {
+            state.drain(cx);
+        }
+        result
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.0.shut.swap(true, Ordering::AcqRel) {
+            self.0.shut_notify.notify_waiters();
+        }
+        self.0.check(cx)?;
+        let mut state = self.0.lock();
+        let result = Pin::new(&mut state.stream).poll_shutdown(cx);
+        if result.is_pending() {
+            state.drain(cx);
+        }
+        result
+    }
+}
+
+impl<S: ByteStream> Control for Shared<S> {
+    fn trip(&self) {
+        self.tripped.store(true, Ordering::Release);
+        self.session.wake();
+    }
+
+    fn peer_is_gone(&self) -> bool {
+        let gone = {
+            let mut state = self.lock();
+            state.drain(&mut Context::from_waker(Waker::noop()));
+            state.ended.is_some()
+        };
+        // The stream now knows another waker than the session's.
+        self.session.wake();
+        gone
+    }
+
+    fn is_shut_down(&self) -> bool {
+        self.shut.load(Ordering::Acquire)
+    }
+
+    fn shut_down(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let notified = self.shut_notify.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if !self.is_shut_down() {
+                notified.await;
+            }
+        })
+    }
+}
+
+impl<S> Shared<S> {
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers whom to wake, and fails once tripped.
+    fn check(&self, cx: &Context<'_>) -> io::Result<()> {
+        self.session.register(cx.waker());
+        if self.tripped.load(Ordering::Acquire) {
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the session was ended",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl<S: ByteStream> State<S> {
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.inbox.is_empty() {
+            if self.ended.is_some() {
+                return Poll::Ready(self.take_end());
+            }
+            if buf.remaining() >= DIRECT_READ {
+                return Pin::new(&mut self.stream).poll_read(cx, buf);
+            }
+            ready!(self.fill(cx, READ_AHEAD));
+            if self.inbox.is_empty() {
+                return Poll::Ready(self.take_end());
+            }
+        }
+        let length = self.inbox.len().min(buf.remaining());
+        buf.put_slice(&self.inbox.split_to(length));
+        if self.inbox.is_empty() && self.inbox.capacity() > READ_AHEAD {
+            self.inbox = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads on while a write waits, so that the peer can finish its own
+    /// write and come to read ours.
+    fn drain(&mut self, cx: &mut Context<'_>) {
+        while self.ended.is_none() && self.inbox.len() < self.capacity {
+            if self.fill(cx, DRAIN).is_pending() {
+                break;
+            }
+        }
+    }
+
+    /// One read into the inbox; the end and errors are kept for the reader.
+    fn fill(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<()> {
+        self.inbox.reserve(size);
+        match ready!(poll_read_buf(
+            Pin::new(&mut self.stream),
+            cx,
+            &mut self.inbox
+        )) {
+            Ok(0) => self.ended = Some(Ok(())),
+            Ok(_) => {}
+            Err(error) => self.ended = Some(Err(error)),
+        }
+        Poll::Ready(())
+    }
+
+    /// The end is reported again and again, an error as one and then the end.
+    fn take_end(&mut self) -> io::Result<()> {
+        self.ended.replace(Ok(())).unwrap_or(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn two_ends_that_write_before_they_read_both_finish() {
+        const AMOUNT: usize = 300_000;
+        async fn write_then_read(stream: tokio::io::DuplexStream, byte: u8) -> Vec<u8> {
+            let (mut transport, _control) = Transport::new(stream, AMOUNT);
+            transport.write_all(&vec![byte; AMOUNT]).await.unwrap();
+            let mut received = vec![0; AMOUNT];
+            transport.read_exact(&mut received).await.unwrap();
+            received
+        }
+        let (left, right) = duplex(64);
+        let (left, right) = tokio::join!(write_then_read(left, 1), write_then_read(right, 2));
+        assert_eq!((left, right), (vec![2; AMOUNT], vec![1; AMOUNT]));
+    }
+
+    #[tokio::test]
+    async fn what_was_read_ahead_comes_before_the_end() {
+        let (near, mut far) = duplex(1024);
+        let (mut transport, _control) = Transport::new(near, 1024);
+        far.write_all(b"hello").await.unwrap();
+        drop(far);
+        let mut first = [0; 2];
+        transport.read_exact(&mut first).await.unwrap();
+        let mut rest = Vec::new();
+        transport.read_to_end(&mut rest).await.unwrap();
+        assert_eq!((&first[..], &rest[..]), (&b"he"[..], &b"llo"[..]));
+    }
+
+    #[tokio::test]
+    async fn a_tripped_control_ends_a_waiting_read() {
+        let (near, _far) = duplex(16);
+        let (mut transport, control) = Transport::new(near, 16);
+        let reading = tokio::spawn(async move { transport.read_u8().await });
+        tokio::task::yield_now().await;
+        control.trip();
+        let error = reading.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_an_unread_stream_is_noticed() {
+        let (near, mut far) = duplex(16);
+        let (_transport, control) = Transport::new(near, 1024);
+        far.write_all(b"last words").await.unwrap();
+        assert!(!control.peer_is_gone());
+        drop(far);
+        assert!(control.peer_is_gone());
+    }
+
+    #[tokio::test]
+    async fn reading_ahead_stops_at_the_capacity() {
+        let (near, mut far) = duplex(16);
+        let (mut transport, _control) = Transport::new(near, 1024);
+        let writing = tokio::spawn(async move {
+            let mut sent = 0_usize;
+            while tokio::time::timeout(
+                std::time::Duration::from_millis(200),
+                far.write_all(&[0; 16]),
+            )
+            .await
+            .is_ok()
+            {
+                sent += 16;
+            }
+            sent
+        });
+        let blocked = transport.write_all(&[0; 64]);
+        let stopped = tokio::select! {
+            _ = blocked => panic!("nobody reads"),
+            sent = writing => sent.unwrap(),
+        };
+        assert!((1024..1024 + DRAIN).contains(&stopped), "{stopped}");
+    }
+}
