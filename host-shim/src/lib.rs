@@ -1,1 +1,22 @@
 //! The node: loads protocol plugins and serves them over QUIC.
+//!
+//! The node knows keys, peers, QUIC and plugins; it knows no protocol. What a
+//! start needs is gathered and checked in one place ([`plan`]), which `check`
+//! shares with `run`; [`node`] turns a plan into a running endpoint that
+//! routes each connection to the handler of its ALPN.
+
+#![forbid(unsafe_code)]
+
+mod agent;
+mod authorize;
+pub mod cli;
+pub mod config;
+mod endpoint;
+mod init;
+mod keys;
+mod logs;
+pub mod node;
+pub mod plan;
+mod stanza;
+pub mod state;
+mod wire;

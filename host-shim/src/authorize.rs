@@ -1,0 +1,90 @@
+//! Whose keys `up` lets in: the caller's own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use alknet_identity::{AuthorizedKey, read_public_key_file};
+
+use crate::agent;
+use crate::state::home;
+
+/// The private keys stock ssh tries unasked (`ssh_config(5)`, IdentityFile),
+/// as far as this node takes them.
+const TRIED_UNASKED: [&str; 3] = ["id_rsa", "id_ecdsa", "id_ed25519"];
+
+/// Public keys of the caller.
+#[derive(Debug, Default)]
+pub(crate) struct OwnKeys {
+    /// The keys, each once.
+    pub(crate) keys: Vec<AuthorizedKey>,
+    /// A private key to name to ssh, where it would find none by itself.
+    pub(crate) identity_file: Option<PathBuf>,
+    /// Keys that were found and cannot be used, one line each.
+    pub(crate) left_out: Vec<String>,
+}
+
+/// Gathers the caller's public keys from `~/.ssh/*.pub` and from the agent.
+pub(crate) fn own_keys() -> OwnKeys {
+    let mut own = OwnKeys::default();
+    let mut found_unasked = false;
+    let mut named: Option<PathBuf> = None;
+    for path in home()
+        .map(|home| public_key_files(&home.join(".ssh")))
+        .unwrap_or_default()
+    {
+        match read_public_key_file(&path) {
+            Ok(keys) => {
+                let private = path.with_extension("");
+                let unasked = TRIED_UNASKED.iter().any(|&name| private.ends_with(name));
+                found_unasked |= unasked && private.exists();
+                if private.exists() && named.is_none() {
+                    named = Some(private);
+                }
+                keys.into_iter().for_each(|key| own.add(key));
+            }
+            Err(error) => own.left_out.push(error.to_string()),
+        }
+    }
+    for line in agent::public_keys() {
+        match line.parse::<AuthorizedKey>() {
+            Ok(key) => {
+                found_unasked = true;
+                own.add(key);
+            }
+            Err(error) => own
+                .left_out
+                .push(format!("a key in the ssh-agent: {error}")),
+        }
+    }
+    if !found_unasked {
+        own.identity_file = named;
+    }
+    own
+}
+
+impl OwnKeys {
+    fn add(&mut self, key: AuthorizedKey) {
+        if !self
+            .keys
+            .iter()
+            .any(|known| known.fingerprint == key.fingerprint)
+        {
+            self.keys.push(key);
+        }
+    }
+}
+
+fn public_key_files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| name.ends_with(".pub") && !name.ends_with("-cert.pub"))
+        })
+        .collect();
+    files.sort();
+    files
+}

@@ -1,0 +1,185 @@
+//! The node's configuration file, in JSON or TOML.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Where the node listens unless told otherwise.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:4433";
+
+/// The configuration of a node. Paths are relative to the folder of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeConfig {
+    /// The UDP address to serve QUIC on, `ip:port`; IPv6 in brackets. Default
+    /// `127.0.0.1:4433`. A change needs a restart.
+    #[schemars(
+        with = "String",
+        regex(pattern = r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:.]+(%\w+)?\]):\d{1,5}$")
+    )]
+    pub listen: SocketAddr,
+    /// The file with the BIP39 mnemonic all keys derive from; mode 0600.
+    /// Default `mnemonic`. A change needs a restart.
+    pub mnemonic_file: PathBuf,
+    /// A file with the mnemonic's passphrase (BIP39), mode 0600; the first
+    /// line counts. None by default. A change needs a restart.
+    pub passphrase_file: Option<PathBuf>,
+    /// SSH host keys to use in place of the derived one: unencrypted private
+    /// keys in OpenSSH's format, mode 0600, preferred first. None by default.
+    /// A change needs a restart.
+    pub host_key_files: Vec<PathBuf>,
+    /// The file that lists the peers. Default `peers.toml`.
+    pub peers_file: PathBuf,
+    /// Where plugins come from and how they are configured.
+    pub plugins: PluginsConfig,
+    /// What is logged, and how.
+    pub log: LogConfig,
+    /// The node's own threads.
+    pub runtime: RuntimeConfig,
+    /// How the node stops.
+    pub shutdown: ShutdownConfig,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4433)),
+            mnemonic_file: "mnemonic".into(),
+            passphrase_file: None,
+            host_key_files: Vec::new(),
+            peers_file: "peers.toml".into(),
+            plugins: PluginsConfig::default(),
+            log: LogConfig::default(),
+            runtime: RuntimeConfig::default(),
+            shutdown: ShutdownConfig::default(),
+        }
+    }
+}
+
+/// Where plugins come from and how they are configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PluginsConfig {
+    /// The folder whose `*.so` files are loaded at the start. Default
+    /// `plugins`.
+    pub folder: PathBuf,
+    /// If given, only files with one of these digests are loaded; each
+    /// `sha256:` and 64 hex digits, as `sha256sum` prints them.
+    #[schemars(inner(regex(pattern = r"^sha256:[0-9a-fA-F]{64}$")))]
+    pub allow_digests: Option<Vec<String>>,
+    /// The configuration of each plugin under the plugin's name, checked
+    /// against the plugin's own JSON Schema.
+    pub config: BTreeMap<String, Map<String, Value>>,
+}
+
+impl Default for PluginsConfig {
+    fn default() -> Self {
+        Self {
+            folder: "plugins".into(),
+            allow_digests: None,
+            config: BTreeMap::new(),
+        }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// The form of a log line on standard error. Default `human`.
+    pub format: LogFormat,
+    /// Which events are logged: `error`, `warn`, `info`, `debug`, `trace` or
+    /// `off`, then `target=level` for parts of the program, separated by
+    /// commas, as in `info,plugin::ssh=debug`. Default `info`.
+    pub filter: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Human,
+            filter: "info".to_owned(),
+        }
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The node's own threads; plugins have theirs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RuntimeConfig {
+    /// Threads for QUIC, 1 to 256. By default half of the processors, at
+    /// least 1. A change needs a restart.
+    #[schemars(range(min = 1, max = 256))]
+    pub worker_threads: Option<u16>,
+}
+
+/// How the node stops.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ShutdownConfig {
+    /// Seconds that live sessions get to end after SIGTERM or SIGINT, 0 to
+    /// 86400. A second signal ends the wait. Default 10.
+    #[schemars(range(min = 0, max = 86400))]
+    pub drain_seconds: u32,
+}
+
+impl Default for ShutdownConfig {
+    fn default() -> Self {
+        Self { drain_seconds: 10 }
+    }
+}
+
+/// The JSON Schema (2020-12) of the configuration file.
+pub fn schema() -> Value {
+    schemars::schema_for!(NodeConfig).to_value()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_committed_schema_is_the_generated_one() {
+        for (file, schema) in [
+            ("node-config.schema.json", schema()),
+            (
+                "peers.schema.json",
+                schemars::schema_for!(alknet_identity::PeersConfig).to_value(),
+            ),
+        ] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../schema/json")
+                .join(file);
+            let generated = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
+            if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+                std::fs::write(&path, &generated).unwrap();
+            }
+            let committed = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                committed == generated,
+                "schema/json/{file} is stale: run this test with UPDATE_SCHEMAS=1 and commit"
+            );
+        }
+    }
+
+    #[test]
+    fn the_default_listen_address_is_the_documented_one() {
+        assert_eq!(NodeConfig::default().listen.to_string(), DEFAULT_LISTEN);
+    }
+}

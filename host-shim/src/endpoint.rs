@@ -1,0 +1,143 @@
+//! Accepts connections and routes each to the handler of its ALPN. Whatever
+//! happens to one connection, the others and the accepting go on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use alknet_handler::{AuthContext, IdentityProvider};
+use alknet_identity::PeerStore;
+use alknet_loader::Registry;
+use alknet_quic::{QuicConnection, negotiated_alpn, peer_key};
+use tokio::sync::watch;
+
+/// With more handshakes than this under way, a peer must first prove that it
+/// receives at the address it claims (RFC 9000 section 8.1.2).
+const RETRY_ABOVE: usize = 64;
+/// With more than this, further ones are turned away.
+const REFUSE_ABOVE: usize = 1024;
+/// How long a handshake may take.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// No handler is registered for the ALPN: it went away during the handshake.
+const CODE_NO_HANDLER: u32 = 1;
+/// The handler ended with an error.
+const CODE_HANDLER_FAILED: u32 = 2;
+
+/// Accepts until told to stop or the endpoint is closed.
+pub(crate) async fn accept(
+    endpoint: quinn::Endpoint,
+    registry: Arc<Registry>,
+    peers: Arc<PeerStore>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let handshakes = Arc::new(AtomicUsize::new(0));
+    loop {
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let Some(incoming) = incoming else { break };
+        let under_way = handshakes.load(Ordering::Relaxed);
+        if under_way > REFUSE_ABOVE {
+            incoming.refuse();
+            continue;
+        }
+        if under_way > RETRY_ABOVE && !incoming.remote_address_validated() {
+            // Fails only for an address that was validated.
+            let _ = incoming.retry();
+            continue;
+        }
+        let handshake = Handshake::begin(&handshakes);
+        tokio::spawn(serve(
+            incoming,
+            handshake,
+            Arc::clone(&registry),
+            Arc::clone(&peers),
+        ));
+    }
+}
+
+/// Counts a handshake for as long as it lives.
+struct Handshake(Arc<AtomicUsize>);
+
+impl Handshake {
+    fn begin(counter: &Arc<AtomicUsize>) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counter))
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn serve(
+    incoming: quinn::Incoming,
+    handshake: Handshake,
+    registry: Arc<Registry>,
+    peers: Arc<PeerStore>,
+) {
+    let remote_addr = incoming.remote_address();
+    let connected = match incoming.accept() {
+        Ok(connecting) => tokio::time::timeout(HANDSHAKE_PATIENCE, connecting).await,
+        Err(error) => Ok(Err(error)),
+    };
+    drop(handshake);
+    let connection = match connected {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            tracing::debug!(%remote_addr, reason = %error, "handshake failed");
+            return;
+        }
+        Err(_) => {
+            tracing::debug!(%remote_addr, reason = "timed out", "handshake failed");
+            return;
+        }
+    };
+    // The TLS layer accepted one of ours, so there is one.
+    let alpn = negotiated_alpn(&connection).unwrap_or_default();
+    let Some(generation) = registry.get(&alpn) else {
+        connection.close(CODE_NO_HANDLER.into(), b"no handler for this ALPN");
+        return;
+    };
+    let _live = generation.enter();
+    let fingerprint = peer_key(&connection).map(|key| key.to_string());
+    let identity = match &fingerprint {
+        Some(fingerprint) => peers
+            .resolve_from_fingerprint(fingerprint)
+            .await
+            .unwrap_or_else(|error| {
+                tracing::warn!(%remote_addr, %error, "the peer's TLS key could not be resolved");
+                None
+            }),
+        None => None,
+    };
+    tracing::debug!(
+        %remote_addr,
+        alpn = %String::from_utf8_lossy(&alpn),
+        generation = generation.id,
+        tls_key = fingerprint.as_deref(),
+        identity = identity.as_ref().map(|identity| identity.id.as_str()),
+        "connection accepted"
+    );
+    let auth = AuthContext {
+        identity,
+        alpn,
+        remote_addr: Some(remote_addr),
+        tls_client_fingerprint: fingerprint,
+    };
+    let handled = generation
+        .handler
+        .handle(Arc::new(QuicConnection::new(connection.clone())), auth)
+        .await;
+    match handled {
+        Ok(()) => connection.close(0u32.into(), b""),
+        Err(error) => {
+            tracing::debug!(%remote_addr, %error, "the handler ended the connection");
+            connection.close(CODE_HANDLER_FAILED.into(), b"the handler failed");
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Makes a state folder. Nothing that is there is overwritten, and what was
+//! made is removed again when a later step fails.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use alknet_identity::{AuthorizedKey, KeyFileError, Peer, PeersConfig, read_public_key_file};
+use alknet_vault::{Ed25519Key, Mnemonic, MnemonicError, MnemonicFileError};
+use zeroize::Zeroizing;
+
+use crate::config::DEFAULT_LISTEN;
+use crate::state::StateFolder;
+
+/// The library of the SSH plugin, as cargo names it.
+pub(crate) const PLUGIN_FILE: &str = "libalknet_ssh_plugin.so";
+
+/// What goes into a new state folder.
+pub(crate) struct Contents {
+    /// Where the node shall listen.
+    pub(crate) listen: Option<SocketAddr>,
+    /// A file with the mnemonic to use; a new one is made otherwise.
+    pub(crate) mnemonic_file: Option<PathBuf>,
+    /// Who is let in.
+    pub(crate) peers: Vec<Peer>,
+    /// Make a key for the caller, authorise it under this id.
+    pub(crate) make_client_key: Option<String>,
+}
+
+/// What `init` did that is worth saying.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    /// The plugin that was copied, and from where.
+    pub(crate) plugin: Option<PathBuf>,
+    /// The private key made for the caller.
+    pub(crate) client_key: Option<PathBuf>,
+    /// Whether a new mnemonic was made.
+    pub(crate) new_mnemonic: bool,
+}
+
+/// Makes the state folder.
+pub(crate) fn init(state: &StateFolder, contents: Contents) -> Result<Made, InitError> {
+    if state.is_initialised() {
+        return Err(InitError::AlreadyThere {
+            file: state.config_file(),
+        });
+    }
+    let mnemonic = match &contents.mnemonic_file {
+        Some(file) => Mnemonic::read_file(file)?,
+        None => Mnemonic::generate()?,
+    };
+    let mut journal = Journal::default();
+    let made = make(state, &contents, &mnemonic, &mut journal)?;
+    journal.keep();
+    Ok(made)
+}
+
+fn make(
+    state: &StateFolder,
+    contents: &Contents,
+    mnemonic: &Mnemonic,
+    journal: &mut Journal,
+) -> Result<Made, InitError> {
+    let root = state.root();
+    let mut made = Made {
+        new_mnemonic: contents.mnemonic_file.is_none(),
+        ..Made::default()
+    };
+    journal.folder(root, 0o700)?;
+    let words = root.join("mnemonic");
+    mnemonic.create_file(&words)?;
+    journal.made(words);
+
+    let mut peers = contents.peers.clone();
+    if let Some(id) = &contents.make_client_key {
+        let path = state.client_key();
+        let key = new_key()?;
+        journal.file(&path, 0o600, key.to_openssh_private(id).as_bytes())?;
+        let public = format!("{}\n", key.openssh_public_line(id).trim());
+        journal.file(&path.with_extension("pub"), 0o644, public.as_bytes())?;
+        peers.push(peer(id, [public.trim().to_owned()]));
+        made.client_key = Some(path);
+    }
+    let peers = PeersConfig {
+        peers,
+        ..PeersConfig::default()
+    };
+    journal.file(
+        &root.join("peers.toml"),
+        0o600,
+        peers.to_toml_string().as_bytes(),
+    )?;
+    let plugins = root.join("plugins");
+    journal.folder(&plugins, 0o700)?;
+    if is_empty(&plugins) {
+        made.plugin = copy_plugin(&plugins, journal)?;
+    }
+    // Last: its presence says that the folder is whole.
+    let listen = contents
+        .listen
+        .map_or_else(|| DEFAULT_LISTEN.to_owned(), |addr| addr.to_string());
+    journal.file(
+        &root.join("node.toml"),
+        0o600,
+        config_text(&listen).as_bytes(),
+    )?;
+    Ok(made)
+}
+
+/// The peers that `--authorize` names: one a file, called after the file.
+pub(crate) fn peers_from_files(files: &[PathBuf]) -> Result<Vec<Peer>, KeyFileError> {
+    let mut peers: Vec<Peer> = Vec::new();
+    for file in files {
+        let keys = read_public_key_file(file)?;
+        let wanted = file
+            .file_stem()
+            .map(|stem| peer_id(&stem.to_string_lossy()))
+            .unwrap_or_else(|| "peer".to_owned());
+        let id = (1..)
+            .map(|n| {
+                if n == 1 {
+                    wanted.clone()
+                } else {
+                    format!("{wanted}-{n}")
+                }
+            })
+            .find(|id| peers.iter().all(|peer| peer.id != *id))
+            .unwrap_or(wanted);
+        peers.push(peer_with(&id, &keys));
+    }
+    Ok(peers)
+}
+
+/// A peer who may run commands.
+pub(crate) fn peer_with(id: &str, keys: &[AuthorizedKey]) -> Peer {
+    peer(id, keys.iter().map(|key| key.line.clone()))
+}
+
+/// The caller's name, as a peer's id.
+pub(crate) fn caller_id() -> String {
+    let name = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    peer_id(&name.unwrap_or_else(|_| "owner".to_owned()))
+}
+
+/// Why there is no state folder.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InitError {
+    /// There is a node already.
+    #[error(
+        "{} exists: the folder holds a node already. Start it with `alknet-node run`, or choose another folder with --state",
+        file.display()
+    )]
+    AlreadyThere {
+        /// Its configuration.
+        file: PathBuf,
+    },
+    /// The given mnemonic file cannot be used, or the new one not be written.
+    #[error("{0}")]
+    MnemonicFile(#[from] MnemonicFileError),
+    /// No new mnemonic could be made.
+    #[error("cannot make a mnemonic: {0}")]
+    Mnemonic(#[from] MnemonicError),
+    /// The system's source of randomness failed.
+    #[error("cannot make a key: the system gives no random bytes")]
+    Random,
+    /// A file or folder could not be made.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn peer(id: &str, keys: impl IntoIterator<Item = String>) -> Peer {
+    Peer {
+        id: id.to_owned(),
+        keys: keys.into_iter().collect(),
+        scopes: vec!["ssh:exec".to_owned()],
+        ..Peer::default()
+    }
+}
+
+/// A name with only the characters an id may have.
+fn peer_id(name: &str) -> String {
+    let id: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-@".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
+        .skip_while(|c| !c.is_ascii_alphanumeric())
+        .take(60)
+        .collect();
+    if id.is_empty() { "peer".to_owned() } else { id }
+}
+
+fn new_key() -> Result<Ed25519Key, InitError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(seed.as_mut()).map_err(|_| InitError::Random)?;
+    Ok(Ed25519Key::from_seed(&seed))
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Copies the library that lies beside the running program, if there is one.
+fn copy_plugin(folder: &Path, journal: &mut Journal) -> Result<Option<PathBuf>, InitError> {
+    let Some(source) = beside_the_program(PLUGIN_FILE) else {
+        return Ok(None);
+    };
+    let bytes = fs::read(&source).map_err(|error| InitError::Io {
+        action: "read",
+        path: source.clone(),
+        source: error,
+    })?;
+    journal.file(&folder.join(PLUGIN_FILE), 0o644, &bytes)?;
+    Ok(Some(source))
+}
+
+/// A file in the folder of the running program.
+pub(crate) fn beside_the_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::current_exe().ok()?.parent()?.join(name);
+    path.is_file().then_some(path)
+}
+
+fn config_text(listen: &str) -> String {
+    format!(
+        "\
+# The configuration of this node. `alknet-node check` names every fault in it.
+# Paths are relative to this folder; what is left out has its default.
+
+# The UDP address to serve QUIC on.
+listen = \"{listen}\"
+
+[log]
+# error, warn, info, debug or trace; then target=level for parts of the program.
+filter = \"info\"
+# human or json
+format = \"human\"
+
+[plugins]
+# Every *.so in this folder is loaded at the start.
+folder = \"plugins\"
+# Uncomment to load only files with these digests (sha256sum prints them):
+# allow_digests = [\"sha256:…\"]
+
+# The configuration of the SSH plugin; `schema/json/ssh-config.schema.json`
+# describes every field.
+[plugins.config.ssh]
+"
+    )
+}
+
+/// What was made, to be removed unless all succeeds.
+#[derive(Default)]
+struct Journal(Vec<PathBuf>);
+
+impl Journal {
+    fn made(&mut self, path: PathBuf) {
+        self.0.push(path);
+    }
+
+    fn folder(&mut self, path: &Path, mode: u32) -> Result<(), InitError> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(|source| InitError::Io {
+                action: "create the folder",
+                path: parent.to_owned(),
+                source,
+            })?;
+        }
+        DirBuilder::new()
+            .mode(mode)
+            .create(path)
+            .map_err(|source| InitError::Io {
+                action: "create the folder",
+                path: path.to_owned(),
+                source,
+            })?;
+        self.made(path.to_owned());
+        Ok(())
+    }
+
+    fn file(&mut self, path: &Path, mode: u32, contents: &[u8]) -> Result<(), InitError> {
+        let failed = |source| InitError::Io {
+            action: "write",
+            path: path.to_owned(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path)
+            .map_err(failed)?;
+        self.made(path.to_owned());
+        file.write_all(contents).map_err(failed)?;
+        file.sync_all().map_err(failed)
+    }
+
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        for path in self.0.iter().rev() {
+            // What cannot be removed stays; the error that led here is told.
+            let _ = if path.is_dir() {
+                fs::remove_dir(path)
+            } else {
+                fs::remove_file(path)
+            };
+        }
+    }
+}

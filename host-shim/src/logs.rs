@@ -1,0 +1,87 @@
+//! The node's logs: to standard error, for people or as JSON lines.
+
+use std::str::FromStr;
+
+use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, Registry};
+
+use crate::config::{LogConfig, LogFormat};
+
+/// Parses a filter: `level` or `target=level`, separated by commas.
+pub(crate) fn parse_filter(filter: &str) -> Result<Targets, ParseError> {
+    Targets::from_str(filter)
+}
+
+/// Sends this process's events to standard error. Only the first call of a
+/// process has an effect.
+pub(crate) fn install(config: &LogConfig) -> Result<(), ParseError> {
+    let targets = parse_filter(&config.filter)?;
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = match config.format {
+        LogFormat::Human => {
+            use std::io::IsTerminal;
+            layer
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_filter(targets)
+                .boxed()
+        }
+        LogFormat::Json => layer
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_filter(targets)
+            .boxed(),
+    };
+    let subscriber = Registry::default().with(layer);
+    // An embedding program may have installed its own; that one counts.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    Ok(())
+}
+
+/// What of the node's filter concerns one plugin, in the plugin's own targets:
+/// `plugin::ssh::auth=debug` is `auth=debug` to the plugin `ssh`. Pushed into
+/// the plugin, so that events nobody wants are not even made.
+pub(crate) fn filter_for_plugin(targets: &Targets, plugin: &str) -> String {
+    let own = format!("plugin::{plugin}");
+    let inner = format!("{own}::");
+    let mut default = targets.default_level();
+    let mut directives = Vec::new();
+    // Shorter targets come later in this order and are overridden by longer
+    // ones, as in the node's own filter.
+    let mut sorted: Vec<_> = targets.iter().collect();
+    sorted.sort_by_key(|(target, _)| target.len());
+    for (target, level) in sorted {
+        if let Some(rest) = target.strip_prefix(&inner) {
+            directives.push(format!("{rest}={level}"));
+        } else if own.starts_with(target) {
+            default = Some(level);
+        }
+    }
+    let default = default.map_or_else(|| "off".to_owned(), |level| level.to_string());
+    directives.insert(0, default);
+    directives.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pushed(filter: &str) -> String {
+        filter_for_plugin(&parse_filter(filter).unwrap(), "ssh")
+    }
+
+    #[test]
+    fn the_part_for_a_plugin_is_pushed_down_in_its_own_targets() {
+        assert_eq!(pushed("info"), "info");
+        assert_eq!(pushed("warn,alknet_node=debug"), "warn");
+        assert_eq!(pushed("warn,plugin=info"), "info");
+        assert_eq!(pushed("warn,plugin::ssh=debug"), "debug");
+        assert_eq!(
+            pushed("warn,plugin::ssh=info,plugin::ssh::auth=trace,plugin::web=debug"),
+            "info,auth=trace"
+        );
+        assert_eq!(pushed("alknet_node=debug"), "off");
+    }
+}

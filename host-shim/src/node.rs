@@ -1,0 +1,222 @@
+//! A running node.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alknet_handler::{Capabilities, ProtocolHandler, Secret};
+use alknet_identity::PeerStore;
+use alknet_loader::{Generation, HandlerInputs, PluginHandler, Registry};
+use alknet_quic::{BindError, NodeKey, Server, ServerError, TransportSettings, bind_endpoint};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::endpoint;
+use crate::keys::HostKey;
+use crate::logs;
+use crate::plan::{Plan, PlannedPlugin, Warning};
+
+/// How long a closed endpoint waits until its peers know.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// A node that serves.
+pub struct Node {
+    endpoint: quinn::Endpoint,
+    registry: Arc<Registry>,
+    addr: SocketAddr,
+    node_key: NodeKey,
+    host_keys: Vec<HostKey>,
+    peers: Arc<PeerStore>,
+    warnings: Vec<Warning>,
+    drain: Duration,
+    stopping: watch::Sender<bool>,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+impl Node {
+    /// Carries out a plan: makes the handlers, binds the endpoint, accepts.
+    /// Must be called inside a tokio runtime.
+    ///
+    /// A plugin whose factory fails is left out with a warning, like a file
+    /// that was refused.
+    ///
+    /// # Errors
+    /// When the endpoint cannot be had.
+    pub fn start(plan: Plan) -> Result<Self, StartError> {
+        let Plan {
+            config,
+            keys,
+            peers,
+            plugins,
+            mut warnings,
+        } = plan;
+        let registry = Arc::new(Registry::default());
+        for planned in plugins {
+            let filter = logs::parse_filter(&config.log.filter).unwrap_or_default();
+            if let Err(error) = serve(&registry, planned, &keys.host_keys, &peers, &filter) {
+                warnings.push(Warning::Handler(error));
+            }
+        }
+        let server = Server::new(&keys.node, &TransportSettings::default())?;
+        let endpoint = bind_endpoint(config.listen, server.config(&registry.alpns())?)?;
+        let addr = endpoint.local_addr().unwrap_or(config.listen);
+        let (stopping, stop) = watch::channel(false);
+        let accepting = tokio::spawn(endpoint::accept(
+            endpoint.clone(),
+            Arc::clone(&registry),
+            Arc::clone(&peers),
+            stop,
+        ));
+        Ok(Self {
+            endpoint,
+            registry,
+            addr,
+            node_key: keys.node_key(),
+            host_keys: keys.host_keys,
+            peers,
+            warnings,
+            drain: Duration::from_secs(config.shutdown.drain_seconds.into()),
+            stopping,
+            accepting,
+        })
+    }
+
+    /// The address it serves on.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The key its clients pin.
+    pub fn node_key(&self) -> NodeKey {
+        self.node_key
+    }
+
+    /// Its SSH host keys, preferred first.
+    pub fn host_keys(&self) -> &[HostKey] {
+        &self.host_keys
+    }
+
+    /// Its peers.
+    pub fn peers(&self) -> &PeerStore {
+        &self.peers
+    }
+
+    /// What an operator should look at.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// The handlers that serve.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Stops accepting, lets sessions end until the configured deadline, closes
+    /// what is left and says goodbye to the peers.
+    pub async fn stop(self) {
+        let _ = self.stopping.send(true);
+        self.endpoint.set_server_config(None);
+        let generations = self.registry.generations();
+        let drains: Vec<_> = generations
+            .iter()
+            .map(|generation| tokio::spawn(generation.handler.drain(self.drain)))
+            .collect();
+        for drain in drains {
+            // A handler that panicked has nothing left to drain.
+            let _ = drain.await;
+        }
+        self.endpoint
+            .close(0u32.into(), b"the node is shutting down");
+        let _ = tokio::time::timeout(CLOSE_PATIENCE, self.endpoint.wait_idle()).await;
+        let _ = self.accepting.await;
+    }
+}
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be had.
+    #[error("{0}")]
+    Bind(#[from] BindError),
+    /// TLS cannot be set up.
+    #[error("{0}")]
+    Tls(#[from] ServerError),
+}
+
+/// A loaded plugin that does not serve.
+#[derive(Debug)]
+pub struct HandlerRefused {
+    /// The file of the plugin.
+    pub file: std::path::PathBuf,
+    /// Why, and what to do.
+    pub reason: String,
+}
+
+impl fmt::Display for HandlerRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.file.display(), self.reason)
+    }
+}
+
+fn serve(
+    registry: &Registry,
+    planned: PlannedPlugin,
+    host_keys: &[HostKey],
+    peers: &Arc<PeerStore>,
+    filter: &tracing_subscriber::filter::Targets,
+) -> Result<(), HandlerRefused> {
+    let id = registry.next_id();
+    let generation = Arc::new(Generation::new(
+        id,
+        &planned.plugin,
+        make_handler(&planned, host_keys, peers, filter, id)?,
+    ));
+    let alpns: Vec<Vec<u8>> = planned.plugin.alpns().map(<[u8]>::to_vec).collect();
+    registry
+        .insert(&alpns, &generation)
+        .map_err(|taken| HandlerRefused {
+            file: planned.plugin.source().to_owned(),
+            reason: taken.to_string(),
+        })?;
+    tracing::info!(
+        plugin = planned.plugin.name(),
+        version = %planned.plugin.version(),
+        generation = id,
+        digest = %planned.plugin.digest(),
+        file = %planned.plugin.source().display(),
+        "plugin serves"
+    );
+    Ok(())
+}
+
+/// Calls the factory of a plugin with all that the node injects.
+pub(crate) fn make_handler(
+    planned: &PlannedPlugin,
+    host_keys: &[HostKey],
+    peers: &Arc<PeerStore>,
+    filter: &tracing_subscriber::filter::Targets,
+    generation: u64,
+) -> Result<Arc<dyn ProtocolHandler>, HandlerRefused> {
+    let inputs = HandlerInputs {
+        config: planned.config.clone(),
+        host_keys: host_keys
+            .iter()
+            .map(|key| Secret::new(key.private.expose().to_vec()))
+            .collect(),
+        capabilities: Capabilities::default(),
+        identities: Arc::clone(peers) as _,
+        log_filter: logs::filter_for_plugin(filter, planned.plugin.name()),
+        generation,
+    };
+    match PluginHandler::create(&planned.plugin, inputs, Handle::current()) {
+        Ok(handler) => Ok(Arc::new(handler)),
+        Err(fault) => Err(HandlerRefused {
+            file: planned.plugin.source().to_owned(),
+            reason: format!(
+                "the plugin {:?} could not make its handler: {fault}",
+                planned.plugin.name()
+            ),
+        }),
+    }
+}

@@ -1,0 +1,380 @@
+//! Everything a start needs, gathered and checked before anything is opened to
+//! the world. `run` carries a plan out; `check` prints what is wrong with it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use alknet_document::{Document, Fault};
+use alknet_identity::{PeerStore, PeersConfig};
+use alknet_loader::{Digest, DiscoverError, LoadedPlugin, Refusal, Stage, discover};
+use alknet_vault::Mnemonic;
+use serde_json::{Map, Value};
+
+use crate::config::{self, NodeConfig};
+use crate::keys::{self, HostKey, NodeKeys};
+use crate::logs;
+use crate::node::HandlerRefused;
+
+/// A checked start.
+pub struct Plan {
+    /// The configuration as read, defaults filled in.
+    pub config: NodeConfig,
+    /// The node's keys.
+    pub keys: NodeKeys,
+    /// The peers.
+    pub peers: Arc<PeerStore>,
+    /// The plugins that were loaded, each with its valid configuration.
+    pub plugins: Vec<PlannedPlugin>,
+    /// What an operator should look at, though the node can start.
+    pub warnings: Vec<Warning>,
+}
+
+/// A loaded plugin and its configuration.
+pub struct PlannedPlugin {
+    /// The library.
+    pub plugin: LoadedPlugin,
+    /// The configuration, valid by the library's schema.
+    pub config: Value,
+}
+
+/// Something a start can live with.
+#[derive(Debug)]
+pub enum Warning {
+    /// A file in the plugins folder was refused; the node starts without it.
+    Plugin(Refusal),
+    /// A plugin was loaded but would not make its handler; the node starts
+    /// without it.
+    Handler(HandlerRefused),
+    /// Two files hold the same plugin; the node starts with the first.
+    SamePlugin {
+        /// The plugin's name.
+        name: String,
+        /// The file in use.
+        first: PathBuf,
+        /// The file left out.
+        second: PathBuf,
+    },
+    /// There is no plugin, so nothing will be served.
+    NoPlugins {
+        /// The plugins folder.
+        folder: PathBuf,
+    },
+    /// A plugin is configured that is not there.
+    ConfiguredButAbsent(Fault),
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plugin(refusal) => refusal.fmt(f),
+            Self::Handler(refused) => refused.fmt(f),
+            Self::SamePlugin {
+                name,
+                first,
+                second,
+            } => write!(
+                f,
+                "{}: holds the plugin {name:?} that {} holds too; it is left out, keep one of the two",
+                second.display(),
+                first.display()
+            ),
+            Self::NoPlugins { folder } => write!(
+                f,
+                "{}: there is no plugin in this folder, so the node serves nothing; put libalknet_ssh_plugin.so there and restart",
+                folder.display()
+            ),
+            Self::ConfiguredButAbsent(fault) => fault.fmt(f),
+        }
+    }
+}
+
+/// Something that keeps the node from starting.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// A fault in a configuration file.
+    #[error("{0}")]
+    Config(Fault),
+    /// The mnemonic is not to be had.
+    #[error("{0}")]
+    Mnemonic(#[from] alknet_vault::MnemonicFileError),
+    /// A key file is not to be had.
+    #[error("{0}")]
+    Keys(#[from] keys::KeysError),
+    /// The plugins folder cannot be read.
+    #[error("{0}")]
+    Plugins(#[from] DiscoverError),
+    /// The folder for private copies of the libraries cannot be used.
+    #[error("{0}")]
+    Staging(Refusal),
+}
+
+/// A configuration file that was read and is valid in itself.
+pub struct Draft {
+    /// The configuration, defaults filled in.
+    pub config: NodeConfig,
+    document: Document,
+    base: Base,
+}
+
+impl Draft {
+    /// Reads the configuration at `path`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, not just the first.
+    pub fn read(path: &Path) -> Result<Self, Vec<Problem>> {
+        let (document, config) = read_config(path)
+            .map_err(|faults| faults.into_iter().map(Problem::Config).collect::<Vec<_>>())?;
+        Ok(Self {
+            config,
+            document,
+            base: Base::of(path),
+        })
+    }
+
+    /// Reads all that the configuration refers to and loads the plugins.
+    ///
+    /// # Errors
+    /// Everything that is wrong, not just the first.
+    pub fn complete(self) -> Result<Plan, Vec<Problem>> {
+        let Self {
+            config,
+            document,
+            base,
+        } = self;
+        let mut problems = Vec::new();
+        let keys = read_keys(&document, &config, &base, &mut problems);
+        let peers = match read_peers(&base.join(&config.peers_file)) {
+            Ok(peers) => Some(peers),
+            Err(faults) => {
+                problems.extend(faults.into_iter().map(Problem::Config));
+                None
+            }
+        };
+        let mut warnings = Vec::new();
+        let plugins = load_plugins(&document, &config, &base, &mut problems, &mut warnings);
+        match (keys, peers) {
+            (Some(keys), Some(peers)) if problems.is_empty() => Ok(Plan {
+                config,
+                keys,
+                peers: Arc::new(peers),
+                plugins,
+                warnings,
+            }),
+            _ => Err(problems),
+        }
+    }
+}
+
+/// Paths in a configuration are relative to its folder.
+struct Base(PathBuf);
+
+impl Base {
+    fn of(config: &Path) -> Self {
+        match config.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => Self(parent.to_owned()),
+            _ => Self(".".into()),
+        }
+    }
+
+    fn join(&self, path: &Path) -> PathBuf {
+        self.0.join(path)
+    }
+}
+
+fn read_config(path: &Path) -> Result<(Document, NodeConfig), Vec<Fault>> {
+    let document = Document::read(path).map_err(|fault| vec![fault])?;
+    document.validate(&config::schema())?;
+    let config: NodeConfig = document.deserialize().map_err(|fault| vec![fault])?;
+    let mut faults = Vec::new();
+    if logs::parse_filter(&config.log.filter).is_err() {
+        faults.push(Fault::unexpected(
+            &document,
+            "/log/filter",
+            "directives like `info` or `plugin::ssh=debug`, separated by commas",
+        ));
+    }
+    if faults.is_empty() {
+        Ok((document, config))
+    } else {
+        Err(faults)
+    }
+}
+
+fn read_keys(
+    document: &Document,
+    config: &NodeConfig,
+    base: &Base,
+    problems: &mut Vec<Problem>,
+) -> Option<NodeKeys> {
+    let before = problems.len();
+    let mnemonic = match Mnemonic::read_file(&base.join(&config.mnemonic_file)) {
+        Ok(mnemonic) => Some(mnemonic),
+        Err(error) => {
+            problems.push(error.into());
+            None
+        }
+    };
+    let passphrase = match &config.passphrase_file {
+        None => Some(Default::default()),
+        Some(file) => match keys::read_passphrase(&base.join(file)) {
+            Ok(passphrase) => Some(passphrase),
+            Err(error) => {
+                problems.push(at(document, "/passphrase_file", &error));
+                None
+            }
+        },
+    };
+    let mut host_keys: Vec<HostKey> = Vec::new();
+    for (index, file) in config.host_key_files.iter().enumerate() {
+        match keys::read_host_key(&base.join(file)) {
+            Ok(key) => host_keys.push(key),
+            Err(error) => {
+                problems.push(at(document, &format!("/host_key_files/{index}"), &error));
+            }
+        }
+    }
+    let mut derived = match keys::from_vault(&mnemonic?, &passphrase?) {
+        Ok(keys) => keys,
+        Err(error) => {
+            problems.push(error.into());
+            return None;
+        }
+    };
+    if problems.len() > before {
+        return None;
+    }
+    if !host_keys.is_empty() {
+        derived.host_keys = host_keys;
+    }
+    Some(derived)
+}
+
+fn at(document: &Document, pointer: &str, error: &dyn fmt::Display) -> Problem {
+    Problem::Config(Fault::at(document, pointer, error.to_string()))
+}
+
+fn read_peers(path: &Path) -> Result<PeerStore, Vec<Fault>> {
+    let document = Document::read(path).map_err(|fault| vec![fault])?;
+    let schema = schemars::schema_for!(PeersConfig).to_value();
+    document.validate(&schema)?;
+    let config: PeersConfig = document.deserialize().map_err(|fault| vec![fault])?;
+    PeerStore::new(config).map_err(|error| {
+        let faults = error.faults.into_iter();
+        faults
+            .map(|fault| Fault::at(&document, &fault.pointer, fault.problem.to_string()))
+            .collect()
+    })
+}
+
+fn load_plugins(
+    document: &Document,
+    config: &NodeConfig,
+    base: &Base,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Warning>,
+) -> Vec<PlannedPlugin> {
+    let allow = match allowed_digests(document, config) {
+        Ok(allow) => allow,
+        Err(problem) => {
+            problems.push(problem);
+            return Vec::new();
+        }
+    };
+    let folder = base.join(&config.plugins.folder);
+    let candidates = match discover(&folder) {
+        Ok(candidates) => candidates,
+        Err(error) => {
+            problems.push(error.into());
+            return Vec::new();
+        }
+    };
+    let stage = match Stage::open(&base.join(Path::new("staging"))) {
+        Ok(stage) => stage,
+        Err(refusal) => {
+            problems.push(Problem::Staging(refusal));
+            return Vec::new();
+        }
+    };
+    if let Err(refusal) = stage.sweep() {
+        warnings.push(Warning::Plugin(refusal));
+    }
+    let mut planned: Vec<PlannedPlugin> = Vec::new();
+    for candidate in &candidates {
+        match LoadedPlugin::load(candidate.path(), allow.as_deref(), &stage) {
+            Ok(plugin) => {
+                if let Some(first) = planned.iter().find(|p| p.plugin.name() == plugin.name()) {
+                    warnings.push(Warning::SamePlugin {
+                        name: plugin.name().to_owned(),
+                        first: first.plugin.source().to_owned(),
+                        second: plugin.source().to_owned(),
+                    });
+                } else if let Some(plugin) = with_config(document, config, plugin, problems) {
+                    planned.push(plugin);
+                }
+            }
+            Err(refusal) => warnings.push(Warning::Plugin(refusal)),
+        }
+    }
+    if planned.is_empty() && problems.is_empty() {
+        warnings.push(Warning::NoPlugins { folder });
+    }
+    for name in config.plugins.config.keys() {
+        if !planned.iter().any(|p| p.plugin.name() == name) && problems.is_empty() {
+            let pointer = format!("/plugins/config/{}", escape(name));
+            warnings.push(Warning::ConfiguredButAbsent(Fault::at(
+                document,
+                &pointer,
+                format!("the plugin {name:?} is configured but was not loaded"),
+            )));
+        }
+    }
+    planned
+}
+
+fn allowed_digests(
+    document: &Document,
+    config: &NodeConfig,
+) -> Result<Option<Vec<Digest>>, Problem> {
+    let Some(listed) = &config.plugins.allow_digests else {
+        return Ok(None);
+    };
+    let mut digests = Vec::new();
+    for (index, digest) in listed.iter().enumerate() {
+        match digest.parse() {
+            Ok(digest) => digests.push(digest),
+            Err(error) => {
+                let pointer = format!("/plugins/allow_digests/{index}");
+                return Err(at(document, &pointer, &error));
+            }
+        }
+    }
+    Ok(Some(digests))
+}
+
+/// Checks a plugin's part of the configuration against the plugin's schema.
+/// The faults keep their place in the node's file.
+fn with_config(
+    document: &Document,
+    config: &NodeConfig,
+    plugin: LoadedPlugin,
+    problems: &mut Vec<Problem>,
+) -> Option<PlannedPlugin> {
+    let given = config.plugins.config.get(plugin.name()).cloned();
+    let pointer = format!("/plugins/config/{}", escape(plugin.name()));
+    if let Some(part) = document.part(&pointer)
+        && let Err(faults) = part.validate(plugin.config_schema())
+    {
+        problems.extend(faults.into_iter().map(Problem::Config));
+        return None;
+    }
+    Some(PlannedPlugin {
+        config: Value::Object(given.unwrap_or_else(Map::new)),
+        plugin,
+    })
+}
+
+/// A name as a segment of a JSON pointer (RFC 6901 section 3).
+fn escape(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}

@@ -1,0 +1,59 @@
+//! The state folder: everything that makes a node the node it is.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// A state folder and the names within it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateFolder {
+    root: PathBuf,
+}
+
+impl StateFolder {
+    /// The folder at `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// `$XDG_STATE_HOME/alknet`, or `~/.local/state/alknet` (XDG Base
+    /// Directory Specification). `None` where there is no home folder.
+    pub fn default_location() -> Option<Self> {
+        let base = match env::var_os("XDG_STATE_HOME").map(PathBuf::from) {
+            Some(path) if path.is_absolute() => path,
+            _ => home()?.join(".local/state"),
+        };
+        Some(Self::new(base.join("alknet")))
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The configuration file: `node.toml`, or `node.json` where that exists.
+    pub fn config_file(&self) -> PathBuf {
+        let json = self.root.join("node.json");
+        if json.exists() {
+            json
+        } else {
+            self.root.join("node.toml")
+        }
+    }
+
+    /// Whether the folder has been initialised.
+    pub fn is_initialised(&self) -> bool {
+        self.config_file().exists()
+    }
+
+    /// The private key that `up` makes for a caller who has none.
+    pub fn client_key(&self) -> PathBuf {
+        self.root.join("client_key")
+    }
+}
+
+/// The caller's home folder.
+pub(crate) fn home() -> Option<PathBuf> {
+    env::var_os("HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+}
