@@ -56,7 +56,9 @@ pub struct Document {
     format: Format,
     value: Value,
     place: Place,
-    lines: Lines,
+    lines: Arc<Lines>,
+    /// The pointer of this part within the whole document.
+    base: String,
     /// Pointers whose values are not shown; `*` stands for any one segment.
     hidden: Vec<Vec<String>>,
 }
@@ -136,7 +138,8 @@ impl Document {
             format,
             value,
             place,
-            lines,
+            lines: Arc::new(lines),
+            base: String::new(),
             hidden: Vec::new(),
         })
     }
@@ -150,6 +153,27 @@ impl Document {
             .map(|pattern| pointer::segments(pattern).collect());
         self.hidden.extend(patterns);
         self
+    }
+
+    /// The value at `pointer` as a document of its own, whose faults keep their place in this one; `None` if there is
+    /// no such value. For a part that has its own schema.
+    pub fn part(&self, pointer: &str) -> Option<Self> {
+        let value = self.value.pointer(pointer)?.clone();
+        let (place, _) = self.place.find(pointer);
+        Some(Self {
+            name: self.name.clone(),
+            format: self.format,
+            value,
+            place: place.clone(),
+            lines: Arc::clone(&self.lines),
+            base: format!("{}{pointer}", self.base),
+            hidden: self.hidden.clone(),
+        })
+    }
+
+    /// The pointer within the whole document of what stands at `pointer` in this part.
+    pub(crate) fn whole_pointer(&self, pointer: &str) -> String {
+        format!("{}{pointer}", self.base)
     }
 
     /// What stands for the file in messages.
@@ -196,6 +220,7 @@ impl Document {
 
     /// Whether the value at `pointer` is hidden.
     pub(crate) fn hides(&self, pointer: &str) -> bool {
+        let pointer = &self.whole_pointer(pointer);
         self.hidden.iter().any(|pattern| {
             let mut segments = pointer::segments(pointer);
             pattern.iter().all(|wanted| {
@@ -208,6 +233,7 @@ impl Document {
 
     /// Whether a value hidden may lie at, above or below `pointer`.
     pub(crate) fn touches_hidden(&self, pointer: &str) -> bool {
+        let pointer = &self.whole_pointer(pointer);
         self.hidden.iter().any(|pattern| {
             let mut both = pattern.iter().zip(pointer::segments(pointer));
             both.all(|(wanted, segment)| wanted == "*" || *wanted == segment)

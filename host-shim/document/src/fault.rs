@@ -127,7 +127,7 @@ impl Fault {
         };
         Self {
             file: document.name.clone(),
-            pointer: pointer.into(),
+            pointer: document.whole_pointer(pointer).into(),
             position: Some(position),
             problem,
             hint: None,
@@ -137,7 +137,7 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.file)?;
+        write!(f, "{}:", printable(&self.file))?;
         if let Some(Position { line, column }) = self.position {
             write!(f, "{line}:{column}:")?;
         }

@@ -6,7 +6,7 @@ use crate::fault::Position;
 use crate::pointer;
 
 /// The place of a value, and those of the values inside it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Place {
     /// The byte offset of the key, if the value is a member.
     pub(crate) key: Option<usize>,
@@ -15,7 +15,7 @@ pub(crate) struct Place {
     pub(crate) inside: Inside,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Inside {
     Scalar,
     Items(Vec<Place>),

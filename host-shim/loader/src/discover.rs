@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::refusal::shown;
+
 /// A file of the plugins folder that may be a plugin: its name ends in `.so`, and nothing else is known of it yet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Candidate {
@@ -21,19 +23,25 @@ impl Candidate {
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoverError {
     /// There is no such folder.
-    #[error("{}: the plugins folder does not exist; create it and put plugins (*.so) there, or name another", folder.display())]
+    #[error(
+        "{}: the plugins folder does not exist; create it and put plugins (*.so) there, or name another",
+        shown(folder)
+    )]
     Missing {
         /// The folder asked for.
         folder: PathBuf,
     },
     /// The path leads to something else.
-    #[error("{}: the plugins folder is not a folder; name the folder that holds the plugins", folder.display())]
+    #[error(
+        "{}: the plugins folder is not a folder; name the folder that holds the plugins",
+        shown(folder)
+    )]
     NotAFolder {
         /// The path asked for.
         folder: PathBuf,
     },
     /// Listing it failed.
-    #[error("{}: cannot list the plugins folder: {source}", folder.display())]
+    #[error("{}: cannot list the plugins folder: {source}", shown(folder))]
     Unreadable {
         /// The folder asked for.
         folder: PathBuf,

@@ -1,7 +1,7 @@
 //! Why a library was not loaded.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 
@@ -11,13 +11,13 @@ use crate::digest::Digest;
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     /// The file is not there.
-    #[error("{}: there is no such file", path.display())]
+    #[error("{}: there is no such file", shown(path))]
     Missing {
         /// The library.
         path: PathBuf,
     },
     /// The file, or a folder on its path, could not be opened or read.
-    #[error("{}: cannot {action}: {source}", path.display())]
+    #[error("{}: cannot {action}: {source}", shown(path))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -27,13 +27,16 @@ pub enum Refusal {
         source: io::Error,
     },
     /// The file itself is a symbolic link.
-    #[error("{}: is a symbolic link; copy the library itself into the plugins folder", path.display())]
+    #[error(
+        "{}: is a symbolic link; copy the library itself into the plugins folder",
+        shown(path)
+    )]
     Symlink {
         /// The library.
         path: PathBuf,
     },
     /// The path names a folder, a pipe, a socket or a device.
-    #[error("{}: is {found}, not a regular file", path.display())]
+    #[error("{}: is {found}, not a regular file", shown(path))]
     NotAFile {
         /// The library.
         path: PathBuf,
@@ -41,7 +44,11 @@ pub enum Refusal {
         found: &'static str,
     },
     /// Somebody else owns the file, or a folder on its path.
-    #[error("{}: {what} belongs to uid {owner}, not to root or uid {user} which this process runs as; run: chown {user} '{}'", path.display(), path.display())]
+    #[error(
+        "{}: {what} belongs to uid {owner}, not to root or uid {user} which this process runs as; run: chown {user} '{}'",
+        shown(path),
+        shown(path)
+    )]
     Owner {
         /// The file or folder.
         path: PathBuf,
@@ -53,7 +60,7 @@ pub enum Refusal {
         user: u32,
     },
     /// Others may write to the file, or to a folder on its path.
-    #[error("{}: {what} is writable by {who} (mode {:04o}); run: chmod go-w '{}'", path.display(), mode & 0o7777, path.display())]
+    #[error("{}: {what} is writable by {who} (mode {:04o}); run: chmod go-w '{}'", shown(path), mode & 0o7777, shown(path))]
     Writable {
         /// The file or folder.
         path: PathBuf,
@@ -65,13 +72,16 @@ pub enum Refusal {
         mode: u32,
     },
     /// The file has no contents.
-    #[error("{}: the file is empty; copy the library again", path.display())]
+    #[error("{}: the file is empty; copy the library again", shown(path))]
     Empty {
         /// The library.
         path: PathBuf,
     },
     /// The file is larger than a plugin can be.
-    #[error("{}: the file has {size} bytes, more than the {limit} a plugin may have", path.display())]
+    #[error(
+        "{}: the file has {size} bytes, more than the {limit} a plugin may have",
+        shown(path)
+    )]
     TooLarge {
         /// The library.
         path: PathBuf,
@@ -81,13 +91,20 @@ pub enum Refusal {
         limit: u64,
     },
     /// Somebody wrote to the file as it was read.
-    #[error("{}: the file changed while it was read; wait for the copy to end and reload (write to another name, then rename)", path.display())]
+    #[error(
+        "{}: the file changed while it was read; wait for the copy to end and reload (write to another name, then rename)",
+        shown(path)
+    )]
     Changed {
         /// The library.
         path: PathBuf,
     },
     /// The contents are none of those the operator allowed.
-    #[error("{}: has digest {found}, which is not allowed (allowed: {}); if this is the version you want, allow its digest", path.display(), list(expected))]
+    #[error(
+        "{}: has digest {found}, which is not allowed (allowed: {}); if this is the version you want, allow its digest",
+        shown(path),
+        list(expected)
+    )]
     DigestNotAllowed {
         /// The library.
         path: PathBuf,
@@ -97,7 +114,7 @@ pub enum Refusal {
         expected: Vec<Digest>,
     },
     /// The contents are not an ELF file.
-    #[error("{}: is {found}, not an ELF shared library", path.display())]
+    #[error("{}: is {found}, not an ELF shared library", shown(path))]
     NotElf {
         /// The library.
         path: PathBuf,
@@ -105,7 +122,10 @@ pub enum Refusal {
         found: &'static str,
     },
     /// The library is for another machine.
-    #[error("{}: is for {found}, this node runs {expected}; install the plugin built for {expected}", path.display())]
+    #[error(
+        "{}: is for {found}, this node runs {expected}; install the plugin built for {expected}",
+        shown(path)
+    )]
     WrongMachine {
         /// The library.
         path: PathBuf,
@@ -115,7 +135,10 @@ pub enum Refusal {
         expected: String,
     },
     /// An ELF file, but of a kind that cannot be loaded.
-    #[error("{}: is {found}, not a shared library; build it with crate-type cdylib", path.display())]
+    #[error(
+        "{}: is {found}, not a shared library; build it with crate-type cdylib",
+        shown(path)
+    )]
     NotSharedLibrary {
         /// The library.
         path: PathBuf,
@@ -123,7 +146,10 @@ pub enum Refusal {
         found: String,
     },
     /// The headers speak of bytes that the file does not have.
-    #[error("{}: is incomplete: {part} ends at byte {end}, the file has {size}; copy the library again", path.display())]
+    #[error(
+        "{}: is incomplete: {part} ends at byte {end}, the file has {size}; copy the library again",
+        shown(path)
+    )]
     Truncated {
         /// The library.
         path: PathBuf,
@@ -135,7 +161,7 @@ pub enum Refusal {
         size: u64,
     },
     /// The headers contradict themselves.
-    #[error("{}: is damaged: {problem}; copy the library again", path.display())]
+    #[error("{}: is damaged: {problem}; copy the library again", shown(path))]
     Malformed {
         /// The library.
         path: PathBuf,
@@ -143,7 +169,10 @@ pub enum Refusal {
         problem: String,
     },
     /// A sound library that exports no plugin.
-    #[error("{}: is not an alknet plugin: it exports no symbol {symbol}", path.display())]
+    #[error(
+        "{}: is not an alknet plugin: it exports no symbol {symbol}",
+        shown(path)
+    )]
     NotAPlugin {
         /// The library.
         path: PathBuf,
@@ -151,7 +180,7 @@ pub enum Refusal {
         symbol: &'static str,
     },
     /// The system's loader would not open it.
-    #[error("{}: cannot be loaded: {problem}", path.display())]
+    #[error("{}: cannot be loaded: {problem}", shown(path))]
     Open {
         /// The library.
         path: PathBuf,
@@ -159,7 +188,10 @@ pub enum Refusal {
         problem: String,
     },
     /// The library is built for another interface.
-    #[error("{}: is built for plugin interface {found}, this node speaks {expected}; install the plugin version that goes with this node", path.display())]
+    #[error(
+        "{}: is built for plugin interface {found}, this node speaks {expected}; install the plugin version that goes with this node",
+        shown(path)
+    )]
     Interface {
         /// The library.
         path: PathBuf,
@@ -169,7 +201,10 @@ pub enum Refusal {
         expected: String,
     },
     /// The library claims our interface, but its binary form differs.
-    #[error("{}: does not fit this node: {problem}; build the plugin and the node from the same interface (the debug log has the full report)", path.display())]
+    #[error(
+        "{}: does not fit this node: {problem}; build the plugin and the node from the same interface (the debug log has the full report)",
+        shown(path)
+    )]
     Abi {
         /// The library.
         path: PathBuf,
@@ -177,7 +212,10 @@ pub enum Refusal {
         problem: &'static str,
     },
     /// What the plugin says of itself cannot be used.
-    #[error("{}: registers itself wrongly: {problem}; ask the plugin's author", path.display())]
+    #[error(
+        "{}: registers itself wrongly: {problem}; ask the plugin's author",
+        shown(path)
+    )]
     Registration {
         /// The library.
         path: PathBuf,
@@ -185,7 +223,10 @@ pub enum Refusal {
         problem: String,
     },
     /// The staging folder is unfit for private copies.
-    #[error("{}: the staging folder must be a folder of uid {user} with mode 0700, and is {found}; remove it, it is created anew", path.display())]
+    #[error(
+        "{}: the staging folder must be a folder of uid {user} with mode 0700, and is {found}; remove it, it is created anew",
+        shown(path)
+    )]
     StageFolder {
         /// The staging folder.
         path: PathBuf,
@@ -223,6 +264,19 @@ impl Refusal {
             Self::StageFolder { .. } => "stage_folder",
         }
     }
+}
+
+/// A path on one line, whatever characters it has.
+pub(crate) fn shown(path: &Path) -> String {
+    let shown = path.display().to_string();
+    let escaped = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    };
+    shown.chars().map(escaped).collect()
 }
 
 fn list(digests: &[Digest]) -> String {

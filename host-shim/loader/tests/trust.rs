@@ -213,6 +213,16 @@ fn a_list_of_digests_admits_only_those() {
     }
 }
 
+#[test]
+fn a_refusal_is_one_line_whatever_the_name() {
+    let plugins = Plugins::with(plugin());
+    let odd = refusal(&plugins.folder().join("a\nb\x1b[31m.so")).to_string();
+    assert!(
+        odd.contains("a\\nb\\u{1b}[31m.so: there is no such file"),
+        "{odd}"
+    );
+}
+
 fn refusal(path: &Path) -> Refusal {
     TrustedFile::read(path, None).unwrap_err()
 }
