@@ -1,0 +1,70 @@
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::args::ConnectArgs;
+use crate::bridge::{self, BridgeError};
+use crate::dial::dial;
+use crate::failure::Failure;
+use crate::stdio::{Input, Output};
+use crate::terminal::Terminal;
+
+/// `alknet connect`: standard input and output become a stream to the node.
+pub(crate) async fn run(args: &ConnectArgs, terminal: Terminal) -> Result<(), Failure> {
+    let mut ending = Ending::watch().map_err(Failure::Signals)?;
+    let link = dial(&args.node, terminal).await?;
+    let outcome = tokio::select! {
+        outcome = carry(&link.connection) => outcome,
+        () = ending.requested() => Err(Failure::Signal),
+    };
+    let sent = link.connection.stats().udp_tx.bytes;
+    let received = link.connection.stats().udp_rx.bytes;
+    link.close().await;
+    terminal.detail(&format_args!(
+        "connection ended, {sent} bytes sent and {received} received"
+    ));
+    outcome
+}
+
+async fn carry(connection: &quinn::Connection) -> Result<(), Failure> {
+    // Dropped in reverse order: if both are one open file, its flags are
+    // those of before in the end.
+    let input = Input::stdin().map_err(Failure::Stdio)?;
+    let output = Output::stdout().map_err(Failure::Stdio)?;
+    let (send, recv) = connection
+        .open_bi()
+        .await
+        .map_err(|error| BridgeError::from_read(error.into()))?;
+    bridge::run(&input, &output, send, recv).await?;
+    Ok(())
+}
+
+/// The signals that ask us to end.
+struct Ending {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Ending {
+    fn watch() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Completes a moment after the first of them. ssh writes its goodbye and
+    /// sends SIGHUP at once; the goodbye is to reach the node first.
+    async fn requested(&mut self) {
+        tokio::select! {
+            _ = self.hangup.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        tokio::time::sleep(GOODBYE_WITHIN).await;
+    }
+}
+
+const GOODBYE_WITHIN: Duration = Duration::from_millis(300);

@@ -1,0 +1,36 @@
+use std::io;
+
+use alknet_quic::openssh::StanzaError;
+
+use crate::bridge::BridgeError;
+use crate::dial::DialError;
+use crate::host_key::HostKeyError;
+
+/// Why a command failed, in one line for the user.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error(transparent)]
+    Bridge(#[from] BridgeError),
+    #[error(transparent)]
+    HostKey(#[from] HostKeyError),
+    #[error(transparent)]
+    Stanza(#[from] StanzaError),
+    #[error("cannot use standard input and output: {0}")]
+    Stdio(#[source] io::Error),
+    #[error("cannot find out where this program lies: {0}")]
+    OwnPath(#[source] io::Error),
+    #[error("cannot watch for signals: {0}")]
+    Signals(#[source] io::Error),
+    #[error("ended by a signal")]
+    Signal,
+}
+
+impl Failure {
+    /// Whether whoever started us has gone, and a message would only litter
+    /// the terminal.
+    pub(crate) fn is_quiet(&self) -> bool {
+        matches!(self, Self::Bridge(BridgeError::ReaderGone) | Self::Signal)
+    }
+}

@@ -1,0 +1,59 @@
+//! The alknet client: reaches a node over QUIC, for ssh or on its own.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod bridge;
+mod connect;
+mod dial;
+mod failure;
+mod host_key;
+mod known_nodes;
+mod ssh_config;
+mod stdio;
+mod target;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Args, Command};
+use crate::terminal::Terminal;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let terminal = Terminal::new(args.quiet, args.verbose);
+    // One thread: a client is one connection, and a second thread would only
+    // cost its start and the waking of each other.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            terminal.error(&format_args!("cannot start: {error}"));
+            return FAILED.into();
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match &args.command {
+            Command::Connect(args) => connect::run(args, terminal).await,
+            Command::SshConfig(args) => ssh_config::run(args, terminal).await,
+        }
+    });
+    // A look-up that hangs in the resolver must not hold up the exit.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !error.is_quiet() {
+                terminal.error(&error);
+            }
+            FAILED.into()
+        }
+    }
+}
+
+/// What ssh itself exits with when a connection fails.
+const FAILED: u8 = 255;

@@ -1,0 +1,46 @@
+use std::io::Write as _;
+
+use alknet_quic::openssh::Stanza;
+
+use crate::args::SshConfigArgs;
+use crate::dial::dial;
+use crate::failure::Failure;
+use crate::host_key;
+use crate::terminal::Terminal;
+
+/// `alknet ssh-config`: prints what stock ssh needs to reach the node.
+pub(crate) async fn run(args: &SshConfigArgs, terminal: Terminal) -> Result<(), Failure> {
+    let (node_key, host_key) = match (args.node.node_key, &args.host_key) {
+        (Some(node_key), Some(host_key)) => (node_key, host_key.clone()),
+        (_, given) => {
+            let link = dial(&args.node, terminal).await?;
+            let node_key = link.node_key;
+            let host_key = match given {
+                Some(host_key) => Ok(host_key.clone()),
+                None => host_key::fetch(&link.connection).await,
+            };
+            link.close().await;
+            (node_key, host_key?)
+        }
+    };
+    let program = std::env::current_exe().map_err(Failure::OwnPath)?;
+    let identity_file = args
+        .identity_file
+        .as_deref()
+        .map(std::path::absolute)
+        .transpose()
+        .map_err(Failure::OwnPath)?;
+    let stanza = Stanza {
+        alias: &args.name,
+        target: &args.node.target.to_string(),
+        node_key,
+        host_key: &host_key,
+        program: &program,
+        identity_file: identity_file.as_deref(),
+        user: args.user.as_deref(),
+    };
+    let text = stanza.render()?;
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(Failure::Stdio)
+}

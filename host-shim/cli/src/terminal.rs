@@ -1,0 +1,39 @@
+use std::fmt;
+use std::io::Write as _;
+
+/// What the user is told, on standard error.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terminal {
+    quiet: bool,
+    verbose: bool,
+}
+
+impl Terminal {
+    pub(crate) fn new(quiet: bool, verbose: bool) -> Self {
+        Self { quiet, verbose }
+    }
+
+    /// Why the command failed.
+    pub(crate) fn error(self, message: &dyn fmt::Display) {
+        say(message);
+    }
+
+    /// Something the user should know, unless `-q` was given.
+    pub(crate) fn notice(self, message: &dyn fmt::Display) {
+        if !self.quiet {
+            say(message);
+        }
+    }
+
+    /// Something for those who asked with `-v`.
+    pub(crate) fn detail(self, message: &dyn fmt::Display) {
+        if self.verbose {
+            say(message);
+        }
+    }
+}
+
+fn say(message: &dyn fmt::Display) {
+    // There is nobody to tell when standard error is gone.
+    let _ = writeln!(std::io::stderr(), "alknet: {message}");
+}
