@@ -352,6 +352,21 @@ fn the_reader_of_a_document_can_add_faults_of_its_own() {
 }
 
 #[test]
+fn a_part_with_a_schema_of_its_own_keeps_its_place() {
+    let text = "[plugins.ssh]\nlog = 'dbug'\nlgo = 1\n[plugins.ssh.proxies.a]\nurl = 'x://'\npassword = 'short'\n";
+    let document = Document::parse(text, Format::Toml, "node.toml").unwrap();
+    let document = document.hiding(["/plugins/*/proxies/*/password"]);
+    let part = document.part("/plugins/ssh").unwrap();
+    assert_eq!(
+        lines(&part.validate(&common::schema()).unwrap_err()),
+        "node.toml:2:7: /plugins/ssh/log: expected one of \"info\", \"debug\", found \"dbug\"; did you mean \"debug\"?\n\
+         node.toml:3:1: /plugins/ssh: unknown field \"lgo\"; the fields here are \"keys\", \"limits\", \"listen\", \"log\", \"proxies\", \"rules\"\n\
+         node.toml:6:12: /plugins/ssh/proxies/a/password: expected a string of at least 8 characters, found a value that is not shown"
+    );
+    assert!(document.part("/plugins/http").is_none());
+}
+
+#[test]
 fn a_place_that_is_missing_is_that_of_the_value_around_it() {
     let text = "{\n  \"a~/b\": [1, {\"c\": 2}]\n}";
     let document = Document::parse(text, Format::Json, "x").unwrap();
