@@ -44,7 +44,7 @@ pub struct HostKey {
 }
 
 /// Derives the node's TLS secret and its host key from the vault.
-pub fn from_vault(mnemonic: &Mnemonic, passphrase: &str) -> Result<NodeKeys, KeysError> {
+pub(crate) fn from_vault(mnemonic: &Mnemonic, passphrase: &str) -> Result<NodeKeys, KeysError> {
     let vault = Vault::from_mnemonic(mnemonic, passphrase);
     let node = NodeSecret::from_pkcs8_der(&vault.node_identity().to_pkcs8_der())
         .map_err(|_| KeysError::Derivation)?;
@@ -58,7 +58,7 @@ pub fn from_vault(mnemonic: &Mnemonic, passphrase: &str) -> Result<NodeKeys, Key
 
 /// Reads a host key file: an unencrypted private key in OpenSSH's format that
 /// only its owner can read.
-pub fn read_host_key(path: &Path) -> Result<HostKey, KeysError> {
+pub(crate) fn read_host_key(path: &Path) -> Result<HostKey, KeysError> {
     let text = read_private_file(path)?;
     host_key(&text).map_err(|problem| KeysError::Unusable {
         path: path.to_owned(),
@@ -67,7 +67,7 @@ pub fn read_host_key(path: &Path) -> Result<HostKey, KeysError> {
 }
 
 /// Reads the first line of a passphrase file.
-pub fn read_passphrase(path: &Path) -> Result<Zeroizing<String>, KeysError> {
+pub(crate) fn read_passphrase(path: &Path) -> Result<Zeroizing<String>, KeysError> {
     let bytes = read_private_file(path)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| KeysError::Unusable {
         path: path.to_owned(),
