@@ -95,13 +95,8 @@ pub(crate) enum DialError {
         expected: NodeKey,
         presented: NodeKey,
     },
-    #[error("{}", changed_key_warning(.target, .path, .known, .presented))]
-    ChangedKey {
-        target: Target,
-        path: PathBuf,
-        known: Known,
-        presented: NodeKey,
-    },
+    #[error(transparent)]
+    ChangedKey(#[from] Box<ChangedKey>),
     #[error("the node presented no key")]
     NoNodeKey,
     #[error(transparent)]
@@ -120,6 +115,30 @@ impl DialError {
             waited: node.timeout,
         }
     }
+}
+
+/// The node has another key than the one on record.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "\
+refused to connect
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+@  WARNING: THE KEY OF NODE {target} HAS CHANGED!
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+Either the node was set up anew, or someone else is answering in its place.
+  expected:  {expected} ({path}:{line})
+  presented: {presented}
+Ask whoever runs the node for its key. If the new one is right, remove line
+{line} of {path} and connect again.",
+    expected = .known.key,
+    line = .known.line,
+    path = .path.display()
+)]
+pub(crate) struct ChangedKey {
+    target: Target,
+    path: PathBuf,
+    known: Known,
+    presented: NodeKey,
 }
 
 const ALPN: &[u8] = b"alknet/ssh";
@@ -246,12 +265,13 @@ fn explain(error: Unreached, node: &NodeArgs, expectation: &Expectation) -> Dial
             expected,
             presented,
         }) => match expectation {
-            Expectation::Known(known_nodes, known) => DialError::ChangedKey {
+            Expectation::Known(known_nodes, known) => Box::new(ChangedKey {
                 target,
                 path: known_nodes.path().to_owned(),
                 known: *known,
                 presented,
-            },
+            })
+            .into(),
             _ => DialError::WrongKey {
                 target,
                 expected,
@@ -276,12 +296,13 @@ fn first_meeting(
         // Another process met the node a moment ago.
         Ok(Some(known)) if known.key == key => {}
         Ok(Some(known)) => {
-            return Err(DialError::ChangedKey {
+            return Err(Box::new(ChangedKey {
                 target: target.clone(),
                 path: known_nodes.path().to_owned(),
                 known,
                 presented: key,
-            });
+            })
+            .into());
         }
         Err(error @ KnownNodesError::Unwritable { .. }) => terminal.notice(&format_args!(
             "first connection to {target}, whose key is {key}: trusting it this once, since it cannot be recorded ({error})"
@@ -289,25 +310,4 @@ fn first_meeting(
         Err(error) => return Err(error.into()),
     }
     Ok(())
-}
-
-fn changed_key_warning(
-    target: &Target,
-    path: &std::path::Path,
-    known: &Known,
-    presented: &NodeKey,
-) -> String {
-    let (path, line, key) = (path.display(), known.line, known.key);
-    format!(
-        "\
-refused to connect
-@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
-@            WARNING: THE KEY OF NODE {target} HAS CHANGED!
-@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
-Either the node was set up anew, or someone else is answering in its place.
-  expected:  {key} ({path}:{line})
-  presented: {presented}
-Ask whoever runs the node for its key. If the new one is right, remove line
-{line} of {path} and connect again."
-    )
 }

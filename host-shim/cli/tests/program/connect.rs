@@ -1,82 +1,14 @@
-//! The real program against an endpoint in this process.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
-
-mod node;
-
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::process::Stdio;
 
-use node::{Does, Node};
+use crate::child::{alknet, assert_clean, assert_fails_with, finish, run, text};
+use crate::node::{self, Does, Node};
 
-/// A child that hangs is killed, and the test fails on its status.
-const HANG: Duration = Duration::from_secs(60);
-
-fn alknet(args: &[&str], home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_alknet"));
-    command
-        .args(args)
-        .env("HOME", home)
-        .env_remove("XDG_CONFIG_HOME")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-fn pinned(node: &Node) -> Command {
+fn pinned(node: &Node) -> std::process::Command {
     let (addr, key) = (node.addr.to_string(), node.key.to_string());
     alknet(&["connect", &addr, "--node-key", &key], Path::new("/"))
-}
-
-fn finish(child: Child) -> Output {
-    let id = rustix::process::Pid::from_child(&child);
-    let (done, watch) = std::sync::mpsc::channel::<()>();
-    let guard = std::thread::spawn(move || {
-        if watch.recv_timeout(HANG) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-            let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
-        }
-    });
-    let output = child.wait_with_output().unwrap();
-    drop(done);
-    guard.join().unwrap();
-    assert!(
-        output.status.code().is_some(),
-        "hung: {}",
-        text(&output.stderr)
-    );
-    output
-}
-
-fn run(mut command: Command) -> Output {
-    finish(command.spawn().unwrap())
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-#[track_caller]
-fn assert_clean(output: &Output) {
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stderr), "");
-}
-
-#[track_caller]
-fn assert_fails_with(output: &Output, parts: &[&str]) {
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(255), "{stderr}");
-    for part in parts {
-        assert!(stderr.contains(part), "{part:?} not in: {stderr}");
-    }
 }
 
 fn noise(length: usize) -> Vec<u8> {

@@ -1,11 +1,14 @@
 //! A node for the client to talk to.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use alknet_quic::{NodeKey, NodeSecret, QuicStream, Server, TransportSettings, bind_endpoint};
 use quinn::VarInt;
+use russh::keys::PrivateKey;
+use russh::keys::ssh_key::private::Ed25519Keypair;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Runtime;
 
@@ -20,6 +23,8 @@ pub(crate) enum Does {
     CloseRudely,
     /// Sends without end.
     Flood,
+    /// Speaks SSH with [`ssh_host_key`] and lets nobody in.
+    Ssh,
     /// Nothing at all.
     Ignore,
 }
@@ -98,6 +103,7 @@ async fn serve(
             Does::Greet => greet(stream).await,
             Does::CloseRudely => connection.close(VarInt::from_u32(1), b"going away"),
             Does::Flood => flood(stream).await,
+            Does::Ssh => refuse_by_ssh(stream).await,
             Does::Ignore => {
                 connection.closed().await;
             }
@@ -121,4 +127,28 @@ async fn greet(mut stream: QuicStream) {
 
 async fn flood(mut stream: QuicStream) {
     while stream.write_all(&[b'x'; 8192]).await.is_ok() {}
+}
+
+/// The public half of the node's SSH host key.
+pub(crate) fn ssh_host_key() -> String {
+    host_key().public_key().to_openssh().unwrap()
+}
+
+fn host_key() -> PrivateKey {
+    PrivateKey::from(Ed25519Keypair::from_seed(&[6; 32]))
+}
+
+async fn refuse_by_ssh(stream: QuicStream) {
+    struct Nobody;
+    impl russh::server::Handler for Nobody {
+        type Error = russh::Error;
+    }
+    let config = russh::server::Config {
+        keys: vec![host_key()],
+        auth_rejection_time: Duration::ZERO,
+        ..Default::default()
+    };
+    if let Ok(session) = russh::server::run_stream(Arc::new(config), stream, Nobody).await {
+        let _ = session.await;
+    }
 }
