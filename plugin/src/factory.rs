@@ -1,11 +1,13 @@
+use std::fmt::Display;
 use std::sync::Arc;
 
 use alknet_handler::{Capabilities, Secret};
 use alknet_plugin_interface::abi_stable::erased_types::TD_Opaque;
 use alknet_plugin_interface::abi_stable::std_types::RResult;
 use alknet_plugin_interface::{Handler_TO, HandlerContext, HandlerObject, PluginError, guard};
-use alknet_ssh::SshHandler;
+use alknet_ssh::{SshHandler, parse_host_keys};
 use alknet_ssh_config::SshConfig;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::bridge::{NodeIdentities, SshPluginHandler, config_error};
 use crate::logs;
@@ -23,20 +25,16 @@ pub(crate) extern "C" fn factory(context: HandlerContext) -> RResult<HandlerObje
 }
 
 fn create(context: HandlerContext) -> Result<SshPluginHandler, PluginError> {
-    let config =
-        SshConfig::from_json(&context.config).map_err(|error| config_error(error.into()))?;
-    logs::install(context.events, &context.log_filter).map_err(PluginError::new)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(config.runtime.worker_threads.into())
-        .thread_name(format!("ssh-{}", context.generation))
-        .enable_all()
-        .build()
-        .map_err(|error| PluginError::new(format!("cannot start the runtime: {error}")))?;
-    let host_keys = context
+    let config = SshConfig::from_json(&context.config).map_err(|error| PluginError {
+        pointer: error.pointer.into(),
+        message: error.message.into(),
+    })?;
+    let host_keys: Vec<Secret> = context
         .host_keys
         .iter()
         .map(|key| Secret::new(key.expose().to_vec()))
         .collect();
+    let host_keys = parse_host_keys(&host_keys).map_err(config_error)?;
     let capabilities: Capabilities = context
         .capabilities
         .iter()
@@ -45,8 +43,22 @@ fn create(context: HandlerContext) -> Result<SshPluginHandler, PluginError> {
             (secret.name.to_string(), value)
         })
         .collect();
+    logs::install(context.events, &context.log_filter).map_err(PluginError::new)?;
+    let runtime = runtime(&config, context.generation)?;
     let identities = Arc::new(NodeIdentities(context.identities));
     let handler =
         SshHandler::new(config, host_keys, capabilities, identities).map_err(config_error)?;
     Ok(SshPluginHandler::new(handler, runtime))
+}
+
+fn runtime(config: &SshConfig, generation: u64) -> Result<Runtime, PluginError> {
+    let failed =
+        |error: &dyn Display| PluginError::new(format!("cannot start the runtime: {error}"));
+    let workers = usize::try_from(config.runtime.worker_threads).map_err(|error| failed(&error))?;
+    Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_name(format!("ssh-{generation}"))
+        .enable_all()
+        .build()
+        .map_err(|error| failed(&error))
 }

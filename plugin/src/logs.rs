@@ -71,7 +71,13 @@ fn parse_filter(filter: &str) -> Result<Targets, String> {
         .iter()
         .map(|(target, level)| (format!("{OWN_CRATE}::{target}"), level))
         .collect();
-    Ok(given.with_targets(own))
+    let mut filter = given.clone().with_targets(own);
+    // russh tells of every rekey at `info`.
+    if !given.iter().any(|(target, _)| target.starts_with("russh")) {
+        let most = given.default_level().unwrap_or(LevelFilter::OFF);
+        filter = filter.with_target("russh", most.min(LevelFilter::WARN));
+    }
+    Ok(filter)
 }
 
 fn install_panic_hook() {

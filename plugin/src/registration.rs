@@ -1,6 +1,6 @@
-use alknet_plugin_interface::abi_stable::export_root_module;
-use alknet_plugin_interface::abi_stable::prefix_type::PrefixTypeTrait;
-use alknet_plugin_interface::abi_stable::std_types::{RNone, ROption, RStr, RString};
+use abi_stable::export_root_module;
+use abi_stable::prefix_type::PrefixTypeTrait;
+use abi_stable::std_types::{RNone, ROption, RStr, RString};
 use alknet_plugin_interface::{
     Extension, INTERFACE_VERSION, PluginModule, PluginModuleRef, RegistrationBundle, guard,
 };

@@ -10,6 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// A stream of the node, as tokio's traits.
 pub(super) struct NodeStream(pub(super) ByteStreamObject);
 
+// What is behind the object stays where it is, whatever happens to the object.
+impl Unpin for NodeStream {}
+
 impl AsyncRead for NodeStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
