@@ -24,6 +24,7 @@ mod queue;
 mod server;
 mod status;
 pub mod transport;
+mod window;
 
 pub use client::{
     Client, ClientError, ClientOptions, Exit, RemoteInput, RemoteOutput, RemoteProcess,

@@ -3,15 +3,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 
-/// What keeping one chunk costs beside its bytes.
-const CHUNK_OVERHEAD: usize = 128;
+/// Chunks smaller than this are put together, so that many small ones cost no
+/// more memory than they hold bytes.
+const SMALL: usize = 1024;
+/// What small chunks are put together to, at most.
+const TOGETHER: usize = 16 * 1024;
 
 /// Bytes on their way from an SSH channel to whoever consumes them. One
-/// producer, one consumer. The producer asks for [`room`](Self::room) before
-/// it takes more from the channel; a queue never refuses what it is given.
+/// producer, one consumer. A queue never refuses what it is given; it says
+/// when it has too much.
 #[derive(Clone, Debug)]
 pub(crate) struct ByteQueue(Arc<Shared>);
 
@@ -37,7 +40,10 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     chunks: VecDeque<Bytes>,
+    small: BytesMut,
     size: usize,
+    /// Bytes taken so far.
+    taken: u64,
     /// No more will be pushed.
     finished: bool,
     /// Nobody will take any more: what is pushed is thrown away.
@@ -52,6 +58,11 @@ impl Budget {
             used: AtomicUsize::new(0),
             freed: Notify::new(),
         }))
+    }
+
+    /// Bytes all queues hold now.
+    pub(crate) fn used(&self) -> usize {
+        self.0.used.load(Ordering::Acquire)
     }
 
     fn give_back(&self, size: usize) {
@@ -78,10 +89,10 @@ impl ByteQueue {
         if state.closed || state.finished || chunk.is_empty() {
             return;
         }
-        let size = chunk.len() + CHUNK_OVERHEAD;
+        let size = chunk.len();
         state.size += size;
         self.0.budget.0.used.fetch_add(size, Ordering::AcqRel);
-        state.chunks.push_back(chunk);
+        state.push(chunk);
         wake(state);
     }
 
@@ -96,23 +107,41 @@ impl ByteQueue {
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        state.chunks.clear();
+        state.chunks = VecDeque::new();
+        state.small = BytesMut::new();
         let size = std::mem::take(&mut state.size);
         drop(state);
         self.0.budget.give_back(size);
         self.0.taken.notify_one();
     }
 
-    /// Whether the limits of this queue and of the session allow more.
-    pub(crate) fn has_room(&self) -> bool {
+    /// Whether nothing will come or be taken any more.
+    pub(crate) fn is_over(&self) -> bool {
         let state = self.lock();
-        let budget = &self.0.budget.0;
-        state.closed
-            || state.size == 0
-            || (state.size < self.0.limit && budget.used.load(Ordering::Acquire) < budget.limit)
+        state.closed || (state.finished && state.size == 0)
     }
 
-    /// Completes when the limits allow more.
+    /// Bytes held now.
+    pub(crate) fn size(&self) -> usize {
+        self.lock().size
+    }
+
+    /// Bytes taken since the beginning.
+    pub(crate) fn taken(&self) -> u64 {
+        self.lock().taken
+    }
+
+    /// Whether this queue and all queues of the connection are within their
+    /// limits; an empty queue always is.
+    pub(crate) fn has_room(&self) -> bool {
+        let state = self.lock();
+        let budget = &self.0.budget;
+        state.closed
+            || state.size == 0
+            || (state.size < self.0.limit && budget.used() < budget.0.limit)
+    }
+
+    /// Completes when there is room.
     pub(crate) async fn room(&self) {
         loop {
             let freed = self.0.budget.0.freed.notified();
@@ -135,9 +164,10 @@ impl ByteQueue {
 
     pub(crate) fn poll_pop(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut state = self.lock();
-        if let Some(chunk) = state.chunks.pop_front() {
-            let size = chunk.len() + CHUNK_OVERHEAD;
-            state.size = state.size.saturating_sub(size);
+        if let Some(chunk) = state.pop() {
+            let size = chunk.len();
+            state.size -= size;
+            state.taken += size as u64;
             drop(state);
             self.0.budget.give_back(size);
             self.0.taken.notify_one();
@@ -152,6 +182,28 @@ impl ByteQueue {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn push(&mut self, chunk: Bytes) {
+        let fits = self.small.len() + chunk.len() <= TOGETHER;
+        if chunk.len() < SMALL && fits {
+            self.small.extend_from_slice(&chunk);
+            return;
+        }
+        if !self.small.is_empty() {
+            let small = self.small.split().freeze();
+            self.chunks.push_back(small);
+        }
+        self.chunks.push_back(chunk);
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        self.chunks.pop_front().or_else(|| {
+            let small = std::mem::take(&mut self.small);
+            (!small.is_empty()).then(|| small.freeze())
+        })
     }
 }
 
@@ -181,12 +233,19 @@ mod tests {
     #[tokio::test]
     async fn chunks_come_out_in_order_and_then_the_end() {
         let queue = queue(1000, 1000);
-        queue.push(Bytes::from_static(b"a"));
-        queue.push(Bytes::from_static(b"b"));
+        let large = Bytes::from(vec![b'x'; SMALL]);
+        for chunk in ["a", "b"] {
+            queue.push(Bytes::from_static(chunk.as_bytes()));
+        }
+        queue.push(large.clone());
+        queue.push(Bytes::from_static(b"c"));
         queue.finish();
-        assert_eq!(queue.pop().await.unwrap(), "a");
-        assert_eq!(queue.pop().await.unwrap(), "b");
+        assert_eq!(queue.pop().await.unwrap(), "ab");
+        assert_eq!(queue.pop().await.unwrap(), large);
+        assert_eq!(queue.pop().await.unwrap(), "c");
         assert_eq!(queue.pop().await, None);
+        assert!(queue.is_over());
+        assert_eq!(queue.taken(), 3 + SMALL as u64);
     }
 
     #[tokio::test]
@@ -229,6 +288,6 @@ mod tests {
         assert!(queue.has_room());
         full.close();
         full.push(Bytes::from(vec![0; 100]));
-        assert_eq!(budget.0.used.load(Ordering::Acquire), 0);
+        assert_eq!(budget.used(), 0);
     }
 }

@@ -14,7 +14,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use alknet_handler::{BoxFuture, ByteStream};
 use bytes::BytesMut;
@@ -41,10 +41,8 @@ pub trait Control: Send + Sync {
     /// Fails every operation from now on.
     fn trip(&self);
 
-    /// Reads what there is, within the capacity, although nobody asks, and
-    /// says whether the peer is known to have ended the stream. For a session
-    /// that cannot read because it waits for something else.
-    fn peer_is_gone(&self) -> bool;
+    /// A number that grows with every byte read or written.
+    fn moved(&self) -> u64;
 
     /// Whether the session has begun to shut the stream down.
     fn is_shut_down(&self) -> bool;
@@ -68,6 +66,7 @@ struct State<S> {
     inbox: BytesMut,
     capacity: usize,
     ended: Option<io::Result<()>>,
+    moved: u64,
 }
 
 impl<S: ByteStream> Transport<S> {
@@ -80,6 +79,7 @@ impl<S: ByteStream> Transport<S> {
                 inbox: BytesMut::new(),
                 capacity,
                 ended: None,
+                moved: 0,
             }),
             tripped: AtomicBool::new(false),
             session: AtomicWaker::new(),
@@ -109,21 +109,22 @@ impl<S: ByteStream> AsyncWrite for Transport<S> {
     ) -> Poll<io::Result<usize>> {
         self.0.check(cx)?;
         let mut state = self.0.lock();
-        let result = Pin::new(&mut state.stream).poll_write(cx, buf);
-        if result.is_pending() {
-            state.drain(cx);
+        match Pin::new(&mut state.stream).poll_write(cx, buf) {
+            Poll::Pending => state.wait_for_peer(cx),
+            Poll::Ready(result) => {
+                state.moved += result.as_ref().map_or(0, |written| *written as u64);
+                Poll::Ready(result)
+            }
         }
-        result
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.check(cx)?;
         let mut state = self.0.lock();
-        let result = Pin::new(&mut state.stream).poll_flush(cx);
-        if result.is_pending() {
-            state.drain(cx);
+        match Pin::new(&mut state.stream).poll_flush(cx) {
+            Poll::Pending => state.wait_for_peer(cx),
+            ready => ready,
         }
-        result
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -132,11 +133,10 @@ impl<S: ByteStream> AsyncWrite for Transport<S> {
         }
         self.0.check(cx)?;
         let mut state = self.0.lock();
-        let result = Pin::new(&mut state.stream).poll_shutdown(cx);
-        if result.is_pending() {
-            state.drain(cx);
+        match Pin::new(&mut state.stream).poll_shutdown(cx) {
+            Poll::Pending => state.wait_for_peer(cx),
+            ready => ready,
         }
-        result
     }
 }
 
@@ -146,15 +146,8 @@ impl<S: ByteStream> Control for Shared<S> {
         self.session.wake();
     }
 
-    fn peer_is_gone(&self) -> bool {
-        let gone = {
-            let mut state = self.lock();
-            state.drain(&mut Context::from_waker(Waker::noop()));
-            state.ended.is_some()
-        };
-        // The stream now knows another waker than the session's.
-        self.session.wake();
-        gone
+    fn moved(&self) -> u64 {
+        self.lock().moved
     }
 
     fn is_shut_down(&self) -> bool {
@@ -198,7 +191,10 @@ impl<S: ByteStream> State<S> {
                 return Poll::Ready(self.take_end());
             }
             if buf.remaining() >= DIRECT_READ {
-                return Pin::new(&mut self.stream).poll_read(cx, buf);
+                let before = buf.filled().len();
+                let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+                self.moved += (buf.filled().len() - before) as u64;
+                return result;
             }
             ready!(self.fill(cx, READ_AHEAD));
             if self.inbox.is_empty() {
@@ -214,7 +210,16 @@ impl<S: ByteStream> State<S> {
     }
 
     /// Reads on while a write waits, so that the peer can finish its own
-    /// write and come to read ours.
+    /// write and come to read ours. A peer that has ended its side is not
+    /// waited for: SSH knows no half-closed connection.
+    fn wait_for_peer<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.drain(cx);
+        if self.ended.is_some() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        Poll::Pending
+    }
+
     fn drain(&mut self, cx: &mut Context<'_>) {
         while self.ended.is_none() && self.inbox.len() < self.capacity {
             if self.fill(cx, DRAIN).is_pending() {
@@ -232,7 +237,7 @@ impl<S: ByteStream> State<S> {
             &mut self.inbox
         )) {
             Ok(0) => self.ended = Some(Ok(())),
-            Ok(_) => {}
+            Ok(read) => self.moved += read as u64,
             Err(error) => self.ended = Some(Err(error)),
         }
         Poll::Ready(())
@@ -290,13 +295,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_an_unread_stream_is_noticed() {
+    async fn a_write_does_not_wait_for_a_peer_that_has_ended() {
         let (near, mut far) = duplex(16);
-        let (_transport, control) = Transport::new(near, 1024);
-        far.write_all(b"last words").await.unwrap();
-        assert!(!control.peer_is_gone());
-        drop(far);
-        assert!(control.peer_is_gone());
+        let (mut transport, _control) = Transport::new(near, 1024);
+        far.shutdown().await.unwrap();
+        let error = transport.write_all(&[0; 64]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[tokio::test]

@@ -47,17 +47,18 @@ pub struct Limits {
     #[schemars(range(min = 1, max = 100))]
     pub client_alive_count_max: u32,
     /// Bytes kept for one channel whose program does not read its input;
-    /// beyond it the whole SSH connection is held back. 65536 to 1073741824.
-    /// Default 4194304 (4 MiB).
+    /// beyond it, and a window more, the peer may send next to nothing until
+    /// the program reads on. 65536 to 1073741824. Default 4194304 (4 MiB).
     #[schemars(range(min = 65_536, max = 1_073_741_824))]
     pub channel_buffer_bytes: u32,
     /// The same for all channels of one SSH connection together. 65536 to
     /// 1073741824. Default 16777216 (16 MiB).
     #[schemars(range(min = 65_536, max = 1_073_741_824))]
     pub session_buffer_bytes: u32,
-    /// Seconds a program may hold back the other channels of its SSH
-    /// connection by not reading its input; then its channel is closed and
-    /// the program ended. 1 to 86400. Default 30.
+    /// Seconds for which a program with a full buffer may leave its input
+    /// unread while other channels are open on the same SSH connection, whose
+    /// uploads it slows down; then its channel is closed and the program
+    /// ended. 1 to 86400. Default 30.
     #[schemars(range(min = 1, max = 86_400))]
     pub stalled_channel_seconds: u32,
 }

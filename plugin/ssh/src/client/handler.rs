@@ -1,18 +1,31 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use russh::client::{ChannelOpenHandle, Handler, Msg, Session};
 use russh::keys::{PublicKey, PublicKeyOrCertificate};
-use russh::{Channel, ChannelOpenFailure};
+use russh::{Channel, ChannelId, ChannelOpenFailure};
+
+use crate::window::{self, Windows};
 
 /// Answers russh's calls: checks the host key, and refuses every channel the
 /// server opens, for none was asked for.
 pub(crate) struct ClientHandler {
     verify: Box<dyn FnMut(&PublicKey) -> bool + Send>,
+    windows: Arc<Mutex<Windows>>,
 }
 
 impl ClientHandler {
-    pub(crate) fn new(verify: impl FnMut(&PublicKey) -> bool + Send + 'static) -> Self {
+    pub(crate) fn new(
+        verify: impl FnMut(&PublicKey) -> bool + Send + 'static,
+        windows: Arc<Mutex<Windows>>,
+    ) -> Self {
         Self {
             verify: Box::new(verify),
+            windows,
         }
+    }
+
+    fn windows(&self) -> MutexGuard<'_, Windows> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -35,6 +48,23 @@ impl Handler for ClientHandler {
             // None is asked for, so none can have been negotiated.
             PublicKeyOrCertificate::Certificate(_) => Ok(false),
         }
+    }
+
+    fn adjust_window(&mut self, channel: ChannelId, _: u32) -> u32 {
+        self.windows().target(channel)
+    }
+
+    async fn data(
+        &mut self,
+        channel: ChannelId,
+        data: &[u8],
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let full = self.windows().pace(channel, data.len());
+        if let Some(queue) = full {
+            window::wait(queue).await;
+        }
+        Ok(())
     }
 
     async fn server_channel_open_forwarded_tcpip(
@@ -71,7 +101,7 @@ impl Handler for ClientHandler {
 
     fn should_accept_unknown_server_channel(
         &mut self,
-        _: russh::ChannelId,
+        _: ChannelId,
         _: &str,
     ) -> impl Future<Output = bool> + Send {
         std::future::ready(false)

@@ -5,7 +5,7 @@ mod error;
 mod handler;
 mod process;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use alknet_handler::ByteStream;
@@ -19,14 +19,15 @@ pub use error::ClientError;
 use handler::ClientHandler;
 pub use process::{Exit, RemoteInput, RemoteOutput, RemoteProcess};
 
-use crate::queue::Budget;
+use crate::queue::{Budget, ByteQueue};
 use crate::transport::{Control, Transport};
+use crate::window::Windows;
 use crate::{SSH_ID, algorithms};
 
 /// Messages russh keeps for one channel.
 const CHANNEL_MESSAGES: usize = 64;
-/// Bytes kept for a channel nobody reads, and for all channels together;
-/// beyond it the whole connection is held back.
+/// Bytes kept for a stream nobody reads, and for all together, before the
+/// server is granted next to nothing more.
 const CHANNEL_BUFFER: usize = 4 << 20;
 const CONNECTION_BUFFER: usize = 64 << 20;
 /// How long an orderly goodbye may take.
@@ -60,6 +61,7 @@ pub struct Client {
     handle: Handle<ClientHandler>,
     control: Arc<dyn Control>,
     budget: Budget,
+    windows: Arc<Mutex<Windows>>,
     timeout: Duration,
 }
 
@@ -80,7 +82,8 @@ impl Client {
             control,
             armed: true,
         };
-        let handler = ClientHandler::new(verify);
+        let windows = Arc::new(Mutex::new(Windows::new(options.transport.window_bytes)));
+        let handler = ClientHandler::new(verify, Arc::clone(&windows));
         let config = Arc::new(config(options));
         let setup = russh::client::connect_stream(config, transport, handler);
         let handle = timeout(options.timeout, setup)
@@ -90,6 +93,7 @@ impl Client {
             handle,
             control: cut.keep(),
             budget: Budget::new(CONNECTION_BUFFER),
+            windows,
             timeout: options.timeout,
         })
     }
@@ -131,7 +135,13 @@ impl Client {
         environment: &[(&str, &str)],
     ) -> Result<RemoteProcess, ClientError> {
         let channel = self.handle.channel_open_session().await?;
-        process::start(channel, command.into(), environment, &self.budget).await
+        let stdout = ByteQueue::new(CHANNEL_BUFFER, self.budget.clone());
+        let stderr = ByteQueue::new(CHANNEL_BUFFER, self.budget.clone());
+        self.windows
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .opened(channel.id(), vec![stdout.clone(), stderr.clone()]);
+        process::start(channel, command.into(), environment, stdout, stderr).await
     }
 
     /// Whether the connection has ended.

@@ -10,9 +10,12 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{CHANNEL_BUFFER, ClientError};
+use super::ClientError;
 use crate::Signal;
-use crate::queue::{Budget, ByteQueue};
+use crate::queue::ByteQueue;
+
+/// Bytes of unread standard error at which the connection is held back.
+const MOST_UNREAD: usize = 16 << 20;
 
 /// A command that runs at the server. Its streams can be taken apart and used
 /// from different tasks.
@@ -67,7 +70,8 @@ pub(super) async fn start(
     channel: Channel<Msg>,
     command: Vec<u8>,
     environment: &[(&str, &str)],
-    budget: &Budget,
+    stdout: ByteQueue,
+    stderr: ByteQueue,
 ) -> Result<RemoteProcess, ClientError> {
     let (reader, writer) = channel.split();
     let writer = Arc::new(writer);
@@ -76,8 +80,8 @@ pub(super) async fn start(
     let closed = CancellationToken::new();
     let stdout_dropped = CancellationToken::new();
     let incoming = Incoming {
-        stdout: ByteQueue::new(CHANNEL_BUFFER, budget.clone()),
-        stderr: ByteQueue::new(CHANNEL_BUFFER, budget.clone()),
+        stdout,
+        stderr,
         accepted: Some(accepted),
         exit: Exit::Unknown,
     };
@@ -229,9 +233,13 @@ impl Incoming {
         self.exit
     }
 
+    /// The next message. Windows keep unread output within bounds, except that
+    /// russh asks nobody before it grants more for standard error: there the
+    /// last resort is to hold the connection back.
     async fn next(&self, reader: &mut ChannelReadHalf) -> Option<ChannelMsg> {
-        self.stdout.room().await;
-        self.stderr.room().await;
+        if self.stderr.size() > MOST_UNREAD {
+            self.stderr.room().await;
+        }
         match reader.wait().await {
             Some(ChannelMsg::Close) => None,
             message => message,

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use russh::server::{Handle, Msg};
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::command;
 use super::session::Shared;
@@ -25,12 +25,15 @@ pub(super) enum Start {
     Refusal(&'static str),
 }
 
-/// The input side of a channel: drained from the moment it opens, so that
-/// russh's own small queue never fills and holds up other channels.
+/// The input side of a channel: drained from the moment it opens and always,
+/// so that russh's own small queue never fills and stops the session.
 pub(super) struct Input {
     reader: ChannelReadHalf,
     pub(super) queue: ByteQueue,
     shared: Arc<Shared>,
+    /// Since when the queue is full without anything being taken, and what had
+    /// been taken then.
+    full: Option<(Instant, u64)>,
 }
 
 /// What came in beside data.
@@ -47,16 +50,17 @@ pub(super) enum Event {
 pub(super) async fn serve(
     channel: Channel<Msg>,
     handle: Handle,
+    queue: ByteQueue,
     mut starts: mpsc::Receiver<Start>,
     shared: Arc<Shared>,
     _live: Live,
 ) {
     let (reader, writer) = channel.split();
-    let limit = shared.active.config.limits.channel_buffer_bytes as usize;
     let mut input = Input {
         reader,
-        queue: ByteQueue::new(limit, shared.budget.clone()),
+        queue,
         shared: Arc::clone(&shared),
+        full: None,
     };
     let start = loop {
         tokio::select! {
@@ -94,18 +98,27 @@ impl Input {
     /// Moves data into the queue until something else comes.
     pub(super) async fn next(&mut self) -> Event {
         loop {
-            if !self.queue.has_room() {
-                if let Some(event) = self.wait_for_room().await {
-                    return event;
-                }
-            }
-            let over = self.shared.over.clone();
+            let stalled = self.stalled_at();
             let message = tokio::select! {
                 message = self.reader.wait() => message,
-                () = over.cancelled() => return Event::Closed,
+                () = self.shared.over.cancelled() => return Event::Closed,
+                () = sleep_until(stalled.unwrap_or_else(Instant::now)), if stalled.is_some() => {
+                    if self.shared.channels.len() > 1 && self.stalled_at().is_some() {
+                        return Event::Stalled;
+                    }
+                    self.full = None;
+                    continue;
+                }
             };
             match message {
-                Some(ChannelMsg::Data { data }) => self.queue.push(data),
+                Some(ChannelMsg::Data { data }) => {
+                    self.queue.push(data);
+                    if self.shared.budget.used() > self.shared.active.most_unread() {
+                        self.shared
+                            .end("the peer sends more than its windows allow");
+                        return Event::Closed;
+                    }
+                }
                 Some(ChannelMsg::Eof) => self.queue.finish(),
                 Some(ChannelMsg::Signal { signal }) => return Event::Signal(signal.into()),
                 Some(ChannelMsg::Close) | None => return Event::Closed,
@@ -114,34 +127,26 @@ impl Input {
         }
     }
 
+    /// When the command's patience with its input will count as a stall; `None`
+    /// while the queue has room.
+    fn stalled_at(&mut self) -> Option<Instant> {
+        if self.queue.has_room() {
+            self.full = None;
+            return None;
+        }
+        let taken = self.queue.taken();
+        let since = match self.full {
+            Some((since, before)) if before == taken => since,
+            _ => Instant::now(),
+        };
+        self.full = Some((since, taken));
+        let patience = self.shared.active.config.limits.stalled_channel_seconds;
+        Some(since + Duration::from_secs(patience.into()))
+    }
+
     /// Completes when the channel is closed, whatever else comes.
     pub(super) async fn closed(&mut self) {
         while let Event::Signal(_) = self.next().await {}
-    }
-
-    /// Holds the session back until the command reads on. A command that is
-    /// alone on its session may take its time.
-    async fn wait_for_room(&self) -> Option<Event> {
-        let _held_back = self.shared.hold_back();
-        let patience = Duration::from_secs(
-            self.shared
-                .active
-                .config
-                .limits
-                .stalled_channel_seconds
-                .into(),
-        );
-        loop {
-            tokio::select! {
-                () = self.queue.room() => return None,
-                () = self.shared.over.cancelled() => return Some(Event::Closed),
-                () = tokio::time::sleep(patience) => {
-                    if self.shared.channels.len() > 1 {
-                        return Some(Event::Stalled);
-                    }
-                }
-            }
-        }
     }
 }
 

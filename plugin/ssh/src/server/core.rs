@@ -159,6 +159,14 @@ impl Active {
         let channels = self.config.limits.max_channels as usize;
         channels * self.config.transport.window_bytes as usize + (1 << 20)
     }
+
+    /// Bytes of unconsumed input at which a peer must have gone beyond its
+    /// windows.
+    pub(super) fn most_unread(&self) -> usize {
+        let limits = &self.config.limits;
+        let buffers = limits.session_buffer_bytes.max(limits.channel_buffer_bytes);
+        buffers as usize + 2 * self.read_ahead()
+    }
 }
 
 impl fmt::Debug for Core {

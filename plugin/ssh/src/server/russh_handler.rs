@@ -13,7 +13,9 @@ use super::channel::{self, Start};
 use super::session::Shared;
 use crate::auth::{Authenticator, Peer, Refusal};
 use crate::policy;
+use crate::queue::ByteQueue;
 use crate::status::{Live, count};
+use crate::window::{self, Windows};
 
 /// Shown to who asks for a shell.
 const NO_SHELL: &str = "alknet: an interactive shell is not enabled on this node; \
@@ -26,6 +28,7 @@ pub(super) struct RusshHandler {
     shared: Arc<Shared>,
     identity: Option<Identity>,
     channels: HashMap<ChannelId, Requests>,
+    windows: Windows,
 }
 
 /// What a channel was asked for so far.
@@ -41,6 +44,7 @@ impl RusshHandler {
     pub(super) fn new(auth: Authenticator, shared: Arc<Shared>) -> Self {
         Self {
             auth,
+            windows: Windows::new(shared.active.config.transport.window_bytes),
             shared,
             identity: None,
             channels: HashMap::new(),
@@ -181,10 +185,14 @@ impl Handler for RusshHandler {
             environment_requests: 0,
         };
         self.channels.insert(channel.id(), requests);
+        let limit = self.shared.active.config.limits.channel_buffer_bytes as usize;
+        let queue = ByteQueue::new(limit, self.shared.budget.clone());
+        self.windows.opened(channel.id(), vec![queue.clone()]);
         let live = Live::new(&self.shared.counters.channels);
         self.shared.channels.spawn(channel::serve(
             channel,
             session.handle(),
+            queue,
             starts,
             Arc::clone(&self.shared),
             live,
@@ -193,18 +201,20 @@ impl Handler for RusshHandler {
         Ok(())
     }
 
-    /// Smaller windows the more channels there are: while new keys are agreed
-    /// russh takes twice one initial window of data from the whole session and
-    /// then gives up, so that all windows together must stay below that.
-    fn adjust_window(&mut self, _: ChannelId, _: u32) -> u32 {
-        let window = self.shared.active.config.transport.window_bytes;
-        let open = self
-            .channels
-            .values()
-            .filter(|requests| !requests.start.is_closed())
-            .count();
-        let open = u32::try_from(open).unwrap_or(u32::MAX).max(1);
-        (window / 2 * 3 / open).clamp(window.min(64 << 10), window)
+    fn adjust_window(&mut self, channel: ChannelId, _: u32) -> u32 {
+        self.windows.target(channel)
+    }
+
+    async fn data(
+        &mut self,
+        channel: ChannelId,
+        data: &[u8],
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        if let Some(queue) = self.windows.pace(channel, data.len()) {
+            window::wait(queue).await;
+        }
+        Ok(())
     }
 
     async fn env_request(

@@ -1,7 +1,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alknet_handler::{BoxStream, Connection};
@@ -23,8 +22,6 @@ use crate::transport::{Control, Transport};
 const LINGER: Duration = Duration::from_secs(10);
 /// How long the goodbye itself may wait for a place in russh's queue.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// How often a session that is held back looks whether its peer is there.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// The other end of a stream.
 pub(super) struct Peer {
@@ -44,8 +41,6 @@ pub(super) struct Shared {
     pub(super) over: CancellationToken,
     pub(super) channels: TaskTracker,
     authenticated: CancellationToken,
-    held_back: AtomicUsize,
-    held_back_notify: Notify,
     end: OnceLock<&'static str>,
     end_notify: Notify,
 }
@@ -67,8 +62,6 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
         over: CancellationToken::new(),
         channels: TaskTracker::new(),
         authenticated: CancellationToken::new(),
-        held_back: AtomicUsize::new(0),
-        held_back_notify: Notify::new(),
         end: OnceLock::new(),
         end_notify: Notify::new(),
         active,
@@ -132,6 +125,7 @@ async fn run(core: &Core, shared: &Arc<Shared>, stream: BoxStream, owner: Arc<Ow
 const LOGIN_TIMEOUT: &str = "the time to log in is over";
 const DRAINED: &str = "the server is about to stop; connect again";
 const LIFETIME: &str = "the time a session may last is over";
+const SILENCE: &str = "the peer is silent";
 const PEER_GONE: &str = "the peer went away";
 
 /// Waits for what ends a session from our side.
@@ -161,7 +155,7 @@ async fn reason_to_end(
         }
         () = lifetime_over => LIFETIME,
         () = core.drained() => DRAINED,
-        () = shared.peer_gone(control) => PEER_GONE,
+        () = shared.silence(control) => SILENCE,
         reason = shared.asked_to_end() => reason,
     }
 }
@@ -226,33 +220,20 @@ impl Shared {
         }
     }
 
-    /// Marks the session as held back for as long as the guard lives.
-    pub(super) fn hold_back(&self) -> HeldBack<'_> {
-        self.held_back.fetch_add(1, Ordering::AcqRel);
-        self.held_back_notify.notify_one();
-        HeldBack(self)
-    }
-
-    /// While a full channel holds the session back, russh reads nothing and so
-    /// would not notice that the peer has gone: this does.
-    async fn peer_gone(&self, control: &dyn Control) {
+    /// russh asks a silent peer for a sign of life, but not while it waits for
+    /// that peer to read: this covers the time in which nothing moves at all.
+    async fn silence(&self, control: &dyn Control) {
+        let limits = &self.active.config.limits;
+        let Some(interval) = self.active.russh.keepalive_interval else {
+            return std::future::pending().await;
+        };
+        let patience = interval * (limits.client_alive_count_max + 1);
         loop {
-            self.held_back_notify.notified().await;
-            while self.held_back.load(Ordering::Acquire) > 0 {
-                sleep(LOOK).await;
-                if self.held_back.load(Ordering::Acquire) > 0 && control.peer_is_gone() {
-                    return;
-                }
+            let before = control.moved();
+            sleep(patience).await;
+            if control.moved() == before {
+                return;
             }
         }
-    }
-}
-
-/// See [`Shared::hold_back`].
-pub(super) struct HeldBack<'a>(&'a Shared);
-
-impl Drop for HeldBack<'_> {
-    fn drop(&mut self) {
-        self.0.held_back.fetch_sub(1, Ordering::AcqRel);
     }
 }
