@@ -51,7 +51,7 @@ pub(crate) struct NodeArgs {
     /// [default: alknet/known_nodes in $XDG_CONFIG_HOME or ~/.config]
     #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     pub(crate) known_nodes: Option<PathBuf>,
-    /// How long to wait for an answer, in seconds
+    /// How long to wait for an answer, in seconds, at most 30
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) timeout: Duration,
 }
@@ -82,8 +82,8 @@ pub(crate) struct SshConfigArgs {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
-        Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
-        _ => Err("expected a whole number of seconds from 1 to 3600".to_owned()),
+        Ok(seconds @ 1..=30) => Ok(Duration::from_secs(seconds)),
+        _ => Err("expected a whole number of seconds from 1 to 30".to_owned()),
     }
 }
 

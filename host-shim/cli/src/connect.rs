@@ -12,10 +12,13 @@ use crate::terminal::Terminal;
 /// `alknet connect`: standard input and output become a stream to the node.
 pub(crate) async fn run(args: &ConnectArgs, terminal: Terminal) -> Result<(), Failure> {
     let mut ending = Ending::watch().map_err(Failure::Signals)?;
-    let link = dial(&args.node, terminal).await?;
+    let link = tokio::select! {
+        link = dial(&args.node, terminal) => link?,
+        () = ending.requested() => return Err(Failure::Signal),
+    };
     let outcome = tokio::select! {
         outcome = carry(&link.connection) => outcome,
-        () = ending.requested() => Err(Failure::Signal),
+        () = ending.due() => Err(Failure::Signal),
     };
     let sent = link.connection.stats().udp_tx.bytes;
     let received = link.connection.stats().udp_rx.bytes;
@@ -55,14 +58,19 @@ impl Ending {
         })
     }
 
-    /// Completes a moment after the first of them. ssh writes its goodbye and
-    /// sends SIGHUP at once; the goodbye is to reach the node first.
+    /// Completes with the first of them.
     async fn requested(&mut self) {
         tokio::select! {
             _ = self.hangup.recv() => {}
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
+    }
+
+    /// Completes a moment after the first of them. ssh writes its goodbye and
+    /// sends SIGHUP at once; the goodbye is to reach the node first.
+    async fn due(&mut self) {
+        self.requested().await;
         tokio::time::sleep(GOODBYE_WITHIN).await;
     }
 }

@@ -77,8 +77,8 @@ impl Output {
     }
 }
 
-/// As much as a pipe is made to hold, if the system agrees. Below the size at
-/// which the allocator asks the kernel for each buffer.
+/// Below the size (128 KiB with glibc) from which the allocator asks the
+/// kernel for each buffer.
 const READ_SIZE: usize = 96 * 1024;
 
 /// More than the pipe's usual 64 KiB, so that either side is woken less often.

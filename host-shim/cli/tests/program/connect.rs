@@ -238,6 +238,22 @@ fn a_wrong_pin_names_both_keys() {
 }
 
 #[test]
+fn a_signal_ends_the_wait_for_an_answer() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = socket.local_addr().unwrap().to_string();
+    let key = format!("ed25519:{}", "00".repeat(32));
+    let args = ["connect", &addr, "--node-key", &key, "--timeout", "30"];
+    let child = alknet(&args, Path::new("/")).spawn().unwrap();
+    // Its first packet shows that it waits.
+    socket.recv(&mut [0; 2000]).unwrap();
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    let output = finish(child);
+    assert_fails_with(&output, &[]);
+    assert_eq!(text(&output.stderr), "", "not the end of its patience");
+}
+
+#[test]
 fn a_port_nobody_listens_on_is_explained() {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let addr = socket.local_addr().unwrap().to_string();
