@@ -17,16 +17,33 @@ use crate::queue::ByteQueue;
 
 /// The window while too much lies unconsumed.
 const TRICKLE: u32 = 16;
-/// How long such a trickle is held, so that it does not turn into a busy loop.
-const PACE: Duration = Duration::from_millis(20);
+/// How long such a trickle is held, so that it does not turn into a busy loop:
+/// at first, and once nothing has been consumed for a while.
+const SHORT_PAUSE: Duration = Duration::from_micros(500);
+const LONG_PAUSE: Duration = Duration::from_millis(20);
 /// The least window that is divided among channels.
-const LEAST: u32 = 64 << 10;
+const LEAST: u32 = 1 << 10;
 
 /// The windows of one SSH connection.
 #[derive(Debug)]
 pub(crate) struct Windows {
     window: u32,
-    queues: HashMap<ChannelId, Vec<ByteQueue>>,
+    channels: HashMap<ChannelId, Channel>,
+}
+
+#[derive(Debug)]
+struct Channel {
+    queues: Vec<ByteQueue>,
+    /// The last pause, and what had been consumed then.
+    pause: Duration,
+    taken: u64,
+}
+
+/// What to wait for before the next packet is looked at.
+#[derive(Debug)]
+pub(crate) struct Pause {
+    queue: ByteQueue,
+    duration: Duration,
 }
 
 impl Windows {
@@ -34,52 +51,75 @@ impl Windows {
     pub(crate) fn new(window: u32) -> Self {
         Self {
             window,
-            queues: HashMap::new(),
+            channels: HashMap::new(),
         }
     }
 
     /// A channel has opened; its data goes into these queues.
-    pub(crate) fn opened(&mut self, channel: ChannelId, queues: Vec<ByteQueue>) {
-        self.queues.retain(|_, queues| !ended(queues));
-        self.queues.insert(channel, queues);
+    pub(crate) fn opened(&mut self, id: ChannelId, queues: Vec<ByteQueue>) {
+        self.channels.retain(|_, channel| !channel.is_over());
+        let channel = Channel {
+            queues,
+            pause: SHORT_PAUSE,
+            taken: 0,
+        };
+        self.channels.insert(id, channel);
     }
 
-    /// The window after data came for `channel`.
+    /// The window after data came for a channel.
     ///
     /// The more channels, the smaller: while new keys are agreed on russh takes
     /// twice one initial window of data from the whole connection and then
     /// gives up, so that all windows together stay below that.
-    pub(crate) fn target(&self, channel: ChannelId) -> u32 {
-        let Some(queues) = self.queues.get(&channel) else {
+    pub(crate) fn target(&self, id: ChannelId) -> u32 {
+        let Some(channel) = self.channels.get(&id) else {
             return self.window;
         };
-        if !queues.iter().all(ByteQueue::has_room) {
+        if channel.full().is_some() {
             return TRICKLE;
         }
-        let open = self.queues.values().filter(|queues| !ended(queues)).count();
-        let open = u32::try_from(open).unwrap_or(u32::MAX).max(1);
-        (self.window / 2 * 3 / open).clamp(self.window.min(LEAST), self.window)
+        let open = self.channels.values().filter(|channel| !channel.is_over());
+        let open = u32::try_from(open.count()).unwrap_or(u32::MAX).max(1);
+        (self.window / 2 * 3 / open).clamp(LEAST, self.window)
     }
 
-    /// What to wait for before the next packet is looked at, after `length`
-    /// bytes came for `channel`.
-    pub(crate) fn pace(&self, channel: ChannelId, length: usize) -> Option<ByteQueue> {
+    /// The pause to make after `length` bytes came for a channel, if any.
+    pub(crate) fn pause(&mut self, id: ChannelId, length: usize) -> Option<Pause> {
         if length > TRICKLE as usize {
             return None;
         }
-        let full = |queue: &&ByteQueue| !queue.has_room();
-        self.queues.get(&channel)?.iter().find(full).cloned()
+        let channel = self.channels.get_mut(&id)?;
+        let queue = channel.full()?.clone();
+        let taken = queue.taken();
+        channel.pause = if taken == channel.taken {
+            (channel.pause * 2).min(LONG_PAUSE)
+        } else {
+            SHORT_PAUSE
+        };
+        channel.taken = taken;
+        Some(Pause {
+            queue,
+            duration: channel.pause,
+        })
     }
 }
 
-/// Lets a short while pass, or less if `queue` has room before.
-pub(crate) async fn wait(queue: ByteQueue) {
-    tokio::select! {
-        () = queue.room() => {}
-        () = tokio::time::sleep(PACE) => {}
+impl Channel {
+    fn full(&self) -> Option<&ByteQueue> {
+        self.queues.iter().find(|queue| !queue.has_room())
+    }
+
+    fn is_over(&self) -> bool {
+        self.queues.iter().all(ByteQueue::is_over)
     }
 }
 
-fn ended(queues: &[ByteQueue]) -> bool {
-    queues.iter().all(ByteQueue::is_over)
+impl Pause {
+    /// Lets it pass, or ends it early when there is room again.
+    pub(crate) async fn wait(self) {
+        tokio::select! {
+            () = self.queue.room() => {}
+            () = tokio::time::sleep(self.duration) => {}
+        }
+    }
 }

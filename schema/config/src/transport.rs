@@ -17,7 +17,7 @@ pub struct Transport {
     #[schemars(range(min = 4_096, max = 65_535))]
     pub max_packet_bytes: u32,
     /// Bytes in one direction after which new keys are agreed (RFC 4253
-    /// section 9). 1048576 to 68719476736. Default 1073741824 (1 GiB).
+    /// section 9). 1048576 to 68719476736. Default 17179869184 (16 GiB).
     #[schemars(range(min = 1_048_576_u64, max = 68_719_476_736_u64))]
     pub rekey_bytes: u64,
     /// Seconds after which new keys are agreed. 60 to 86400. Default 3600.
@@ -30,7 +30,7 @@ impl Default for Transport {
         Self {
             window_bytes: 2 << 20,
             max_packet_bytes: 32 << 10,
-            rekey_bytes: 1 << 30,
+            rekey_bytes: 16 << 30,
             rekey_seconds: 3600,
         }
     }

@@ -1,10 +1,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use russh::client::{ChannelOpenHandle, Handler, Msg, Session};
+use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::{PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelId, ChannelOpenFailure};
 
-use crate::window::{self, Windows};
+use crate::window::Windows;
 
 /// Answers russh's calls: checks the host key, and refuses every channel the
 /// server opens, for none was asked for.
@@ -50,6 +50,22 @@ impl Handler for ClientHandler {
         }
     }
 
+    async fn disconnected(
+        &mut self,
+        reason: DisconnectReason<Self::Error>,
+    ) -> Result<(), Self::Error> {
+        match reason {
+            DisconnectReason::ReceivedDisconnect(info) => {
+                tracing::info!(reason = ?info.message, "the server closed the connection");
+                Ok(())
+            }
+            DisconnectReason::Error(error) => {
+                tracing::debug!(%error, "the connection ended");
+                Err(error)
+            }
+        }
+    }
+
     fn adjust_window(&mut self, channel: ChannelId, _: u32) -> u32 {
         self.windows().target(channel)
     }
@@ -60,9 +76,9 @@ impl Handler for ClientHandler {
         data: &[u8],
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        let full = self.windows().pace(channel, data.len());
-        if let Some(queue) = full {
-            window::wait(queue).await;
+        let pause = self.windows().pause(channel, data.len());
+        if let Some(pause) = pause {
+            pause.wait().await;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::auth::{Authenticator, Peer, Refusal};
 use crate::policy;
 use crate::queue::ByteQueue;
 use crate::status::{Live, count};
-use crate::window::{self, Windows};
+use crate::window::Windows;
 
 /// Shown to who asks for a shell.
 const NO_SHELL: &str = "alknet: an interactive shell is not enabled on this node; \
@@ -211,8 +211,8 @@ impl Handler for RusshHandler {
         data: &[u8],
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        if let Some(queue) = self.windows.pace(channel, data.len()) {
-            window::wait(queue).await;
+        if let Some(pause) = self.windows.pause(channel, data.len()) {
+            pause.wait().await;
         }
         Ok(())
     }

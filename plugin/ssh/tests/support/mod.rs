@@ -23,7 +23,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 
 /// No test step may take longer; it only ever runs out when something hangs.
-pub const GUARD: Duration = Duration::from_secs(15);
+pub const GUARD: Duration = Duration::from_secs(60);
 
 /// Fails the test instead of hanging.
 pub async fn guard<T>(what: &str, future: impl Future<Output = T>) -> T {
