@@ -1,0 +1,228 @@
+//! What is not offered is refused, with an answer, and floods are bounded.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod support;
+
+use std::sync::Arc;
+
+use russh::client::{Handle, Msg};
+use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::{Channel, ChannelMsg};
+use support::{Node, Served, guard};
+use tokio::io::duplex;
+
+const PIPE: usize = 64 * 1024;
+
+#[tokio::test]
+async fn channel_requests_that_are_not_offered_fail() {
+    let node = Node::new();
+    let (session, _served) = raw(&node).await;
+    let mut channel = session.channel_open_session().await.unwrap();
+    channel
+        .request_pty(true, "xterm", 80, 24, 0, 0, &[])
+        .await
+        .unwrap();
+    assert!(!answer(&mut channel).await, "pty-req");
+    channel.request_subsystem(true, "sftp").await.unwrap();
+    assert!(!answer(&mut channel).await, "subsystem");
+    channel
+        .request_x11(true, false, "MIT-MAGIC-COOKIE-1", "00", 0)
+        .await
+        .unwrap();
+    assert!(!answer(&mut channel).await, "x11-req");
+    channel.agent_forward(true).await.unwrap();
+    assert!(!answer(&mut channel).await, "auth-agent-req");
+    channel.set_env(true, "LD_PRELOAD", "x").await.unwrap();
+    assert!(!answer(&mut channel).await, "env");
+    channel.set_env(true, "LANG", "C").await.unwrap();
+    assert!(answer(&mut channel).await, "an env that is listed");
+
+    // The channel is still good for a command, and only for one.
+    channel.exec(true, "cat").await.unwrap();
+    assert!(answer(&mut channel).await, "exec");
+    channel.exec(true, "cat").await.unwrap();
+    assert!(!answer(&mut channel).await, "a second exec");
+    channel.request_shell(true).await.unwrap();
+    assert!(!answer(&mut channel).await, "a shell after it");
+}
+
+#[tokio::test]
+async fn channels_and_listeners_that_are_not_offered_are_refused() {
+    let node = Node::new();
+    let (session, _served) = raw(&node).await;
+    let refused = |result: Result<Channel<Msg>, russh::Error>| {
+        assert!(matches!(result, Err(russh::Error::ChannelOpenFailure(_))));
+    };
+    refused(
+        session
+            .channel_open_direct_tcpip("localhost", 22, "localhost", 1)
+            .await,
+    );
+    refused(
+        session
+            .channel_open_direct_tcpip("localhost", 70_000, "localhost", 1)
+            .await,
+    );
+    refused(session.channel_open_direct_streamlocal("/tmp/x").await);
+    refused(session.channel_open_x11("localhost", 1).await);
+    assert!(
+        guard("tcpip-forward", session.tcpip_forward("", 0))
+            .await
+            .is_err()
+    );
+    assert!(
+        guard("streamlocal", session.streamlocal_forward("/tmp/x"))
+            .await
+            .is_err()
+    );
+    guard("a sign of life", session.send_ping()).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_asks_for_a_shell_reads_why_there_is_none() {
+    let node = Node::new();
+    let (session, _served) = raw(&node).await;
+    let mut channel = session.channel_open_session().await.unwrap();
+    channel.request_shell(true).await.unwrap();
+    let (mut words, mut status) = (Vec::new(), None);
+    guard("the end", async {
+        while let Some(message) = channel.wait().await {
+            match message {
+                ChannelMsg::ExtendedData { data, ext: 1 } => words.extend_from_slice(&data),
+                ChannelMsg::ExitStatus { exit_status } => status = Some(exit_status),
+                _ => {}
+            }
+        }
+    })
+    .await;
+    let words = String::from_utf8(words).unwrap();
+    assert!(words.contains("not enabled on this node"), "{words}");
+    assert_eq!(status, Some(1));
+}
+
+#[tokio::test]
+async fn thousands_of_environment_requests_do_not_stop_the_session() {
+    let node = Node::new();
+    let (session, served) = raw(&node).await;
+    let mut channel = session.channel_open_session().await.unwrap();
+    guard("the flood", async {
+        for count in 0..5000 {
+            channel
+                .set_env(false, format!("LC_{count}"), "x")
+                .await
+                .unwrap();
+        }
+        channel.exec(true, "env | grep -c ^LC_").await.unwrap();
+    })
+    .await;
+    let mut count = Vec::new();
+    guard("the count", async {
+        while let Some(message) = channel.wait().await {
+            if let ChannelMsg::Data { data } = message {
+                count.extend_from_slice(&data);
+            }
+        }
+    })
+    .await;
+    assert_eq!(count, b"64\n", "as many as the limit allows");
+    drop((channel, session));
+    served.finish().await;
+}
+
+#[tokio::test]
+async fn ten_thousand_channels_are_not_opened() {
+    let node = Node::new();
+    let (session, served) = raw(&node).await;
+    let mut open = Vec::new();
+    guard("the flood", async {
+        for _ in 0..10_000 {
+            if let Ok(channel) = session.channel_open_session().await {
+                open.push(channel);
+            }
+        }
+    })
+    .await;
+    assert_eq!(open.len(), 10);
+    assert_eq!(node.status()["channels"], 10);
+
+    // What is closed makes room.
+    guard("close", open.pop().unwrap().close()).await.unwrap();
+    guard("room", async {
+        while session.channel_open_session().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    drop((open, session));
+    served.finish().await;
+    assert_eq!(node.status()["channels"], 0);
+}
+
+#[tokio::test]
+async fn input_before_any_command_reaches_the_command() {
+    let node = Node::new();
+    let (session, _served) = raw(&node).await;
+    let mut channel = session.channel_open_session().await.unwrap();
+    channel.data(&b"early\n"[..]).await.unwrap();
+    channel.eof().await.unwrap();
+    channel.exec(true, "cat").await.unwrap();
+    let mut output = Vec::new();
+    guard("cat", async {
+        while let Some(message) = channel.wait().await {
+            if let ChannelMsg::Data { data } = message {
+                output.extend_from_slice(&data);
+            }
+        }
+    })
+    .await;
+    assert_eq!(output, b"early\n");
+}
+
+/// The answer to a channel request.
+async fn answer(channel: &mut Channel<Msg>) -> bool {
+    guard("an answer", async {
+        loop {
+            match channel.wait().await.unwrap() {
+                ChannelMsg::Success => return true,
+                ChannelMsg::Failure => return false,
+                _ => {}
+            }
+        }
+    })
+    .await
+}
+
+/// A logged-in session of russh's own client, for what ours does not ask.
+async fn raw(node: &Node) -> (Handle<AnyHost>, Served) {
+    let (near, far) = duplex(PIPE);
+    let served = node.serve_stream(far);
+    let config = Arc::new(russh::client::Config::default());
+    let mut session = russh::client::connect_stream(config, near, AnyHost)
+        .await
+        .unwrap();
+    let key = PrivateKeyWithHashAlg::new(Arc::clone(&node.user), None);
+    let login = session
+        .authenticate_publickey("someone", key)
+        .await
+        .unwrap();
+    assert!(login.success());
+    (session, served)
+}
+
+struct AnyHost;
+
+impl russh::client::Handler for AnyHost {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, _: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
+        Ok(true)
+    }
+}
