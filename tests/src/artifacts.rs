@@ -1,0 +1,98 @@
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+/// What the workspace builds.
+#[derive(Debug)]
+pub struct Artifacts {
+    /// The daemon `alknet-node`.
+    pub node: PathBuf,
+    /// The client `alknet`.
+    pub client: PathBuf,
+    /// The library of the SSH plugin.
+    pub plugin: PathBuf,
+    /// The library of `fixtures/odd-plugin`.
+    pub odd: PathBuf,
+}
+
+/// The artifacts: named by `ALKNET_TEST_NODE`, `ALKNET_TEST_CLIENT`,
+/// `ALKNET_TEST_PLUGIN` and `ALKNET_TEST_FIXTURE`, or else built here.
+///
+/// A library lies elsewhere under `cargo test` than under `cargo build`, and a
+/// stale copy may lie in the other place. So cargo is asked, once a process,
+/// for what it built just now, in this test's own profile.
+pub fn artifacts() -> &'static Artifacts {
+    static FOUND: OnceLock<Artifacts> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let mut built = None;
+        let mut find = |variable, target, what: fn(&Value) -> Option<&str>| {
+            std::env::var_os(variable)
+                .map(PathBuf::from)
+                .unwrap_or_else(|| {
+                    let built: &Vec<Value> = built.get_or_insert_with(build);
+                    pick(built, target, what)
+                })
+        };
+        Artifacts {
+            node: find("ALKNET_TEST_NODE", "alknet-node", executable),
+            client: find("ALKNET_TEST_CLIENT", "alknet", executable),
+            plugin: find("ALKNET_TEST_PLUGIN", "alknet_ssh_plugin", library),
+            odd: find("ALKNET_TEST_FIXTURE", "odd_plugin", library),
+        }
+    })
+}
+
+/// The folder of the workspace.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests lie in the workspace")
+}
+
+fn build() -> Vec<Value> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(workspace())
+        .args(["build", "--locked", "--message-format=json"])
+        .args(["-p", "alknet-node", "-p", "alknet"])
+        .args(["-p", "alknet-ssh-plugin", "-p", "odd-plugin"])
+        .stderr(Stdio::inherit());
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let output = command.output().expect("cargo can be run");
+    assert!(
+        output.status.success(),
+        "the programs under test do not build"
+    );
+    String::from_utf8(output.stdout)
+        .expect("cargo speaks UTF-8")
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter(|message: &Value| message["reason"] == "compiler-artifact")
+        .collect()
+}
+
+fn pick(built: &[Value], target: &str, what: fn(&Value) -> Option<&str>) -> PathBuf {
+    built
+        .iter()
+        .filter(|message| message["target"]["name"] == target)
+        .find_map(what)
+        .unwrap_or_else(|| panic!("cargo built no {target}"))
+        .into()
+}
+
+fn executable(message: &Value) -> Option<&str> {
+    message["executable"].as_str()
+}
+
+fn library(message: &Value) -> Option<&str> {
+    message["filenames"]
+        .as_array()?
+        .iter()
+        .filter_map(Value::as_str)
+        .find(|name| name.ends_with(".so"))
+}
