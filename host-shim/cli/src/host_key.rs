@@ -1,9 +1,7 @@
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use alknet_quic::QuicStream;
-use russh::client::{Config, Handler, connect_stream};
-use russh::keys::{PublicKey, PublicKeyOrCertificate};
+use alknet_ssh::{ClientError, ClientOptions, fetch_host_key};
 
 /// The SSH host key of the node, as `ssh-ed25519 AAAA…`.
 ///
@@ -11,35 +9,17 @@ use russh::keys::{PublicKey, PublicKeyOrCertificate};
 /// node has proved the key. The key is as trustworthy as the connection: the
 /// caller must have verified the node key.
 pub(crate) async fn fetch(connection: &quinn::Connection) -> Result<String, HostKeyError> {
-    let presented = Arc::new(OnceLock::new());
-    let handler = Witness(Arc::clone(&presented));
-    let exchange = async {
-        let stream = connection
-            .open_bi()
-            .await
-            .map_err(|error| HostKeyError::Stream(error.to_string()))?;
-        connect_stream(
-            Arc::new(Config::default()),
-            QuicStream::new(stream),
-            handler,
-        )
+    let stream = connection
+        .open_bi()
         .await
-        .map(drop)
-        .map_err(HostKeyError::Exchange)
+        .map_err(|error| HostKeyError::Stream(error.to_string()))?;
+    let options = ClientOptions {
+        timeout: WITHIN,
+        ..ClientOptions::default()
     };
-    let outcome = tokio::time::timeout(WITHIN, exchange).await;
-    // Breaking off is an error to the SSH library, so the key counts first.
-    match presented.get() {
-        Some(Some(key)) => key
-            .to_openssh()
-            .map_err(|error| HostKeyError::Encoding(error.to_string())),
-        Some(None) => Err(HostKeyError::Certificate),
-        None => match outcome {
-            Ok(Err(error)) => Err(error),
-            Ok(Ok(())) => Err(HostKeyError::Missing),
-            Err(_) => Err(HostKeyError::Silence),
-        },
-    }
+    let key = fetch_host_key(QuicStream::new(stream), &options).await?;
+    key.to_openssh()
+        .map_err(|error| HostKeyError::Encoding(error.to_string()))
 }
 
 /// Why the host key could not be learnt.
@@ -47,37 +27,10 @@ pub(crate) async fn fetch(connection: &quinn::Connection) -> Result<String, Host
 pub(crate) enum HostKeyError {
     #[error("cannot ask the node for its SSH host key: {0}")]
     Stream(String),
-    #[error("cannot ask the node for its SSH host key: {0}")]
-    Exchange(#[source] russh::Error),
-    #[error("the node presented no SSH host key")]
-    Missing,
-    #[error("the node presented a host certificate; give its bare key with --host-key")]
-    Certificate,
+    #[error("cannot ask the node for its SSH host key: {0}; give it with --host-key")]
+    Exchange(#[from] ClientError),
     #[error("cannot write the node's SSH host key: {0}")]
     Encoding(String),
-    #[error(
-        "the node did not present its SSH host key within {} s",
-        WITHIN.as_secs()
-    )]
-    Silence,
 }
 
 const WITHIN: Duration = Duration::from_secs(10);
-
-/// Notes the host key, or that it was a certificate, and wants nothing else.
-struct Witness(Arc<OnceLock<Option<PublicKey>>>);
-
-impl Handler for Witness {
-    type Error = russh::Error;
-
-    async fn check_server_key(
-        &mut self,
-        presented: &PublicKeyOrCertificate,
-    ) -> Result<bool, russh::Error> {
-        let _ = self.0.set(match presented {
-            PublicKeyOrCertificate::PublicKey { key, .. } => Some(key.clone()),
-            PublicKeyOrCertificate::Certificate(_) => None,
-        });
-        Ok(false)
-    }
-}
