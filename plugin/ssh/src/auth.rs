@@ -52,7 +52,13 @@ pub(crate) struct Authenticator {
     failures: u32,
     /// The known key that was offered last, and whose it is; it still has to
     /// prove itself with a signature.
-    offered: Option<(String, Identity)>,
+    offered: Option<Offer>,
+}
+
+struct Offer {
+    user: String,
+    fingerprint: String,
+    identity: Identity,
 }
 
 /// Whose a connection is. The endpoint found it from the peer's TLS key, or
@@ -116,7 +122,7 @@ impl Authenticator {
         key: &PublicKey,
         algorithm: &Algorithm,
     ) -> bool {
-        self.close_open_offer(user);
+        self.close_open_offer();
         self.offers += 1;
         if self.offers > self.max_offers {
             self.log_refusal(user, Some(key), Refusal::TooManyOffers);
@@ -124,7 +130,11 @@ impl Authenticator {
         }
         match self.look_up(key, algorithm).await {
             Ok(identity) => {
-                self.offered = Some((fingerprint(key), identity));
+                self.offered = Some(Offer {
+                    user: user.to_owned(),
+                    fingerprint: fingerprint(key),
+                    identity,
+                });
                 true
             }
             Err(refusal) => {
@@ -143,8 +153,8 @@ impl Authenticator {
     ) -> Option<Identity> {
         let fingerprint = fingerprint(key);
         let known = match self.offered.take() {
-            Some((offered, identity)) if offered == fingerprint => {
-                check_algorithm(key, algorithm).map(|()| identity)
+            Some(offer) if offer.fingerprint == fingerprint => {
+                check_algorithm(key, algorithm).map(|()| offer.identity)
             }
             _ => self.look_up(key, algorithm).await,
         };
@@ -183,11 +193,12 @@ impl Authenticator {
     }
 
     /// A known key that was offered and did not prove itself before the next
-    /// attempt: russh checks signatures by itself and reports only good ones.
-    pub(crate) fn close_open_offer(&mut self, user: &str) {
-        if let Some((fingerprint, _)) = self.offered.take() {
+    /// attempt, or at all: russh checks signatures by itself and reports only
+    /// good ones.
+    pub(crate) fn close_open_offer(&mut self) {
+        if let Some(offer) = self.offered.take() {
             self.failures += 1;
-            self.log(user, &fingerprint, Refusal::NoValidSignature);
+            self.log(&offer.user, &offer.fingerprint, Refusal::NoValidSignature);
         }
     }
 
@@ -235,6 +246,12 @@ impl Authenticator {
             reason = %refusal,
             "authentication refused"
         );
+    }
+}
+
+impl Drop for Authenticator {
+    fn drop(&mut self) {
+        self.close_open_offer();
     }
 }
 

@@ -9,8 +9,9 @@
 //! [`Client`] speaks to it, or to any other SSH server, over a stream the
 //! caller brings. It checks the server's host key always.
 //!
-//! The protocol engine is `russh`. What it leaves open is settled here: see
-//! [`transport`] for the stream under it, `server` for life-time and limits.
+//! The protocol engine is `russh`. What it leaves open is settled in
+//! `transport` (the stream under it), `window` (flow control) and `server`
+//! (life-time and limits).
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +24,7 @@ mod process;
 mod queue;
 mod server;
 mod status;
-pub mod transport;
+mod transport;
 mod window;
 
 pub use client::{

@@ -34,10 +34,10 @@ const DRAIN: usize = 64 * 1024;
 /// A stream whose reads go on while a write is held up. Both halves must be
 /// used from one task at a time, as russh does.
 #[derive(Debug)]
-pub struct Transport<S>(Arc<Shared<S>>);
+pub(crate) struct Transport<S>(Arc<Shared<S>>);
 
 /// What the owner of a session holds of its [`Transport`].
-pub trait Control: Send + Sync {
+pub(crate) trait Control: Send + Sync {
     /// Fails every operation from now on.
     fn trip(&self);
 
@@ -72,7 +72,7 @@ struct State<S> {
 impl<S: ByteStream> Transport<S> {
     /// Wraps `stream`; at most `capacity` bytes (and one read more) are kept
     /// in memory while a write is held up.
-    pub fn new(stream: S, capacity: usize) -> (Self, Arc<dyn Control>) {
+    pub(crate) fn new(stream: S, capacity: usize) -> (Self, Arc<dyn Control>) {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 stream,
@@ -318,12 +318,12 @@ mod tests {
             {
                 sent += 16;
             }
-            sent
+            (sent, far)
         });
         let blocked = transport.write_all(&[0; 64]);
         let stopped = tokio::select! {
             _ = blocked => panic!("nobody reads"),
-            sent = writing => sent.unwrap(),
+            written = writing => written.unwrap().0,
         };
         assert!((1024..1024 + DRAIN).contains(&stopped), "{stopped}");
     }

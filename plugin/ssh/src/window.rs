@@ -70,7 +70,8 @@ impl Windows {
     ///
     /// The more channels, the smaller: while new keys are agreed on russh takes
     /// twice one initial window of data from the whole connection and then
-    /// gives up, so that all windows together stay below that.
+    /// gives up, so that all windows together stay below that, with room for
+    /// what one channel had been granted before there were others.
     pub(crate) fn target(&self, id: ChannelId) -> u32 {
         let Some(channel) = self.channels.get(&id) else {
             return self.window;
@@ -79,8 +80,10 @@ impl Windows {
             return TRICKLE;
         }
         let open = self.channels.values().filter(|channel| !channel.is_over());
-        let open = u32::try_from(open.count()).unwrap_or(u32::MAX).max(1);
-        (self.window / 2 * 3 / open).clamp(LEAST, self.window)
+        match u32::try_from(open.count()).unwrap_or(u32::MAX) {
+            0 | 1 => self.window,
+            open => (self.window / 4 * 3 / open).max(LEAST),
+        }
     }
 
     /// The pause to make after `length` bytes came for a channel, if any.

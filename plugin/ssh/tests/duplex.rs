@@ -14,7 +14,7 @@ mod support;
 
 use std::time::Duration;
 
-use alknet_ssh::{Client, ClientOptions, Exit};
+use alknet_ssh::{Client, ClientOptions, Exit, RemoteProcess};
 use alknet_ssh_config::Transport;
 use support::pipe::{Fault, FaultyPipe};
 use support::{Node, Served, eventually, guard, noise, process_alive, run, sha256, zombies};
@@ -307,43 +307,35 @@ async fn rekeying(capacity: usize, rekey: Rekey, window: u32) -> (Node, Client, 
     (node, client, served)
 }
 
-/// Sixteen channels in bulk both ways. Each has used up its first window
-/// before the others begin; known-limits.md says why ("New keys while several
-/// channels begin at once").
+/// Sixteen channels in bulk both ways. Before that, each gets to use up a
+/// window from the time when there were fewer of them; known-limits.md says
+/// why ("New keys while several channels begin at once").
 async fn sixteen_echoes(rekey: Rekey) {
-    const COUNT: usize = 16;
-    const FIRST: usize = 200_000;
     let (node, client, served) = rekeying(64 * 1024, rekey, 64 * 1024).await;
     let data = noise(2 * MIB, 8);
     let mut processes = Vec::new();
-    for _ in 0..COUNT {
-        let mut process = guard("exec", client.exec("cat", &[])).await.unwrap();
-        let mut first = vec![0; FIRST];
-        let (sent, read) = guard("the first bytes", async {
-            tokio::join!(
-                process.stdin.send(data[..FIRST].to_vec()),
-                process.stdout.read_exact(&mut first)
-            )
-        })
-        .await;
-        sent.unwrap();
-        read.unwrap();
-        assert_eq!(first, data[..FIRST]);
-        processes.push(process);
+    for _ in 0..16 {
+        processes.push(guard("exec", client.exec("cat", &[])).await.unwrap());
     }
-    let echoes = processes.iter_mut().map(|process| async {
-        let mut echo = Vec::new();
-        let send = async {
-            process.stdin.send(data.clone()).await.unwrap();
-            process.stdin.finish().await.unwrap();
-        };
-        let ((), read) = tokio::join!(send, process.stdout.read_to_end(&mut echo));
-        read.unwrap();
-        assert_eq!(sha256(&echo), sha256(&data));
-    });
-    guard("echoes", futures_util::future::join_all(echoes)).await;
+    for process in &mut processes {
+        guard("one echo", echo(process, &data[..200_000])).await;
+    }
+    let echoes = processes.iter_mut().map(|process| echo(process, &data));
+    guard("all echoes", futures_util::future::join_all(echoes)).await;
     drop(processes);
     finish(node, client, served).await;
+}
+
+/// Sends data and expects it back.
+async fn echo(process: &mut RemoteProcess, data: &[u8]) {
+    let mut echo = vec![0; data.len()];
+    let (sent, read) = tokio::join!(
+        process.stdin.send(data.to_vec()),
+        process.stdout.read_exact(&mut echo)
+    );
+    sent.unwrap();
+    read.unwrap();
+    assert_eq!(sha256(&echo), sha256(data));
 }
 
 /// `count` uploads and `count` downloads at once over one connection.

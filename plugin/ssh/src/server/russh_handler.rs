@@ -101,9 +101,9 @@ impl RusshHandler {
 impl Handler for RusshHandler {
     type Error = russh::Error;
 
-    async fn auth_none(&mut self, user: &str) -> Result<Auth, Self::Error> {
+    async fn auth_none(&mut self, _: &str) -> Result<Auth, Self::Error> {
         // How clients ask which methods there are (RFC 4252 section 5.2).
-        self.auth.close_open_offer(user);
+        self.auth.close_open_offer();
         Ok(Auth::reject())
     }
 
