@@ -121,11 +121,6 @@ impl ByteQueue {
         state.closed || (state.finished && state.size == 0)
     }
 
-    /// Bytes held now.
-    pub(crate) fn size(&self) -> usize {
-        self.lock().size
-    }
-
     /// Bytes taken since the beginning.
     pub(crate) fn taken(&self) -> u64 {
         self.lock().taken

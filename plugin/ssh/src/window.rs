@@ -1,4 +1,4 @@
-//! How much a peer may send, from one end's view of its channels.
+//! How much a client may send, from the server's view of its channels.
 //!
 //! russh grants a channel its window back as soon as data arrives, whether or
 //! not anybody has consumed it, and asks only how large the window shall be,

@@ -1,31 +1,18 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::{PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelId, ChannelOpenFailure};
-
-use crate::window::Windows;
 
 /// Answers russh's calls: checks the host key, and refuses every channel the
 /// server opens, for none was asked for.
 pub(crate) struct ClientHandler {
     verify: Box<dyn FnMut(&PublicKey) -> bool + Send>,
-    windows: Arc<Mutex<Windows>>,
 }
 
 impl ClientHandler {
-    pub(crate) fn new(
-        verify: impl FnMut(&PublicKey) -> bool + Send + 'static,
-        windows: Arc<Mutex<Windows>>,
-    ) -> Self {
+    pub(crate) fn new(verify: impl FnMut(&PublicKey) -> bool + Send + 'static) -> Self {
         Self {
             verify: Box::new(verify),
-            windows,
         }
-    }
-
-    fn windows(&self) -> MutexGuard<'_, Windows> {
-        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -64,23 +51,6 @@ impl Handler for ClientHandler {
                 Err(error)
             }
         }
-    }
-
-    fn adjust_window(&mut self, channel: ChannelId, _: u32) -> u32 {
-        self.windows().target(channel)
-    }
-
-    async fn data(
-        &mut self,
-        channel: ChannelId,
-        data: &[u8],
-        _: &mut Session,
-    ) -> Result<(), Self::Error> {
-        let pause = self.windows().pause(channel, data.len());
-        if let Some(pause) = pause {
-            pause.wait().await;
-        }
-        Ok(())
     }
 
     async fn server_channel_open_forwarded_tcpip(

@@ -5,7 +5,7 @@ mod error;
 mod handler;
 mod process;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use alknet_handler::ByteStream;
@@ -19,17 +19,19 @@ pub use error::ClientError;
 use handler::ClientHandler;
 pub use process::{Exit, RemoteInput, RemoteOutput, RemoteProcess};
 
-use crate::queue::{Budget, ByteQueue};
+use crate::queue::Budget;
 use crate::transport::{Control, Transport};
-use crate::window::Windows;
 use crate::{SSH_ID, algorithms};
 
 /// Messages russh keeps for one channel.
 const CHANNEL_MESSAGES: usize = 64;
-/// Bytes kept for a stream nobody reads, and for all together, before the
-/// server is granted next to nothing more.
-const CHANNEL_BUFFER: usize = 4 << 20;
-const CONNECTION_BUFFER: usize = 64 << 20;
+/// Bytes kept of output nobody reads, for one stream of a command and for all
+/// of the connection, before the whole connection is held back: russh's client
+/// asks nobody before it grants the server more.
+const UNREAD_OUTPUT: usize = 16 << 20;
+const ALL_UNREAD_OUTPUT: usize = 64 << 20;
+/// Bytes the server may have under way beside what is kept of it.
+const READ_AHEAD: usize = 64 << 20;
 /// How long an orderly goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -38,7 +40,8 @@ const GOODBYE: Duration = Duration::from_secs(5);
 pub struct ClientOptions {
     /// Time for key exchange and for each authentication. Default 30 s.
     pub timeout: Duration,
-    /// Flow control and re-keying. Default as the server's.
+    /// Flow control and re-keying. Default as the server's, except that new keys
+    /// are left to the server: they are proposed after 64 GiB or a day only.
     pub transport: TransportConfig,
     /// Silence after which the server is asked for a sign of life; after three
     /// without an answer the connection fails. Default none.
@@ -49,7 +52,11 @@ impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(30),
-            transport: TransportConfig::default(),
+            transport: TransportConfig {
+                rekey_bytes: 64 << 30,
+                rekey_seconds: 86_400,
+                ..TransportConfig::default()
+            },
             keep_alive: None,
         }
     }
@@ -61,7 +68,6 @@ pub struct Client {
     handle: Handle<ClientHandler>,
     control: Arc<dyn Control>,
     budget: Budget,
-    windows: Arc<Mutex<Windows>>,
     timeout: Duration,
 }
 
@@ -77,13 +83,12 @@ impl Client {
         options: &ClientOptions,
         verify: impl FnMut(&PublicKey) -> bool + Send + 'static,
     ) -> Result<Self, ClientError> {
-        let (transport, control) = Transport::new(stream, CONNECTION_BUFFER);
+        let (transport, control) = Transport::new(stream, READ_AHEAD);
         let cut = Cut {
             control,
             armed: true,
         };
-        let windows = Arc::new(Mutex::new(Windows::new(options.transport.window_bytes)));
-        let handler = ClientHandler::new(verify, Arc::clone(&windows));
+        let handler = ClientHandler::new(verify);
         let config = Arc::new(config(options));
         let setup = russh::client::connect_stream(config, transport, handler);
         let handle = timeout(options.timeout, setup)
@@ -92,8 +97,7 @@ impl Client {
         Ok(Self {
             handle,
             control: cut.keep(),
-            budget: Budget::new(CONNECTION_BUFFER),
-            windows,
+            budget: Budget::new(ALL_UNREAD_OUTPUT),
             timeout: options.timeout,
         })
     }
@@ -135,26 +139,12 @@ impl Client {
         environment: &[(&str, &str)],
     ) -> Result<RemoteProcess, ClientError> {
         let channel = self.handle.channel_open_session().await?;
-        let stdout = ByteQueue::new(CHANNEL_BUFFER, self.budget.clone());
-        let stderr = ByteQueue::new(CHANNEL_BUFFER, self.budget.clone());
-        self.windows
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .opened(channel.id(), vec![stdout.clone(), stderr.clone()]);
-        process::start(channel, command.into(), environment, stdout, stderr).await
+        process::start(channel, command.into(), environment, &self.budget).await
     }
 
     /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
         self.handle.is_closed()
-    }
-
-    /// Agrees on new keys now, rather than when the limits ask for it.
-    ///
-    /// # Errors
-    /// When the connection has ended.
-    pub async fn rekey(&self) -> Result<(), ClientError> {
-        Ok(self.handle.rekey_soon().await?)
     }
 
     /// Says goodbye and waits, a short while, until the connection is closed.

@@ -10,15 +10,13 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::ClientError;
+use super::{ClientError, UNREAD_OUTPUT};
 use crate::Signal;
-use crate::queue::ByteQueue;
-
-/// Bytes of unread standard error at which the connection is held back.
-const MOST_UNREAD: usize = 16 << 20;
+use crate::queue::{Budget, ByteQueue};
 
 /// A command that runs at the server. Its streams can be taken apart and used
-/// from different tasks.
+/// from different tasks. More than 16 MiB of output that nobody reads hold up
+/// everything else on the same connection.
 #[derive(Debug)]
 pub struct RemoteProcess {
     /// The command's standard input.
@@ -70,8 +68,7 @@ pub(super) async fn start(
     channel: Channel<Msg>,
     command: Vec<u8>,
     environment: &[(&str, &str)],
-    stdout: ByteQueue,
-    stderr: ByteQueue,
+    budget: &Budget,
 ) -> Result<RemoteProcess, ClientError> {
     let (reader, writer) = channel.split();
     let writer = Arc::new(writer);
@@ -80,8 +77,8 @@ pub(super) async fn start(
     let closed = CancellationToken::new();
     let stdout_dropped = CancellationToken::new();
     let incoming = Incoming {
-        stdout,
-        stderr,
+        stdout: ByteQueue::new(UNREAD_OUTPUT, budget.clone()),
+        stderr: ByteQueue::new(UNREAD_OUTPUT, budget.clone()),
         accepted: Some(accepted),
         exit: Exit::Unknown,
     };
@@ -233,13 +230,10 @@ impl Incoming {
         self.exit
     }
 
-    /// The next message. Windows keep unread output within bounds, except that
-    /// russh asks nobody before it grants more for standard error: there the
-    /// last resort is to hold the connection back.
+    /// The next message, once there is room for it.
     async fn next(&self, reader: &mut ChannelReadHalf) -> Option<ChannelMsg> {
-        if self.stderr.size() > MOST_UNREAD {
-            self.stderr.room().await;
-        }
+        self.stdout.room().await;
+        self.stderr.room().await;
         match reader.wait().await {
             Some(ChannelMsg::Close) => None,
             message => message,
