@@ -54,11 +54,17 @@ const MACS: &[mac::Name] = &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM];
 
 const COMPRESSION: &[compression::Name] = &[compression::NONE];
 
-/// What the server offers. The client's order decides, and OpenSSH's starts
-/// with ChaCha20, which costs twice the CPU of AES-GCM where the processor
-/// has AES instructions: there it is not offered.
+/// What the server offers a client that has AES-GCM. The client's order
+/// decides, and OpenSSH's starts with ChaCha20, which costs twice the CPU of
+/// AES-GCM where the processor has AES instructions: there it is not offered.
 pub(crate) fn for_server() -> Preferred {
     preferred(if has_aes() { AES_GCM } else { CHACHA_FIRST })
+}
+
+/// What the server offers any other client: Dropbear, as it is commonly built,
+/// has no AES-GCM.
+pub(crate) fn for_any_client() -> Preferred {
+    preferred(if has_aes() { AES_FIRST } else { CHACHA_FIRST })
 }
 
 /// What the client proposes, fastest first.

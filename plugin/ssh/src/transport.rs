@@ -67,6 +67,8 @@ struct State<S> {
     capacity: usize,
     ended: Option<io::Result<()>>,
     moved: u64,
+    /// Bytes of coming writes that have been sent already.
+    sent: usize,
 }
 
 impl<S: ByteStream> Transport<S> {
@@ -80,6 +82,7 @@ impl<S: ByteStream> Transport<S> {
                 capacity,
                 ended: None,
                 moved: 0,
+                sent: 0,
             }),
             tripped: AtomicBool::new(false),
             session: AtomicWaker::new(),
@@ -87,6 +90,15 @@ impl<S: ByteStream> Transport<S> {
             shut_notify: Notify::new(),
         });
         (Self(Arc::clone(&shared)), shared)
+    }
+
+    /// Gives back what was read, to be read again, and takes the next `sent`
+    /// bytes written as sent already.
+    pub(crate) fn rewind(&mut self, mut read: BytesMut, sent: usize) {
+        let mut state = self.0.lock();
+        read.unsplit(std::mem::take(&mut state.inbox));
+        state.inbox = read;
+        state.sent = sent;
     }
 }
 
@@ -109,6 +121,11 @@ impl<S: ByteStream> AsyncWrite for Transport<S> {
     ) -> Poll<io::Result<usize>> {
         self.0.check(cx)?;
         let mut state = self.0.lock();
+        if state.sent > 0 {
+            let skipped = state.sent.min(buf.len());
+            state.sent -= skipped;
+            return Poll::Ready(Ok(skipped));
+        }
         match Pin::new(&mut state.stream).poll_write(cx, buf) {
             Poll::Pending => state.wait_for_peer(cx),
             Poll::Ready(result) => {

@@ -294,6 +294,28 @@ async fn what_is_not_ssh_is_closed_at_once() {
     assert_eq!(node.status()["sessions"], 0);
 }
 
+#[tokio::test]
+async fn a_client_without_aes_gcm_is_offered_chacha20() {
+    let node = Node::new();
+    let (near, far) = duplex(PIPE);
+    node.serve_stream(far);
+    let config = russh::client::Config {
+        client_id: russh::SshId::Standard("SSH-2.0-dropbear_2022.83".into()),
+        preferred: russh::Preferred {
+            cipher: vec![russh::cipher::CHACHA20_POLY1305].into(),
+            ..russh::Preferred::default()
+        },
+        ..russh::client::Config::default()
+    };
+    let session = russh::client::connect_stream(Arc::new(config), near, AnyHost).await;
+    let user = PrivateKeyWithHashAlg::new(Arc::clone(&node.user), None);
+    let login = session
+        .unwrap()
+        .authenticate_publickey("someone", user)
+        .await;
+    assert!(login.unwrap().success());
+}
+
 /// A session of russh's own client, for what ours does not do.
 async fn raw(node: &Node) -> Handle<AnyHost> {
     let (near, far) = duplex(PIPE);

@@ -106,7 +106,7 @@ async fn draining_ends_what_is_left_at_the_deadline() {
     );
     let (client, served) = node.client(PIPE).await;
     let mut process = guard("exec", client.exec("sleep 4732", &[])).await.unwrap();
-    assert!(process_alive("4732"));
+    eventually("its start", || process_alive("4732")).await;
     guard("the drain", node.handler.drain(Duration::from_millis(300))).await;
     assert_eq!(guard("exit", process.wait()).await, Exit::Unknown);
     assert!(client.is_closed());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use alknet_handler::{ConfigError, IdentityProvider};
 use alknet_ssh_config::{SshConfig, SshConfigError};
 use russh::keys::PrivateKey;
-use russh::{Limits, MethodKind, MethodSet, SshId};
+use russh::{Limits, MethodKind, MethodSet, Preferred, SshId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -34,6 +34,8 @@ pub(super) struct Core {
 pub(super) struct Active {
     pub(super) config: SshConfig,
     pub(super) russh: Arc<russh::server::Config>,
+    /// For clients that may have ChaCha20 alone.
+    russh_with_chacha: Arc<russh::server::Config>,
 }
 
 impl Core {
@@ -117,40 +119,21 @@ impl Core {
 
 impl Active {
     fn new(config: SshConfig, host_keys: Vec<PrivateKey>) -> Self {
-        let (limits, transport) = (&config.limits, &config.transport);
-        let alive_interval = limits
-            .client_alive_interval_seconds
-            .max(limits.login_grace_seconds);
-        let rekey_bytes = usize::try_from(transport.rekey_bytes).unwrap_or(usize::MAX);
-        let russh = russh::server::Config {
-            server_id: SshId::Standard(SSH_ID.into()),
-            methods: MethodSet::from([MethodKind::PublicKey].as_slice()),
-            auth_rejection_time: Duration::ZERO,
-            auth_rejection_time_initial: Some(Duration::ZERO),
-            keys: host_keys,
-            certificates: Vec::new(),
-            window_size: transport.window_bytes,
-            maximum_packet_size: transport.max_packet_bytes,
-            channel_buffer_size: CHANNEL_MESSAGES,
-            event_buffer_size: SESSION_MESSAGES,
-            limits: Limits {
-                rekey_write_limit: rekey_bytes,
-                rekey_read_limit: rekey_bytes,
-                rekey_time_limit: Duration::from_secs(transport.rekey_seconds.into()),
-            },
-            preferred: algorithms::for_server(),
-            // Ours count what matters; this is what catches the rest.
-            max_auth_attempts: (limits.max_key_offers + limits.max_auth_tries) as usize + 1,
-            inactivity_timeout: None,
-            keepalive_interval: (limits.client_alive_interval_seconds > 0)
-                .then(|| Duration::from_secs(alive_interval.into())),
-            keepalive_max: limits.client_alive_count_max as usize,
-            nodelay: false,
-        };
+        let with = |preferred| Arc::new(russh_config(&config, host_keys.clone(), preferred));
         Self {
+            russh: with(algorithms::for_server()),
+            russh_with_chacha: with(algorithms::for_any_client()),
             config,
-            russh: Arc::new(russh),
         }
+    }
+
+    /// What a client is offered.
+    pub(super) fn russh_for(&self, has_aes_gcm: bool) -> Arc<russh::server::Config> {
+        Arc::clone(if has_aes_gcm {
+            &self.russh
+        } else {
+            &self.russh_with_chacha
+        })
     }
 
     /// Bytes a peer may have under way at most: its channels' windows, and
@@ -166,6 +149,43 @@ impl Active {
         let limits = &self.config.limits;
         let buffers = limits.session_buffer_bytes.max(limits.channel_buffer_bytes);
         buffers as usize + 2 * self.read_ahead()
+    }
+}
+
+fn russh_config(
+    config: &SshConfig,
+    keys: Vec<PrivateKey>,
+    preferred: Preferred,
+) -> russh::server::Config {
+    let (limits, transport) = (&config.limits, &config.transport);
+    let alive_interval = limits
+        .client_alive_interval_seconds
+        .max(limits.login_grace_seconds);
+    let rekey_bytes = usize::try_from(transport.rekey_bytes).unwrap_or(usize::MAX);
+    russh::server::Config {
+        server_id: SshId::Standard(SSH_ID.into()),
+        methods: MethodSet::from([MethodKind::PublicKey].as_slice()),
+        auth_rejection_time: Duration::ZERO,
+        auth_rejection_time_initial: Some(Duration::ZERO),
+        keys,
+        certificates: Vec::new(),
+        window_size: transport.window_bytes,
+        maximum_packet_size: transport.max_packet_bytes,
+        channel_buffer_size: CHANNEL_MESSAGES,
+        event_buffer_size: SESSION_MESSAGES,
+        limits: Limits {
+            rekey_write_limit: rekey_bytes,
+            rekey_read_limit: rekey_bytes,
+            rekey_time_limit: Duration::from_secs(transport.rekey_seconds.into()),
+        },
+        preferred,
+        // Ours count what matters; this is what catches the rest.
+        max_auth_attempts: (limits.max_key_offers + limits.max_auth_tries) as usize + 1,
+        inactivity_timeout: None,
+        keepalive_interval: (limits.client_alive_interval_seconds > 0)
+            .then(|| Duration::from_secs(alive_interval.into())),
+        keepalive_max: limits.client_alive_count_max as usize,
+        nodelay: false,
     }
 }
 

@@ -5,6 +5,7 @@ mod channel;
 mod command;
 mod connection;
 mod core;
+mod greeting;
 mod russh_handler;
 mod session;
 

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::core::{Active, Core};
+use super::greeting;
 use super::russh_handler::RusshHandler;
 use crate::auth::{Authenticator, Owner, Peer as Address};
 use crate::process::Origin;
@@ -95,8 +96,12 @@ async fn run(core: &Core, shared: &Arc<Shared>, stream: BoxStream, owner: Arc<Ow
         owner,
     );
     let handler = RusshHandler::new(authenticator, Arc::clone(shared));
-    let (transport, control) = Transport::new(stream, shared.active.read_ahead());
-    let setup = russh::server::run_stream(Arc::clone(&shared.active.russh), transport, handler);
+    let (mut transport, control) = Transport::new(stream, shared.active.read_ahead());
+    let setup = async {
+        let has_aes_gcm = greeting::exchange(&mut transport).await?;
+        let config = shared.active.russh_for(has_aes_gcm);
+        russh::server::run_stream(config, transport, handler).await
+    };
     let mut session = tokio::select! {
         setup = setup => match setup {
             Ok(session) => session,
