@@ -179,7 +179,9 @@ impl Tail {
             let mut line = Vec::new();
             while pipe.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
                 let line = std::mem::take(&mut line);
-                sink.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+                sink.lock()
+                    .unwrap()
+                    .push_str(&String::from_utf8_lossy(&line));
             }
         });
         Self {

@@ -83,7 +83,8 @@ impl Run {
         self
     }
 
-    pub(crate) fn into_command(self) -> Command {
+    /// The command, for what cannot be said here; the streams are not set.
+    pub fn into_command(self) -> Command {
         self.command
     }
 
