@@ -124,7 +124,9 @@ fn a_command_that_holds_up_the_others_by_not_reading_is_ended_with_a_reason() {
             &["ssh:exec"],
         );
         let (client, served) = node.client(64 * 1024).await;
-        let stalled = guard("exec", client.exec("sleep 4714", &[])).await.unwrap();
+        let stalled = guard("exec", client.exec("sleep 47140047114714", &[]))
+            .await
+            .unwrap();
         let beside = guard("exec", client.exec("cat", &[])).await.unwrap();
         let mut stderr = stalled.stderr;
         let feed =
@@ -135,7 +137,7 @@ fn a_command_that_holds_up_the_others_by_not_reading_is_ended_with_a_reason() {
         let reason = String::from_utf8(reason.to_vec()).unwrap();
         assert!(reason.contains("did not read its input"), "{reason}");
         guard("the feed", feed).await.unwrap();
-        eventually("the end of sleep", || !process_alive("4714")).await;
+        eventually("the end of sleep", || !process_alive("47140047114714")).await;
 
         let mut beside = beside;
         beside.stdin.send("still here\n").await.unwrap();
@@ -169,10 +171,10 @@ fn a_command_alone_on_its_session_may_read_late() {
 fn a_peer_that_vanishes_takes_its_commands_along() {
     // Idle; in bulk both ways; and while a command holds the session back.
     for (marker, command) in [
-        ("4721", "sleep 4721"),
-        ("4722", "cat; : 4722"),
-        ("4723", "yes 4723"),
-        ("4724", "sleep 4724 # fed"),
+        ("47210047114721", "sleep 47210047114721"),
+        ("47220047114722", "cat; : 47220047114722"),
+        ("47230047114723", "yes 47230047114723"),
+        ("47240047114724", "sleep 47240047114724 # fed"),
     ] {
         in_a_clean_runtime(Flavour::OneThread, async move {
             let node = Node::with(
@@ -183,7 +185,7 @@ fn a_peer_that_vanishes_takes_its_commands_along() {
             let (client, served) = node.client(64 * 1024).await;
             let mut process = guard("exec", client.exec(command, &[])).await.unwrap();
             let feed = async {
-                if marker != "4721" {
+                if marker != "47210047114721" {
                     while process.stdin.send(vec![b'x'; 50_000]).await.is_ok() {}
                 }
                 std::future::pending::<()>().await;

@@ -187,12 +187,15 @@ async fn a_command_that_ignores_its_input_ends_all_the_same() {
 async fn a_command_whose_output_nobody_wants_is_ended() {
     let node = Node::new();
     let (client, _served) = node.client(PIPE).await;
-    let mut process = guard("exec", client.exec("exec yes unwanted-4711", &[]))
+    let mut process = guard("exec", client.exec("exec yes unwanted-47110047114711", &[]))
         .await
         .unwrap();
     assert!(guard("output", process.stdout.chunk()).await.is_some());
     drop(process.stdout);
-    eventually("the end of yes", || !process_alive("unwanted-4711")).await;
+    eventually("the end of yes", || {
+        !process_alive("unwanted-47110047114711")
+    })
+    .await;
     let output = guard("the next", run(&client, "yes | head -n 1", b""))
         .await
         .unwrap();
@@ -206,11 +209,11 @@ async fn a_background_process_that_keeps_the_output_open_does_not_keep_the_chann
         &["ssh:exec"],
     );
     let (client, _served) = node.client(PIPE).await;
-    let command = "sleep 4712 & echo started";
+    let command = "sleep 47120047114712 & echo started";
     let output = guard("sleep &", run(&client, command, b"")).await.unwrap();
     assert_eq!(output.stdout, b"started\n");
     assert_eq!(output.exit, Exit::Status(0));
-    eventually("the end of sleep", || !process_alive("4712")).await;
+    eventually("the end of sleep", || !process_alive("47120047114712")).await;
 }
 
 #[tokio::test]
@@ -220,12 +223,13 @@ async fn a_command_that_ignores_requests_to_end_is_killed() {
         &["ssh:exec"],
     );
     let (client, served) = node.client(PIPE).await;
-    let command = "trap '' HUP TERM; echo ready; while :; do sleep 0.1; done; : stubborn-4713";
+    let command =
+        "trap '' HUP TERM; echo ready; while :; do sleep 0.1; done; : stubborn-47130047114713";
     let mut process = guard("exec", client.exec(command, &[])).await.unwrap();
     guard("ready", process.stdout.chunk()).await.unwrap();
-    assert!(process_alive("stubborn-4713"));
+    assert!(process_alive("stubborn-47130047114713"));
     drop(client);
     served.finish().await;
-    assert!(!process_alive("stubborn-4713"));
+    assert!(!process_alive("stubborn-47130047114713"));
     assert_eq!(node.status()["children"], 0);
 }

@@ -64,10 +64,10 @@ async fn a_session_lasts_only_so_long() {
         &["ssh:exec"],
     );
     let (client, served) = node.client(PIPE).await;
-    let output = guard("the end", run(&client, "sleep 4731", b"")).await;
+    let output = guard("the end", run(&client, "sleep 47310047114731", b"")).await;
     assert!(output.map_or(true, |output| output.exit == Exit::Unknown));
     node.idle().await;
-    assert!(!process_alive("4731"));
+    assert!(!process_alive("47310047114731"));
     served.finish().await;
 }
 
@@ -105,12 +105,14 @@ async fn draining_ends_what_is_left_at_the_deadline() {
         &["ssh:exec"],
     );
     let (client, served) = node.client(PIPE).await;
-    let mut process = guard("exec", client.exec("sleep 4732", &[])).await.unwrap();
-    eventually("its start", || process_alive("4732")).await;
+    let mut process = guard("exec", client.exec("sleep 47320047114732", &[]))
+        .await
+        .unwrap();
+    eventually("its start", || process_alive("47320047114732")).await;
     guard("the drain", node.handler.drain(Duration::from_millis(300))).await;
     assert_eq!(guard("exit", process.wait()).await, Exit::Unknown);
     assert!(client.is_closed());
-    assert!(!process_alive("4732"));
+    assert!(!process_alive("47320047114732"));
     guard("the handler", served.task).await.unwrap().unwrap();
 }
 
