@@ -1,23 +1,42 @@
 //! The command line of `alknet-node`.
 
 use std::fmt::Display;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+use alknet_document::Document;
+use alknet_identity::PeersConfig;
 use alknet_loader::{LoadedPlugin, Stage};
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::authorize::own_keys;
-use crate::init::{Contents, InitError, Made, caller_id, init, peer_with, peers_from_files};
+use crate::authorize::{OwnKeys, own_keys};
+use crate::init::{
+    Contents, InitError, Made, authorize_in, caller_id, init, peer_with, peers_from_files,
+};
 use crate::logs;
 use crate::node::{Node, make_handler};
 use crate::plan::{Draft, Plan, Problem};
 use crate::stanza;
 use crate::state::StateFolder;
+
+/// Prints a line. Nobody may be reading; the node goes on all the same.
+macro_rules! say {
+    ($($part:tt)*) => {{
+        let _ = writeln!(std::io::stdout(), $($part)*);
+    }};
+}
+
+/// Prints a line to standard error, as [`say`].
+macro_rules! complain {
+    ($($part:tt)*) => {{
+        let _ = writeln!(std::io::stderr(), $($part)*);
+    }};
+}
 
 /// A node that serves SSH and other protocols over QUIC, each from a plugin.
 #[derive(Parser)]
@@ -111,13 +130,13 @@ struct Failed;
 
 /// Says why the command fails.
 fn fail(why: impl Display) -> Failed {
-    eprintln!("alknet-node: {why}");
+    complain!("alknet-node: {why}");
     Failed
 }
 
 fn fail_all(problems: &[Problem]) -> Failed {
     for problem in problems {
-        eprintln!("alknet-node: {problem}");
+        complain!("alknet-node: {problem}");
     }
     Failed
 }
@@ -143,16 +162,16 @@ fn run_init(args: InitArgs) -> Result<(), Failed> {
     let made = init(&state, contents).map_err(fail)?;
     report(&state, &made);
     if authorised == 0 {
-        println!(
+        say!(
             "nobody may log in yet: add peers to {}",
-            state.root().join("peers.toml").display()
+            state.peers_file().display()
         );
     }
     let plan = Draft::read(&state.config_file())
         .and_then(Draft::complete)
         .map_err(|problems| fail_all(&problems))?;
     print_keys(&plan.keys.node_key().to_string(), &plan.keys.host_keys);
-    println!(
+    say!(
         "start it with: alknet-node run --state '{}'",
         state.root().display()
     );
@@ -160,22 +179,22 @@ fn run_init(args: InitArgs) -> Result<(), Failed> {
 }
 
 fn report(state: &StateFolder, made: &Made) {
-    println!("made the state folder {}", state.root().display());
+    say!("made the state folder {}", state.root().display());
     if made.new_mnemonic {
-        println!(
+        say!(
             "the node's keys come from the words in {}: keep a copy where nobody finds it",
             state.root().join("mnemonic").display()
         );
     }
     match &made.plugin {
-        Some(source) => println!("copied the plugin {}", source.display()),
-        None => println!(
+        Some(source) => say!("copied the plugin {}", source.display()),
+        None => say!(
             "no plugin was copied; the folder for them is {}",
             state.root().join("plugins").display()
         ),
     }
     if let Some(key) = &made.client_key {
-        println!("made you a key to log in with: {}", key.display());
+        say!("made you a key to log in with: {}", key.display());
     }
 }
 
@@ -183,11 +202,7 @@ fn up(args: UpArgs) -> Result<(), Failed> {
     let state = folder(args.state)?;
     let mut identity_file = None;
     if !state.is_initialised() {
-        let own = own_keys();
-        for line in &own.left_out {
-            println!("not authorised: {line}");
-        }
-        let id = caller_id();
+        let own = gather_own_keys();
         let mut contents = Contents {
             listen: args.listen,
             mnemonic_file: None,
@@ -195,26 +210,57 @@ fn up(args: UpArgs) -> Result<(), Failed> {
             make_client_key: None,
         };
         if own.keys.is_empty() {
-            contents.make_client_key = Some(id);
+            contents.make_client_key = Some(caller_id());
         } else {
-            for key in &own.keys {
-                println!("authorised as {id}: {} {}", key.fingerprint, key.comment);
-            }
-            contents.peers.push(peer_with(&id, &own.keys));
+            contents.peers.push(peer_with(&caller_id(), &own.keys));
         }
         identity_file = own.identity_file;
-        let made = match init(&state, contents) {
+        match init(&state, contents) {
+            Ok(made) => report(&state, &made),
             // Somebody else's `up` was quicker: serve what it made.
-            Err(InitError::AlreadyThere { .. }) => Made::default(),
-            made => made.map_err(fail)?,
-        };
-        report(&state, &made);
+            Err(InitError::AlreadyThere { .. }) => {}
+            Err(error) => return Err(fail(error)),
+        }
+    } else if nobody_is_let_in(&state) {
+        let own = gather_own_keys();
+        if own.keys.is_empty() {
+            say!(
+                "nobody may log in, and you have no key: make one with ssh-keygen, then run this again"
+            );
+        } else {
+            authorize_in(&state, peer_with(&caller_id(), &own.keys)).map_err(fail)?;
+            identity_file = own.identity_file;
+        }
     }
     let client_key = state.client_key();
     if client_key.exists() {
         identity_file = Some(client_key);
     }
     serve(&state, args.listen, Show::Stanza(identity_file))
+}
+
+/// The caller's keys; says which they are.
+fn gather_own_keys() -> OwnKeys {
+    let own = own_keys();
+    for line in &own.left_out {
+        say!("not authorised: {line}");
+    }
+    for key in &own.keys {
+        say!(
+            "authorised as {}: {} {}",
+            caller_id(),
+            key.fingerprint,
+            key.comment
+        );
+    }
+    own
+}
+
+/// Whether the folder's own peers file is sound and names nobody.
+fn nobody_is_let_in(state: &StateFolder) -> bool {
+    Document::read(&state.peers_file())
+        .and_then(|document| document.deserialize::<PeersConfig>())
+        .is_ok_and(|peers| peers.peers.is_empty())
 }
 
 /// What a start shows its owner.
@@ -238,11 +284,10 @@ fn serve(state: &StateFolder, listen: Option<SocketAddr>, show: Show) -> Result<
     if let Some(listen) = listen {
         draft.config.listen = listen;
     }
-    // The filter was checked with the rest of the configuration.
-    let _ = logs::install(&draft.config.log);
+    logs::install(&draft.config.log);
     let plan = draft.complete().map_err(|problems| {
         let failed = fail_all(&problems);
-        eprintln!("alknet-node: the node did not start");
+        complain!("alknet-node: the node did not start");
         failed
     })?;
     let runtime = runtime(&plan)?;
@@ -270,27 +315,41 @@ async fn serve_until_signal(plan: Plan, show: Show) -> Result<(), Failed> {
     let cannot_listen = |error| fail(format_args!("cannot listen to signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
-    let node = Node::start(plan).map_err(fail)?;
+    let mut node = Node::start(plan).map_err(fail)?;
     announce(&node, show);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let mut signalled = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let failed = tokio::select! {
+        () = signalled() => false,
+        () = node.failed() => true,
+    };
+    if failed {
+        tracing::error!("the UDP socket failed; start the node again");
+        return Err(fail("the UDP socket failed; start the node again"));
     }
-    tracing::info!("stopping");
-    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
-    tokio::select! {
-        () = node.stop() => tracing::info!("stopped"),
-        _ = terminate.recv() => tracing::warn!("stopped at once, by a second signal"),
-        _ = interrupt.recv() => tracing::warn!("stopped at once, by a second signal"),
-    }
+    tracing::info!("stopping; a second signal ends live sessions at once");
+    notify(sd_notify::NotifyState::Stopping);
+    node.stop(signalled()).await;
+    tracing::info!("stopped");
     Ok(())
 }
 
+/// Tells systemd, where it wants to be told (sd_notify(3)).
+fn notify(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(false, &[state]) {
+        tracing::warn!(%error, "cannot tell systemd");
+    }
+}
+
 fn announce(node: &Node, show: Show) {
-    println!("alknet-node {}", env!("CARGO_PKG_VERSION"));
+    say!("alknet-node {}", env!("CARGO_PKG_VERSION"));
     print_keys(&node.node_key().to_string(), node.host_keys());
     for generation in node.registry().generations() {
-        println!(
+        say!(
             "plugin    {} {} ({})",
             generation.plugin,
             generation.version,
@@ -298,14 +357,14 @@ fn announce(node: &Node, show: Show) {
         );
     }
     let peers = node.peers().config();
-    println!(
+    say!(
         "peers     {}",
         peers.peers.iter().filter(|peer| !peer.disabled).count()
     );
     if let Show::Stanza(identity_file) = show {
         match stanza::for_node(node, identity_file.as_deref()) {
-            Ok(text) => println!("\n{text}"),
-            Err(why) => println!("\nno ssh_config stanza: {why}\n"),
+            Ok(text) => say!("\n{text}"),
+            Err(why) => say!("\nno ssh_config stanza: {why}\n"),
         }
     }
     for warning in node.warnings() {
@@ -313,7 +372,7 @@ fn announce(node: &Node, show: Show) {
     }
     let alpns = node.registry().alpns();
     if alpns.is_empty() {
-        println!(
+        say!(
             "ready     on UDP {}, serving nothing: no plugin is loaded",
             node.addr()
         );
@@ -322,21 +381,20 @@ fn announce(node: &Node, show: Show) {
             .iter()
             .map(|alpn| String::from_utf8_lossy(alpn))
             .collect();
-        println!(
+        say!(
             "ready     on UDP {}, serving {}",
             node.addr(),
             alpns.join(", ")
         );
     }
-    // Does nothing where NOTIFY_SOCKET is not set.
-    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
+    notify(sd_notify::NotifyState::Ready);
 }
 
 fn print_keys(node_key: &str, host_keys: &[crate::keys::HostKey]) {
-    println!("node key  {node_key}");
+    say!("node key  {node_key}");
     for key in host_keys {
-        println!("host key  {}", key.public_line);
-        println!("          {}", key.fingerprint);
+        say!("host key  {}", key.public_line);
+        say!("          {}", key.fingerprint);
     }
 }
 
@@ -349,7 +407,7 @@ fn check(args: CheckArgs) -> Result<(), Failed> {
         .and_then(Draft::complete)
         .map_err(|problems| {
             let failed = fail_all(&problems);
-            eprintln!(
+            complain!(
                 "alknet-node: {} to mend in {}",
                 counted(problems.len()),
                 file.display()
@@ -358,7 +416,7 @@ fn check(args: CheckArgs) -> Result<(), Failed> {
         })?;
     let mut found = 0;
     let mut say = |what: &dyn Display| {
-        eprintln!("alknet-node: {what}");
+        complain!("alknet-node: {what}");
         found += 1;
     };
     plan.warnings.iter().for_each(|warning| say(warning));
@@ -374,11 +432,11 @@ fn check(args: CheckArgs) -> Result<(), Failed> {
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     if found > 0 {
-        eprintln!("alknet-node: {} to mend", counted(found));
+        complain!("alknet-node: {} to mend", counted(found));
         return Err(Failed);
     }
     print_keys(&plan.keys.node_key().to_string(), &plan.keys.host_keys);
-    println!("{}: fine", file.display());
+    say!("{}: fine", file.display());
     Ok(())
 }
 
@@ -397,11 +455,11 @@ fn check_plugin(file: &Path) -> Result<(), Failed> {
     let _ = std::fs::remove_dir_all(&folder);
     let plugin = verdict.map_err(|refusal| fail(format_args!("refused: {refusal}")))?;
     let alpns: Vec<_> = plugin.alpns().map(String::from_utf8_lossy).collect();
-    println!("accepted: {}", file.display());
-    println!("plugin    {} {}", plugin.name(), plugin.version());
-    println!("serves    {}", alpns.join(", "));
-    println!("digest    {}", plugin.digest());
-    println!("interface {}", plugin.interface_version());
-    println!("built by  {} for {}", plugin.rustc(), plugin.target());
+    say!("accepted: {}", file.display());
+    say!("plugin    {} {}", plugin.name(), plugin.version());
+    say!("serves    {}", alpns.join(", "));
+    say!("digest    {}", plugin.digest());
+    say!("interface {}", plugin.interface_version());
+    say!("built by  {} for {}", plugin.rustc(), plugin.target());
     Ok(())
 }

@@ -24,22 +24,17 @@ const CODE_NO_HANDLER: u32 = 1;
 /// The handler ended with an error.
 const CODE_HANDLER_FAILED: u32 = 2;
 
-/// Accepts until told to stop or the endpoint is closed.
+/// Accepts until the endpoint is closed; refuses once told to stop.
 pub(crate) async fn accept(
     endpoint: quinn::Endpoint,
     registry: Arc<Registry>,
     peers: Arc<PeerStore>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
     let handshakes = Arc::new(AtomicUsize::new(0));
-    loop {
-        let incoming = tokio::select! {
-            incoming = endpoint.accept() => incoming,
-            _ = stop.wait_for(|stop| *stop) => break,
-        };
-        let Some(incoming) = incoming else { break };
+    while let Some(incoming) = endpoint.accept().await {
         let under_way = handshakes.load(Ordering::Relaxed);
-        if under_way > REFUSE_ABOVE {
+        if under_way > REFUSE_ABOVE || *stop.borrow() {
             incoming.refuse();
             continue;
         }

@@ -1,17 +1,21 @@
 //! Makes a state folder. Nothing that is there is overwritten, and what was
 //! made is removed again when a later step fails.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use alknet_identity::{AuthorizedKey, KeyFileError, Peer, PeersConfig, read_public_key_file};
+use alknet_loader::{Refusal, Stage};
 use alknet_vault::{Ed25519Key, Mnemonic, MnemonicError, MnemonicFileError};
+use rustix::fs::FlockOperation;
 use zeroize::Zeroizing;
 
 use crate::config::DEFAULT_LISTEN;
+use crate::plan::STAGING;
 use crate::state::StateFolder;
 
 /// The library of the SSH plugin, as cargo names it.
@@ -42,19 +46,34 @@ pub(crate) struct Made {
 
 /// Makes the state folder.
 pub(crate) fn init(state: &StateFolder, contents: Contents) -> Result<Made, InitError> {
-    if state.is_initialised() {
-        return Err(InitError::AlreadyThere {
-            file: state.config_file(),
-        });
-    }
     let mnemonic = match &contents.mnemonic_file {
         Some(file) => Mnemonic::read_file(file)?,
         None => Mnemonic::generate()?,
     };
     let mut journal = Journal::default();
+    journal.folder(state.root())?;
+    // Two at once: one makes the folder, the other finds it made.
+    let _lock = lock(state.root())?;
+    if state.is_initialised() {
+        return Err(InitError::AlreadyThere {
+            file: state.config_file(),
+        });
+    }
     let made = make(state, &contents, &mnemonic, &mut journal)?;
     journal.keep();
     Ok(made)
+}
+
+fn lock(folder: &Path) -> Result<File, InitError> {
+    let failed = |source| InitError::Io {
+        action: "lock",
+        path: folder.to_owned(),
+        source,
+    };
+    let file = File::open(folder).map_err(failed)?;
+    rustix::fs::flock(&file, FlockOperation::LockExclusive)
+        .map_err(|errno| failed(errno.into()))?;
+    Ok(file)
 }
 
 fn make(
@@ -68,9 +87,18 @@ fn make(
         new_mnemonic: contents.mnemonic_file.is_none(),
         ..Made::default()
     };
-    journal.folder(root, 0o700)?;
+    // A place the loader would not trust is named before anything is written.
+    let staging = root.join(STAGING);
+    let had_staging = staging.exists();
+    Stage::open(&staging)?;
+    if !had_staging {
+        journal.made(staging);
+    }
     let words = root.join("mnemonic");
-    mnemonic.create_file(&words)?;
+    mnemonic.create_file(&words).map_err(|error| match error {
+        MnemonicFileError::Exists { path } => InitError::HalfMade { path },
+        error => error.into(),
+    })?;
     journal.made(words);
 
     let mut peers = contents.peers.clone();
@@ -88,12 +116,12 @@ fn make(
         ..PeersConfig::default()
     };
     journal.file(
-        &root.join("peers.toml"),
+        &state.peers_file(),
         0o600,
         peers.to_toml_string().as_bytes(),
     )?;
     let plugins = root.join("plugins");
-    journal.folder(&plugins, 0o700)?;
+    journal.folder(&plugins)?;
     if is_empty(&plugins) {
         made.plugin = copy_plugin(&plugins, journal)?;
     }
@@ -110,10 +138,24 @@ fn make(
 }
 
 /// The peers that `--authorize` names: one a file, called after the file.
-pub(crate) fn peers_from_files(files: &[PathBuf]) -> Result<Vec<Peer>, KeyFileError> {
+pub(crate) fn peers_from_files(files: &[PathBuf]) -> Result<Vec<Peer>, InitError> {
     let mut peers: Vec<Peer> = Vec::new();
+    let mut owners: BTreeMap<String, &PathBuf> = BTreeMap::new();
     for file in files {
-        let keys = read_public_key_file(file)?;
+        let mut keys = Vec::new();
+        for key in read_public_key_file(file)? {
+            match owners.insert(key.fingerprint.clone(), file) {
+                None => keys.push(key),
+                Some(first) if first == file => {}
+                Some(first) => {
+                    return Err(InitError::SharedKey {
+                        fingerprint: key.fingerprint,
+                        first: first.clone(),
+                        second: file.clone(),
+                    });
+                }
+            }
+        }
         let wanted = file
             .file_stem()
             .map(|stem| peer_id(&stem.to_string_lossy()))
@@ -131,6 +173,25 @@ pub(crate) fn peers_from_files(files: &[PathBuf]) -> Result<Vec<Peer>, KeyFileEr
         peers.push(peer_with(&id, &keys));
     }
     Ok(peers)
+}
+
+/// Lets the caller into a node whose peers file names nobody.
+pub(crate) fn authorize_in(state: &StateFolder, peer: Peer) -> Result<(), InitError> {
+    let path = state.peers_file();
+    let peers = PeersConfig {
+        peers: vec![peer],
+        ..PeersConfig::default()
+    };
+    let mut journal = Journal::default();
+    let fresh = path.with_extension("toml.new");
+    journal.file(&fresh, 0o600, peers.to_toml_string().as_bytes())?;
+    fs::rename(&fresh, &path).map_err(|source| InitError::Io {
+        action: "replace",
+        path,
+        source,
+    })?;
+    journal.keep();
+    Ok(())
 }
 
 /// A peer who may run commands.
@@ -156,6 +217,34 @@ pub(crate) enum InitError {
         /// Its configuration.
         file: PathBuf,
     },
+    /// There is a mnemonic, but no configuration: an earlier try was cut off.
+    #[error(
+        "{} exists, but the folder holds no node: an earlier start was cut off. Move the file elsewhere and give it with --mnemonic-file to keep those keys, or remove it for new ones",
+        path.display()
+    )]
+    HalfMade {
+        /// The mnemonic file.
+        path: PathBuf,
+    },
+    /// Two of the given files hold the same key.
+    #[error(
+        "the key {fingerprint} is in {} and in {}; name one of the two",
+        first.display(), second.display()
+    )]
+    SharedKey {
+        /// The key.
+        fingerprint: String,
+        /// The file that came first.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// A given file holds no key that can be authorised.
+    #[error("{0}")]
+    KeyFile(#[from] KeyFileError),
+    /// The folder is in a place where others could change it.
+    #[error("{0}")]
+    Place(#[from] Refusal),
     /// The given mnemonic file cannot be used, or the new one not be written.
     #[error("{0}")]
     MnemonicFile(#[from] MnemonicFileError),
@@ -270,19 +359,14 @@ impl Journal {
         self.0.push(path);
     }
 
-    fn folder(&mut self, path: &Path, mode: u32) -> Result<(), InitError> {
+    /// A folder that only its owner can enter, and what is missing above it.
+    fn folder(&mut self, path: &Path) -> Result<(), InitError> {
         if path.is_dir() {
             return Ok(());
         }
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|source| InitError::Io {
-                action: "create the folder",
-                path: parent.to_owned(),
-                source,
-            })?;
-        }
         DirBuilder::new()
-            .mode(mode)
+            .recursive(true)
+            .mode(0o700)
             .create(path)
             .map_err(|source| InitError::Io {
                 action: "create the folder",

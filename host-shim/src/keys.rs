@@ -69,9 +69,8 @@ pub(crate) fn read_host_key(path: &Path) -> Result<HostKey, KeysError> {
 /// Reads the first line of a passphrase file.
 pub(crate) fn read_passphrase(path: &Path) -> Result<Zeroizing<String>, KeysError> {
     let bytes = read_private_file(path)?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| KeysError::Unusable {
+    let text = std::str::from_utf8(&bytes).map_err(|_| KeysError::NotText {
         path: path.to_owned(),
-        problem: "it is not UTF-8 text",
     })?;
     Ok(Zeroizing::new(
         text.lines().next().unwrap_or_default().to_owned(),
@@ -107,6 +106,12 @@ pub enum KeysError {
         path: PathBuf,
         /// What is wrong.
         problem: &'static str,
+    },
+    /// A passphrase file is not text.
+    #[error("{}: is not UTF-8 text; expected the mnemonic's passphrase in its first line", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
     },
     /// A derived key was refused by the crypto library.
     #[error("a key derived from the mnemonic was refused; this is a fault of the program")]

@@ -2,21 +2,42 @@
 
 use std::str::FromStr;
 
-use tracing_subscriber::filter::{ParseError, Targets};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::config::{LogConfig, LogFormat};
 
-/// Parses a filter: `level` or `target=level`, separated by commas.
-pub(crate) fn parse_filter(filter: &str) -> Result<Targets, ParseError> {
-    Targets::from_str(filter)
+/// What a filter looks like, for messages.
+pub(crate) const FILTER_FORM: &str = "a level (error, warn, info, debug, trace, off), then \
+                                      `target=level` for parts, separated by commas, as in \
+                                      `info,plugin::ssh=debug`";
+
+/// Parses a filter: `level` or `target=level`, separated by commas. `None` for
+/// anything else; a bare word that is no level would otherwise be a target,
+/// and silence the rest.
+pub(crate) fn parse_filter(filter: &str) -> Option<Targets> {
+    let sound = |directive: &str| {
+        let (target, level) = match directive.split_once('=') {
+            Some((target, level)) => (Some(target), level),
+            None => (None, directive),
+        };
+        let word = |c: char| c.is_ascii_alphanumeric() || "_:-".contains(c);
+        LevelFilter::from_str(level).is_ok()
+            && target.is_none_or(|target| !target.is_empty() && target.chars().all(word))
+    };
+    let directives: Vec<&str> = filter.split(',').map(str::trim).collect();
+    if !directives.iter().all(|directive| sound(directive)) {
+        return None;
+    }
+    Targets::from_str(&directives.join(",")).ok()
 }
 
 /// Sends this process's events to standard error. Only the first call of a
 /// process has an effect.
-pub(crate) fn install(config: &LogConfig) -> Result<(), ParseError> {
-    let targets = parse_filter(&config.filter)?;
+pub(crate) fn install(config: &LogConfig) {
+    // The filter was checked with the rest of the configuration.
+    let targets = parse_filter(&config.filter).unwrap_or_default();
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let layer = match config.format {
         LogFormat::Human => {
@@ -37,7 +58,19 @@ pub(crate) fn install(config: &LogConfig) -> Result<(), ParseError> {
     let subscriber = Registry::default().with(layer);
     // An embedding program may have installed its own; that one counts.
     let _ = tracing::subscriber::set_global_default(subscriber);
-    Ok(())
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string);
+        let message = panic_message(info.payload());
+        tracing::error!(target: "panic", location = place.as_deref(), "panic: {message}");
+    }));
+}
+
+fn panic_message(payload: &(dyn std::any::Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
 }
 
 /// What of the node's filter concerns one plugin, in the plugin's own targets:
@@ -70,6 +103,23 @@ mod tests {
 
     fn pushed(filter: &str) -> String {
         filter_for_plugin(&parse_filter(filter).unwrap(), "ssh")
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_is_no_filter() {
+        for filter in [
+            "inof",
+            "info,",
+            "plugin::ssh=loud",
+            "[span]=info",
+            "=info",
+            "",
+        ] {
+            assert!(parse_filter(filter).is_none(), "{filter}");
+        }
+        for filter in ["info", "off", "warn, plugin::ssh=debug", "INFO"] {
+            assert!(parse_filter(filter).is_some(), "{filter}");
+        }
     }
 
     #[test]

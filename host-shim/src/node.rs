@@ -11,12 +11,18 @@ use alknet_loader::{Generation, HandlerInputs, PluginHandler, Registry};
 use alknet_quic::{BindError, NodeKey, Server, ServerError, TransportSettings, bind_endpoint};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::endpoint;
 use crate::keys::HostKey;
 use crate::logs;
 use crate::plan::{Plan, PlannedPlugin, Warning};
 
+/// How long after the deadline of a drain a handler may take to end the rest:
+/// it says goodbye and waits for processes to end.
+const HANDLER_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a handler may take when somebody is in a hurry.
+const HURRY_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a closed endpoint waits until its peers know.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -112,24 +118,45 @@ impl Node {
         &self.registry
     }
 
-    /// Stops accepting, lets sessions end until the configured deadline, closes
-    /// what is left and says goodbye to the peers.
-    pub async fn stop(self) {
+    /// Completes when the node no longer accepts although nobody stopped it:
+    /// its socket failed.
+    pub async fn failed(&mut self) {
+        let _ = (&mut self.accepting).await;
+    }
+
+    /// Stops accepting, lets sessions end until the configured deadline or
+    /// until `hurry` completes, closes what is left and says goodbye to the
+    /// peers. Ends within bounds whatever a handler does.
+    pub async fn stop(self, hurry: impl Future<Output = ()>) {
         let _ = self.stopping.send(true);
-        self.endpoint.set_server_config(None);
-        let generations = self.registry.generations();
-        let drains: Vec<_> = generations
+        let patience = self.drain + HANDLER_PATIENCE;
+        let hurried = tokio::select! {
+            drained = timeout(patience, self.drained(self.drain)) => drained.is_err(),
+            () = hurry => true,
+        };
+        if hurried
+            && timeout(HURRY_PATIENCE, self.drained(Duration::ZERO))
+                .await
+                .is_err()
+        {
+            tracing::warn!("a handler did not end its sessions in time");
+        }
+        self.endpoint
+            .close(0u32.into(), b"the node is shutting down");
+        let _ = timeout(CLOSE_PATIENCE, self.endpoint.wait_idle()).await;
+    }
+
+    async fn drained(&self, deadline: Duration) {
+        let drains: Vec<_> = self
+            .registry
+            .generations()
             .iter()
-            .map(|generation| tokio::spawn(generation.handler.drain(self.drain)))
+            .map(|generation| tokio::spawn(generation.handler.drain(deadline)))
             .collect();
         for drain in drains {
             // A handler that panicked has nothing left to drain.
             let _ = drain.await;
         }
-        self.endpoint
-            .close(0u32.into(), b"the node is shutting down");
-        let _ = tokio::time::timeout(CLOSE_PATIENCE, self.endpoint.wait_idle()).await;
-        let _ = self.accepting.await;
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use alknet_document::{Document, Fault};
 use alknet_identity::{PeerStore, PeersConfig};
-use alknet_loader::{Digest, DiscoverError, LoadedPlugin, Refusal, Stage, discover};
+use alknet_loader::{Digest, LoadedPlugin, Refusal, Stage, discover};
 use alknet_vault::Mnemonic;
 use serde_json::{Map, Value};
 
@@ -15,6 +15,9 @@ use crate::config::{self, NodeConfig};
 use crate::keys::{self, HostKey, NodeKeys};
 use crate::logs;
 use crate::node::HandlerRefused;
+
+/// The folder for private copies of libraries, within the state folder.
+pub(crate) const STAGING: &str = "staging";
 
 /// A checked start.
 pub struct Plan {
@@ -60,6 +63,15 @@ pub enum Warning {
         /// The plugins folder.
         folder: PathBuf,
     },
+    /// Two plugins want the same ALPN; the node starts with the first.
+    SameAlpn {
+        /// The ALPN.
+        alpn: String,
+        /// The file in use.
+        first: PathBuf,
+        /// The file left out.
+        second: PathBuf,
+    },
     /// A plugin is configured that is not there.
     ConfiguredButAbsent(Fault),
 }
@@ -79,6 +91,16 @@ impl fmt::Display for Warning {
                 second.display(),
                 first.display()
             ),
+            Self::SameAlpn {
+                alpn,
+                first,
+                second,
+            } => write!(
+                f,
+                "{}: serves the ALPN {alpn:?} that {} serves too; it is left out, keep one of the two",
+                second.display(),
+                first.display()
+            ),
             Self::NoPlugins { folder } => write!(
                 f,
                 "{}: there is no plugin in this folder, so the node serves nothing; put libalknet_ssh_plugin.so there and restart",
@@ -95,15 +117,12 @@ pub enum Problem {
     /// A fault in a configuration file.
     #[error("{0}")]
     Config(Fault),
-    /// The mnemonic is not to be had.
-    #[error("{0}")]
-    Mnemonic(#[from] alknet_vault::MnemonicFileError),
     /// A key file is not to be had.
     #[error("{0}")]
     Keys(#[from] keys::KeysError),
-    /// The plugins folder cannot be read.
+    /// Something that alone would not keep the node from starting.
     #[error("{0}")]
-    Plugins(#[from] DiscoverError),
+    Warning(Warning),
     /// The folder for private copies of the libraries cannot be used.
     #[error("{0}")]
     Staging(Refusal),
@@ -135,7 +154,7 @@ impl Draft {
     /// Reads all that the configuration refers to and loads the plugins.
     ///
     /// # Errors
-    /// Everything that is wrong, not just the first.
+    /// Everything that is wrong, not just the first, warnings included.
     pub fn complete(self) -> Result<Plan, Vec<Problem>> {
         let Self {
             config,
@@ -144,7 +163,7 @@ impl Draft {
         } = self;
         let mut problems = Vec::new();
         let keys = read_keys(&document, &config, &base, &mut problems);
-        let peers = match read_peers(&base.join(&config.peers_file)) {
+        let peers = match read_peers(&document, &base.join(&config.peers_file)) {
             Ok(peers) => Some(peers),
             Err(faults) => {
                 problems.extend(faults.into_iter().map(Problem::Config));
@@ -161,7 +180,10 @@ impl Draft {
                 plugins,
                 warnings,
             }),
-            _ => Err(problems),
+            _ => {
+                problems.extend(warnings.into_iter().map(Problem::Warning));
+                Err(problems)
+            }
         }
     }
 }
@@ -187,11 +209,11 @@ fn read_config(path: &Path) -> Result<(Document, NodeConfig), Vec<Fault>> {
     document.validate(&config::schema())?;
     let config: NodeConfig = document.deserialize().map_err(|fault| vec![fault])?;
     let mut faults = Vec::new();
-    if logs::parse_filter(&config.log.filter).is_err() {
+    if logs::parse_filter(&config.log.filter).is_none() {
         faults.push(Fault::unexpected(
             &document,
             "/log/filter",
-            "directives like `info` or `plugin::ssh=debug`, separated by commas",
+            logs::FILTER_FORM,
         ));
     }
     if faults.is_empty() {
@@ -211,7 +233,7 @@ fn read_keys(
     let mnemonic = match Mnemonic::read_file(&base.join(&config.mnemonic_file)) {
         Ok(mnemonic) => Some(mnemonic),
         Err(error) => {
-            problems.push(error.into());
+            problems.push(at(document, "/mnemonic_file", &error));
             None
         }
     };
@@ -254,8 +276,15 @@ fn at(document: &Document, pointer: &str, error: &dyn fmt::Display) -> Problem {
     Problem::Config(Fault::at(document, pointer, error.to_string()))
 }
 
-fn read_peers(path: &Path) -> Result<PeerStore, Vec<Fault>> {
-    let document = Document::read(path).map_err(|fault| vec![fault])?;
+fn read_peers(config: &Document, path: &Path) -> Result<PeerStore, Vec<Fault>> {
+    let document = Document::read(path).map_err(|fault| {
+        // A file that is not there is a fault of whoever names it.
+        vec![if path.exists() {
+            fault
+        } else {
+            Fault::at(config, "/peers_file", fault.to_string())
+        }]
+    })?;
     let schema = schemars::schema_for!(PeersConfig).to_value();
     document.validate(&schema)?;
     let config: PeersConfig = document.deserialize().map_err(|fault| vec![fault])?;
@@ -285,11 +314,11 @@ fn load_plugins(
     let candidates = match discover(&folder) {
         Ok(candidates) => candidates,
         Err(error) => {
-            problems.push(error.into());
+            problems.push(at(document, "/plugins/folder", &error));
             return Vec::new();
         }
     };
-    let stage = match Stage::open(&base.join(Path::new("staging"))) {
+    let stage = match Stage::open(&base.join(Path::new(STAGING))) {
         Ok(stage) => stage,
         Err(refusal) => {
             problems.push(Problem::Staging(refusal));
@@ -309,6 +338,12 @@ fn load_plugins(
                         first: first.plugin.source().to_owned(),
                         second: plugin.source().to_owned(),
                     });
+                } else if let Some((alpn, first)) = rival(&planned, &plugin) {
+                    warnings.push(Warning::SameAlpn {
+                        alpn,
+                        first,
+                        second: plugin.source().to_owned(),
+                    });
                 } else if let Some(plugin) = with_config(document, config, plugin, problems) {
                     planned.push(plugin);
                 }
@@ -316,11 +351,13 @@ fn load_plugins(
             Err(refusal) => warnings.push(Warning::Plugin(refusal)),
         }
     }
-    if planned.is_empty() && problems.is_empty() {
+    if candidates.is_empty() {
         warnings.push(Warning::NoPlugins { folder });
     }
     for name in config.plugins.config.keys() {
-        if !planned.iter().any(|p| p.plugin.name() == name) && problems.is_empty() {
+        let loaded = planned.iter().any(|p| p.plugin.name() == name);
+        // A plugin that was refused has been named already.
+        if !loaded && planned.len() == candidates.len() {
             let pointer = format!("/plugins/config/{}", escape(name));
             warnings.push(Warning::ConfiguredButAbsent(Fault::at(
                 document,
@@ -330,6 +367,17 @@ fn load_plugins(
         }
     }
     planned
+}
+
+/// An ALPN of `plugin` that a planned one serves, and the file of that one.
+fn rival(planned: &[PlannedPlugin], plugin: &LoadedPlugin) -> Option<(String, PathBuf)> {
+    planned.iter().find_map(|other| {
+        let shared = plugin
+            .alpns()
+            .find(|alpn| other.plugin.alpns().any(|taken| taken == *alpn))?;
+        let alpn = String::from_utf8_lossy(shared).into_owned();
+        Some((alpn, other.plugin.source().to_owned()))
+    })
 }
 
 fn allowed_digests(

@@ -10,9 +10,13 @@ pub struct StateFolder {
 }
 
 impl StateFolder {
-    /// The folder at `root`.
+    /// The folder at `root`. A relative path counts from the present working
+    /// folder, once and for all.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        let root = root.into();
+        Self {
+            root: std::path::absolute(&root).unwrap_or(root),
+        }
     }
 
     /// `$XDG_STATE_HOME/alknet`, or `~/.local/state/alknet` (XDG Base
@@ -43,6 +47,11 @@ impl StateFolder {
     /// Whether the folder has been initialised.
     pub fn is_initialised(&self) -> bool {
         self.config_file().exists()
+    }
+
+    /// The peers file that `init` makes.
+    pub fn peers_file(&self) -> PathBuf {
+        self.root.join("peers.toml")
     }
 
     /// The private key that `up` makes for a caller who has none.

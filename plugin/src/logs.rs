@@ -30,9 +30,7 @@ static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 pub(crate) fn install(sink: EventSinkObject, filter: &str) -> Result<(), String> {
     let targets = parse_filter(filter)?;
     *SINK.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(sink));
-    let mut fresh = false;
     FILTER.get_or_init(|| {
-        fresh = true;
         let (layer, handle) = reload::Layer::new(targets.clone());
         let subscriber = Registry::default().with(SinkLayer.with_filter(layer));
         // Fails only if somebody in this library was first; nobody is.
@@ -69,7 +67,10 @@ fn parse_filter(filter: &str) -> Result<Targets, String> {
         Targets::from_str(filter).map_err(|error| format!("log filter {filter:?}: {error}"))?;
     let own: Vec<_> = given
         .iter()
-        .map(|(target, level)| (format!("{OWN_CRATE}::{target}"), level))
+        .map(|(target, level)| match target {
+            "ssh" => (OWN_CRATE.to_owned(), level),
+            target => (format!("{OWN_CRATE}::{target}"), level),
+        })
         .collect();
     let mut filter = given.clone().with_targets(own);
     // russh tells of every rekey at `info`.

@@ -27,13 +27,18 @@ mod export {
 
 extern "C" fn registration() -> RegistrationBundle {
     guard(
-        || bundle(schema_text(alknet_ssh_config::ssh_config_schema())),
+        || {
+            bundle(
+                schema_text(alknet_ssh_config::ssh_config_schema()),
+                schema_text(alknet_ssh_config::capabilities_schema()),
+            )
+        },
         // An empty schema is not valid JSON: the node refuses the plugin.
-        |_| bundle(RString::new()),
+        |_| bundle(RString::new(), RString::new()),
     )
 }
 
-fn bundle(config_schema: RString) -> RegistrationBundle {
+fn bundle(config_schema: RString, capabilities_schema: RString) -> RegistrationBundle {
     RegistrationBundle {
         name: "ssh".into(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -42,7 +47,7 @@ fn bundle(config_schema: RString) -> RegistrationBundle {
         target: env!("ALKNET_TARGET").into(),
         alpns: [ALPN.to_vec().into()].into_iter().collect(),
         config_schema,
-        capabilities_schema: schema_text(alknet_ssh_config::capabilities_schema()),
+        capabilities_schema,
         factory,
         more: "{}".into(),
     }

@@ -18,8 +18,8 @@ pub struct PeersConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Peer {
-    /// The peer's name in logs, in rules and in `alknet-node peers`. Letters,
-    /// digits and `. _ - @`, starting with a letter or digit, at most 64.
+    /// The peer's name in logs and in rules. Letters, digits and `. _ - @`,
+    /// starting with a letter or digit, at most 64.
     pub id: String,
     /// SSH public keys, each as one line of a `.pub` file:
     /// `ssh-ed25519 AAAA… comment`. Ed25519, ECDSA and RSA from 2048 bits.

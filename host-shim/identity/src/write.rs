@@ -4,8 +4,7 @@ use crate::{AuthorizedKey, Peer, PeersConfig};
 
 const HEADER: &str = "\
 # Who may connect to this node, and what each of them may do.
-# The node reads this file again whenever it changes; `alknet-node check`
-# names every fault in it.
+# Restart the node after a change; `alknet-node check` names every fault.
 #
 #   id         the peer's name in logs and rules
 #   keys       its SSH public keys, as in a .pub file

@@ -45,8 +45,7 @@ pub enum Refusal {
     },
     /// Somebody else owns the file, or a folder on its path.
     #[error(
-        "{}: {what} belongs to uid {owner}, not to root or uid {user} which this process runs as; run: chown {user} '{}'",
-        shown(path),
+        "{}: {what} belongs to uid {owner}, neither root nor uid {user} which this process runs as; use a place that only these two can change",
         shown(path)
     )]
     Owner {

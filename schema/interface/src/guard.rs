@@ -23,6 +23,12 @@ pub fn guard<T>(body: impl FnOnce() -> T, on_panic: impl FnOnce(&str) -> T) -> T
     }
 }
 
+/// Drops a value; a panic in its drop goes no further. For what the other side
+/// of the boundary may drop: there, too, a panic would end the process.
+pub fn guarded_drop<T>(value: T) {
+    guard(|| drop(value), |_| ());
+}
+
 /// [`guard`] for a future: a panic in any poll ends it with the value that
 /// `on_panic` makes of its message.
 pub fn guard_future<F, P>(future: F, on_panic: P) -> impl Future<Output = F::Output> + Send
@@ -67,16 +73,13 @@ where
         match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(value)) => {
-                self.state = None;
+                guarded_drop(self.state.take());
                 Poll::Ready(value)
             }
             Err(payload) => match self.state.take() {
                 Some((future, on_panic)) => {
-                    // What a panicked future holds may panic again when
-                    // dropped; that must not leave this function either.
-                    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(future))) {
-                        std::mem::forget(again);
-                    }
+                    // What a panicked future holds may panic again.
+                    guarded_drop(future);
                     let value = on_panic(panic_message(&*payload));
                     std::mem::forget(payload);
                     Poll::Ready(value)
@@ -84,6 +87,12 @@ where
                 None => Poll::Pending,
             },
         }
+    }
+}
+
+impl<F, P> Drop for Guarded<F, P> {
+    fn drop(&mut self) {
+        guarded_drop(self.state.take());
     }
 }
 
@@ -109,6 +118,29 @@ mod tests {
             |message| message.to_owned(),
         );
         assert_eq!(odd, "panic without a message");
+    }
+
+    #[test]
+    fn a_panic_in_a_drop_goes_no_further() {
+        guarded_drop(PanicsOnDrop);
+        drop(guard_future(
+            async {
+                let _held = PanicsOnDrop;
+                std::future::pending::<()>().await;
+            },
+            |_| (),
+        ));
+        let held = PanicsOnDrop;
+        let mut polled = Box::pin(guard_future(
+            async move {
+                let _held = &held;
+                std::future::pending::<()>().await;
+            },
+            |_| (),
+        ));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(polled.as_mut().poll(&mut cx).is_pending());
+        drop(polled);
     }
 
     #[test]

@@ -12,7 +12,8 @@
 //!   may grow travels as JSON text, through [`PluginModule::extension`] or
 //!   through [`Handler::control`].
 //! - No panic crosses: whoever implements a function of this interface wraps
-//!   its body in [`guard`], its futures in [`guard_future`].
+//!   its body in [`guard`], its futures in [`guard_future`], and gives what can
+//!   panic when dropped a `Drop` with [`guarded_drop`].
 //! - Libraries are never unloaded, so wakers, futures and objects of a plugin
 //!   stay valid for the life of the process.
 //! - tokio, tracing, the allocator's statics and the panic hook exist once per
@@ -46,7 +47,7 @@ pub use async_ffi;
 
 pub use connection::{Connection, Connection_TO, ConnectionObject, StreamError};
 pub use events::{EventSink, EventSink_TO, EventSinkObject, Level};
-pub use guard::{guard, guard_future, panic_message};
+pub use guard::{guard, guard_future, guarded_drop, panic_message};
 pub use handler::{Handler, Handler_TO, HandlerContext, HandlerError, HandlerObject, PluginError};
 pub use identity::{
     AuthContext, CertificateQuery, Identity, IdentityProvider, IdentityProvider_TO,

@@ -7,7 +7,7 @@ use alknet_plugin_interface::abi_stable::std_types::{ROption, RResult, RStr, RSt
 use alknet_plugin_interface::async_ffi::{FfiFuture, FutureExt};
 use alknet_plugin_interface::{
     ByteStream_TO, ByteStreamObject, Connection as FfiConnection, Identity,
-    StreamError as FfiStreamError, guard, guard_future,
+    StreamError as FfiStreamError, guard, guard_future, guarded_drop,
 };
 use tokio::runtime::Handle;
 
@@ -16,13 +16,17 @@ use super::stream::PluginStream;
 
 /// A connection of the node, for a plugin to use.
 pub(super) struct PluginConnection {
-    inner: Arc<dyn Connection>,
+    // Taken when dropped.
+    inner: Option<Arc<dyn Connection>>,
     runtime: Handle,
 }
 
 impl PluginConnection {
     pub(super) fn new(inner: Arc<dyn Connection>, runtime: Handle) -> Self {
-        Self { inner, runtime }
+        Self {
+            inner: Some(inner),
+            runtime,
+        }
     }
 
     /// Waits for a stream on the node's own runtime: a transport's futures
@@ -34,18 +38,31 @@ impl PluginConnection {
     where
         F: Future<Output = Result<BoxStream, StreamError>> + Send + 'static,
     {
+        let Some(connection) = self.inner.clone() else {
+            return answer(RResult::RErr(FfiStreamError::ConnectionClosed));
+        };
         let runtime = self.runtime.clone();
-        let task = AbortOnDrop(self.runtime.spawn(wait(Arc::clone(&self.inner))));
+        let waiting = wait(connection);
+        let task = AbortOnDrop(self.runtime.spawn(async move {
+            // Wrapped at once: a stream that nobody fetches is dropped by
+            // whoever gave up waiting.
+            let stream = waiting.await?;
+            Ok(PluginStream::new(stream, runtime))
+        }));
         let outcome = async move {
             match task.await {
-                Ok(stream) => {
-                    let stream = PluginStream::new(stream, runtime);
-                    RResult::ROk(ByteStream_TO::from_value(stream, TD_Opaque))
-                }
+                Ok(stream) => RResult::ROk(ByteStream_TO::from_value(stream, TD_Opaque)),
                 Err(error) => RResult::RErr(into_ffi(error)),
             }
         };
         guard_future(outcome, |panic| RResult::RErr(panicked(panic))).into_ffi()
+    }
+}
+
+impl Drop for PluginConnection {
+    fn drop(&mut self) {
+        let _inside = self.runtime.enter();
+        guarded_drop(self.inner.take());
     }
 }
 
@@ -65,13 +82,19 @@ impl FfiConnection for PluginConnection {
     }
 
     fn remote_alpn(&self) -> RVec<u8> {
-        guard(|| self.inner.remote_alpn().into(), |_| RVec::new())
+        guard(
+            || match &self.inner {
+                Some(connection) => connection.remote_alpn().into(),
+                None => RVec::new(),
+            },
+            |_| RVec::new(),
+        )
     }
 
     fn remote_addr(&self) -> ROption<RString> {
         guard(
             || {
-                let addr = self.inner.remote_addr();
+                let addr = self.inner.as_ref().and_then(|c| c.remote_addr());
                 addr.map(|addr| RString::from(addr.to_string())).into()
             },
             |_| ROption::RNone,
@@ -80,21 +103,31 @@ impl FfiConnection for PluginConnection {
 
     fn set_identity(&self, identity: Identity) -> bool {
         guard(
-            || self.inner.set_identity(from_ffi(identity)).is_ok(),
+            || match &self.inner {
+                Some(connection) => connection.set_identity(from_ffi(identity)).is_ok(),
+                None => false,
+            },
             |_| false,
         )
     }
 
     fn close(&self, code: u32, reason: RStr<'_>) {
-        guard(|| self.inner.close(code, reason.as_str()), |_| ());
+        guard(
+            || {
+                if let Some(connection) = &self.inner {
+                    connection.close(code, reason.as_str());
+                }
+            },
+            |_| (),
+        );
     }
 }
 
 /// A task that ends with whoever waits for it.
-struct AbortOnDrop(tokio::task::JoinHandle<Result<BoxStream, StreamError>>);
+struct AbortOnDrop(tokio::task::JoinHandle<Result<PluginStream, StreamError>>);
 
 impl Future for AbortOnDrop {
-    type Output = Result<BoxStream, StreamError>;
+    type Output = Result<PluginStream, StreamError>;
 
     fn poll(
         mut self: std::pin::Pin<&mut Self>,
@@ -113,7 +146,13 @@ impl Drop for AbortOnDrop {
 }
 
 fn refused(panic: &str) -> FfiFuture<RResult<ByteStreamObject, FfiStreamError>> {
-    std::future::ready(RResult::RErr(panicked(panic))).into_ffi()
+    answer(RResult::RErr(panicked(panic)))
+}
+
+fn answer(
+    outcome: RResult<ByteStreamObject, FfiStreamError>,
+) -> FfiFuture<RResult<ByteStreamObject, FfiStreamError>> {
+    std::future::ready(outcome).into_ffi()
 }
 
 fn panicked(message: &str) -> FfiStreamError {

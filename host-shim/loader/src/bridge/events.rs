@@ -6,6 +6,7 @@
 //! distinct level, target and set of field names, and kept for good; their
 //! number is bounded, since a plugin's are.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -62,14 +63,19 @@ impl EventSink for NodeEvents {
 
 fn emit(plugin: &str, level: Level, target: &str, message: &str, fields: Map<String, Value>) {
     let target = format!("plugin::{plugin}::{target}");
-    let names: Vec<&str> = fields.keys().map(String::as_str).take(MAX_FIELDS).collect();
+    let message = one_line(message);
+    let names: Vec<&str> = fields
+        .keys()
+        .map(|name| own_name(name))
+        .take(MAX_FIELDS)
+        .collect();
     let metadata = metadata(level, &target, &names);
     tracing::dispatcher::get_default(|dispatch| {
         if !dispatch.enabled(metadata) {
             return;
         }
         let mut values: Vec<Option<&dyn FieldValue>> = Vec::with_capacity(fields.len() + 1);
-        values.push(Some(&message));
+        values.push(Some(&*message));
         let shown: Vec<Shown<'_>> = fields.values().take(MAX_FIELDS).map(Shown::new).collect();
         values.extend(shown.iter().map(|value| Some(value.as_field())));
         // The fallback callsite has no fields of its own beyond the message.
@@ -77,6 +83,27 @@ fn emit(plugin: &str, level: Level, target: &str, message: &str, fields: Map<Str
         let values = metadata.fields().value_set_all(&values);
         dispatch.event(&Event::new(metadata, &values));
     });
+}
+
+/// A message that cannot forge a line of the log: control characters in it are
+/// escaped, as the formatters escape those in fields.
+fn one_line(message: &str) -> Cow<'_, str> {
+    if message.contains(char::is_control) {
+        Cow::Owned(message.escape_debug().to_string())
+    } else {
+        Cow::Borrowed(message)
+    }
+}
+
+/// A field's name, kept apart from those every log line has.
+fn own_name(name: &str) -> &str {
+    match name {
+        "message" => "field_message",
+        "level" => "field_level",
+        "target" => "field_target",
+        "timestamp" => "field_timestamp",
+        name => name,
+    }
 }
 
 /// A JSON value as a field: strings, numbers and booleans keep their type.

@@ -11,7 +11,7 @@ use alknet_plugin_interface::abi_stable::std_types::{RResult, RStr};
 use alknet_plugin_interface::{
     AuthContext as FfiAuthContext, Connection_TO, EventSink_TO, HandlerContext,
     HandlerError as FfiHandlerError, HandlerObject, IdentityProvider_TO, NamedSecret, PluginError,
-    SecretBytes, StreamError as FfiStreamError,
+    SecretBytes, StreamError as FfiStreamError, guard_future,
 };
 use tokio::runtime::Handle;
 
@@ -115,12 +115,16 @@ impl ProtocolHandler for PluginHandler {
                 more: "{}".into(),
             },
         );
-        Box::pin(async move {
-            match handled.await {
-                RResult::ROk(()) => Ok(()),
-                RResult::RErr(error) => Err(handler_error(error)),
-            }
-        })
+        // A plugin that forgot its own guard panics here, when polled.
+        Box::pin(guard_future(
+            async move {
+                match handled.await {
+                    RResult::ROk(()) => Ok(()),
+                    RResult::RErr(error) => Err(handler_error(error)),
+                }
+            },
+            |panic| Err(HandlerError::Internal(format!("panicked: {panic}"))),
+        ))
     }
 
     fn reconfigure(&self, config: &str) -> Result<(), ConfigError> {
@@ -135,7 +139,7 @@ impl ProtocolHandler for PluginHandler {
 
     fn drain(&self, deadline: Duration) -> BoxFuture<'static, ()> {
         let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-        Box::pin(self.object.drain(deadline_ms))
+        Box::pin(guard_future(self.object.drain(deadline_ms), |_| ()))
     }
 
     fn status(&self) -> String {

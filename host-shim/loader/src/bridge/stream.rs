@@ -5,69 +5,76 @@ use std::task::Poll;
 use alknet_handler::BoxStream;
 use alknet_plugin_interface::abi_stable::std_types::{RSlice, RSliceMut};
 use alknet_plugin_interface::async_ffi::FfiContext;
-use alknet_plugin_interface::{ByteStream, IoFault, IoFaultKind, PollIo, guard};
+use alknet_plugin_interface::{ByteStream, IoFault, IoFaultKind, PollIo, guard, guarded_drop};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 
 /// A stream of the node, for a plugin to poll from its own runtime.
 pub(super) struct PluginStream {
-    inner: BoxStream,
+    // Taken when dropped.
+    inner: Option<BoxStream>,
     runtime: Handle,
 }
 
 impl PluginStream {
     pub(super) fn new(inner: BoxStream, runtime: Handle) -> Self {
-        Self { inner, runtime }
+        Self {
+            inner: Some(inner),
+            runtime,
+        }
+    }
+
+    /// Runs one poll of the stream, guarded.
+    fn poll(&mut self, poll: impl FnOnce(Pin<&mut BoxStream>) -> PollIo) -> PollIo {
+        match &mut self.inner {
+            Some(inner) => guard(|| poll(Pin::new(inner)), panicked),
+            None => PollIo::Ready(0),
+        }
+    }
+}
+
+impl Drop for PluginStream {
+    fn drop(&mut self) {
+        // The plugin drops it, from its own threads.
+        let _inside = self.runtime.enter();
+        guarded_drop(self.inner.take());
     }
 }
 
 impl ByteStream for PluginStream {
     fn poll_read(&mut self, cx: &mut FfiContext<'_>, mut buf: RSliceMut<'_, u8>) -> PollIo {
-        let inner = Pin::new(&mut self.inner);
-        guard(
-            || {
-                let mut buf = ReadBuf::new(buf.as_mut_slice());
-                match cx.with_context(|cx| inner.poll_read(cx, &mut buf)) {
-                    Poll::Pending => PollIo::Pending,
-                    Poll::Ready(Ok(())) => PollIo::Ready(buf.filled().len()),
-                    Poll::Ready(Err(error)) => PollIo::Failed(fault(&error)),
-                }
-            },
-            panicked,
-        )
+        self.poll(|stream| {
+            let mut buf = ReadBuf::new(buf.as_mut_slice());
+            match cx.with_context(|cx| stream.poll_read(cx, &mut buf)) {
+                Poll::Pending => PollIo::Pending,
+                Poll::Ready(Ok(())) => PollIo::Ready(buf.filled().len()),
+                Poll::Ready(Err(error)) => PollIo::Failed(fault(&error)),
+            }
+        })
     }
 
     fn poll_write(&mut self, cx: &mut FfiContext<'_>, buf: RSlice<'_, u8>) -> PollIo {
-        let inner = Pin::new(&mut self.inner);
-        guard(
-            || match cx.with_context(|cx| inner.poll_write(cx, buf.as_slice())) {
+        self.poll(
+            |stream| match cx.with_context(|cx| stream.poll_write(cx, buf.as_slice())) {
                 Poll::Pending => PollIo::Pending,
                 Poll::Ready(Ok(written)) => PollIo::Ready(written),
                 Poll::Ready(Err(error)) => PollIo::Failed(fault(&error)),
             },
-            panicked,
         )
     }
 
     fn poll_flush(&mut self, cx: &mut FfiContext<'_>) -> PollIo {
-        let inner = Pin::new(&mut self.inner);
-        guard(
-            || done(cx.with_context(|cx| inner.poll_flush(cx))),
-            panicked,
-        )
+        self.poll(|stream| done(cx.with_context(|cx| stream.poll_flush(cx))))
     }
 
     fn poll_shutdown(&mut self, cx: &mut FfiContext<'_>) -> PollIo {
-        let Self { inner, runtime } = self;
-        guard(
-            || {
-                // A transport may wait here with a timer, which needs to find
-                // the node's runtime whoever polls.
-                let _inside = runtime.enter();
-                done(cx.with_context(|cx| Pin::new(inner).poll_shutdown(cx)))
-            },
-            panicked,
-        )
+        let runtime = self.runtime.clone();
+        self.poll(|stream| {
+            // A transport may wait here with a timer, which needs to find the
+            // node's runtime whoever polls.
+            let _inside = runtime.enter();
+            done(cx.with_context(|cx| stream.poll_shutdown(cx)))
+        })
     }
 }
 
