@@ -335,7 +335,7 @@ fn a_factory_that_fails_or_panics_leaves_the_others_serving() {
 
 #[test]
 fn a_handler_that_panics_ends_one_connection() {
-    for manner in ["panic", "panic-later"] {
+    for manner in ["panic", "panic-later", "panic-unguarded"] {
         let (setup, _) = with_odd(&[("ODD_HANDLE", manner)]);
         let mut node = setup.start();
         for _ in 0..2 {

@@ -151,6 +151,15 @@ fn a_plugins_configuration_is_checked_by_its_own_schema() {
 }
 
 #[test]
+fn a_misspelt_log_filter_is_refused() {
+    for filter in ["inof", "info,,=x", "plugin::ssh=loud"] {
+        let setup = Setup::new();
+        setup.replace("filter = \"info\"", &format!("filter = \"{filter}\""));
+        assert_unfit(&setup, &[&["/log/filter", "expected", filter]]);
+    }
+}
+
+#[test]
 fn broken_toml_is_named_with_its_line() {
     let setup = Setup::new();
     setup.append("node.toml", "\n[log\n");
