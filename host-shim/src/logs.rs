@@ -23,7 +23,8 @@ pub(crate) fn parse_filter(filter: &str) -> Option<Targets> {
             None => (None, directive),
         };
         let word = |c: char| c.is_ascii_alphanumeric() || "_:-".contains(c);
-        LevelFilter::from_str(level).is_ok()
+        !level.is_empty()
+            && LevelFilter::from_str(level).is_ok()
             && target.is_none_or(|target| !target.is_empty() && target.chars().all(word))
     };
     let directives: Vec<&str> = filter.split(',').map(str::trim).collect();

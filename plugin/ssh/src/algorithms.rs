@@ -15,6 +15,15 @@ const KEX: &[kex::Name] = &[
     kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
 ];
 
+/// The post-quantum hybrid alone.
+const KEX_POST_QUANTUM: &[kex::Name] = &[
+    kex::MLKEM768X25519_SHA256,
+    kex::EXTENSION_SUPPORT_AS_CLIENT,
+    kex::EXTENSION_SUPPORT_AS_SERVER,
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
+    kex::EXTENSION_OPENSSH_STRICT_KEX_AS_SERVER,
+];
+
 /// Public key algorithms, for host keys and user keys alike. `ssh-rsa`, which
 /// signs SHA-1, is not among them.
 const KEYS: &[Algorithm] = &[
@@ -57,24 +66,34 @@ const COMPRESSION: &[compression::Name] = &[compression::NONE];
 /// What the server offers a client that has AES-GCM. The client's order
 /// decides, and OpenSSH's starts with ChaCha20, which costs twice the CPU of
 /// AES-GCM where the processor has AES instructions: there it is not offered.
-pub(crate) fn for_server() -> Preferred {
-    preferred(if has_aes() { AES_GCM } else { CHACHA_FIRST })
+pub(crate) fn for_server(post_quantum_only: bool) -> Preferred {
+    let ciphers = if has_aes() { AES_GCM } else { CHACHA_FIRST };
+    preferred(kex(post_quantum_only), ciphers)
 }
 
 /// What the server offers any other client: Dropbear, as it is commonly built,
 /// has no AES-GCM.
-pub(crate) fn for_any_client() -> Preferred {
-    preferred(if has_aes() { AES_FIRST } else { CHACHA_FIRST })
+pub(crate) fn for_any_client(post_quantum_only: bool) -> Preferred {
+    let ciphers = if has_aes() { AES_FIRST } else { CHACHA_FIRST };
+    preferred(kex(post_quantum_only), ciphers)
 }
 
 /// What the client proposes, fastest first.
 pub(crate) fn for_client() -> Preferred {
-    preferred(if has_aes() { AES_FIRST } else { CHACHA_FIRST })
+    preferred(KEX, if has_aes() { AES_FIRST } else { CHACHA_FIRST })
 }
 
-fn preferred(ciphers: &'static [cipher::Name]) -> Preferred {
+fn kex(post_quantum_only: bool) -> &'static [kex::Name] {
+    if post_quantum_only {
+        KEX_POST_QUANTUM
+    } else {
+        KEX
+    }
+}
+
+fn preferred(kex: &'static [kex::Name], ciphers: &'static [cipher::Name]) -> Preferred {
     Preferred {
-        kex: Cow::Borrowed(KEX),
+        kex: Cow::Borrowed(kex),
         key: Cow::Borrowed(KEYS),
         host_key_certificates: Cow::Borrowed(&[]),
         cipher: Cow::Borrowed(ciphers),

@@ -168,11 +168,11 @@ impl Authenticator {
                 tracing::info!(
                     target: "alknet_ssh::auth",
                     remote_addr = %Peer(self.peer),
-                    user = ?user,
+                    user,
                     key_fingerprint = %fingerprint,
                     identity = %identity.id,
                     result = "accepted",
-                    "authentication accepted"
+                    "auth attempt"
                 );
                 Some(identity)
             }
@@ -240,11 +240,11 @@ impl Authenticator {
         tracing::info!(
             target: "alknet_ssh::auth",
             remote_addr = %Peer(self.peer),
-            user = ?user,
+            user,
             key_fingerprint = %fingerprint,
             result = "refused",
             reason = %refusal,
-            "authentication refused"
+            "auth attempt"
         );
     }
 }

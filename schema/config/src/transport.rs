@@ -23,6 +23,10 @@ pub struct Transport {
     /// Seconds after which new keys are agreed. 60 to 86400. Default 3600.
     #[schemars(range(min = 60, max = 86_400))]
     pub rekey_seconds: u32,
+    /// Whether only clients with post-quantum key exchange
+    /// (`mlkem768x25519-sha256`) are served. OpenSSH has it since 9.9; older
+    /// ones, and many other clients, are then turned away. Default false.
+    pub require_post_quantum: bool,
 }
 
 impl Default for Transport {
@@ -32,6 +36,7 @@ impl Default for Transport {
             max_packet_bytes: 32 << 10,
             rekey_bytes: 16 << 30,
             rekey_seconds: 3600,
+            require_post_quantum: false,
         }
     }
 }

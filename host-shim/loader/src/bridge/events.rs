@@ -64,6 +64,7 @@ impl EventSink for NodeEvents {
 fn emit(plugin: &str, level: Level, target: &str, message: &str, fields: Map<String, Value>) {
     let target = format!("plugin::{plugin}::{target}");
     let message = one_line(message);
+    let message: &str = &message;
     let names: Vec<&str> = fields
         .keys()
         .map(|name| own_name(name))
@@ -75,7 +76,7 @@ fn emit(plugin: &str, level: Level, target: &str, message: &str, fields: Map<Str
             return;
         }
         let mut values: Vec<Option<&dyn FieldValue>> = Vec::with_capacity(fields.len() + 1);
-        values.push(Some(&*message));
+        values.push(Some(&message));
         let shown: Vec<Shown<'_>> = fields.values().take(MAX_FIELDS).map(Shown::new).collect();
         values.extend(shown.iter().map(|value| Some(value.as_field())));
         // The fallback callsite has no fields of its own beyond the message.

@@ -54,11 +54,14 @@ async fn accept(
     owner: &Arc<Owner>,
     sessions: &TaskTracker,
 ) -> End {
+    // One for the whole connection: further streams gain a peer no time.
+    let nobody_logs_in = nobody_logs_in(core, owner, sessions);
+    tokio::pin!(nobody_logs_in);
     loop {
         let stream = tokio::select! {
             stream = connection.accept_bi() => stream,
             () = core.draining() => return End::Draining,
-            () = nobody_logs_in(core, owner, sessions) => return End::Idle,
+            () = &mut nobody_logs_in => return End::Idle,
         };
         let stream = match stream {
             Ok(stream) => stream,
@@ -84,14 +87,16 @@ async fn accept(
     }
 }
 
-/// Completes when a connection has stood without a session and without ever
-/// having had a login for as long as a login may take.
+/// Completes when nobody has logged in for as long as a login may take and no
+/// session is left that could, or for twice as long whatever goes on.
 async fn nobody_logs_in(core: &Core, owner: &Owner, sessions: &TaskTracker) {
-    let grace = core.active().config.limits.login_grace_seconds;
-    loop {
-        tokio::time::sleep(Duration::from_secs(grace.into())).await;
-        if sessions.is_empty() && !owner.is_known() {
-            return;
-        }
+    let grace = Duration::from_secs(core.active().config.limits.login_grace_seconds.into());
+    tokio::time::sleep(grace).await;
+    if sessions.is_empty() && !owner.is_known() {
+        return;
+    }
+    tokio::time::sleep(grace).await;
+    if owner.is_known() {
+        std::future::pending::<()>().await;
     }
 }

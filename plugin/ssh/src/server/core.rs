@@ -120,9 +120,10 @@ impl Core {
 impl Active {
     fn new(config: SshConfig, host_keys: Vec<PrivateKey>) -> Self {
         let with = |preferred| Arc::new(russh_config(&config, host_keys.clone(), preferred));
+        let post_quantum_only = config.transport.require_post_quantum;
         Self {
-            russh: with(algorithms::for_server()),
-            russh_with_chacha: with(algorithms::for_any_client()),
+            russh: with(algorithms::for_server(post_quantum_only)),
+            russh_with_chacha: with(algorithms::for_any_client(post_quantum_only)),
             config,
         }
     }
