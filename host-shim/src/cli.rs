@@ -263,6 +263,18 @@ fn nobody_is_let_in(state: &StateFolder) -> bool {
         .is_ok_and(|peers| peers.peers.is_empty())
 }
 
+/// The configuration of a folder that was initialised.
+fn existing_config(state: &StateFolder) -> Result<PathBuf, Failed> {
+    if state.is_initialised() {
+        return Ok(state.config_file());
+    }
+    Err(fail(format_args!(
+        "{} does not exist: make a node with `alknet-node init --state '{}'`",
+        state.config_file().display(),
+        state.root().display()
+    )))
+}
+
 /// What a start shows its owner.
 enum Show {
     Identities,
@@ -272,14 +284,7 @@ enum Show {
 }
 
 fn serve(state: &StateFolder, listen: Option<SocketAddr>, show: Show) -> Result<(), Failed> {
-    let file = state.config_file();
-    if !file.exists() {
-        return Err(fail(format_args!(
-            "{} does not exist: make a node with `alknet-node init --state '{}'`",
-            file.display(),
-            state.root().display()
-        )));
-    }
+    let file = existing_config(state)?;
     let mut draft = Draft::read(&file).map_err(|problems| fail_all(&problems))?;
     if let Some(listen) = listen {
         draft.config.listen = listen;
@@ -401,17 +406,13 @@ fn print_keys(node_key: &str, host_keys: &[crate::keys::HostKey]) {
 fn check(args: CheckArgs) -> Result<(), Failed> {
     let file = match args.config {
         Some(file) => file,
-        None => folder(args.state)?.config_file(),
+        None => existing_config(&folder(args.state)?)?,
     };
     let plan = Draft::read(&file)
         .and_then(Draft::complete)
         .map_err(|problems| {
             let failed = fail_all(&problems);
-            complain!(
-                "alknet-node: {} to mend in {}",
-                counted(problems.len()),
-                file.display()
-            );
+            complain!("alknet-node: {} to mend", counted(problems.len()));
             failed
         })?;
     let mut found = 0;

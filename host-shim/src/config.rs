@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// Where the node listens unless told otherwise.
@@ -19,8 +20,10 @@ pub struct NodeConfig {
     /// `127.0.0.1:4433`. A change needs a restart.
     #[schemars(
         with = "String",
-        regex(pattern = r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:.]+(%\w+)?\]):\d{1,5}$")
+        regex(pattern = r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:.]+(%\w+)?\]):\d{1,5}$"),
+        extend("examples" = ["127.0.0.1:4433", "[::1]:4433"])
     )]
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// The file with the BIP39 mnemonic all keys derive from; mode 0600.
     /// Default `mnemonic`. A change needs a restart.
@@ -69,7 +72,7 @@ pub struct PluginsConfig {
     pub folder: PathBuf,
     /// If given, only files with one of these digests are loaded; each
     /// `sha256:` and 64 hex digits, as `sha256sum` prints them.
-    #[schemars(inner(regex(pattern = r"^sha256:[0-9a-fA-F]{64}$")))]
+    #[schemars(inner(regex(pattern = r"^sha256:[0-9a-fA-F]{64}$")), transform = example_of_a_digest)]
     pub allow_digests: Option<Vec<String>>,
     /// The configuration of each plugin under the plugin's name, checked
     /// against the plugin's own JSON Schema.
@@ -141,6 +144,30 @@ impl Default for ShutdownConfig {
     fn default() -> Self {
         Self { drain_seconds: 10 }
     }
+}
+
+/// For messages: a person reads an example sooner than a pattern.
+fn example_of_a_digest(schema: &mut schemars::Schema) {
+    if let Some(items) = schema
+        .get_mut("items")
+        .and_then(|items| items.as_object_mut())
+    {
+        items.insert(
+            "examples".to_owned(),
+            ["sha256:<64 hex digits>"].as_slice().into(),
+        );
+    }
+}
+
+/// An address, or an error that says what one looks like: the pattern of the
+/// schema lets through numbers that are too large.
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format!(
+            "expected ip:port, such as 127.0.0.1:4433 or [::1]:4433, with a port up to 65535, found {text:?}"
+        ))
+    })
 }
 
 /// The JSON Schema (2020-12) of the configuration file.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alknet_document::{Document, Fault};
+use alknet_document::{Document, Fault, check_schema};
 use alknet_identity::{PeerStore, PeersConfig};
 use alknet_loader::{Digest, LoadedPlugin, Refusal, Stage, discover};
 use alknet_vault::Mnemonic;
@@ -344,7 +344,9 @@ fn load_plugins(
                         first,
                         second: plugin.source().to_owned(),
                     });
-                } else if let Some(plugin) = with_config(document, config, plugin, problems) {
+                } else if let Some(plugin) =
+                    with_config(document, config, plugin, problems, warnings)
+                {
                     planned.push(plugin);
                 }
             }
@@ -401,13 +403,22 @@ fn allowed_digests(
 }
 
 /// Checks a plugin's part of the configuration against the plugin's schema.
-/// The faults keep their place in the node's file.
+/// The faults keep their place in the node's file. A plugin whose schema is
+/// none is left out.
 fn with_config(
     document: &Document,
     config: &NodeConfig,
     plugin: LoadedPlugin,
     problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Warning>,
 ) -> Option<PlannedPlugin> {
+    if let Err(reason) = check_schema(plugin.config_schema()) {
+        warnings.push(Warning::Handler(HandlerRefused {
+            file: plugin.source().to_owned(),
+            reason: format!("{reason}; ask the plugin's author"),
+        }));
+        return None;
+    }
     let given = config.plugins.config.get(plugin.name()).cloned();
     let pointer = format!("/plugins/config/{}", escape(plugin.name()));
     if let Some(part) = document.part(&pointer)

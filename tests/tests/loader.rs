@@ -307,13 +307,20 @@ fn a_plugin_that_registers_itself_wrongly_is_refused_on_one_line() {
 }
 
 #[test]
-fn a_schema_that_is_none_is_named_with_its_plugin() {
+fn a_plugin_whose_schema_is_none_is_left_out() {
     // JSON, but no JSON Schema.
-    let (setup, _) = with_odd(&[("ODD_SCHEMA", r#"{"type":"no such type"}"#)]);
+    let (setup, file) = with_odd(&[("ODD_SCHEMA", r#"{"type":"no such type"}"#)]);
     setup.append("node.toml", "\n[plugins.config.odd]\nx = 1\n");
+    let words = [
+        &*file.display().to_string(),
+        "JSON Schema is wrong at /type",
+    ];
     let ended = setup.on_state("check").ended();
     assert_eq!(ended.code(), 1, "{ended}");
-    ended.line_with(&["/plugins/config/odd", "JSON Schema is wrong at /type"]);
+    ended.line_with(&words);
+    let node = setup.start();
+    node.logged(&words);
+    assert_serves_ssh(&node);
 }
 
 #[test]

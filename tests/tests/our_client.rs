@@ -35,7 +35,8 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 
 async fn output(client: &Client, command: &str) -> (String, String, Exit) {
     let mut process = client.exec(command, &[]).await.unwrap();
-    process.stdin.finish().await.unwrap();
+    // The command may have ended already.
+    let _ = process.stdin.finish().await;
     let (mut out, mut err) = (String::new(), String::new());
     let (out_read, err_read) = tokio::join!(
         process.stdout.read_to_string(&mut out),

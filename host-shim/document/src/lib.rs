@@ -34,3 +34,4 @@ mod wording;
 
 pub use document::{Document, Format, MAX_DEPTH, MAX_SIZE};
 pub use fault::{Fault, Position, Problem};
+pub use schema::check_schema;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use jsonschema::{Draft, ValidationError, error::ValidationErrorKind as Kind};
+use jsonschema::{Draft, ValidationError, Validator, error::ValidationErrorKind as Kind};
 use serde_json::Value;
 
 use crate::document::Document;
@@ -13,22 +13,33 @@ use crate::{pointer, suggest};
 /// How far alternatives inside alternatives are followed.
 const MAX_NESTING: usize = 8;
 
+/// Says what is wrong with a JSON Schema (2020-12), before any document is checked against it.
+///
+/// # Errors
+/// Where the schema is wrong and how, in one line.
+pub fn check_schema(schema: &Value) -> Result<(), String> {
+    build(schema).map(drop)
+}
+
+fn build(schema: &Value) -> Result<Validator, String> {
+    jsonschema::options()
+        .with_draft(Draft::Draft202012)
+        .offline()
+        .build(schema)
+        .map_err(|error| {
+            format!(
+                "its JSON Schema is wrong at {}: {error}",
+                error.instance_path()
+            )
+        })
+}
+
 impl Document {
     /// Checks the document against a JSON Schema (2020-12) and lists every fault, in the order of the text.
     ///
     /// References are resolved inside the schema only. A schema that is itself wrong is one fault.
     pub fn validate(&self, schema: &Value) -> Result<(), Vec<Fault>> {
-        let validator = jsonschema::options()
-            .with_draft(Draft::Draft202012)
-            .offline()
-            .build(schema)
-            .map_err(|error| {
-                let message = format!(
-                    "its JSON Schema is wrong at {}: {error}",
-                    error.instance_path()
-                );
-                vec![Fault::at(self, "", message)]
-            })?;
+        let validator = build(schema).map_err(|message| vec![Fault::at(self, "", message)])?;
         let mut report = Report {
             document: self,
             schema,

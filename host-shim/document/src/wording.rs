@@ -310,7 +310,12 @@ fn text(schema: &Map<String, Value>) -> String {
         (Some(least), Some(most)) => format!("a string of {least} to {most} characters"),
     };
     if let Some(pattern) = schema.get("pattern").and_then(Value::as_str) {
-        words.push_str(&format!(" matching {pattern}"));
+        // An example says more to a person than a regular expression.
+        let examples = schema.get("examples").and_then(Value::as_array);
+        match examples.and_then(|examples| examples.first()) {
+            Some(example) => words.push_str(&format!(" such as {example}")),
+            None => words.push_str(&format!(" matching {pattern}")),
+        }
     }
     if let Some(format) = schema.get("format").and_then(Value::as_str) {
         words.push_str(&format!(" (format {format})"));

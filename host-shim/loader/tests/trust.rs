@@ -168,7 +168,7 @@ fn a_file_of_somebody_else_is_refused() {
     assert_eq!(
         refusal(&plugins.library()).to_string(),
         format!(
-            "{0}: the file belongs to uid 12345, not to root or uid 0 which this process runs as; run: chown 0 '{0}'",
+            "{}: the file belongs to uid 12345, neither root nor uid 0 which this process runs as; use a place that only these two can change",
             path.display()
         )
     );

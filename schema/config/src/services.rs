@@ -24,7 +24,7 @@ pub struct Exec {
     pub enabled: bool,
     /// The shell that runs a command, as `<shell> -c <command>`. An absolute
     /// path. Default `/bin/sh`.
-    #[schemars(regex(pattern = r"^/[^\u0000]*$"))]
+    #[schemars(regex(pattern = r"^/[^\u0000]*$"), extend("examples" = ["/bin/sh"]))]
     pub shell: String,
     /// Variables set for every command, over `HOME`, `USER`, `LOGNAME`,
     /// `SHELL` and `PATH`, which are set anyway; nothing else of the node's
@@ -34,7 +34,7 @@ pub struct Exec {
     /// Names of variables a peer may set; a trailing `*` matches any rest.
     /// The scope `ssh:env:<NAME>` grants more to one identity. Default
     /// `LANG`, `LC_*` and `GIT_PROTOCOL`.
-    #[schemars(inner(regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*\*?$")))]
+    #[schemars(inner(regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*\*?$")), transform = example_of_a_variable)]
     pub accept_env: Vec<String>,
     /// Seconds between asking a command's processes to end (SIGHUP and
     /// SIGTERM) and killing them (SIGKILL) once their channel is gone. 0 to
@@ -109,6 +109,16 @@ impl Services {
             exec.background_output_seconds,
             0..=86_400,
         )
+    }
+}
+
+/// For messages: a person reads an example sooner than a pattern.
+fn example_of_a_variable(schema: &mut schemars::Schema) {
+    if let Some(items) = schema
+        .get_mut("items")
+        .and_then(|items| items.as_object_mut())
+    {
+        items.insert("examples".to_owned(), ["LC_*"].as_slice().into());
     }
 }
 

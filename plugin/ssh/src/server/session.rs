@@ -1,3 +1,4 @@
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -196,7 +197,18 @@ async fn linger(control: &dyn Control, session: &mut RunningSession<RusshHandler
 fn describe(end: Result<(), russh::Error>) -> String {
     match end {
         Ok(()) => "the session ended".to_owned(),
-        Err(russh::Error::IO(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+        // How every session of a stock client ends: ssh has its ProxyCommand
+        // ended, which closes the connection under the stream.
+        Err(russh::Error::IO(error))
+            if matches!(
+                error.kind(),
+                ErrorKind::UnexpectedEof
+                    | ErrorKind::NotConnected
+                    | ErrorKind::ConnectionReset
+                    | ErrorKind::ConnectionAborted
+                    | ErrorKind::BrokenPipe
+            ) =>
+        {
             PEER_GONE.to_owned()
         }
         Err(error) => error.to_string(),
