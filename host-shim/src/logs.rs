@@ -61,17 +61,9 @@ pub(crate) fn install(config: &LogConfig) {
     let _ = tracing::subscriber::set_global_default(subscriber);
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string);
-        let message = panic_message(info.payload());
+        let message = info.payload_as_str().unwrap_or("without a message");
         tracing::error!(target: "panic", location = place.as_deref(), "panic: {message}");
     }));
-}
-
-fn panic_message(payload: &(dyn std::any::Any + Send)) -> &str {
-    payload
-        .downcast_ref::<&'static str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message")
 }
 
 /// What of the node's filter concerns one plugin, in the plugin's own targets:

@@ -58,8 +58,8 @@ impl Node {
             mut warnings,
         } = plan;
         let registry = Arc::new(Registry::default());
+        let filter = logs::parse_filter(&config.log.filter).unwrap_or_default();
         for planned in plugins {
-            let filter = logs::parse_filter(&config.log.filter).unwrap_or_default();
             if let Err(error) = serve(&registry, planned, &keys.host_keys, &peers, &filter) {
                 warnings.push(Warning::Handler(error));
             }

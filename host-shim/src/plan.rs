@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alknet_document::{Document, Fault, check_schema};
+use alknet_document::{Document, Fault, check_schema, join_pointer};
 use alknet_identity::{PeerStore, PeersConfig};
 use alknet_loader::{Digest, LoadedPlugin, Refusal, Stage, discover};
 use alknet_vault::Mnemonic;
@@ -360,7 +360,7 @@ fn load_plugins(
         let loaded = planned.iter().any(|p| p.plugin.name() == name);
         // A plugin that was refused has been named already.
         if !loaded && planned.len() == candidates.len() {
-            let pointer = format!("/plugins/config/{}", escape(name));
+            let pointer = join_pointer("/plugins/config", name);
             warnings.push(Warning::ConfiguredButAbsent(Fault::at(
                 document,
                 &pointer,
@@ -420,7 +420,7 @@ fn with_config(
         return None;
     }
     let given = config.plugins.config.get(plugin.name()).cloned();
-    let pointer = format!("/plugins/config/{}", escape(plugin.name()));
+    let pointer = join_pointer("/plugins/config", plugin.name());
     if let Some(part) = document.part(&pointer)
         && let Err(faults) = part.validate(plugin.config_schema())
     {
@@ -431,9 +431,4 @@ fn with_config(
         config: Value::Object(given.unwrap_or_else(Map::new)),
         plugin,
     })
-}
-
-/// A name as a segment of a JSON pointer (RFC 6901 section 3).
-fn escape(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }

@@ -1,7 +1,7 @@
 //! JSON pointers (RFC 6901).
 
-/// The pointer of a member or item below `parent`.
-pub(crate) fn join(parent: &str, segment: &str) -> String {
+/// The JSON pointer (RFC 6901) of the member or item `segment` below `parent`; escapes what must be.
+pub fn join(parent: &str, segment: &str) -> String {
     format!("{parent}/{}", segment.replace('~', "~0").replace('/', "~1"))
 }
 

@@ -163,12 +163,18 @@ impl Callsite for PluginCallsite {
     fn set_interest(&self, _: Interest) {}
 
     fn metadata(&self) -> &Metadata<'_> {
-        match self.metadata.get() {
-            Some(metadata) => metadata,
-            None => FALLBACK
+        self.known()
+    }
+}
+
+impl PluginCallsite {
+    /// Its metadata, or those of the fallback, which gets its own here.
+    fn known(&self) -> &Metadata<'static> {
+        self.metadata.get().unwrap_or_else(|| {
+            FALLBACK
                 .metadata
-                .get_or_init(|| build(&FALLBACK, tracing::Level::WARN, "plugin", &["message"])),
-        }
+                .get_or_init(|| build(&FALLBACK, tracing::Level::WARN, "plugin", &["message"]))
+        })
     }
 }
 
@@ -191,10 +197,10 @@ fn metadata(level: Level, target: &str, names: &[&str]) -> &'static Metadata<'st
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     if let Some(callsite) = known.get(&key) {
-        return static_metadata(callsite);
+        return callsite.known();
     }
     if known.len() >= MAX_CALLSITES {
-        return static_metadata(&FALLBACK);
+        return FALLBACK.known();
     }
     let callsite: &'static PluginCallsite = Box::leak(Box::new(PluginCallsite {
         metadata: OnceLock::new(),
@@ -214,16 +220,7 @@ fn metadata(level: Level, target: &str, names: &[&str]) -> &'static Metadata<'st
     known.insert(key, callsite);
     drop(known);
     tracing::callsite::register(callsite);
-    static_metadata(callsite)
-}
-
-fn static_metadata(callsite: &'static PluginCallsite) -> &'static Metadata<'static> {
-    match callsite.metadata.get() {
-        Some(metadata) => metadata,
-        None => FALLBACK
-            .metadata
-            .get_or_init(|| build(&FALLBACK, tracing::Level::WARN, "plugin", &["message"])),
-    }
+    callsite.known()
 }
 
 fn build(
