@@ -68,4 +68,18 @@ pub trait ProtocolHandler: Send + Sync {
 
     /// A JSON object that says how the handler is doing.
     fn status(&self) -> String;
+
+    /// Everything else the node may ask: a JSON object with the member
+    /// `command`, answered by a JSON object. The commands are listed with
+    /// `alknet_plugin_interface::Handler::control`.
+    ///
+    /// # Errors
+    /// When the command is unknown, which is all a handler without commands of
+    /// its own needs to say, or cannot be carried out.
+    fn control(&self, _request: &str) -> Result<String, ConfigError> {
+        Err(ConfigError {
+            pointer: "/command".to_owned(),
+            message: "unknown command".to_owned(),
+        })
+    }
 }

@@ -58,8 +58,23 @@ pub trait Handler: Send + Sync + 'static {
     /// Everything later: a request and its answer as JSON text. The request is
     /// an object with the member `command`; an unknown command is an error.
     ///
-    /// Known commands: `set_log_filter` (member `filter`, as
-    /// [`HandlerContext::log_filter`]; answers `{}`).
+    /// Known commands; a handler knows those that concern it:
+    ///
+    /// - `set_log_filter`, member `filter` as [`HandlerContext::log_filter`]:
+    ///   which events are wanted from now on. Answers `{}`.
+    /// - `identities_changed`: the node's identity store changed, so what was
+    ///   resolved before may no longer hold; live sessions are looked up again.
+    ///   Answers `{}`.
+    /// - `explain`: what the handler would say to a request, without doing it.
+    ///   Member `identity` is `{"id", "scopes": [...]}`; member `request` is
+    ///   `{"kind": ...}` with the members of its kind: `exec` has `command`,
+    ///   `forward` has `host`, `port` and, where a name was looked up,
+    ///   `addresses`, `listen` has `address` and `port`, `streamlocal` has
+    ///   `path`, `env` has `name`; `shell`, `sftp` and `agent` have none.
+    ///   Answers `{"allowed": bool, "reason": "one sentence"}`, with
+    ///   `"rule": {"index", "pointer"}` (a JSON pointer into the plugin's
+    ///   configuration) or `"scope"` where one decided, and, where `addresses`
+    ///   were given, `"addresses": [{"address", "allowed", "reason"}]`.
     #[sabi(last_prefix_field)]
     fn control(&self, request: RStr<'_>) -> RResult<RString, PluginError>;
 }

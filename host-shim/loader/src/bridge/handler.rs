@@ -130,10 +130,7 @@ impl ProtocolHandler for PluginHandler {
     fn reconfigure(&self, config: &str) -> Result<(), ConfigError> {
         match self.object.reconfigure(RStr::from_str(config)) {
             RResult::ROk(()) => Ok(()),
-            RResult::RErr(error) => Err(ConfigError {
-                pointer: error.pointer.into(),
-                message: error.message.into(),
-            }),
+            RResult::RErr(error) => Err(config_error(error)),
         }
     }
 
@@ -144,6 +141,20 @@ impl ProtocolHandler for PluginHandler {
 
     fn status(&self) -> String {
         self.object.status().into()
+    }
+
+    fn control(&self, request: &str) -> Result<String, ConfigError> {
+        match self.object.control(RStr::from_str(request)) {
+            RResult::ROk(answer) => Ok(answer.into()),
+            RResult::RErr(error) => Err(config_error(error)),
+        }
+    }
+}
+
+fn config_error(error: PluginError) -> ConfigError {
+    ConfigError {
+        pointer: error.pointer.into(),
+        message: error.message.into(),
     }
 }
 
