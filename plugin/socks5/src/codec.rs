@@ -1,5 +1,8 @@
 /// One message of the protocol.
 pub trait Message: Sized {
+    /// No message is longer, in bytes.
+    const MAX_LENGTH: usize = 1024;
+
     /// Decodes the message that starts `bytes`; what follows it is ignored.
     ///
     /// # Errors
@@ -49,6 +52,23 @@ pub enum DecodeError {
     /// A host name is empty, not text, or has white space or control characters.
     #[error("the host name is empty or has characters no host name has")]
     Domain,
+    /// What came is no HTTP/1 message.
+    #[error("this is not HTTP/1")]
+    NotHttp,
+    /// The head of an HTTP message breaks the rules.
+    #[error("malformed HTTP head")]
+    HttpHead,
+    /// The head of an HTTP message is longer than
+    /// [`MAX_HEAD`](crate::http::MAX_HEAD) or has more than
+    /// [`MAX_FIELDS`](crate::http::MAX_FIELDS) fields.
+    #[error("the HTTP head is longer than 16 KiB or has more than 64 fields")]
+    HttpHeadTooLong,
+    /// The HTTP request is for something other than a tunnel.
+    #[error("an HTTP request other than CONNECT")]
+    HttpMethod,
+    /// CONNECT names no host and port.
+    #[error("HTTP CONNECT needs HOST:PORT, IPv6 in brackets, the port not 0")]
+    HttpTarget,
     /// There is no such reply.
     #[error("unknown SOCKS reply {found}")]
     Reply {

@@ -5,7 +5,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::codec::{DecodeError, Message, Progress, decode, put_short_string};
 
-/// A user name and password (RFC 1929). Wiped when dropped, never shown.
+/// A user name and password (RFC 1929, RFC 7617). Wiped when dropped, never shown.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Credentials {
     username: Vec<u8>,
@@ -35,6 +35,14 @@ impl Credentials {
         } else {
             Ok(credentials)
         }
+    }
+
+    pub(crate) fn username(&self) -> &[u8] {
+        &self.username
+    }
+
+    pub(crate) fn password(&self) -> &[u8] {
+        &self.password
     }
 
     /// Whether both are the same; how long it takes tells their lengths only.

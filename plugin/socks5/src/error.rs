@@ -1,21 +1,23 @@
 use std::io;
 
+use crate::http::RequestError;
 use crate::{Command, DecodeError, Method, Reply};
 
 /// Why a handshake did not come about.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
     /// The stream failed.
-    #[error("the SOCKS stream failed: {0}")]
+    #[error("the stream to the other end failed: {0}")]
     Io(#[from] io::Error),
     /// The other end closed the stream in the middle of the handshake.
-    #[error("the other end closed the stream during the SOCKS handshake")]
+    #[error("the other end closed the stream during the handshake")]
     Closed,
-    /// The other end sent something that is not SOCKS5.
+    /// The other end sent something else than the protocol.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// Client and server have no authentication method in common.
-    #[error("client and server have no SOCKS authentication method in common")]
+    /// Client and server have no authentication method in common: the server
+    /// wants a password and none was given, or something other than one.
+    #[error("client and server have no authentication method in common")]
     NoAcceptableMethod,
     /// The server chose a method that the client had not offered.
     #[error("the SOCKS server chose the authentication method {}, which was not offered", method.0)]
@@ -24,7 +26,7 @@ pub enum HandshakeError {
         method: Method,
     },
     /// User name or password are wrong.
-    #[error("SOCKS user name or password are wrong")]
+    #[error("user name or password are wrong")]
     AuthFailed,
     /// The client asked for something other than CONNECT.
     #[error("the SOCKS client asked for {command}, which is not supported")]
@@ -32,10 +34,21 @@ pub enum HandshakeError {
         /// What it asked for.
         command: Command,
     },
-    /// The server would not or could not reach the target.
+    /// The SOCKS server would not or could not reach the target.
     #[error("the SOCKS server answered: {reply}")]
     Refused {
         /// Its reason.
         reply: Reply,
     },
+    /// The HTTP proxy would not or could not reach the target.
+    #[error("the HTTP proxy answered {status}: {reply}")]
+    HttpRefused {
+        /// The status code.
+        status: u16,
+        /// What it, and a Proxy-Status field if there is one, says.
+        reply: Reply,
+    },
+    /// HTTP cannot carry this request; nothing has been sent.
+    #[error(transparent)]
+    Request(#[from] RequestError),
 }

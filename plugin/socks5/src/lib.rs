@@ -31,9 +31,11 @@ mod client;
 mod codec;
 mod credentials;
 mod error;
+pub mod http;
 mod message;
 mod server;
 mod stream;
+pub mod upstream;
 
 pub use address::{Address, AddressError, Domain, Target};
 pub use client::connect;

@@ -160,14 +160,15 @@ impl Message for Request {
     }
 }
 
-/// What came of a request (RFC 1928, section 6).
+/// What came of a request (RFC 1928, section 6). The other protocols have
+/// fewer words for it; these are mapped onto theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reply {
     /// 0: the stream is the tunnel from here on.
     #[error("succeeded")]
     Succeeded,
     /// 1: something else went wrong.
-    #[error("general SOCKS server failure")]
+    #[error("general failure")]
     GeneralFailure,
     /// 2: the server's rules forbid it.
     #[error("connection not allowed by the server's rules")]
@@ -181,8 +182,9 @@ pub enum Reply {
     /// 5: the target refused the connection.
     #[error("connection refused")]
     ConnectionRefused,
-    /// 6: a hop count ran out.
-    #[error("TTL expired")]
+    /// 6: a hop count ran out, by its name; by custom, the target did not
+    /// answer in time.
+    #[error("timed out (TTL expired)")]
     TtlExpired,
     /// 7: the server does not do that command.
     #[error("command not supported")]

@@ -107,8 +107,6 @@ fn answer(error: DecodeError) -> Reply {
         DecodeError::Command { .. } => Reply::CommandNotSupported,
         DecodeError::AddressType { .. } => Reply::AddressTypeNotSupported,
         DecodeError::Domain => Reply::HostUnreachable,
-        DecodeError::Version { .. }
-        | DecodeError::AuthVersion { .. }
-        | DecodeError::Reply { .. } => Reply::GeneralFailure,
+        _ => Reply::GeneralFailure,
     }
 }

@@ -3,8 +3,8 @@ use zeroize::Zeroizing;
 
 use crate::{HandshakeError, Message, Progress};
 
-/// More than the longest message, which is [`crate::Credentials`]' 513 bytes.
-const CAPACITY: usize = 1024;
+/// Room that reading to the end wants to find free.
+const SLACK: usize = 64;
 
 /// Reads one message and not a byte more.
 pub(crate) async fn read<M, S>(stream: &mut S) -> Result<M, HandshakeError>
@@ -13,7 +13,7 @@ where
     S: AsyncRead + Unpin,
 {
     // Wiped and sized ahead, since it may hold a password.
-    let mut buffer = Zeroizing::new(Vec::with_capacity(CAPACITY));
+    let mut buffer = Zeroizing::new(Vec::with_capacity(M::MAX_LENGTH + SLACK));
     loop {
         match M::decode(&buffer)? {
             Progress::Done(message, _) => return Ok(message),
