@@ -1,0 +1,48 @@
+//! Who may do what over SSH: the grammar of scopes and rules, and the
+//! decisions. No I/O: nothing is looked up, opened or run here.
+//!
+//! A request passes when its service is switched on and the peer's
+//! certificate, if it has one, does not withhold it. Then the first rule that
+//! matches decides; if none does, a scope of the identity must grant it; else
+//! it is denied.
+//!
+//! | scope | grants |
+//! |---|---|
+//! | `ssh:exec` | any command, run by the shell |
+//! | `ssh:exec:<program>` | that program with any arguments, run without a shell |
+//! | `ssh:forward:<host>:<port>` | connections from the node to there |
+//! | `ssh:listen:<address>:<port>` | listeners on the node |
+//! | `ssh:streamlocal:<path>` | Unix sockets on the node, both ways |
+//! | `ssh:shell`, `ssh:sftp`, `ssh:agent` | that service |
+//! | `ssh:env:<NAME>` | setting that variable for commands |
+//!
+//! The target of a rule is written like a scope without `ssh:`; a bare
+//! `<host>:<port>` is about forwarding. [`Destination`] and [`PathPattern`]
+//! say how hosts, ports and paths are written.
+
+#![forbid(unsafe_code)]
+
+mod command;
+mod denied;
+mod destination;
+mod host;
+mod listen;
+mod name;
+mod path;
+mod pattern;
+mod policy;
+mod rule;
+mod scope;
+mod subject;
+
+pub use command::Command;
+pub use denied::Denied;
+pub use destination::{Destination, DestinationError, PortPattern};
+pub use host::{BadHost, Host, canonical};
+pub use listen::listen_addresses;
+pub use path::{BadPath, PathPattern};
+pub use pattern::HostPattern;
+pub use policy::{Basis, Policy, Switches};
+pub use rule::{Action, Rule, RuleError, RuleTarget};
+pub use scope::{Scope, ScopeError, Service};
+pub use subject::{Restrictions, Subject};

@@ -1,0 +1,233 @@
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::{DestinationError, Host, name};
+
+/// Which hosts a scope or rule is about.
+///
+/// Written `*` (all), `db.internal` (the name asked for, without regard to
+/// case), `*.internal` (every name below it, at any depth, but not `internal`
+/// itself), `10.0.0.0/8`, `[fd00::]/8`, `10.0.0.5`, `[::1]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// Every host.
+    Any,
+    /// This name, in lower case.
+    Name(String),
+    /// Every name that ends with a dot and this, in lower case.
+    Suffix(String),
+    /// Every address of this network; a single address is a network of full
+    /// length.
+    Network {
+        /// The first address; host bits are zero.
+        address: IpAddr,
+        /// The number of leading bits that count: 0 to 32, or 0 to 128.
+        prefix_len: u8,
+    },
+}
+
+impl HostPattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// When it has none of the forms above, or could never match.
+    pub fn parse(text: &str) -> Result<Self, DestinationError> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        if let Some(rest) = text.strip_prefix('[') {
+            return bracketed(text, rest);
+        }
+        if text.contains(':') {
+            let right = match text.split_once('/') {
+                Some((address, prefix)) => format!("[{address}]/{prefix}"),
+                None => format!("[{text}]"),
+            };
+            return Err(DestinationError::Brackets { right });
+        }
+        if let Some((address, prefix)) = text.split_once('/') {
+            let address: Ipv4Addr = address.parse().map_err(|_| malformed(text))?;
+            return network(text, address.into(), Some(prefix));
+        }
+        if let Ok(address) = text.parse::<Ipv4Addr>() {
+            return network(text, address.into(), None);
+        }
+        // `10.0.0` or `300.1.1.1`: a broken address, not a name.
+        if text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.')
+        {
+            return Err(malformed(text));
+        }
+        let (suffix, name) = match text.strip_prefix("*.") {
+            Some(name) => (true, name),
+            None => (false, text),
+        };
+        let name = name::normalise(name).map_err(|_| malformed(text))?;
+        Ok(if suffix {
+            Self::Suffix(name)
+        } else {
+            Self::Name(name)
+        })
+    }
+
+    /// One address.
+    pub const fn single(address: IpAddr) -> Self {
+        Self::Network {
+            address,
+            prefix_len: longest(address),
+        }
+    }
+
+    /// Whether the name asked for is one of these, whatever its addresses.
+    pub(crate) fn holds_name(&self, asked: &Host) -> bool {
+        match (self, asked) {
+            (Self::Any, _) => true,
+            (Self::Name(name), Host::Name(asked)) => name == asked,
+            (Self::Suffix(suffix), Host::Name(asked)) => asked
+                .strip_suffix(suffix.as_str())
+                .and_then(|front| front.strip_suffix('.'))
+                .is_some_and(|front| !front.is_empty()),
+            _ => false,
+        }
+    }
+
+    pub(crate) const fn is_network(&self) -> bool {
+        matches!(self, Self::Network { .. })
+    }
+
+    /// Whether the address lies in this network. It is compared as it is:
+    /// [`crate::canonical`] comes first where that matters.
+    pub(crate) fn holds_address(&self, address: IpAddr) -> bool {
+        match self {
+            Self::Network {
+                address: network,
+                prefix_len,
+            } => {
+                network.is_ipv4() == address.is_ipv4()
+                    && first_address(address, *prefix_len) == *network
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Name(name) => f.write_str(name),
+            Self::Suffix(suffix) => write!(f, "*.{suffix}"),
+            Self::Network {
+                address,
+                prefix_len,
+            } => {
+                match address {
+                    IpAddr::V4(address) => write!(f, "{address}")?,
+                    IpAddr::V6(address) => write!(f, "[{address}]")?,
+                }
+                if *prefix_len < longest(*address) {
+                    write!(f, "/{prefix_len}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What follows the opening bracket: `::1]` or `fd00::]/8`.
+fn bracketed(text: &str, rest: &str) -> Result<HostPattern, DestinationError> {
+    let (inside, after) = rest.split_once(']').ok_or_else(|| malformed(text))?;
+    if after.is_empty()
+        && let Some((address, prefix)) = inside.split_once('/')
+    {
+        return Err(DestinationError::Brackets {
+            right: format!("[{address}]/{prefix}"),
+        });
+    }
+    let address: Ipv6Addr = inside.parse().map_err(|_| malformed(text))?;
+    match after.strip_prefix('/') {
+        Some(prefix) => network(text, address.into(), Some(prefix)),
+        None if after.is_empty() => network(text, address.into(), None),
+        None => Err(malformed(text)),
+    }
+}
+
+fn network(
+    text: &str,
+    address: IpAddr,
+    prefix: Option<&str>,
+) -> Result<HostPattern, DestinationError> {
+    let longest = longest(address);
+    let prefix_len = match prefix {
+        Some(prefix) => number(prefix)
+            .ok_or_else(|| malformed(text))?
+            .try_into()
+            .ok()
+            .filter(|length| *length <= longest)
+            .ok_or_else(|| DestinationError::PrefixTooLong {
+                network: text.to_owned(),
+                longest,
+            })?,
+        None => longest,
+    };
+    let pattern = HostPattern::Network {
+        address: first_address(address, prefix_len),
+        prefix_len,
+    };
+    if first_address(address, prefix_len) != address {
+        return Err(DestinationError::HostBits {
+            network: text.to_owned(),
+            right: pattern.to_string(),
+        });
+    }
+    if let IpAddr::V6(v6) = address
+        && prefix_len >= 96
+        && let Some(v4) = v6.to_ipv4_mapped()
+    {
+        let right = HostPattern::Network {
+            address: v4.into(),
+            prefix_len: prefix_len - 96,
+        };
+        return Err(DestinationError::Mapped {
+            network: text.to_owned(),
+            right: right.to_string(),
+        });
+    }
+    Ok(pattern)
+}
+
+fn malformed(text: &str) -> DestinationError {
+    DestinationError::Host {
+        host: text.to_owned(),
+    }
+}
+
+/// Digits only: `str::parse` would let a plus sign pass.
+pub(crate) fn number(text: &str) -> Option<u32> {
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())?
+}
+
+const fn longest(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    }
+}
+
+/// The address with all bits after the first `prefix_len` set to zero.
+fn first_address(address: IpAddr, prefix_len: u8) -> IpAddr {
+    let prefix_len = u32::from(prefix_len);
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(prefix_len));
+            Ipv4Addr::from_bits(address.to_bits() & mask.unwrap_or(0)).into()
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128_u32.saturating_sub(prefix_len));
+            Ipv6Addr::from_bits(address.to_bits() & mask.unwrap_or(0)).into()
+        }
+    }
+}

@@ -1,0 +1,321 @@
+use std::net::IpAddr;
+
+use crate::{
+    Action, Denied, Destination, Host, Rule, Scope, Service, Subject, canonical, listen,
+    listen_addresses, path,
+};
+
+/// Which services are switched on; by default none is. Setting variables has
+/// no switch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Switches {
+    /// Running commands.
+    pub exec: bool,
+    /// Connections from the node.
+    pub forward: bool,
+    /// Listeners on the node.
+    pub listen: bool,
+    /// Unix sockets on the node.
+    pub streamlocal: bool,
+    /// Shells.
+    pub shell: bool,
+    /// File transfer.
+    pub sftp: bool,
+    /// Agent forwarding.
+    pub agent: bool,
+}
+
+/// What allowed a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// A rule.
+    Rule {
+        /// Its place among those given to [`Policy::new`].
+        index: usize,
+    },
+    /// A scope of the identity, as it is written there.
+    Scope(String),
+    /// An entry of the variables everybody may set.
+    AcceptEnv(String),
+}
+
+/// The decisions of one configuration. The identity comes with each request,
+/// so that a decision is never older than what it is asked with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    switches: Switches,
+    rules: Vec<Rule>,
+    accept_env: Vec<String>,
+}
+
+impl Policy {
+    /// `rules` are tried in their order. `accept_env` are the names of the
+    /// variables everybody may set; a trailing `*` matches any rest.
+    pub fn new(switches: Switches, rules: Vec<Rule>, accept_env: Vec<String>) -> Self {
+        Self {
+            switches,
+            rules,
+            accept_env,
+        }
+    }
+
+    /// Whether any address could make [`Policy::forward`] allow it. Ask before
+    /// a name is looked up: who may connect nowhere causes no query.
+    ///
+    /// # Errors
+    /// The reason for refusing it.
+    pub fn forward_possible(
+        &self,
+        subject: &Subject<'_>,
+        host: &Host,
+        port: u16,
+    ) -> Result<(), Denied> {
+        if let Host::Address(address) = host {
+            return self.forward(subject, host, port, *address).map(drop);
+        }
+        self.forward_gate(subject, port)?;
+        // A network may hold the name's addresses, and may not: to deny that
+        // says nothing yet, to allow it is enough.
+        self.decide(subject, Service::Forward, |target, action| {
+            matches!(target, Scope::Forward(destination)
+                if destination.ports.holds(port)
+                    && (destination.host.holds_name(host)
+                        || (destination.host.is_network() && action == Action::Allow)))
+        })
+        .map(drop)
+    }
+
+    /// Decides on a connection to one address. `host` is what was asked for:
+    /// names in rules and scopes are compared with it, networks with the
+    /// address.
+    ///
+    /// # Errors
+    /// The reason for refusing it.
+    pub fn forward(
+        &self,
+        subject: &Subject<'_>,
+        host: &Host,
+        port: u16,
+        address: IpAddr,
+    ) -> Result<Basis, Denied> {
+        self.forward_gate(subject, port)?;
+        let address = canonical(address);
+        let holds = |destination: &Destination| {
+            destination.ports.holds(port)
+                && (destination.host.holds_name(host) || destination.host.holds_address(address))
+        };
+        self.decide(
+            subject,
+            Service::Forward,
+            |target, _| matches!(target, Scope::Forward(destination) if holds(destination)),
+        )
+    }
+
+    /// Decides on all addresses a name has. One that a rule denies has the
+    /// whole request refused; those that nothing grants are left out.
+    ///
+    /// The addresses in the answer are the ones to connect to, as
+    /// [`canonical`] gives them, each once and in the order given.
+    ///
+    /// # Errors
+    /// The reason for refusing it, when no address is left.
+    pub fn forward_all(
+        &self,
+        subject: &Subject<'_>,
+        host: &Host,
+        port: u16,
+        addresses: &[IpAddr],
+    ) -> Result<Vec<(IpAddr, Basis)>, Denied> {
+        let mut allowed: Vec<(IpAddr, Basis)> = Vec::new();
+        let mut refusal = Denied::NoAddress;
+        for address in addresses.iter().copied().map(canonical) {
+            match self.forward(subject, host, port, address) {
+                Ok(basis) => {
+                    if allowed.iter().all(|(known, _)| *known != address) {
+                        allowed.push((address, basis));
+                    }
+                }
+                Err(denied @ Denied::NoScope { .. }) => refusal = denied,
+                Err(denied) => return Err(denied),
+            }
+        }
+        if allowed.is_empty() {
+            return Err(refusal);
+        }
+        Ok(allowed)
+    }
+
+    /// Decides on a listener. `asked` is the text of the request, `bind` one
+    /// of the addresses [`listen_addresses`] says it stands for.
+    ///
+    /// # Errors
+    /// The reason for refusing it.
+    pub fn listen(
+        &self,
+        subject: &Subject<'_>,
+        asked: &str,
+        port: u16,
+        bind: IpAddr,
+    ) -> Result<Basis, Denied> {
+        self.gate(subject, Service::Listen)?;
+        let bind = bind.to_canonical();
+        if !listen_addresses(asked)?.contains(&bind) {
+            return Err(Denied::NotAsked { bind });
+        }
+        self.decide(subject, Service::Listen, |target, action| {
+            matches!(target, Scope::Listen(destination)
+                if listen::holds(destination, action, port, bind))
+        })
+    }
+
+    /// Decides on a Unix socket, to connect to or to listen on. Symbolic links
+    /// in the path are not seen here.
+    ///
+    /// # Errors
+    /// The reason for refusing it.
+    pub fn streamlocal(&self, subject: &Subject<'_>, path: &str) -> Result<Basis, Denied> {
+        self.gate(subject, Service::StreamLocal)?;
+        path::check(path)?;
+        self.decide(
+            subject,
+            Service::StreamLocal,
+            |target, _| matches!(target, Scope::StreamLocal(pattern) if pattern.holds(path)),
+        )
+    }
+
+    /// Decides on a shell. A certificate with a forced command has none: ask
+    /// [`Policy::exec`] for that command instead.
+    ///
+    /// # Errors
+    /// The reason for refusing it.
+    pub fn shell(&self, subject: &Subject<'_>) -> Result<Basis, Denied> {
+        self.plain(subject, Service::Shell)
+    }
+
+    /// Decides on file transfer.
+    ///
+    /// # Errors
+    /// The reason for refusing it.
+    pub fn sftp(&self, subject: &Subject<'_>) -> Result<Basis, Denied> {
+        self.plain(subject, Service::Sftp)
+    }
+
+    /// Decides on agent forwarding.
+    ///
+    /// # Errors
+    /// The reason for refusing it.
+    pub fn agent(&self, subject: &Subject<'_>) -> Result<Basis, Denied> {
+        self.plain(subject, Service::Agent)
+    }
+
+    /// Decides on setting an environment variable. A rule comes first, then
+    /// the names everybody may set, then a scope.
+    ///
+    /// # Errors
+    /// The reason for refusing it.
+    pub fn env(&self, subject: &Subject<'_>, name: &str) -> Result<Basis, Denied> {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(Denied::BadVariable);
+        }
+        let holds = |pattern: &&String| match pattern.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => name == *pattern,
+        };
+        let decided = self.decide(
+            subject,
+            Service::Env,
+            |target, _| matches!(target, Scope::Env(variable) if variable == name),
+        );
+        match (decided, self.accept_env.iter().find(holds)) {
+            (Ok(Basis::Scope(_)) | Err(Denied::NoScope { .. }), Some(pattern)) => {
+                Ok(Basis::AcceptEnv(pattern.clone()))
+            }
+            (decided, _) => decided,
+        }
+    }
+
+    fn plain(&self, subject: &Subject<'_>, service: Service) -> Result<Basis, Denied> {
+        self.gate(subject, service)?;
+        self.decide(subject, service, |target, _| target.service() == service)
+    }
+
+    fn forward_gate(&self, subject: &Subject<'_>, port: u16) -> Result<(), Denied> {
+        self.gate(subject, Service::Forward)?;
+        if port == 0 {
+            return Err(Denied::BadPort { port: 0 });
+        }
+        Ok(())
+    }
+
+    /// The service is on, and the certificate does not withhold it.
+    pub(crate) fn gate(&self, subject: &Subject<'_>, service: Service) -> Result<(), Denied> {
+        let switches = &self.switches;
+        let restrictions = subject.restrictions;
+        let forced = restrictions.force_command.is_some();
+        let (on, withheld, what) = match service {
+            Service::Exec => (switches.exec, false, ""),
+            Service::Forward => (
+                switches.forward,
+                restrictions.no_port_forwarding,
+                "permit-port-forwarding",
+            ),
+            Service::Listen => (
+                switches.listen,
+                restrictions.no_port_forwarding,
+                "permit-port-forwarding",
+            ),
+            Service::StreamLocal => (
+                switches.streamlocal,
+                restrictions.no_port_forwarding,
+                "permit-port-forwarding",
+            ),
+            Service::Shell => (switches.shell, forced, "force-command"),
+            Service::Sftp => (switches.sftp, forced, "force-command"),
+            Service::Agent => (
+                switches.agent,
+                restrictions.no_agent_forwarding,
+                "permit-agent-forwarding",
+            ),
+            Service::Env => (true, false, ""),
+        };
+        match (on, withheld) {
+            (false, _) => Err(Denied::ServiceOff { service }),
+            (true, true) => Err(Denied::Restricted { what }),
+            (true, false) => Ok(()),
+        }
+    }
+
+    pub(crate) fn rules_about<'a>(
+        &'a self,
+        subject: &'a Subject<'a>,
+    ) -> impl Iterator<Item = (usize, &'a Rule)> {
+        self.rules
+            .iter()
+            .enumerate()
+            .filter(|(_, rule)| rule.is_about(subject))
+    }
+
+    /// The first rule that matches decides, else a scope must grant it.
+    /// `matches` is told what a match would do.
+    fn decide(
+        &self,
+        subject: &Subject<'_>,
+        service: Service,
+        matches: impl Fn(&Scope, Action) -> bool,
+    ) -> Result<Basis, Denied> {
+        for (index, rule) in self.rules_about(subject) {
+            if matches(rule.target.scope(), rule.action) {
+                return match rule.action {
+                    Action::Allow => Ok(Basis::Rule { index }),
+                    Action::Deny => Err(Denied::Rule { index }),
+                };
+            }
+        }
+        subject
+            .scopes
+            .iter()
+            .find(|text| Scope::parse(text).is_ok_and(|scope| matches(&scope, Action::Allow)))
+            .map(|scope| Basis::Scope(scope.clone()))
+            .ok_or(Denied::NoScope { service })
+    }
+}

@@ -1,0 +1,158 @@
+use std::fmt;
+
+use crate::scope::{Fault, split};
+use crate::{DestinationError, Scope, ScopeError, Service, Subject};
+
+/// One line of an ordered list: who it is about, what it is about, and what
+/// is to happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What it is about.
+    pub target: RuleTarget,
+    /// What happens.
+    pub action: Action,
+    /// Who it is about: ids of identities, and scopes (exactly as the
+    /// identity has them), which stand for everyone who has them. None means
+    /// everybody.
+    pub principals: Vec<String>,
+}
+
+impl Rule {
+    /// Checks what the target's own grammar does not.
+    ///
+    /// # Errors
+    /// When the rule could never match, or would not do what it seems to.
+    pub fn check(&self) -> Result<(), RuleError> {
+        if let (Action::Deny, Scope::Exec(Some(program))) = (self.action, self.target.scope()) {
+            return Err(RuleError::DeniedProgram {
+                program: program.clone(),
+            });
+        }
+        for (index, principal) in self.principals.iter().enumerate() {
+            if principal.starts_with("ssh:") {
+                Scope::parse(principal)
+                    .map_err(|error| RuleError::PrincipalScope { index, error })?;
+            } else if !can_be_an_id(principal) {
+                return Err(RuleError::Principal {
+                    index,
+                    principal: principal.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the rule is about this peer.
+    pub(crate) fn is_about(&self, subject: &Subject<'_>) -> bool {
+        let is = |principal: &String| {
+            if principal.starts_with("ssh:") {
+                subject.scopes.contains(principal)
+            } else {
+                subject.id == principal
+            }
+        };
+        self.principals.is_empty() || self.principals.iter().any(is)
+    }
+}
+
+/// What a rule does to what it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// It is allowed.
+    Allow,
+    /// It is denied.
+    Deny,
+}
+
+/// What a rule is about: a scope without its `ssh:`, such as
+/// `listen:127.0.0.1:8080`; a bare `10.0.0.0/8:22` is about forwarding.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RuleTarget(Scope);
+
+impl RuleTarget {
+    /// Reads a target. A host that is named like a service needs the long
+    /// form: `forward:shell:22`.
+    ///
+    /// # Errors
+    /// When there is no such target, or it could never match.
+    pub fn parse(text: &str) -> Result<Self, ScopeError> {
+        if let Some(rest) = text.strip_prefix("ssh:")
+            && Self::parse(rest).is_ok()
+        {
+            return Err(ScopeError::ScopeAsTarget {
+                target: text.to_owned(),
+                right: rest.to_owned(),
+            });
+        }
+        let (service, argument) = split(text).unwrap_or((Service::Forward, Some(text)));
+        let is_bare = split(text).is_none();
+        Scope::from_parts(service, argument)
+            .map(Self)
+            .map_err(|fault| match fault {
+                Fault::Destination(
+                    DestinationError::NoPort { .. } | DestinationError::Port { .. },
+                ) if is_bare => ScopeError::UnknownTarget {
+                    target: text.to_owned(),
+                },
+                fault => fault.of(text, ""),
+            })
+    }
+
+    /// The scope that grants the same.
+    pub const fn scope(&self) -> &Scope {
+        &self.0
+    }
+
+    /// What it is about.
+    pub const fn service(&self) -> Service {
+        self.0.service()
+    }
+}
+
+impl From<Scope> for RuleTarget {
+    fn from(scope: Scope) -> Self {
+        Self(scope)
+    }
+}
+
+impl fmt::Display for RuleTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write_target(f)
+    }
+}
+
+/// The node gives no identity an id with a colon, so that none passes for a
+/// scope.
+fn can_be_an_id(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c == ':' || c.is_whitespace() || c.is_control())
+}
+
+/// Why a rule cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    /// A rule that denies one program, which stops nobody who may run others.
+    #[error(
+        "a shell can run {program:?} in other ways, so denying it alone denies nothing; allow \
+         the programs that are wanted and deny exec after them"
+    )]
+    DeniedProgram {
+        /// The program.
+        program: String,
+    },
+    /// A principal that is neither an id nor a scope.
+    #[error("{principal:?} is neither the id of an identity nor a scope, which starts with ssh:")]
+    Principal {
+        /// Its place in the list.
+        index: usize,
+        /// The text.
+        principal: String,
+    },
+    /// A principal that is a broken scope.
+    #[error("{error}")]
+    PrincipalScope {
+        /// Its place in the list.
+        index: usize,
+        /// What is wrong.
+        error: ScopeError,
+    },
+}

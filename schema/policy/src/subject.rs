@@ -1,0 +1,38 @@
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The identity's id.
+    pub id: &'a str,
+    /// What it was granted. A text that is no scope grants nothing.
+    pub scopes: &'a [String],
+    /// What its certificate withholds.
+    pub restrictions: &'a Restrictions,
+}
+
+/// What an OpenSSH certificate withholds (`PROTOCOL.certkeys`: a missing
+/// `permit-*` extension, the critical option `force-command`). The default,
+/// for a peer without a certificate, is nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restrictions {
+    /// No forwarding of any kind: connections, listeners, Unix sockets.
+    pub no_port_forwarding: bool,
+    /// No terminal. Not decided here: there is no scope for terminals.
+    pub no_pty: bool,
+    /// No agent forwarding.
+    pub no_agent_forwarding: bool,
+    /// The only command that is run, whatever is asked.
+    pub force_command: Option<Vec<u8>>,
+}
+
+impl Restrictions {
+    /// Nothing is withheld.
+    pub fn none() -> &'static Self {
+        static NONE: Restrictions = Restrictions {
+            no_port_forwarding: false,
+            no_pty: false,
+            no_agent_forwarding: false,
+            force_command: None,
+        };
+        &NONE
+    }
+}
