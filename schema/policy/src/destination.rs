@@ -207,3 +207,69 @@ pub enum DestinationError {
         name: String,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations_are_written_in_one_form() {
+        for (text, written) in [
+            ("db:22", "db:22"),
+            ("DB:022", "db:22"),
+            ("*:*", "*:*"),
+            ("[::1]:1-1024", "[::1]:1-1024"),
+            ("[fd00::]/8:8-8", "[fd00::]/8:8"),
+            ("10.0.0.0/8:65535", "10.0.0.0/8:65535"),
+        ] {
+            let destination = Destination::parse_forward(text).unwrap();
+            assert_eq!(destination.to_string(), written);
+        }
+        for text in [
+            "127.0.0.1:0",
+            "localhost:0-65535",
+            "*:0",
+            "0.0.0.0:1",
+            "[::]:*",
+        ] {
+            let destination = Destination::parse_listen(text).unwrap();
+            assert_eq!(destination.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_port_pattern_holds_its_ends() {
+        let ports = PortPattern::parse("8000-8010").unwrap();
+        assert!(ports.holds(8000) && ports.holds(8010));
+        assert!(!ports.holds(7999) && !ports.holds(8011));
+        assert!(PortPattern::Any.holds(0) && PortPattern::Any.holds(65535));
+    }
+
+    #[test]
+    fn a_destination_that_cannot_match_says_why() {
+        for (text, why) in [
+            ("db", "no port follows"),
+            ("[::1]", "no port follows"),
+            ("db:", "\"\" is no port"),
+            ("db:ssh", "\"ssh\" is no port"),
+            ("db:65536", "\"65536\" is no port"),
+            ("db:+22", "\"+22\" is no port"),
+            ("db:1-2-3", "is no port"),
+            ("db:-1", "is no port"),
+            ("db:90-80", "write 80-90"),
+            ("db:0", "port 0"),
+            ("db:0-80", "port 0"),
+            (":22", "\"\" is no host"),
+            ("::1:22", "write [::1]"),
+            ("0.0.0.0:22", "write 127.0.0.1"),
+            ("[::]:22", "write [::1]"),
+        ] {
+            let message = Destination::parse_forward(text).unwrap_err().to_string();
+            assert!(message.contains(why), "{text}: {message}");
+        }
+        for text in ["db:22", "*.internal:22"] {
+            let message = Destination::parse_listen(text).unwrap_err().to_string();
+            assert!(message.contains("write an address"), "{text}: {message}");
+        }
+    }
+}

@@ -58,3 +58,84 @@ pub(crate) fn holds(pattern: &Destination, action: Action, port: u16, bind: IpAd
             }
         }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(asked: &str) -> Vec<String> {
+        let addresses = listen_addresses(asked).unwrap();
+        addresses.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_text_of_a_request_stands_for_addresses() {
+        for (asked, expected) in [
+            ("", vec!["::", "0.0.0.0"]),
+            ("*", vec!["::", "0.0.0.0"]),
+            ("localhost", vec!["127.0.0.1", "::1"]),
+            ("LOCALHOST", vec!["127.0.0.1", "::1"]),
+            ("0.0.0.0", vec!["0.0.0.0"]),
+            ("::", vec!["::"]),
+            ("[::1]", vec!["::1"]),
+            ("10.0.0.5", vec!["10.0.0.5"]),
+            ("::ffff:10.0.0.5", vec!["10.0.0.5"]),
+            ("::ffff:0.0.0.0", vec!["0.0.0.0"]),
+            ("fe80::1%eth0", vec!["fe80::1"]),
+        ] {
+            assert_eq!(addresses(asked), expected, "{asked:?}");
+        }
+        for asked in [
+            "db",
+            "localhost.",
+            "127.1",
+            "[10.0.0.5]",
+            " ",
+            "\0",
+            "10.0.0.5:1",
+        ] {
+            assert_eq!(
+                listen_addresses(asked),
+                Err(Denied::ListenName),
+                "{asked:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_unspecified_address_stands_for_all_of_its_family() {
+        let check = |pattern: &str, action, bind: &str| {
+            let pattern = Destination::parse_listen(pattern).unwrap();
+            holds(&pattern, action, 80, bind.parse().unwrap())
+        };
+        for (pattern, bind, deny, allow) in [
+            ("*:*", "0.0.0.0", true, true),
+            ("0.0.0.0/0:*", "0.0.0.0", true, true),
+            ("0.0.0.0:*", "0.0.0.0", true, true),
+            ("0.0.0.0:*", "10.0.0.5", false, false),
+            ("0.0.0.0/8:*", "0.0.0.0", true, false),
+            ("127.0.0.1:*", "0.0.0.0", true, false),
+            ("localhost:*", "0.0.0.0", true, false),
+            ("127.0.0.1:*", "::", false, false),
+            ("[::1]:*", "::", true, false),
+            ("[::]/0:*", "::", true, true),
+            ("[::]:*", "::", true, true),
+            ("localhost:*", "127.0.0.1", true, true),
+            ("localhost:*", "::1", true, true),
+            ("localhost:*", "127.0.0.2", false, false),
+            ("10.0.0.0/8:*", "10.0.0.5", true, true),
+            ("10.0.0.0/8:81", "10.0.0.5", false, false),
+        ] {
+            assert_eq!(
+                check(pattern, Action::Deny, bind),
+                deny,
+                "deny {pattern} {bind}"
+            );
+            assert_eq!(
+                check(pattern, Action::Allow, bind),
+                allow,
+                "allow {pattern} {bind}"
+            );
+        }
+    }
+}

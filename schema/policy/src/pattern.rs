@@ -231,3 +231,134 @@ fn first_address(address: IpAddr, prefix_len: u8) -> IpAddr {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> HostPattern {
+        HostPattern::parse(text).unwrap()
+    }
+
+    fn holds_name(pattern: &str, asked: &str) -> bool {
+        parse(pattern).holds_name(&Host::parse(asked).unwrap())
+    }
+
+    fn holds_address(pattern: &str, address: &str) -> bool {
+        parse(pattern).holds_address(address.parse().unwrap())
+    }
+
+    #[test]
+    fn names_match_without_regard_to_case_or_a_final_dot() {
+        assert!(holds_name("DB.internal", "db.INTERNAL."));
+        assert!(holds_name("db.internal.", "db.internal"));
+        assert!(!holds_name("db.internal", "db.internal.example"));
+        assert!(!holds_name("db.internal", "xdb.internal"));
+    }
+
+    #[test]
+    fn a_suffix_matches_at_any_depth_but_not_itself() {
+        assert!(holds_name("*.internal", "db.internal"));
+        assert!(holds_name("*.internal", "a.b.INTERNAL."));
+        assert!(!holds_name("*.internal", "internal"));
+        assert!(!holds_name("*.internal", "xinternal"));
+        assert!(!holds_name("*.internal", "internal.x"));
+    }
+
+    #[test]
+    fn a_network_matches_by_its_first_bits() {
+        assert!(holds_address("10.0.0.0/8", "10.255.0.1"));
+        assert!(!holds_address("10.0.0.0/8", "11.0.0.0"));
+        assert!(holds_address("10.0.0.4/31", "10.0.0.5"));
+        assert!(!holds_address("10.0.0.4/31", "10.0.0.6"));
+        assert!(holds_address("0.0.0.0/0", "255.255.255.255"));
+        assert!(!holds_address("0.0.0.0/0", "::1"));
+        assert!(holds_address("10.0.0.5", "10.0.0.5"));
+        assert!(!holds_address("10.0.0.5", "10.0.0.4"));
+        assert!(holds_address("[fd00::]/8", "fdff::1"));
+        assert!(!holds_address("[fd00::]/8", "fe00::1"));
+        assert!(holds_address("[::]/0", "ffff::"));
+        assert!(!holds_address("[::]/0", "10.0.0.5"));
+        assert!(holds_address("[::1]", "::1"));
+    }
+
+    #[test]
+    fn a_name_pattern_is_not_about_addresses_nor_a_network_about_names() {
+        assert!(!holds_address("db", "10.0.0.5"));
+        assert!(!holds_name("0.0.0.0/0", "db"));
+        assert!(!holds_name("*.1", "10.0.0.1"));
+        assert!(holds_name("*", "db") && holds_name("*", "10.0.0.1"));
+    }
+
+    #[test]
+    fn patterns_are_written_in_one_form() {
+        for (text, written) in [
+            ("*", "*"),
+            ("DB.", "db"),
+            ("*.Internal", "*.internal"),
+            ("10.0.0.5/32", "10.0.0.5"),
+            ("10.0.0.0/08", "10.0.0.0/8"),
+            ("[FD00:0::]/8", "[fd00::]/8"),
+            ("[::1]/128", "[::1]"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("[::]/80", "[::]/80"),
+        ] {
+            assert_eq!(parse(text).to_string(), written);
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_cannot_match_says_the_right_one() {
+        for (text, right) in [
+            ("10.1.2.3/8", "write 10.0.0.0/8"),
+            ("10.0.0.5/31", "write 10.0.0.4/31"),
+            ("1.2.3.4/0", "write 0.0.0.0/0"),
+            ("[fd00::1]/8", "write [fd00::]/8"),
+            ("[fd00::/8]", "write [fd00::]/8"),
+            ("fd00::/8", "write [fd00::]/8"),
+            ("::1", "write [::1]"),
+            ("10.0.0.0/33", "at most 32 bits"),
+            ("10.0.0.0/256", "at most 32 bits"),
+            ("[fd00::]/129", "at most 128 bits"),
+            ("[::ffff:10.0.0.0]/104", "write 10.0.0.0/8"),
+            ("[::ffff:10.0.0.5]", "write 10.0.0.5"),
+        ] {
+            let message = HostPattern::parse(text).unwrap_err().to_string();
+            assert!(message.contains(right), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for text in [
+            "",
+            ".",
+            "*.",
+            "**",
+            "a*b",
+            "*.*",
+            "a b",
+            "300.1.1.1",
+            "10.0.0",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "10.0.0.0/8/8",
+            "db/8",
+            "[",
+            "[]",
+            "[::1",
+            "[::1]x",
+            "[::1]/",
+            "[10.0.0.0]/8",
+            "[fe80::1%eth0]",
+            "[fd00::/8]/8",
+            "é",
+        ] {
+            let error = HostPattern::parse(text).unwrap_err();
+            assert!(
+                matches!(error, DestinationError::Host { .. }),
+                "{text}: {error}"
+            );
+        }
+    }
+}

@@ -156,3 +156,125 @@ pub enum RuleError {
         error: ScopeError,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Restrictions;
+
+    fn rule(target: &str, action: Action, principals: &[&str]) -> Rule {
+        Rule {
+            target: RuleTarget::parse(target).unwrap(),
+            action,
+            principals: principals.iter().map(|&text| text.to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_bare_destination_is_about_forwarding() {
+        for (text, written) in [
+            ("10.0.0.0/8:*", "forward:10.0.0.0/8:*"),
+            ("[::1]:22", "forward:[::1]:22"),
+            ("*:*", "forward:*:*"),
+            ("ssh:22", "forward:ssh:22"),
+            ("forward:shell:22", "forward:shell:22"),
+            ("listen:127.0.0.1:8080", "listen:127.0.0.1:8080"),
+            ("streamlocal:/run/x", "streamlocal:/run/x"),
+            ("exec", "exec"),
+            ("exec:22", "exec:22"),
+            ("env:LANG", "env:LANG"),
+        ] {
+            assert_eq!(RuleTarget::parse(text).unwrap().to_string(), written);
+        }
+    }
+
+    #[test]
+    fn a_slip_in_a_target_says_the_right_form() {
+        for (text, why) in [
+            (
+                "exce",
+                "is no known target; there are <host>:<port>, listen:",
+            ),
+            (
+                "exce:ls",
+                "is no known target; there are <host>:<port>, listen:",
+            ),
+            ("", "is no known target"),
+            ("shell:22", "expected shell"),
+            ("exec:a b", "expected exec or exec:<program>"),
+            ("ssh:exec", "as a target it is written \"exec\""),
+            (
+                "ssh:forward:db:22",
+                "as a target it is written \"forward:db:22\"",
+            ),
+            ("10.1.0.0/8:22", "write 10.0.0.0/8"),
+            ("db:0", "port 0"),
+            ("forward:db:x", "\"x\" is no port"),
+        ] {
+            let message = RuleTarget::parse(text).unwrap_err().to_string();
+            assert!(message.contains(why), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_rule_is_about_the_ids_and_scopes_it_names() {
+        let scopes = ["ssh:shell".to_owned(), "bob".to_owned()];
+        let alice = Subject {
+            id: "alice",
+            scopes: &scopes,
+            restrictions: Restrictions::none(),
+        };
+        for (principals, about) in [
+            (vec![], true),
+            (vec!["alice"], true),
+            (vec!["carol", "ssh:shell"], true),
+            (vec!["Alice"], false),
+            (vec!["ssh:sftp"], false),
+            (vec!["bob"], false),
+        ] {
+            let rule = rule("exec", Action::Deny, &principals);
+            assert_eq!(rule.is_about(&alice), about, "{principals:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_looks_like_a_scope_is_none() {
+        let impostor = Subject {
+            id: "ssh:shell",
+            scopes: &[],
+            restrictions: Restrictions::none(),
+        };
+        assert!(!rule("exec", Action::Allow, &["ssh:shell"]).is_about(&impostor));
+    }
+
+    #[test]
+    fn denying_one_program_is_refused() {
+        let error = rule("exec:rm", Action::Deny, &[]).check().unwrap_err();
+        assert!(
+            error.to_string().contains("deny exec after them"),
+            "{error}"
+        );
+        rule("exec:rm", Action::Allow, &[]).check().unwrap();
+        rule("exec", Action::Deny, &[]).check().unwrap();
+    }
+
+    #[test]
+    fn a_principal_is_an_id_or_a_scope() {
+        let check = |principal| rule("exec", Action::Allow, &["alice", principal]).check();
+        for good in ["a", "ci-runner_2", "alice@example.org", "ssh:exec:ls"] {
+            check(good).unwrap();
+        }
+        for bad in ["", "a b", "shh:exec", "a\n"] {
+            assert!(
+                matches!(check(bad), Err(RuleError::Principal { index: 1, .. })),
+                "{bad:?}"
+            );
+        }
+        for bad in ["ssh:", "ssh:exce", "ssh:forward:db"] {
+            assert!(
+                matches!(check(bad), Err(RuleError::PrincipalScope { index: 1, .. })),
+                "{bad:?}"
+            );
+        }
+    }
+}

@@ -53,17 +53,18 @@ impl Service {
         .find(|service| service.name() == name)
     }
 
-    /// How its scopes are written, without `ssh:`.
-    const fn form(self) -> &'static str {
+    /// How its scopes (with `ssh:` as prefix) or targets (without) are
+    /// written.
+    fn form(self, prefix: &str) -> String {
         match self {
-            Self::Exec => "exec or exec:<program>, the program without arguments",
-            Self::Forward => "forward:<host>:<port>",
-            Self::Listen => "listen:<address>:<port>",
-            Self::StreamLocal => "streamlocal:<path>",
-            Self::Shell => "shell",
-            Self::Sftp => "sftp",
-            Self::Agent => "agent",
-            Self::Env => "env:<NAME>, the name of letters, digits and _",
+            Self::Exec => {
+                format!("{prefix}exec or {prefix}exec:<program>, the program without arguments")
+            }
+            Self::Forward => format!("{prefix}forward:<host>:<port>"),
+            Self::Listen => format!("{prefix}listen:<address>:<port>"),
+            Self::StreamLocal => format!("{prefix}streamlocal:<path>"),
+            Self::Shell | Self::Sftp | Self::Agent => format!("{prefix}{self}"),
+            Self::Env => format!("{prefix}env:<NAME>, the name of letters, digits and _"),
         }
     }
 }
@@ -240,7 +241,7 @@ pub enum ScopeError {
         right: String,
     },
     /// The service exists, but what follows it is wrong.
-    #[error("{text:?} is malformed; expected {prefix}{}", service.form())]
+    #[error("{text:?} is malformed; expected {}", service.form(prefix))]
     Malformed {
         /// The text.
         text: String,
@@ -265,4 +266,93 @@ pub enum ScopeError {
         /// What is wrong.
         fault: BadPath,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_documented_form_is_known_and_written_as_read() {
+        for text in [
+            "ssh:exec",
+            "ssh:exec:git-upload-pack",
+            "ssh:exec:/usr/bin/rsync",
+            "ssh:exec:a:b",
+            "ssh:forward:db.internal:5432",
+            "ssh:forward:*.internal:443",
+            "ssh:forward:10.0.0.0/8:1-1024",
+            "ssh:forward:[fd00::]/8:22",
+            "ssh:listen:127.0.0.1:0",
+            "ssh:listen:localhost:8080",
+            "ssh:listen:[::1]:0-65535",
+            "ssh:streamlocal:/run/app.sock",
+            "ssh:streamlocal:/run/app/*",
+            "ssh:shell",
+            "ssh:sftp",
+            "ssh:agent",
+            "ssh:env:LC_ALL",
+        ] {
+            assert_eq!(Scope::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_slip_in_the_name_lists_the_names() {
+        for text in [
+            "",
+            "exec",
+            "ssh",
+            "ssh:",
+            "ssh:exce",
+            "SSH:exec",
+            " ssh:exec",
+            "ssh:exec ",
+            "ssh::exec",
+        ] {
+            let error = Scope::parse(text).unwrap_err();
+            assert!(
+                matches!(error, ScopeError::Unknown { .. }),
+                "{text}: {error}"
+            );
+            assert!(
+                error.to_string().contains("ssh:forward:<host>:<port>"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_slip_in_the_form_says_the_form() {
+        for (text, form) in [
+            ("ssh:exec:", "expected ssh:exec or ssh:exec:<program>"),
+            ("ssh:exec:rm -rf", "expected ssh:exec or ssh:exec:<program>"),
+            ("ssh:forward", "expected ssh:forward:<host>:<port>"),
+            ("ssh:listen", "expected ssh:listen:<address>:<port>"),
+            ("ssh:streamlocal", "expected ssh:streamlocal:<path>"),
+            ("ssh:shell:bash", "expected ssh:shell"),
+            ("ssh:sftp:", "expected ssh:sftp"),
+            ("ssh:env", "expected ssh:env:<NAME>"),
+            ("ssh:env:1A", "expected ssh:env:<NAME>"),
+            ("ssh:env:LC_*", "expected ssh:env:<NAME>"),
+        ] {
+            let message = Scope::parse(text).unwrap_err().to_string();
+            assert!(message.contains(form), "{text}: {message}");
+            assert!(message.contains(&format!("{text:?}")), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_host_port_or_path_says_what_is_wrong() {
+        for (text, why) in [
+            ("ssh:forward:db", "no port follows"),
+            ("ssh:forward:[fd00::/8]:22", "write [fd00::]/8"),
+            ("ssh:listen:db:22", "write an address"),
+            ("ssh:streamlocal:run/x", "not absolute"),
+        ] {
+            let message = Scope::parse(text).unwrap_err().to_string();
+            assert!(message.contains(why), "{text}: {message}");
+            assert!(message.starts_with(&format!("{text:?}: ")), "{message}");
+        }
+    }
 }
