@@ -31,6 +31,12 @@ pub enum DecodeError {
         /// The byte.
         found: u8,
     },
+    /// The first byte begins none of the protocols.
+    #[error("expected SOCKS or HTTP CONNECT, found byte {found:#04x}{}", hint(*found))]
+    Protocol {
+        /// The byte.
+        found: u8,
+    },
     /// The version byte of the password negotiation is not 1.
     #[error("expected version 1 of the password negotiation, found {found}")]
     AuthVersion {
@@ -52,6 +58,9 @@ pub enum DecodeError {
     /// A host name is empty, not text, or has white space or control characters.
     #[error("the host name is empty or has characters no host name has")]
     Domain,
+    /// A string of SOCKS4 is longer than 255 bytes.
+    #[error("the SOCKS4 user or host name is longer than 255 bytes")]
+    TooLong,
     /// What came is no HTTP/1 message.
     #[error("this is not HTTP/1")]
     NotHttp,
@@ -77,10 +86,11 @@ pub enum DecodeError {
     },
 }
 
-fn hint(version: u8) -> &'static str {
-    match version {
+fn hint(found: u8) -> &'static str {
+    match found {
         4 => "; set the program to SOCKS5",
         b'A'..=b'Z' => "; this looks like HTTP: set the program to a SOCKS5 proxy",
+        0x16 => "; this looks like TLS: the program must speak to this proxy in the clear",
         _ => "",
     }
 }
@@ -137,6 +147,19 @@ impl<'a> Reader<'a> {
     pub(crate) fn short_string(&mut self) -> Result<&'a [u8], Stop> {
         let [length] = self.array()?;
         self.take(length.into())
+    }
+
+    /// At most 255 bytes up to a 0, which is taken too.
+    pub(crate) fn terminated_string(&mut self) -> Result<&'a [u8], Stop> {
+        match self.rest.iter().take(256).position(|byte| *byte == 0) {
+            Some(length) => {
+                let string = self.take(length)?;
+                self.take(1)?;
+                Ok(string)
+            }
+            None if self.rest.len() > 255 => Err(DecodeError::TooLong.into()),
+            None => Err(Stop::Need(1)),
+        }
     }
 }
 

@@ -1,20 +1,24 @@
-//! SOCKS5 over any byte stream: a codec without I/O and a thin async shell.
+//! SOCKS5 over any byte stream, and its neighbours SOCKS4a and HTTP CONNECT:
+//! codecs without I/O and a thin async shell.
 //!
 //! The codec ([`Message`] and its implementations) follows RFC 1928 and the
-//! username/password sub-negotiation of RFC 1929, for both ends. It decodes
-//! from any prefix of a message and says how many bytes are missing, so a
-//! caller that reads just those never takes a byte that belongs to the
-//! tunnelled protocol.
+//! username/password sub-negotiation of RFC 1929, for both ends; in [`http`],
+//! CONNECT of RFC 9110 with the Basic credentials of RFC 7617. It decodes from
+//! any prefix of a message and says how many bytes are missing, so a caller
+//! that reads just those never takes a byte that belongs to the tunnelled
+//! protocol.
 //!
-//! The shell ([`accept`], [`connect`]) runs the handshakes. The server's reply
-//! is the caller's to give, once the outcome is known:
+//! The shell runs the handshakes. A client has [`connect`], [`http::connect`]
+//! and, where the kind of proxy is a setting, [`upstream::connect`]. A server
+//! has [`accept`], and [`accept_any`] for clients of all three protocols. The
+//! server's reply is the caller's to give, once the outcome is known:
 //!
 //! ```
-//! use alknet_socks5::{AuthPolicy, HandshakeError, Reply, accept};
+//! use alknet_socks5::{AuthPolicy, HandshakeError, Reply, accept_any};
 //! # use tokio::io::{AsyncRead, AsyncWrite};
 //!
 //! async fn serve(client: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), HandshakeError> {
-//!     let request = accept(client, &AuthPolicy::Open).await?;
+//!     let request = accept_any(client, &AuthPolicy::Open).await?;
 //!     println!("wanted: {}", request.target());
 //!     // Open the connection here, and tell what came of it.
 //!     request.reply(Reply::ConnectionRefused).await?;
@@ -34,6 +38,7 @@ mod error;
 pub mod http;
 mod message;
 mod server;
+mod socks4;
 mod stream;
 pub mod upstream;
 
@@ -43,4 +48,5 @@ pub use codec::{DecodeError, Message, Progress};
 pub use credentials::{Credentials, CredentialsError};
 pub use error::HandshakeError;
 pub use message::{AuthStatus, Command, Greeting, Method, MethodChoice, Reply, Request, Response};
-pub use server::{AuthPolicy, PendingRequest, accept};
+pub use server::{AuthPolicy, Dialect, PendingRequest, accept, accept_any};
+pub use socks4::{Socks4Request, Socks4Response};

@@ -6,14 +6,27 @@ use crate::{HandshakeError, Message, Progress};
 /// Room that reading to the end wants to find free.
 const SLACK: usize = 64;
 
+/// How much of a client is listened to that has been turned away.
+const DISCARDED: u64 = 64 * 1024;
+
 /// Reads one message and not a byte more.
 pub(crate) async fn read<M, S>(stream: &mut S) -> Result<M, HandshakeError>
 where
     M: Message,
     S: AsyncRead + Unpin,
 {
+    read_after(&[], stream).await
+}
+
+/// Reads the rest of a message of which `start` has been read already.
+pub(crate) async fn read_after<M, S>(start: &[u8], stream: &mut S) -> Result<M, HandshakeError>
+where
+    M: Message,
+    S: AsyncRead + Unpin,
+{
     // Wiped and sized ahead, since it may hold a password.
     let mut buffer = Zeroizing::new(Vec::with_capacity(M::MAX_LENGTH + SLACK));
+    buffer.extend_from_slice(start);
     loop {
         match M::decode(&buffer)? {
             Progress::Done(message, _) => return Ok(message),
@@ -37,4 +50,17 @@ where
     stream.write_all(&bytes).await?;
     stream.flush().await?;
     Ok(())
+}
+
+/// Closes our half and reads some of what the other end still sends: closing
+/// a TCP connection over unread data would take our last words with it.
+pub(crate) async fn discard<S>(stream: &mut S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    // The client is lost already; that it fails too is no news.
+    if stream.shutdown().await.is_ok() {
+        let mut rest = stream.take(DISCARDED);
+        let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
+    }
 }
