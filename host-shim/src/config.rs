@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -25,6 +24,19 @@ pub struct NodeConfig {
     )]
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
+    /// A TCP address to serve on as well, `ip:port`, for clients without QUIC
+    /// such as stock `ssh -p`. None by default. A change needs a restart.
+    #[schemars(
+        with = "Option<String>",
+        regex(pattern = r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:.]+(%\w+)?\]):\d{1,5}$"),
+        extend("examples" = ["127.0.0.1:2222", "[::1]:2222"])
+    )]
+    #[serde(deserialize_with = "optional_address")]
+    pub tcp_listen: Option<SocketAddr>,
+    /// The ALPN whose plugin serves the TCP connections, which name none
+    /// themselves. Default `alknet/ssh`. A change needs a restart.
+    #[schemars(length(min = 1, max = 255))]
+    pub tcp_alpn: String,
     /// The file with the BIP39 mnemonic all keys derive from; mode 0600.
     /// Default `mnemonic`. A change needs a restart.
     pub mnemonic_file: PathBuf,
@@ -51,6 +63,8 @@ impl Default for NodeConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 4433)),
+            tcp_listen: None,
+            tcp_alpn: "alknet/ssh".to_owned(),
             mnemonic_file: "mnemonic".into(),
             passphrase_file: None,
             host_key_files: Vec::new(),
@@ -159,12 +173,22 @@ fn example_of_a_digest(schema: &mut schemars::Schema) {
     }
 }
 
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    parse_address(&String::deserialize(deserializer)?)
+}
+
+fn optional_address<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.as_deref().map(parse_address).transpose()
+}
+
 /// An address, or an error that says what one looks like: the pattern of the
 /// schema lets through numbers that are too large.
-fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    let text = String::deserialize(deserializer)?;
+fn parse_address<E: serde::de::Error>(text: &str) -> Result<SocketAddr, E> {
     text.parse().map_err(|_| {
-        D::Error::custom(format!(
+        E::custom(format!(
             "expected ip:port, such as 127.0.0.1:4433 or [::1]:4433, with a port up to 65535, found {text:?}"
         ))
     })

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use alknet_handler::{AuthContext, IdentityProvider};
+use alknet_handler::{AuthContext, Connection, HandlerError, IdentityProvider};
 use alknet_identity::PeerStore;
-use alknet_loader::Registry;
+use alknet_loader::{Generation, Registry};
 use alknet_quic::{QuicConnection, negotiated_alpn, peer_key};
 use tokio::sync::watch;
 
@@ -110,29 +110,39 @@ async fn serve(
             }),
         None => None,
     };
-    tracing::debug!(
-        %remote_addr,
-        alpn = %String::from_utf8_lossy(&alpn),
-        generation = generation.id,
-        tls_key = fingerprint.as_deref(),
-        identity = identity.as_ref().map(|identity| identity.id.as_str()),
-        "connection accepted"
-    );
     let auth = AuthContext {
         identity,
         alpn,
         remote_addr: Some(remote_addr),
         tls_client_fingerprint: fingerprint,
     };
-    let handled = generation
-        .handler
-        .handle(Arc::new(QuicConnection::new(connection.clone())), auth)
-        .await;
-    match handled {
+    let shared = Arc::new(QuicConnection::new(connection.clone()));
+    match hand_over(&generation, "quic", shared, auth).await {
         Ok(()) => connection.close(0u32.into(), b""),
-        Err(error) => {
-            tracing::debug!(%remote_addr, %error, "the handler ended the connection");
-            connection.close(CODE_HANDLER_FAILED.into(), b"the handler failed");
-        }
+        Err(_) => connection.close(CODE_HANDLER_FAILED.into(), b"the handler failed"),
     }
+}
+
+/// Gives a connection to its handler and waits for its end.
+pub(crate) async fn hand_over(
+    generation: &Generation,
+    transport: &'static str,
+    connection: Arc<dyn Connection>,
+    auth: AuthContext,
+) -> Result<(), HandlerError> {
+    let remote_addr = auth.remote_addr.map(tracing::field::display);
+    tracing::debug!(
+        remote_addr,
+        transport,
+        alpn = %String::from_utf8_lossy(&auth.alpn),
+        generation = generation.id,
+        tls_key = auth.tls_client_fingerprint.as_deref(),
+        identity = auth.identity.as_ref().map(|identity| identity.id.as_str()),
+        "connection accepted"
+    );
+    let handled = generation.handler.handle(connection, auth).await;
+    if let Err(error) = &handled {
+        tracing::debug!(remote_addr, %error, "the handler ended the connection");
+    }
+    handled
 }

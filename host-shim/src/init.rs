@@ -25,6 +25,8 @@ pub(crate) const PLUGIN_FILE: &str = "libalknet_ssh_plugin.so";
 pub(crate) struct Contents {
     /// Where the node shall listen.
     pub(crate) listen: Option<SocketAddr>,
+    /// Where it shall listen on TCP as well.
+    pub(crate) tcp_listen: Option<SocketAddr>,
     /// A file with the mnemonic to use; a new one is made otherwise.
     pub(crate) mnemonic_file: Option<PathBuf>,
     /// Who is let in.
@@ -132,7 +134,7 @@ fn make(
     journal.file(
         &root.join("node.toml"),
         0o600,
-        config_text(&listen).as_bytes(),
+        config_text(&listen, contents.tcp_listen).as_bytes(),
     )?;
     Ok(made)
 }
@@ -322,7 +324,11 @@ pub(crate) fn beside_the_program(name: &str) -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
-fn config_text(listen: &str) -> String {
+fn config_text(listen: &str, tcp_listen: Option<SocketAddr>) -> String {
+    let tcp_listen = match tcp_listen {
+        Some(addr) => format!("tcp_listen = \"{addr}\""),
+        None => "# tcp_listen = \"127.0.0.1:2222\"".to_owned(),
+    };
     format!(
         "\
 # The configuration of this node. `alknet-node check` names every fault in it.
@@ -330,6 +336,8 @@ fn config_text(listen: &str) -> String {
 
 # The UDP address to serve QUIC on.
 listen = \"{listen}\"
+# A TCP address to serve on as well, for stock `ssh -p` without our client.
+{tcp_listen}
 
 [log]
 # error, warn, info, debug or trace; then target=level for parts of the program.

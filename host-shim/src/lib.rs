@@ -19,4 +19,5 @@ pub mod node;
 pub mod plan;
 mod stanza;
 pub mod state;
+mod tcp;
 mod wire;

@@ -17,6 +17,7 @@ use crate::endpoint;
 use crate::keys::HostKey;
 use crate::logs;
 use crate::plan::{Plan, PlannedPlugin, Warning};
+use crate::tcp;
 
 /// How long after the deadline of a drain a handler may take to end the rest:
 /// it says goodbye and waits for processes to end.
@@ -37,6 +38,13 @@ pub struct Node {
     warnings: Vec<Warning>,
     drain: Duration,
     stopping: watch::Sender<bool>,
+    accepting: tokio::task::JoinHandle<()>,
+    tcp: Option<TcpSide>,
+}
+
+/// What there is of a node that serves TCP as well.
+struct TcpSide {
+    addr: SocketAddr,
     accepting: tokio::task::JoinHandle<()>,
 }
 
@@ -67,7 +75,15 @@ impl Node {
         let server = Server::new(&keys.node, &TransportSettings::default())?;
         let endpoint = bind_endpoint(config.listen, server.config(&registry.alpns())?)?;
         let addr = endpoint.local_addr().unwrap_or(config.listen);
+        let listener = match config.tcp_listen {
+            Some(addr) => Some(tcp::Listener::bind(addr, &config.tcp_alpn)?),
+            None => None,
+        };
         let (stopping, stop) = watch::channel(false);
+        let tcp = listener.map(|listener| TcpSide {
+            addr: listener.addr(),
+            accepting: tokio::spawn(listener.accept(Arc::clone(&registry), stop.clone())),
+        });
         let accepting = tokio::spawn(endpoint::accept(
             endpoint.clone(),
             Arc::clone(&registry),
@@ -85,12 +101,18 @@ impl Node {
             drain: Duration::from_secs(config.shutdown.drain_seconds.into()),
             stopping,
             accepting,
+            tcp,
         })
     }
 
     /// The address it serves on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// The TCP address it serves on, if it does.
+    pub fn tcp_addr(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref().map(|tcp| tcp.addr)
     }
 
     /// The key its clients pin.
@@ -131,24 +153,34 @@ impl Node {
         let _ = self.stopping.send(true);
         let patience = self.drain + HANDLER_PATIENCE;
         let hurried = tokio::select! {
-            drained = timeout(patience, self.drained(self.drain)) => drained.is_err(),
+            drained = timeout(patience, Self::drained(&self.registry, self.drain)) => drained.is_err(),
             () = hurry => true,
         };
         if hurried
-            && timeout(HURRY_PATIENCE, self.drained(Duration::ZERO))
-                .await
-                .is_err()
+            && timeout(
+                HURRY_PATIENCE,
+                Self::drained(&self.registry, Duration::ZERO),
+            )
+            .await
+            .is_err()
         {
             tracing::warn!("a handler did not end its sessions in time");
         }
         self.endpoint
             .close(0u32.into(), b"the node is shutting down");
-        let _ = timeout(CLOSE_PATIENCE, self.endpoint.wait_idle()).await;
+        let tcp = async {
+            if let Some(tcp) = self.tcp {
+                let _ = tcp.accepting.await;
+            }
+        };
+        let _ = timeout(CLOSE_PATIENCE, async {
+            tokio::join!(self.endpoint.wait_idle(), tcp)
+        })
+        .await;
     }
 
-    async fn drained(&self, deadline: Duration) {
-        let drains: Vec<_> = self
-            .registry
+    async fn drained(registry: &Registry, deadline: Duration) {
+        let drains: Vec<_> = registry
             .generations()
             .iter()
             .map(|generation| tokio::spawn(generation.handler.drain(deadline)))
@@ -166,6 +198,9 @@ pub enum StartError {
     /// The address cannot be had.
     #[error("{0}")]
     Bind(#[from] BindError),
+    /// The TCP address cannot be had.
+    #[error("{0}")]
+    TcpBind(#[from] tcp::TcpBindError),
     /// TLS cannot be set up.
     #[error("{0}")]
     Tls(#[from] ServerError),

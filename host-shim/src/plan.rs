@@ -74,6 +74,8 @@ pub enum Warning {
     },
     /// A plugin is configured that is not there.
     ConfiguredButAbsent(Fault),
+    /// The node listens on TCP for an ALPN that no plugin serves.
+    TcpUnserved(Fault),
 }
 
 impl fmt::Display for Warning {
@@ -106,7 +108,7 @@ impl fmt::Display for Warning {
                 "{}: there is no plugin in this folder, so the node serves nothing; put libalknet_ssh_plugin.so there and restart",
                 folder.display()
             ),
-            Self::ConfiguredButAbsent(fault) => fault.fmt(f),
+            Self::ConfiguredButAbsent(fault) | Self::TcpUnserved(fault) => fault.fmt(f),
         }
     }
 }
@@ -172,6 +174,16 @@ impl Draft {
         };
         let mut warnings = Vec::new();
         let plugins = load_plugins(&document, &config, &base, &mut problems, &mut warnings);
+        if config.tcp_listen.is_some() && !is_served(&plugins, &config.tcp_alpn) {
+            warnings.push(Warning::TcpUnserved(Fault::at(
+                &document,
+                "/tcp_alpn",
+                format!(
+                    "no plugin serves {:?}, which TCP connections are for; they will be closed at once",
+                    config.tcp_alpn
+                ),
+            )));
+        }
         match (keys, peers) {
             (Some(keys), Some(peers)) if problems.is_empty() => Ok(Plan {
                 config,
@@ -305,8 +317,8 @@ fn load_plugins(
 ) -> Vec<PlannedPlugin> {
     let allow = match allowed_digests(document, config) {
         Ok(allow) => allow,
-        Err(problem) => {
-            problems.push(problem);
+        Err(fault) => {
+            problems.push(Problem::Config(fault));
             return Vec::new();
         }
     };
@@ -371,6 +383,11 @@ fn load_plugins(
     planned
 }
 
+fn is_served(planned: &[PlannedPlugin], alpn: &str) -> bool {
+    let mut alpns = planned.iter().flat_map(|planned| planned.plugin.alpns());
+    alpns.any(|served| served == alpn.as_bytes())
+}
+
 /// An ALPN of `plugin` that a planned one serves, and the file of that one.
 fn rival(planned: &[PlannedPlugin], plugin: &LoadedPlugin) -> Option<(String, PathBuf)> {
     planned.iter().find_map(|other| {
@@ -382,20 +399,17 @@ fn rival(planned: &[PlannedPlugin], plugin: &LoadedPlugin) -> Option<(String, Pa
     })
 }
 
-fn allowed_digests(
-    document: &Document,
-    config: &NodeConfig,
-) -> Result<Option<Vec<Digest>>, Problem> {
+fn allowed_digests(document: &Document, config: &NodeConfig) -> Result<Option<Vec<Digest>>, Fault> {
     let Some(listed) = &config.plugins.allow_digests else {
         return Ok(None);
     };
     let mut digests = Vec::new();
     for (index, digest) in listed.iter().enumerate() {
-        match digest.parse() {
+        match digest.parse::<Digest>() {
             Ok(digest) => digests.push(digest),
             Err(error) => {
                 let pointer = format!("/plugins/allow_digests/{index}");
-                return Err(at(document, &pointer, &error));
+                return Err(Fault::at(document, &pointer, error.to_string()));
             }
         }
     }

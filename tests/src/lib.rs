@@ -19,6 +19,7 @@ mod node;
 mod process;
 mod setup;
 mod ssh;
+mod upstream;
 mod wait;
 
 pub use artifacts::{Artifacts, artifacts, workspace};
@@ -29,4 +30,5 @@ pub use node::{Stopped, TestNode};
 pub use process::{Ended, HANG, Run, Running, alive, requires};
 pub use setup::Setup;
 pub use ssh::Ssh;
+pub use upstream::UpstreamProxy;
 pub use wait::eventually;

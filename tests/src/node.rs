@@ -16,6 +16,8 @@ pub struct TestNode {
     pub setup: Setup,
     /// Where it listens.
     pub addr: SocketAddr,
+    /// Where it listens on TCP, if it does.
+    pub tcp: Option<SocketAddr>,
     /// The key it proves itself with in TLS.
     pub node_key: NodeKey,
     /// Its SSH host key: type and base64.
@@ -55,6 +57,9 @@ impl TestNode {
                 .trim_end_matches(',')
                 .parse()
                 .unwrap(),
+            tcp: text
+                .contains("tcp listen ")
+                .then(|| after(&text, "tcp listen ").parse().unwrap()),
             node_key: after(&text, "node key").parse().unwrap(),
             host_key: line_with(&text, &["host key"])
                 .trim_start_matches("host key")
@@ -97,8 +102,13 @@ impl TestNode {
 
     /// Sends it SIGTERM.
     pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.daemon.child);
-        kill_process(pid, Signal::TERM).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 
     /// Sends it SIGTERM and waits for its end.

@@ -38,6 +38,24 @@ impl Ssh {
         Self { config }
     }
 
+    /// With the authorised key over plain TCP, without our client.
+    pub fn over_tcp(node: &TestNode) -> Self {
+        let addr = node.tcp.expect("the node listens on TCP");
+        let folder = node.setup.folder();
+        let known_hosts = folder.join("known_hosts_tcp");
+        let (host, port) = (addr.ip(), addr.port());
+        fs::write(&known_hosts, format!("[{host}]:{port} {}\n", node.host_key)).unwrap();
+        let config = folder.join("ssh_config_tcp");
+        let text = format!(
+            "Host {ALIAS}\n    HostName {host}\n    Port {port}\n    IdentityFile {}\n    \
+             IdentitiesOnly yes\n    UserKnownHostsFile {}\n    StrictHostKeyChecking yes\n{ISOLATED}",
+            node.setup.key.file.display(),
+            known_hosts.display()
+        );
+        fs::write(&config, text).unwrap();
+        Self { config }
+    }
+
     /// `ssh … node`, without a command.
     pub fn plain(&self) -> Run {
         self.program("ssh").arg(ALIAS)

@@ -1,0 +1,153 @@
+//! The command line of `alknet-node`.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::NodeConfig;
+use crate::keys::HostKey;
+use crate::plan::Problem;
+use crate::state::StateFolder;
+
+/// Prints a line. Nobody may be reading; the node goes on all the same.
+macro_rules! say {
+    ($($part:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($part)*);
+    }};
+}
+
+/// Prints a line to standard error, as [`say`].
+macro_rules! complain {
+    ($($part:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($part)*);
+    }};
+}
+
+mod check;
+mod serve;
+mod setup;
+
+/// A node that serves SSH and other protocols over QUIC, each from a plugin.
+#[derive(Parser)]
+#[command(name = "alknet-node", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a state folder: keys, configuration, peers, plugins.
+    Init(setup::InitArgs),
+    /// Serve from a state folder.
+    Run(StateArg),
+    /// Serve, after making a state folder if there is none that lets you in.
+    Up(setup::UpArgs),
+    /// Say everything that would keep the node from starting well.
+    Check(check::CheckArgs),
+    /// Work with plugin files.
+    #[command(subcommand)]
+    Plugins(PluginsCommand),
+}
+
+#[derive(Args)]
+struct StateArg {
+    /// The state folder [default: $XDG_STATE_HOME/alknet or ~/.local/state/alknet]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum PluginsCommand {
+    /// Give the loader's verdict on one file.
+    Check {
+        /// The library
+        file: PathBuf,
+    },
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Init(args) => setup::init(args),
+        Command::Run(args) => serve::run(args),
+        Command::Up(args) => setup::up(args),
+        Command::Check(args) => check::check(args),
+        Command::Plugins(PluginsCommand::Check { file }) => check::plugin(&file),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed) => ExitCode::FAILURE,
+    }
+}
+
+/// The command failed and has said why.
+struct Failed;
+
+/// Says why the command fails.
+fn fail(why: impl Display) -> Failed {
+    complain!("alknet-node: {why}");
+    Failed
+}
+
+fn fail_all(problems: &[Problem]) -> Failed {
+    for problem in problems {
+        complain!("alknet-node: {problem}");
+    }
+    Failed
+}
+
+fn folder(arg: StateArg) -> Result<StateFolder, Failed> {
+    match arg.state {
+        Some(root) => Ok(StateFolder::new(root)),
+        None => StateFolder::default_location()
+            .ok_or_else(|| fail("there is no home folder; name a state folder with --state")),
+    }
+}
+
+/// The configuration of a folder that was initialised.
+fn existing_config(state: &StateFolder) -> Result<PathBuf, Failed> {
+    if state.is_initialised() {
+        return Ok(state.config_file());
+    }
+    Err(fail(format_args!(
+        "{} does not exist: make a node with `alknet-node init --state '{}'`",
+        state.config_file().display(),
+        state.root().display()
+    )))
+}
+
+fn runtime(config: &NodeConfig) -> Result<tokio::runtime::Runtime, Failed> {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let workers = match config.runtime.worker_threads {
+        Some(count) => count.into(),
+        // The plugins' threads need their share.
+        None => (processors / 2).max(1),
+    };
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_name("node")
+        .enable_all()
+        .build()
+        .map_err(|error| fail(format_args!("cannot start the runtime: {error}")))
+}
+
+fn print_keys(node_key: &str, host_keys: &[HostKey]) {
+    say!("node key  {node_key}");
+    for key in host_keys {
+        say!("host key  {}", key.public_line);
+        say!("          {}", key.fingerprint);
+    }
+}
+
+fn counted(faults: usize) -> String {
+    match faults {
+        1 => "1 fault".to_owned(),
+        more => format!("{more} faults"),
+    }
+}

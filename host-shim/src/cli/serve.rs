@@ -1,0 +1,138 @@
+//! `run`, and what `up` does once there is a state folder.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_keys, runtime};
+use crate::logs;
+use crate::node::Node;
+use crate::plan::{Draft, Plan};
+use crate::stanza;
+use crate::state::StateFolder;
+
+/// Serves from a state folder.
+pub(super) fn run(args: StateArg) -> Result<(), Failed> {
+    serve(&folder(args)?, Listen::default(), Show::Identities)
+}
+
+/// Addresses to serve on in place of those configured.
+#[derive(Default)]
+pub(super) struct Listen {
+    pub(super) udp: Option<SocketAddr>,
+    pub(super) tcp: Option<SocketAddr>,
+}
+
+/// What a start shows its owner.
+pub(super) enum Show {
+    Identities,
+    /// The identities and the `ssh_config` stanza, with the private key to
+    /// name in it.
+    Stanza(Option<PathBuf>),
+}
+
+/// Serves until a signal.
+pub(super) fn serve(state: &StateFolder, listen: Listen, show: Show) -> Result<(), Failed> {
+    let file = existing_config(state)?;
+    let mut draft = Draft::read(&file).map_err(|problems| fail_all(&problems))?;
+    if let Some(addr) = listen.udp {
+        draft.config.listen = addr;
+    }
+    if listen.tcp.is_some() {
+        draft.config.tcp_listen = listen.tcp;
+    }
+    logs::install(&draft.config.log);
+    let plan = draft.complete().map_err(|problems| {
+        let failed = fail_all(&problems);
+        complain!("alknet-node: the node did not start");
+        failed
+    })?;
+    let runtime = runtime(&plan.config)?;
+    let outcome = runtime.block_on(serve_until_signal(plan, show));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+async fn serve_until_signal(plan: Plan, show: Show) -> Result<(), Failed> {
+    let cannot_listen = |error| fail(format_args!("cannot listen to signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
+    let mut node = Node::start(plan).map_err(fail)?;
+    announce(&node, show);
+    let mut signalled = async || {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let failed = tokio::select! {
+        () = signalled() => false,
+        () = node.failed() => true,
+    };
+    if failed {
+        tracing::error!("the UDP socket failed; start the node again");
+        return Err(fail("the UDP socket failed; start the node again"));
+    }
+    tracing::info!("stopping; a second signal ends live sessions at once");
+    notify(sd_notify::NotifyState::Stopping);
+    node.stop(signalled()).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Tells systemd, where it wants to be told (sd_notify(3)).
+fn notify(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(false, &[state]) {
+        tracing::warn!(%error, "cannot tell systemd");
+    }
+}
+
+fn announce(node: &Node, show: Show) {
+    say!("alknet-node {}", env!("CARGO_PKG_VERSION"));
+    print_keys(&node.node_key().to_string(), node.host_keys());
+    for generation in node.registry().generations() {
+        say!(
+            "plugin    {} {} ({})",
+            generation.plugin,
+            generation.version,
+            generation.file.display()
+        );
+    }
+    let peers = node.peers().config();
+    say!(
+        "peers     {}",
+        peers.peers.iter().filter(|peer| !peer.disabled).count()
+    );
+    if let Show::Stanza(identity_file) = show {
+        match stanza::for_node(node, identity_file.as_deref()) {
+            Ok(text) => say!("\n{text}"),
+            Err(why) => say!("\nno ssh_config stanza: {why}\n"),
+        }
+    }
+    for warning in node.warnings() {
+        tracing::warn!("{warning}");
+    }
+    if let Some(addr) = node.tcp_addr() {
+        say!("tcp listen {addr}");
+    }
+    let alpns = node.registry().alpns();
+    if alpns.is_empty() {
+        say!(
+            "ready     on UDP {}, serving nothing: no plugin is loaded",
+            node.addr()
+        );
+    } else {
+        let alpns: Vec<_> = alpns
+            .iter()
+            .map(|alpn| String::from_utf8_lossy(alpn))
+            .collect();
+        say!(
+            "ready     on UDP {}, serving {}",
+            node.addr(),
+            alpns.join(", ")
+        );
+    }
+    notify(sd_notify::NotifyState::Ready);
+}

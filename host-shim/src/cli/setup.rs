@@ -1,0 +1,169 @@
+//! `init` and `up`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use alknet_document::Document;
+use alknet_identity::PeersConfig;
+use clap::Args;
+
+use super::serve::{Listen, Show, serve};
+use super::{Failed, StateArg, fail, fail_all, folder, print_keys};
+use crate::authorize::{OwnKeys, own_keys};
+use crate::init::{
+    self, Contents, InitError, Made, authorize_in, caller_id, peer_with, peers_from_files,
+};
+use crate::plan::Draft;
+use crate::state::StateFolder;
+
+#[derive(Args)]
+pub(super) struct InitArgs {
+    #[command(flatten)]
+    state: StateArg,
+    /// The UDP address to serve on [default: 127.0.0.1:4433]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// A TCP address to serve on as well [default: none]
+    #[arg(long, value_name = "ADDR")]
+    tcp_listen: Option<SocketAddr>,
+    /// Public key files of those who may run commands
+    #[arg(long, value_name = "KEY.pub", num_args = 1..)]
+    authorize: Vec<PathBuf>,
+    /// Take the mnemonic from this file (mode 0600) instead of making one
+    #[arg(long, value_name = "FILE")]
+    mnemonic_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(super) struct UpArgs {
+    #[command(flatten)]
+    state: StateArg,
+    /// The UDP address to serve on [default: as configured, at first 127.0.0.1:4433]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// A TCP address to serve on as well [default: as configured, at first none]
+    #[arg(long, value_name = "ADDR")]
+    tcp_listen: Option<SocketAddr>,
+}
+
+/// Makes a state folder.
+pub(super) fn init(args: InitArgs) -> Result<(), Failed> {
+    let state = folder(args.state)?;
+    let peers = peers_from_files(&args.authorize).map_err(fail)?;
+    let authorised = peers.len();
+    let contents = Contents {
+        listen: args.listen,
+        tcp_listen: args.tcp_listen,
+        mnemonic_file: args.mnemonic_file,
+        peers,
+        make_client_key: None,
+    };
+    let made = init::init(&state, contents).map_err(fail)?;
+    report(&state, &made);
+    if authorised == 0 {
+        say!(
+            "nobody may log in yet: add peers to {}",
+            state.peers_file().display()
+        );
+    }
+    let plan = Draft::read(&state.config_file())
+        .and_then(Draft::complete)
+        .map_err(|problems| fail_all(&problems))?;
+    print_keys(&plan.keys.node_key().to_string(), &plan.keys.host_keys);
+    say!(
+        "start it with: alknet-node run --state '{}'",
+        state.root().display()
+    );
+    Ok(())
+}
+
+fn report(state: &StateFolder, made: &Made) {
+    say!("made the state folder {}", state.root().display());
+    if made.new_mnemonic {
+        say!(
+            "the node's keys come from the words in {}: keep a copy where nobody finds it",
+            state.root().join("mnemonic").display()
+        );
+    }
+    match &made.plugin {
+        Some(source) => say!("copied the plugin {}", source.display()),
+        None => say!(
+            "no plugin was copied; the folder for them is {}",
+            state.root().join("plugins").display()
+        ),
+    }
+    if let Some(key) = &made.client_key {
+        say!("made you a key to log in with: {}", key.display());
+    }
+}
+
+/// Serves, whatever it takes.
+pub(super) fn up(args: UpArgs) -> Result<(), Failed> {
+    let state = folder(args.state)?;
+    let mut identity_file = None;
+    if !state.is_initialised() {
+        let own = gather_own_keys();
+        let mut contents = Contents {
+            listen: args.listen,
+            tcp_listen: args.tcp_listen,
+            mnemonic_file: None,
+            peers: Vec::new(),
+            make_client_key: None,
+        };
+        if own.keys.is_empty() {
+            contents.make_client_key = Some(caller_id());
+        } else {
+            contents.peers.push(peer_with(&caller_id(), &own.keys));
+        }
+        identity_file = own.identity_file;
+        match init::init(&state, contents) {
+            Ok(made) => report(&state, &made),
+            // Somebody else's `up` was quicker: serve what it made.
+            Err(InitError::AlreadyThere { .. }) => {}
+            Err(error) => return Err(fail(error)),
+        }
+    } else if nobody_is_let_in(&state) {
+        let own = gather_own_keys();
+        if own.keys.is_empty() {
+            say!(
+                "nobody may log in, and you have no key: make one with ssh-keygen, then run this again"
+            );
+        } else {
+            authorize_in(&state, peer_with(&caller_id(), &own.keys)).map_err(fail)?;
+            identity_file = own.identity_file;
+        }
+    }
+    let client_key = state.client_key();
+    if client_key.exists() {
+        identity_file = Some(client_key);
+    }
+    let listen = Listen {
+        udp: args.listen,
+        tcp: args.tcp_listen,
+    };
+    serve(&state, listen, Show::Stanza(identity_file))
+}
+
+/// The caller's keys; says which they are.
+fn gather_own_keys() -> OwnKeys {
+    let own = own_keys();
+    for line in &own.left_out {
+        say!("not authorised: {line}");
+    }
+    for key in &own.keys {
+        say!(
+            "authorised as {}: {} {}",
+            caller_id(),
+            key.fingerprint,
+            key.comment
+        );
+    }
+    own
+}
+
+/// Whether the folder's own peers file is sound and names nobody.
+fn nobody_is_let_in(state: &StateFolder) -> bool {
+    Document::read(&state.peers_file())
+        .and_then(|document| document.deserialize::<PeersConfig>())
+        .is_ok_and(|peers| peers.peers.is_empty())
+}
