@@ -2,9 +2,10 @@
 //!
 //! One secret, a mnemonic of 12 to 24 words, gives every key of a node. The
 //! words become a seed ([`Mnemonic`], BIP39), the seed becomes a tree of
-//! Ed25519 keys ([`Vault`], SLIP-0010), and two fixed places in that tree are
-//! the node's TLS identity ([`NODE_IDENTITY_PATH`]) and its SSH host key
-//! ([`HOST_KEY_PATH`]). Whoever keeps the words can rebuild the node.
+//! Ed25519 keys ([`Vault`], SLIP-0010), and three fixed places in that tree are
+//! the node's TLS identity ([`NODE_IDENTITY_PATH`]), its SSH host key
+//! ([`HOST_KEY_PATH`]) and the root of the key for its secrets at rest
+//! ([`SECRETS_PATH`]). Whoever keeps the words can rebuild the node.
 //!
 //! Secrets are wiped when dropped and their `Debug` shows nothing. Copies the
 //! hash functions make on the stack while they run are beyond our reach.
@@ -32,4 +33,4 @@ pub use file::MnemonicFileError;
 pub use key::Ed25519Key;
 pub use mnemonic::{Mnemonic, MnemonicError, Seed};
 pub use path::{DerivationPath, PathError, PathProblem};
-pub use vault::{HOST_KEY_PATH, NODE_IDENTITY_PATH, Vault};
+pub use vault::{HOST_KEY_PATH, NODE_IDENTITY_PATH, SECRETS_PATH, Vault};

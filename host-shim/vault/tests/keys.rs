@@ -22,6 +22,26 @@ fn assert_key(key: &Ed25519Key, private: &str, public: &str) {
     assert_eq!(hex::encode(key.public_key()), public);
 }
 
+/// As the keys below; then `prk = hmac(bytes(32), private)` and
+/// `hmac(prk, label + b"\x01")`, both with SHA-256.
+#[test]
+fn fixed_words_give_a_fixed_key_for_secrets() {
+    let mnemonic = Mnemonic::parse(ABOUT).unwrap();
+    for (passphrase, key) in [
+        (
+            "",
+            "f5168ae1dcaef40c548e36723c6be1b6421399fbac3e1480bfb25cc8d379f8a8",
+        ),
+        (
+            "TREZOR",
+            "3855f0089a6c9f2022d5ff36fda30265737b8f02e6fdbd880f298fc589199007",
+        ),
+    ] {
+        let vault = Vault::from_mnemonic(&mnemonic, passphrase);
+        assert_eq!(hex::encode(vault.secrets_key().as_ref()), key);
+    }
+}
+
 /// Computed apart from this crate, with Python's standard library and the
 /// `cryptography` package:
 ///
