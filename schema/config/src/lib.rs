@@ -7,19 +7,26 @@
 
 #![forbid(unsafe_code)]
 
+mod egress;
 mod error;
+mod forwarding;
 mod limits;
 mod range;
+mod rules;
 mod runtime;
 mod schema;
 mod services;
 mod transport;
 
+use alknet_ssh_policy::{Policy, Switches};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use egress::{Egress, Proxy, ProxyKind};
 pub use error::SshConfigError;
+pub use forwarding::Forwarding;
 pub use limits::Limits;
+pub use rules::{PolicyRule, RuleAction};
 pub use runtime::Runtime;
 pub use schema::{capabilities_schema, ssh_config_schema};
 pub use services::{Exec, Services};
@@ -35,6 +42,8 @@ pub struct SshConfig {
     pub limits: Limits,
     /// What an authenticated peer can be offered.
     pub services: Services,
+    /// Forwarding of ports and Unix sockets.
+    pub forwarding: Forwarding,
     /// Flow control and re-keying of the SSH transport.
     pub transport: Transport,
 }
@@ -55,15 +64,39 @@ impl SshConfig {
         Ok(config)
     }
 
-    /// Checks what types alone do not: every range the schema states.
+    /// Checks what types alone do not: every range the schema states, and that
+    /// every rule can match.
     ///
     /// # Errors
-    /// The first value found out of its range.
+    /// The first value found wrong.
     pub fn validate(&self) -> Result<(), SshConfigError> {
         self.runtime.validate()?;
         self.limits.validate()?;
         self.services.validate()?;
+        self.forwarding.validate()?;
         self.transport.validate()
+    }
+
+    /// What is to be decided by. The rules of `forwarding` come first, those
+    /// of `services` are numbered after them. Shells, file transfer and agent
+    /// forwarding are off: nothing serves them yet.
+    ///
+    /// A configuration that [`SshConfig::validate`] refuses allows nothing.
+    pub fn policy(&self) -> Policy {
+        let (Ok(mut rules), Ok(more)) = (self.forwarding.rules(), self.services.rules()) else {
+            return Policy::default();
+        };
+        rules.extend(more);
+        let switches = Switches {
+            exec: self.services.exec.enabled,
+            forward: self.forwarding.forward,
+            listen: self.forwarding.listen,
+            streamlocal: self.forwarding.streamlocal,
+            shell: false,
+            sftp: false,
+            agent: false,
+        };
+        Policy::new(switches, rules, self.services.exec.accept_env.clone())
     }
 }
 
@@ -71,20 +104,29 @@ impl SshConfig {
 fn refuse_arrays(text: &str) -> Result<(), SshConfigError> {
     let document: serde_json::Value =
         serde_json::from_str(text).map_err(SshConfigError::trailing)?;
-    for pointer in [
+    let objects = [
         "",
         "/runtime",
         "/limits",
         "/services",
         "/services/exec",
+        "/forwarding",
+        "/forwarding/egress",
         "/transport",
-    ] {
+    ];
+    let rules = ["/services/rules", "/forwarding/rules"]
+        .into_iter()
+        .flat_map(|list| {
+            let rules = document.pointer(list).and_then(|rules| rules.as_array());
+            (0..rules.map_or(0, Vec::len)).map(move |index| format!("{list}/{index}"))
+        });
+    for pointer in objects.map(str::to_owned).into_iter().chain(rules) {
         if document
-            .pointer(pointer)
+            .pointer(&pointer)
             .is_some_and(serde_json::Value::is_array)
         {
             return Err(SshConfigError::at(
-                pointer,
+                &pointer,
                 "an array was found where an object is expected".to_owned(),
             ));
         }
@@ -134,5 +176,114 @@ mod tests {
     #[test]
     fn text_after_the_object_is_refused() {
         assert!(SshConfig::from_json("{} {}").is_err());
+    }
+
+    #[test]
+    fn a_broken_rule_is_named_with_its_place_and_the_remedy() {
+        for (document, pointer, remedy) in [
+            (
+                r#"{"forwarding":{"rules":[{"target":"db:22","action":"allow"},{"target":"10.1.0.0/8:22","action":"deny"}]}}"#,
+                "/forwarding/rules/1/target",
+                "write 10.0.0.0/8",
+            ),
+            (
+                r#"{"forwarding":{"rules":[{"target":"exec","action":"deny"}]}}"#,
+                "/forwarding/rules/0/target",
+                "belong into /services/rules",
+            ),
+            (
+                r#"{"services":{"rules":[{"target":"db:22","action":"deny"}]}}"#,
+                "/services/rules/0/target",
+                "belong into /forwarding/rules",
+            ),
+            (
+                r#"{"services":{"rules":[{"target":"exec:rm","action":"deny"}]}}"#,
+                "/services/rules/0/target",
+                "allow the programs that are wanted",
+            ),
+            (
+                r#"{"services":{"rules":[{"target":"shell","action":"deny","principals":["bob","ssh:exce"]}]}}"#,
+                "/services/rules/0/principals/1",
+                "no known scope",
+            ),
+            (
+                r#"{"forwarding":{"rules":[{"target":"db:22","action":"deny","principals":["a b"]}]}}"#,
+                "/forwarding/rules/0/principals/0",
+                "neither the id of an identity nor a scope",
+            ),
+            (
+                r#"{"forwarding":{"rules":[{"target":"db:22","action":"alow"}]}}"#,
+                "/forwarding/rules/0/action",
+                "`allow` or `deny`",
+            ),
+            (
+                r#"{"forwarding":{"rules":[{"action":"allow"}]}}"#,
+                "/forwarding/rules/0",
+                "missing field `target`",
+            ),
+            (
+                r#"{"forwarding":{"rules":[["db:22","allow",[]]]}}"#,
+                "/forwarding/rules/0",
+                "an array was found where an object is expected",
+            ),
+        ] {
+            let error = SshConfig::from_json(document).unwrap_err();
+            assert_eq!(error.pointer, pointer, "{document}");
+            assert!(error.message.contains(remedy), "{error}");
+        }
+    }
+
+    #[test]
+    fn credentials_need_a_name_and_a_proxy() {
+        let credentials = |document: &str| {
+            let error = SshConfig::from_json(document).unwrap_err();
+            assert_eq!(error.pointer, "/forwarding/egress/credentials");
+            error.message
+        };
+        let message = credentials(
+            r#"{"forwarding":{"egress":{"proxy":"http://p:1","credentials":"me:hunter2"}}}"#,
+        );
+        assert!(!message.contains("hunter2"), "{message}");
+        let message = credentials(r#"{"forwarding":{"egress":{"credentials":"p"}}}"#);
+        assert!(message.contains("no proxy"), "{message}");
+    }
+
+    #[test]
+    fn the_policy_follows_switches_and_rules() {
+        use alknet_ssh_policy::{Basis, Denied, Host, Restrictions, Service, Subject};
+
+        let config = SshConfig::from_json(
+            r#"{"forwarding":{"rules":[{"target":"db:22","action":"allow","principals":["alice"]}],
+                              "listen":false},
+                "services":{"rules":[{"target":"exec","action":"deny"}]}}"#,
+        )
+        .unwrap();
+        let policy = config.policy();
+        let scopes = ["ssh:exec".to_owned(), "ssh:shell".to_owned()];
+        let alice = Subject {
+            id: "alice",
+            scopes: &scopes,
+            restrictions: Restrictions::none(),
+        };
+        let address = [10, 0, 0, 5].into();
+        let db = Host::parse("db").unwrap();
+        assert_eq!(
+            policy.forward(&alice, &db, 22, address),
+            Ok(Basis::Rule { index: 0 })
+        );
+        assert_eq!(policy.exec(&alice, b"id"), Err(Denied::Rule { index: 1 }));
+        for (verdict, service) in [
+            (
+                policy.listen(&alice, "10.0.0.5", 80, address),
+                Service::Listen,
+            ),
+            (policy.shell(&alice), Service::Shell),
+        ] {
+            assert_eq!(verdict, Err(Denied::ServiceOff { service }));
+        }
+
+        let mut broken = config;
+        broken.forwarding.rules[0].target = "nonsense".to_owned();
+        assert!(broken.policy().forward(&alice, &db, 22, address).is_err());
     }
 }

@@ -21,9 +21,13 @@ pub struct Limits {
     /// closed; an agent with many keys needs as many. 1 to 1000. Default 32.
     #[schemars(range(min = 1, max = 1000))]
     pub max_key_offers: u32,
-    /// Open channels per SSH connection. 1 to 1000. Default 10.
+    /// Open channels per SSH connection. 1 to 1000. Default 128.
     #[schemars(range(min = 1, max = 1000))]
     pub max_channels: u32,
+    /// Listeners, on ports and Unix sockets together, per SSH connection.
+    /// 1 to 1000. Default 16.
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_listeners: u32,
     /// Environment requests per channel that are considered; further ones are
     /// refused. 0 to 10000. Default 64.
     #[schemars(range(min = 0, max = 10000))]
@@ -46,19 +50,19 @@ pub struct Limits {
     /// closed. 1 to 100. Default 3.
     #[schemars(range(min = 1, max = 100))]
     pub client_alive_count_max: u32,
-    /// Bytes kept for one channel whose program does not read its input;
-    /// beyond it, and a window more, the peer may send next to nothing until
-    /// the program reads on. 65536 to 1073741824. Default 4194304 (4 MiB).
+    /// Bytes kept for one channel whose program or target does not read its
+    /// input; beyond it, and a window more, the peer may send next to nothing
+    /// until it reads on. 65536 to 1073741824. Default 4194304 (4 MiB).
     #[schemars(range(min = 65_536, max = 1_073_741_824))]
     pub channel_buffer_bytes: u32,
     /// The same for all channels of one SSH connection together. 65536 to
     /// 1073741824. Default 16777216 (16 MiB).
     #[schemars(range(min = 65_536, max = 1_073_741_824))]
     pub session_buffer_bytes: u32,
-    /// Seconds for which a program with a full buffer may leave its input
-    /// unread while other channels are open on the same SSH connection, whose
-    /// uploads it slows down; then its channel is closed and the program
-    /// ended. 1 to 86400. Default 30.
+    /// Seconds for which a program or target with a full buffer may leave its
+    /// input unread while other channels are open on the same SSH connection,
+    /// whose uploads it slows down; then its channel is closed and the program
+    /// ended. 1 to 86400. Default 10.
     #[schemars(range(min = 1, max = 86_400))]
     pub stalled_channel_seconds: u32,
 }
@@ -69,7 +73,8 @@ impl Default for Limits {
             login_grace_seconds: 60,
             max_auth_tries: 6,
             max_key_offers: 32,
-            max_channels: 10,
+            max_channels: 128,
+            max_listeners: 16,
             max_env_requests: 64,
             max_streams: 16,
             session_lifetime_seconds: 0,
@@ -77,7 +82,7 @@ impl Default for Limits {
             client_alive_count_max: 3,
             channel_buffer_bytes: 4 << 20,
             session_buffer_bytes: 16 << 20,
-            stalled_channel_seconds: 30,
+            stalled_channel_seconds: 10,
         }
     }
 }
@@ -93,6 +98,7 @@ impl Limits {
         within("/limits/max_auth_tries", self.max_auth_tries, 1..=100)?;
         within("/limits/max_key_offers", self.max_key_offers, 1..=1000)?;
         within("/limits/max_channels", self.max_channels, 1..=1000)?;
+        within("/limits/max_listeners", self.max_listeners, 1..=1000)?;
         within(
             "/limits/max_env_requests",
             self.max_env_requests,

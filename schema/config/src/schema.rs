@@ -10,17 +10,21 @@ pub fn ssh_config_schema() -> Value {
 }
 
 /// JSON Schema (draft 2020-12) of the named secrets the node may grant the
-/// SSH handler. It uses none yet, so the object is empty.
+/// SSH handler: any, as the configuration chooses the names.
 pub fn capabilities_schema() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "SshCapabilities",
-        "description": "Named secrets the SSH handler may use for outbound connections.",
+        "description": "Named secrets the SSH handler may use for outbound connections, such as \
+                        the `user:password` of the proxy in `forwarding.egress`.",
         "type": "object",
-        "properties": {},
-        "additionalProperties": false
+        "propertyNames": { "pattern": SECRET_NAME, "examples": ["proxy"] },
+        "additionalProperties": { "type": "string" }
     })
 }
+
+/// What a secret can be called.
+pub(crate) const SECRET_NAME: &str = "^[a-z0-9][a-z0-9._-]{0,63}$";
 
 /// Variable names to values; neither can hold a NUL character.
 pub(crate) fn environment_schema(_: &mut SchemaGenerator) -> Schema {

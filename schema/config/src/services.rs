@@ -1,18 +1,23 @@
 use std::collections::BTreeMap;
 
+use alknet_ssh_policy::{Rule, Service};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::SshConfigError;
 use crate::range::within;
+use crate::{PolicyRule, SshConfigError, rules};
 
 /// What an authenticated peer can be offered. A service that is on still
-/// needs a scope of the peer's identity.
+/// needs a rule or a scope of the peer's identity that allows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Services {
     /// Running commands (`ssh node command`).
     pub exec: Exec,
+    /// Rules about `exec`, `exec:<program>`, `shell`, `sftp`, `agent` and
+    /// `env:<NAME>`, tried in this order before the scopes. Default none.
+    #[schemars(extend("examples" = [[{ "target": "exec:uptime", "action": "allow" }]]))]
+    pub rules: Vec<PolicyRule>,
 }
 
 /// Running commands. Needs the scope `ssh:exec` (any command, run by the
@@ -108,6 +113,22 @@ impl Services {
             "/services/exec/background_output_seconds",
             exec.background_output_seconds,
             0..=86_400,
+        )?;
+        self.rules().map(drop)
+    }
+
+    pub(crate) fn rules(&self) -> Result<Vec<Rule>, SshConfigError> {
+        rules::compile(
+            "/services/rules",
+            &self.rules,
+            &[
+                Service::Exec,
+                Service::Shell,
+                Service::Sftp,
+                Service::Agent,
+                Service::Env,
+            ],
+            "/forwarding/rules",
         )
     }
 }

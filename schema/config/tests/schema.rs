@@ -29,6 +29,21 @@ fn validator_and_code_agree() {
 }
 
 #[test]
+fn any_secret_can_be_granted_under_a_plain_name() {
+    let schema = jsonschema::validator_for(&capabilities_schema()).unwrap();
+    for (document, good) in [
+        (json!({}), true),
+        (json!({"proxy": "user:password", "a.b-c_1": ""}), true),
+        (json!({"proxy": 1}), false),
+        (json!({"Proxy": "x"}), false),
+        (json!({"": "x"}), false),
+        (json!({"a".repeat(65): "x"}), false),
+    ] {
+        assert_eq!(schema.is_valid(&document), good, "{document}");
+    }
+}
+
+#[test]
 fn every_bound_is_the_same_for_validator_and_code() {
     let schema = ssh_config_schema();
     let validator = jsonschema::validator_for(&schema).unwrap();
@@ -37,6 +52,7 @@ fn every_bound_is_the_same_for_validator_and_code() {
         (vec!["runtime"], "Runtime"),
         (vec!["limits"], "Limits"),
         (vec!["services", "exec"], "Exec"),
+        (vec!["forwarding"], "Forwarding"),
         (vec!["transport"], "Transport"),
     ] {
         let properties = schema["$defs"][definition]["properties"]
@@ -124,6 +140,51 @@ fn documents() -> Vec<(Value, bool)> {
             false,
         ),
         (json!({"services": {"shell": {}}}), false),
+        (json!({"forwarding": []}), false),
+        (json!({"forwarding": {"egress": []}}), false),
+        (json!({"forwarding": {"rules": {}}}), false),
+        (json!({"forwarding": {"rules": [[]]}}), false),
+        (json!({"forwarding": {"rules": [{}]}}), false),
+        (
+            json!({"forwarding": {"rules": [["db:22", "allow", []]]}}),
+            false,
+        ),
+        (
+            json!({"forwarding": {"rules": [{"target": "db:22", "action": "deny"}]}}),
+            true,
+        ),
+        (
+            json!({"forwarding": {"rules": [{"target": "db:22", "action": "deny", "principals": [""]}]}}),
+            false,
+        ),
+        (
+            json!({"forwarding": {"rules": [{"target": "", "action": "deny"}]}}),
+            false,
+        ),
+        (
+            json!({"forwarding": {"rules": [{"target": "db:22", "action": "Deny"}]}}),
+            false,
+        ),
+        (
+            json!({"forwarding": {"rules": [{"target": "db:22", "action": {"deny": null}}]}}),
+            false,
+        ),
+        (
+            json!({"services": {"rules": [{"target": "exec", "action": "deny", "principals": ["bob"]}]}}),
+            true,
+        ),
+        (
+            json!({"forwarding": {"egress": {"proxy": "http://[::1]:3128", "credentials": "p"}}}),
+            true,
+        ),
+        (
+            json!({"forwarding": {"egress": {"proxy": null, "credentials": null}}}),
+            true,
+        ),
+        (
+            json!({"forwarding": {"egress": {"proxy": "http://p:1", "credentials": "P"}}}),
+            false,
+        ),
     ]
 }
 
