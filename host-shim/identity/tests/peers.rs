@@ -145,7 +145,7 @@ fn every_fault_is_named_with_its_place() {
         "/peers/0/node_keys/1: a node key is written `ed25519:`",
         "/peers/0/node_keys/2: a node key is written `ed25519:`",
         "/peers/0/scopes/1: \"ssh:exce\" is no known scope; there are ssh:exec,",
-        "/peers/0/scopes/2: the scope \"ssh:forward:db\" is malformed; expected ssh:forward:",
+        "/peers/0/scopes/2: \"ssh:forward:db\": no port follows \"db\"; write <host>:<port>",
         "/peers/1/keys/0: the key SHA256:mz+ISWus/X+oKX2AAPb5phxsUCpAwy9pd0GHUDe19dA of peer \
          `copy` is already listed for peer `alice`",
         "/peers/2/id: the id `alice` is taken by /peers/0",
