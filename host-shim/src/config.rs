@@ -49,6 +49,9 @@ pub struct NodeConfig {
     pub host_key_files: Vec<PathBuf>,
     /// The file that lists the peers. Default `peers.toml`.
     pub peers_file: PathBuf,
+    /// The file with the encrypted secrets that `alknet-node secret` keeps;
+    /// mode 0600. Default `secrets.json`. A change needs a restart.
+    pub secrets_file: PathBuf,
     /// Where plugins come from and how they are configured.
     pub plugins: PluginsConfig,
     /// What is logged, and how.
@@ -69,6 +72,7 @@ impl Default for NodeConfig {
             passphrase_file: None,
             host_key_files: Vec::new(),
             peers_file: "peers.toml".into(),
+            secrets_file: "secrets.json".into(),
             plugins: PluginsConfig::default(),
             log: LogConfig::default(),
             runtime: RuntimeConfig::default(),
@@ -91,7 +95,22 @@ pub struct PluginsConfig {
     /// The configuration of each plugin under the plugin's name, checked
     /// against the plugin's own JSON Schema.
     pub config: BTreeMap<String, Map<String, Value>>,
+    /// Which of the node's secrets each plugin is given, under the plugin's
+    /// name, as in `ssh = ["proxy"]`. `alknet-node secret set NAME` stores
+    /// one. A change needs a restart.
+    #[schemars(with = "BTreeMap<String, Vec<SecretName>>")]
+    pub secrets: BTreeMap<String, Vec<String>>,
 }
+
+/// The name of a secret: lower-case letters, digits and `. _ -`, starting with
+/// a letter or digit, at most 64.
+#[derive(JsonSchema)]
+#[schemars(inline)]
+#[allow(dead_code, reason = "it stands for its schema")]
+struct SecretName(
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9._-]{0,63}$"), extend("examples" = ["proxy"]))]
+    String,
+);
 
 impl Default for PluginsConfig {
     fn default() -> Self {
@@ -99,6 +118,7 @@ impl Default for PluginsConfig {
             folder: "plugins".into(),
             allow_digests: None,
             config: BTreeMap::new(),
+            secrets: BTreeMap::new(),
         }
     }
 }

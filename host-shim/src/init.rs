@@ -2,7 +2,7 @@
 //! made is removed again when a later step fails.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -11,12 +11,11 @@ use std::path::{Path, PathBuf};
 use alknet_identity::{AuthorizedKey, KeyFileError, Peer, PeersConfig, read_public_key_file};
 use alknet_loader::{Refusal, Stage};
 use alknet_vault::{Ed25519Key, Mnemonic, MnemonicError, MnemonicFileError};
-use rustix::fs::FlockOperation;
 use zeroize::Zeroizing;
 
 use crate::config::DEFAULT_LISTEN;
 use crate::plan::STAGING;
-use crate::state::StateFolder;
+use crate::state::{StateFolder, lock_folder};
 
 /// The library of the SSH plugin, as cargo names it.
 pub(crate) const PLUGIN_FILE: &str = "libalknet_ssh_plugin.so";
@@ -55,7 +54,11 @@ pub(crate) fn init(state: &StateFolder, contents: Contents) -> Result<Made, Init
     let mut journal = Journal::default();
     journal.folder(state.root())?;
     // Two at once: one makes the folder, the other finds it made.
-    let _lock = lock(state.root())?;
+    let _lock = lock_folder(state.root()).map_err(|source| InitError::Io {
+        action: "lock",
+        path: state.root().to_owned(),
+        source,
+    })?;
     if state.is_initialised() {
         return Err(InitError::AlreadyThere {
             file: state.config_file(),
@@ -64,18 +67,6 @@ pub(crate) fn init(state: &StateFolder, contents: Contents) -> Result<Made, Init
     let made = make(state, &contents, &mnemonic, &mut journal)?;
     journal.keep();
     Ok(made)
-}
-
-fn lock(folder: &Path) -> Result<File, InitError> {
-    let failed = |source| InitError::Io {
-        action: "lock",
-        path: folder.to_owned(),
-        source,
-    };
-    let file = File::open(folder).map_err(failed)?;
-    rustix::fs::flock(&file, FlockOperation::LockExclusive)
-        .map_err(|errno| failed(errno.into()))?;
-    Ok(file)
 }
 
 fn make(

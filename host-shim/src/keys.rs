@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use alknet_handler::Secret;
 use alknet_quic::{NodeKey, NodeSecret};
-use alknet_vault::{Mnemonic, Vault};
+use alknet_vault::Vault;
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -44,8 +44,7 @@ pub struct HostKey {
 }
 
 /// Derives the node's TLS secret and its host key from the vault.
-pub(crate) fn from_vault(mnemonic: &Mnemonic, passphrase: &str) -> Result<NodeKeys, KeysError> {
-    let vault = Vault::from_mnemonic(mnemonic, passphrase);
+pub(crate) fn from_vault(vault: &Vault) -> Result<NodeKeys, KeysError> {
     let node = NodeSecret::from_pkcs8_der(&vault.node_identity().to_pkcs8_der())
         .map_err(|_| KeysError::Derivation)?;
     let text = vault.host_key().to_openssh_private("alknet host key");
@@ -194,6 +193,8 @@ fn public_blob(text: &[u8]) -> Result<Vec<u8>, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use alknet_vault::Mnemonic;
+
     use super::*;
 
     fn mnemonic() -> Mnemonic {
@@ -203,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_host_keys_public_line_is_that_of_the_vault() {
-        let keys = from_vault(&mnemonic(), "").unwrap();
+        let keys = from_vault(&Vault::from_mnemonic(&mnemonic(), "")).unwrap();
         let line = Vault::from_mnemonic(&mnemonic(), "")
             .host_key()
             .openssh_public_line("");

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admin;
 mod agent;
 mod authorize;
 pub mod cli;
@@ -17,6 +18,8 @@ mod keys;
 mod logs;
 pub mod node;
 pub mod plan;
+pub mod reload;
+mod secrets;
 mod stanza;
 pub mod state;
 mod tcp;

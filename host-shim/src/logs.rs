@@ -1,12 +1,17 @@
 //! The node's logs: to standard error, for people or as JSON lines.
 
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::config::{LogConfig, LogFormat};
+
+/// The filter of this process's events, once [`install`] has put one in force.
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// What a filter looks like, for messages.
 pub(crate) const FILTER_FORM: &str = "a level (error, warn, info, debug, trace, off), then \
@@ -39,6 +44,7 @@ pub(crate) fn parse_filter(filter: &str) -> Option<Targets> {
 pub(crate) fn install(config: &LogConfig) {
     // The filter was checked with the rest of the configuration.
     let targets = parse_filter(&config.filter).unwrap_or_default();
+    let (targets, handle) = reload::Layer::new(targets);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let layer = match config.format {
         LogFormat::Human => {
@@ -58,12 +64,23 @@ pub(crate) fn install(config: &LogConfig) {
     };
     let subscriber = Registry::default().with(layer);
     // An embedding program may have installed its own; that one counts.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    if tracing::subscriber::set_global_default(subscriber).is_ok() {
+        let _ = FILTER.set(handle);
+    }
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string);
         let message = info.payload_as_str().unwrap_or("without a message");
         tracing::error!(target: "panic", location = place.as_deref(), "panic: {message}");
     }));
+}
+
+/// Puts another filter in force for this process's events. Without effect
+/// where an embedding program has its own subscriber.
+pub(crate) fn set_filter(targets: &Targets) {
+    if let Some(filter) = FILTER.get() {
+        // It fails only when the subscriber is gone.
+        let _ = filter.reload(targets.clone());
+    }
 }
 
 /// What of the node's filter concerns one plugin, in the plugin's own targets:

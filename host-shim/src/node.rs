@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alknet_handler::{Capabilities, ProtocolHandler, Secret};
+use alknet_handler::{ProtocolHandler, Secret};
 use alknet_identity::PeerStore;
 use alknet_loader::{Generation, HandlerInputs, PluginHandler, Registry};
 use alknet_quic::{BindError, NodeKey, Server, ServerError, TransportSettings, bind_endpoint};
@@ -17,6 +17,7 @@ use crate::endpoint;
 use crate::keys::HostKey;
 use crate::logs;
 use crate::plan::{Plan, PlannedPlugin, Warning};
+use crate::reload::Reloader;
 use crate::tcp;
 
 /// How long after the deadline of a drain a handler may take to end the rest:
@@ -36,7 +37,7 @@ pub struct Node {
     host_keys: Vec<HostKey>,
     peers: Arc<PeerStore>,
     warnings: Vec<Warning>,
-    drain: Duration,
+    reloader: Arc<Reloader>,
     stopping: watch::Sender<bool>,
     accepting: tokio::task::JoinHandle<()>,
     tcp: Option<TcpSide>,
@@ -60,6 +61,7 @@ impl Node {
     pub fn start(plan: Plan) -> Result<Self, StartError> {
         let Plan {
             config,
+            source,
             keys,
             peers,
             plugins,
@@ -90,6 +92,12 @@ impl Node {
             Arc::clone(&peers),
             stop,
         ));
+        let reloader = Arc::new(Reloader::new(
+            source.file,
+            source.config,
+            Arc::clone(&registry),
+            Arc::clone(&peers),
+        ));
         Ok(Self {
             endpoint,
             registry,
@@ -98,7 +106,7 @@ impl Node {
             host_keys: keys.host_keys,
             peers,
             warnings,
-            drain: Duration::from_secs(config.shutdown.drain_seconds.into()),
+            reloader,
             stopping,
             accepting,
             tcp,
@@ -140,6 +148,11 @@ impl Node {
         &self.registry
     }
 
+    /// What reloads its configuration.
+    pub fn reloader(&self) -> Arc<Reloader> {
+        Arc::clone(&self.reloader)
+    }
+
     /// Completes when the node no longer accepts although nobody stopped it:
     /// its socket failed.
     pub async fn failed(&mut self) {
@@ -151,9 +164,11 @@ impl Node {
     /// peers. Ends within bounds whatever a handler does.
     pub async fn stop(self, hurry: impl Future<Output = ()>) {
         let _ = self.stopping.send(true);
-        let patience = self.drain + HANDLER_PATIENCE;
+        self.reloader.stop();
+        let drain = self.reloader.drain();
+        let patience = drain + HANDLER_PATIENCE;
         let hurried = tokio::select! {
-            drained = timeout(patience, Self::drained(&self.registry, self.drain)) => drained.is_err(),
+            drained = timeout(patience, Self::drained(&self.registry, drain)) => drained.is_err(),
             () = hurry => true,
         };
         if hurried
@@ -232,6 +247,7 @@ fn serve(
     let generation = Arc::new(Generation::new(
         id,
         &planned.plugin,
+        planned.config.clone(),
         make_handler(&planned, host_keys, peers, filter, id)?,
     ));
     let alpns: Vec<Vec<u8>> = planned.plugin.alpns().map(<[u8]>::to_vec).collect();
@@ -266,7 +282,7 @@ pub(crate) fn make_handler(
             .iter()
             .map(|key| Secret::new(key.private.expose().to_vec()))
             .collect(),
-        capabilities: Capabilities::default(),
+        capabilities: planned.capabilities.clone(),
         identities: Arc::clone(peers) as _,
         log_filter: logs::filter_for_plugin(filter, planned.plugin.name()),
         generation,

@@ -6,23 +6,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alknet_document::{Document, Fault, check_schema, join_pointer};
-use alknet_identity::{PeerStore, PeersConfig};
+use alknet_handler::Capabilities;
+use alknet_identity::{PeerStore, PeersConfig, PeersError};
 use alknet_loader::{Digest, LoadedPlugin, Refusal, Stage, discover};
-use alknet_vault::Mnemonic;
+use alknet_vault::{Mnemonic, Vault};
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use crate::config::{self, NodeConfig};
 use crate::keys::{self, HostKey, NodeKeys};
 use crate::logs;
 use crate::node::HandlerRefused;
+use crate::secrets::{Granter, SecretsFile};
 
 /// The folder for private copies of libraries, within the state folder.
 pub(crate) const STAGING: &str = "staging";
 
 /// A checked start.
 pub struct Plan {
-    /// The configuration as read, defaults filled in.
+    /// The configuration, defaults filled in.
     pub config: NodeConfig,
+    /// The file it came from.
+    pub source: Source,
     /// The node's keys.
     pub keys: NodeKeys,
     /// The peers.
@@ -33,12 +38,24 @@ pub struct Plan {
     pub warnings: Vec<Warning>,
 }
 
+/// A configuration file as it was read.
+pub struct Source {
+    /// The file.
+    pub file: PathBuf,
+    /// What it says, with no part of it overridden.
+    pub config: NodeConfig,
+    /// Its text, for messages.
+    pub document: Document,
+}
+
 /// A loaded plugin and its configuration.
 pub struct PlannedPlugin {
     /// The library.
     pub plugin: LoadedPlugin,
     /// The configuration, valid by the library's schema.
     pub config: Value,
+    /// The secrets granted to it.
+    pub capabilities: Capabilities,
 }
 
 /// Something a start can live with.
@@ -125,6 +142,12 @@ pub enum Problem {
     /// Something that alone would not keep the node from starting.
     #[error("{0}")]
     Warning(Warning),
+    /// The peers cannot be used.
+    #[error("{0}")]
+    Peers(PeersError),
+    /// The node is about to stop.
+    #[error("the node is about to stop; nothing was reloaded")]
+    Stopping,
     /// The folder for private copies of the libraries cannot be used.
     #[error("{0}")]
     Staging(Refusal),
@@ -134,7 +157,7 @@ pub enum Problem {
 pub struct Draft {
     /// The configuration, defaults filled in.
     pub config: NodeConfig,
-    document: Document,
+    source: Source,
     base: Base,
 }
 
@@ -144,13 +167,54 @@ impl Draft {
     /// # Errors
     /// Everything that is wrong with it, not just the first.
     pub fn read(path: &Path) -> Result<Self, Vec<Problem>> {
-        let (document, config) = read_config(path)
-            .map_err(|faults| faults.into_iter().map(Problem::Config).collect::<Vec<_>>())?;
+        let (document, config) = read_config(path).map_err(config_problems)?;
         Ok(Self {
-            config,
-            document,
+            config: config.clone(),
+            source: Source {
+                file: path.to_owned(),
+                config,
+                document,
+            },
             base: Base::of(path),
         })
+    }
+
+    /// The text it was read from.
+    pub(crate) fn document(&self) -> &Document {
+        &self.source.document
+    }
+
+    /// The file it was read from.
+    pub(crate) fn file(&self) -> &Path {
+        &self.source.file
+    }
+
+    /// The file that holds the secrets.
+    pub(crate) fn secrets_file(&self) -> SecretsFile {
+        SecretsFile::new(self.base.join(&self.config.secrets_file))
+    }
+
+    /// The key to the secrets.
+    pub(crate) fn secrets_key(&self) -> Result<Zeroizing<[u8; 32]>, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let vault = read_vault(self.document(), &self.config, &self.base, &mut problems);
+        vault.map(|vault| vault.secrets_key()).ok_or(problems)
+    }
+
+    /// The plugins that are granted a secret.
+    pub(crate) fn granted_to(&self, secret: &str) -> impl Iterator<Item = &str> {
+        let grants = self.config.plugins.secrets.iter();
+        grants
+            .filter(move |(_, names)| names.iter().any(|name| name == secret))
+            .map(|(plugin, _)| plugin.as_str())
+    }
+
+    /// Reads the peers.
+    pub(crate) fn read_peers(&self) -> Result<PeersConfig, Vec<Problem>> {
+        let path = self.base.join(&self.config.peers_file);
+        read_peers(self.document(), &path)
+            .map(|(config, _)| config)
+            .map_err(config_problems)
     }
 
     /// Reads all that the configuration refers to and loads the plugins.
@@ -160,23 +224,30 @@ impl Draft {
     pub fn complete(self) -> Result<Plan, Vec<Problem>> {
         let Self {
             config,
-            document,
+            source,
             base,
         } = self;
+        let document = &source.document;
         let mut problems = Vec::new();
-        let keys = read_keys(&document, &config, &base, &mut problems);
-        let peers = match read_peers(&document, &base.join(&config.peers_file)) {
-            Ok(peers) => Some(peers),
+        let vault = read_vault(document, &config, &base, &mut problems);
+        let keys = read_keys(document, &config, &base, vault.as_ref(), &mut problems);
+        let peers = match read_peers(document, &base.join(&config.peers_file)) {
+            Ok((_, peers)) => Some(peers),
             Err(faults) => {
                 problems.extend(faults.into_iter().map(Problem::Config));
                 None
             }
         };
         let mut warnings = Vec::new();
-        let plugins = load_plugins(&document, &config, &base, &mut problems, &mut warnings);
+        let granter = Granter {
+            document,
+            file: SecretsFile::new(base.join(&config.secrets_file)),
+            key: vault.map(|vault| vault.secrets_key()),
+        };
+        let plugins = load_plugins(&granter, &config, &base, &mut problems, &mut warnings);
         if config.tcp_listen.is_some() && !is_served(&plugins, &config.tcp_alpn) {
             warnings.push(Warning::TcpUnserved(Fault::at(
-                &document,
+                document,
                 "/tcp_alpn",
                 format!(
                     "no plugin serves {:?}, which TCP connections are for; they will be closed at once",
@@ -187,6 +258,7 @@ impl Draft {
         match (keys, peers) {
             (Some(keys), Some(peers)) if problems.is_empty() => Ok(Plan {
                 config,
+                source,
                 keys,
                 peers: Arc::new(peers),
                 plugins,
@@ -235,13 +307,14 @@ fn read_config(path: &Path) -> Result<(Document, NodeConfig), Vec<Fault>> {
     }
 }
 
-fn read_keys(
+/// Opens the vault; `None` if that is not possible, which is then among the
+/// problems.
+fn read_vault(
     document: &Document,
     config: &NodeConfig,
     base: &Base,
     problems: &mut Vec<Problem>,
-) -> Option<NodeKeys> {
-    let before = problems.len();
+) -> Option<Vault> {
     let mnemonic = match Mnemonic::read_file(&base.join(&config.mnemonic_file)) {
         Ok(mnemonic) => Some(mnemonic),
         Err(error) => {
@@ -259,6 +332,17 @@ fn read_keys(
             }
         },
     };
+    Some(Vault::from_mnemonic(&mnemonic?, &passphrase?))
+}
+
+fn read_keys(
+    document: &Document,
+    config: &NodeConfig,
+    base: &Base,
+    vault: Option<&Vault>,
+    problems: &mut Vec<Problem>,
+) -> Option<NodeKeys> {
+    let before = problems.len();
     let mut host_keys: Vec<HostKey> = Vec::new();
     for (index, file) in config.host_key_files.iter().enumerate() {
         match keys::read_host_key(&base.join(file)) {
@@ -268,7 +352,7 @@ fn read_keys(
             }
         }
     }
-    let mut derived = match keys::from_vault(&mnemonic?, &passphrase?) {
+    let mut derived = match keys::from_vault(vault?) {
         Ok(keys) => keys,
         Err(error) => {
             problems.push(error.into());
@@ -288,7 +372,8 @@ fn at(document: &Document, pointer: &str, error: &dyn fmt::Display) -> Problem {
     Problem::Config(Fault::at(document, pointer, error.to_string()))
 }
 
-fn read_peers(config: &Document, path: &Path) -> Result<PeerStore, Vec<Fault>> {
+/// The peers, and a store of them.
+fn read_peers(config: &Document, path: &Path) -> Result<(PeersConfig, PeerStore), Vec<Fault>> {
     let document = Document::read(path).map_err(|fault| {
         // A file that is not there is a fault of whoever names it.
         vec![if path.exists() {
@@ -300,21 +385,27 @@ fn read_peers(config: &Document, path: &Path) -> Result<PeerStore, Vec<Fault>> {
     let schema = schemars::schema_for!(PeersConfig).to_value();
     document.validate(&schema)?;
     let config: PeersConfig = document.deserialize().map_err(|fault| vec![fault])?;
-    PeerStore::new(config).map_err(|error| {
+    let store = PeerStore::new(config.clone()).map_err(|error| {
         let faults = error.faults.into_iter();
         faults
             .map(|fault| Fault::at(&document, &fault.pointer, fault.problem.to_string()))
-            .collect()
-    })
+            .collect::<Vec<_>>()
+    })?;
+    Ok((config, store))
+}
+
+fn config_problems(faults: Vec<Fault>) -> Vec<Problem> {
+    faults.into_iter().map(Problem::Config).collect()
 }
 
 fn load_plugins(
-    document: &Document,
+    granter: &Granter<'_>,
     config: &NodeConfig,
     base: &Base,
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<Warning>,
 ) -> Vec<PlannedPlugin> {
+    let document = granter.document;
     let allow = match allowed_digests(document, config) {
         Ok(allow) => allow,
         Err(fault) => {
@@ -357,7 +448,7 @@ fn load_plugins(
                         second: plugin.source().to_owned(),
                     });
                 } else if let Some(plugin) =
-                    with_config(document, config, plugin, problems, warnings)
+                    with_config(granter, config, plugin, problems, warnings)
                 {
                     planned.push(plugin);
                 }
@@ -368,11 +459,17 @@ fn load_plugins(
     if candidates.is_empty() {
         warnings.push(Warning::NoPlugins { folder });
     }
-    for name in config.plugins.config.keys() {
+    let configured = config
+        .plugins
+        .config
+        .keys()
+        .map(|name| (name, plugin_pointer(name)));
+    let granted = config.plugins.secrets.keys();
+    let granted = granted.map(|name| (name, join_pointer("/plugins/secrets", name)));
+    for (name, pointer) in configured.chain(granted) {
         let loaded = planned.iter().any(|p| p.plugin.name() == name);
         // A plugin that was refused has been named already.
         if !loaded && planned.len() == candidates.len() {
-            let pointer = join_pointer("/plugins/config", name);
             warnings.push(Warning::ConfiguredButAbsent(Fault::at(
                 document,
                 &pointer,
@@ -416,11 +513,12 @@ fn allowed_digests(document: &Document, config: &NodeConfig) -> Result<Option<Ve
     Ok(Some(digests))
 }
 
-/// Checks a plugin's part of the configuration against the plugin's schema.
+/// Checks a plugin's part of the configuration and the secrets it is granted
+/// against the plugin's schemas.
 /// The faults keep their place in the node's file. A plugin whose schema is
 /// none is left out.
 fn with_config(
-    document: &Document,
+    granter: &Granter<'_>,
     config: &NodeConfig,
     plugin: LoadedPlugin,
     problems: &mut Vec<Problem>,
@@ -433,16 +531,40 @@ fn with_config(
         }));
         return None;
     }
-    let given = config.plugins.config.get(plugin.name()).cloned();
-    let pointer = join_pointer("/plugins/config", plugin.name());
-    if let Some(part) = document.part(&pointer)
-        && let Err(faults) = part.validate(plugin.config_schema())
-    {
-        problems.extend(faults.into_iter().map(Problem::Config));
-        return None;
+    let name = plugin.name();
+    let own = plugin_config(granter.document, config, name, plugin.config_schema());
+    let names = config.plugins.secrets.get(name);
+    let names = names.map(Vec::as_slice).unwrap_or_default();
+    let capabilities = granter.grant(name, names, plugin.capabilities_schema());
+    match (own, capabilities) {
+        (Ok(config), Ok(capabilities)) => Some(PlannedPlugin {
+            config,
+            capabilities,
+            plugin,
+        }),
+        (own, capabilities) => {
+            problems.extend(config_problems(own.err().unwrap_or_default()));
+            problems.extend(config_problems(capabilities.err().unwrap_or_default()));
+            None
+        }
     }
-    Some(PlannedPlugin {
-        config: Value::Object(given.unwrap_or_else(Map::new)),
-        plugin,
-    })
+}
+
+/// A plugin's part of the configuration, valid by that schema.
+pub(crate) fn plugin_config(
+    document: &Document,
+    config: &NodeConfig,
+    plugin: &str,
+    schema: &Value,
+) -> Result<Value, Vec<Fault>> {
+    if let Some(part) = document.part(&plugin_pointer(plugin)) {
+        part.validate(schema)?;
+    }
+    let given = config.plugins.config.get(plugin).cloned();
+    Ok(Value::Object(given.unwrap_or_else(Map::new)))
+}
+
+/// Where a plugin's part of the configuration stands.
+pub(crate) fn plugin_pointer(plugin: &str) -> String {
+    join_pointer("/plugins/config", plugin)
 }

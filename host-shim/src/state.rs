@@ -1,7 +1,11 @@
 //! The state folder: everything that makes a node the node it is.
 
 use std::env;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
 
 /// A state folder and the names within it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +62,14 @@ impl StateFolder {
     pub fn client_key(&self) -> PathBuf {
         self.root.join("client_key")
     }
+}
+
+/// Waits until no other process has the folder locked, and locks it for as
+/// long as the returned file is open (flock(2)).
+pub(crate) fn lock_folder(folder: &Path) -> io::Result<File> {
+    let file = File::open(folder)?;
+    rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+    Ok(file)
 }
 
 /// The caller's home folder.

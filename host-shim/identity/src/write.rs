@@ -4,7 +4,7 @@ use crate::{AuthorizedKey, Peer, PeersConfig};
 
 const HEADER: &str = "\
 # Who may connect to this node, and what each of them may do.
-# Restart the node after a change; `alknet-node check` names every fault.
+# `alknet-node reload` puts a change in force, or names every fault in it.
 #
 #   id         the peer's name in logs and rules
 #   keys       its SSH public keys, as in a .pub file

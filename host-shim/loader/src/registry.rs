@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::SystemTime;
 
-use alknet_handler::ProtocolHandler;
+use alknet_handler::{ConfigError, ProtocolHandler};
 use semver::Version;
+use serde_json::Value;
 
 use crate::digest::Digest;
 
@@ -28,12 +29,20 @@ pub struct Generation {
     pub since: SystemTime,
     /// The handler itself.
     pub handler: Arc<dyn ProtocolHandler>,
+    /// JSON Schema of its configuration.
+    pub config_schema: Value,
+    config: RwLock<Arc<Value>>,
     connections: AtomicUsize,
 }
 
 impl Generation {
-    /// A generation without connections.
-    pub fn new(id: u64, plugin: &crate::LoadedPlugin, handler: Arc<dyn ProtocolHandler>) -> Self {
+    /// A generation without connections, whose handler was made with `config`.
+    pub fn new(
+        id: u64,
+        plugin: &crate::LoadedPlugin,
+        config: Value,
+        handler: Arc<dyn ProtocolHandler>,
+    ) -> Self {
         Self {
             id,
             plugin: plugin.name().to_owned(),
@@ -42,8 +51,25 @@ impl Generation {
             digest: plugin.digest(),
             since: SystemTime::now(),
             handler,
+            config_schema: plugin.config_schema().clone(),
+            config: RwLock::new(Arc::new(config)),
             connections: AtomicUsize::new(0),
         }
+    }
+
+    /// The configuration its handler has.
+    pub fn config(&self) -> Arc<Value> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Gives its handler another configuration, whole or not at all.
+    ///
+    /// # Errors
+    /// What the handler said; it goes on with the one it had.
+    pub fn reconfigure(&self, config: &Arc<Value>) -> Result<(), ConfigError> {
+        self.handler.reconfigure(&config.to_string())?;
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(config);
+        Ok(())
     }
 
     /// The number of connections it serves now.
@@ -71,6 +97,9 @@ impl Drop for LiveConnection {
 #[derive(Default)]
 pub struct Registry {
     by_alpn: RwLock<BTreeMap<Vec<u8>, Arc<Generation>>>,
+    /// All that ever served. One that serves no ALPN any more lives on in its
+    /// connections, and ends with the last of them.
+    known: Mutex<Vec<Weak<Generation>>>,
     last_id: AtomicU64,
 }
 
@@ -100,6 +129,9 @@ impl Registry {
         for alpn in alpns {
             by_alpn.insert(alpn.clone(), Arc::clone(generation));
         }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|generation| generation.strong_count() > 0);
+        known.push(Arc::downgrade(generation));
         Ok(())
     }
 
@@ -120,6 +152,13 @@ impl Registry {
             .keys()
             .cloned()
             .collect()
+    }
+
+    /// All generations that new connections can land on or old ones stay with,
+    /// in the order of loading.
+    pub fn live(&self) -> Vec<Arc<Generation>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// All generations that serve, in the order of loading.

@@ -29,6 +29,8 @@ macro_rules! complain {
 }
 
 mod check;
+mod reload;
+mod secret;
 mod serve;
 mod setup;
 
@@ -50,6 +52,11 @@ enum Command {
     Up(setup::UpArgs),
     /// Say everything that would keep the node from starting well.
     Check(check::CheckArgs),
+    /// Have the running node put its changed configuration in force.
+    Reload(reload::ReloadArgs),
+    /// Keep secrets for plugins, encrypted.
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// Work with plugin files.
     #[command(subcommand)]
     Plugins(PluginsCommand),
@@ -78,6 +85,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => serve::run(args),
         Command::Up(args) => setup::up(args),
         Command::Check(args) => check::check(args),
+        Command::Reload(args) => reload::reload(args),
+        Command::Secret(command) => secret::secret(command),
         Command::Plugins(PluginsCommand::Check { file }) => check::plugin(&file),
     };
     match outcome {

@@ -1,15 +1,21 @@
 //! `run`, and what `up` does once there is a state folder.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use futures_util::FutureExt;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_keys, runtime};
+use crate::admin::{self, AdminSocket};
 use crate::logs;
 use crate::node::Node;
 use crate::plan::{Draft, Plan};
+use crate::reload::Reloader;
 use crate::stanza;
 use crate::state::StateFolder;
 
@@ -43,6 +49,7 @@ pub(super) fn serve(state: &StateFolder, listen: Listen, show: Show) -> Result<(
     if listen.tcp.is_some() {
         draft.config.tcp_listen = listen.tcp;
     }
+    let socket = AdminSocket::bind(state).map_err(fail)?;
     logs::install(&draft.config.log);
     let plan = draft.complete().map_err(|problems| {
         let failed = fail_all(&problems);
@@ -50,21 +57,25 @@ pub(super) fn serve(state: &StateFolder, listen: Listen, show: Show) -> Result<(
         failed
     })?;
     let runtime = runtime(&plan.config)?;
-    let outcome = runtime.block_on(serve_until_signal(plan, show));
+    let outcome = runtime.block_on(serve_until_signal(plan, socket, show));
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
 
-async fn serve_until_signal(plan: Plan, show: Show) -> Result<(), Failed> {
+async fn serve_until_signal(plan: Plan, socket: AdminSocket, show: Show) -> Result<(), Failed> {
     let cannot_listen = |error| fail(format_args!("cannot listen to signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
+    let hangups = signal(SignalKind::hangup()).map_err(cannot_listen)?;
     let mut node = Node::start(plan).map_err(fail)?;
+    let admin = tokio::spawn(admin::serve(socket, node.reloader()));
+    let mut closed_terminal = pin!(reload_on_hangup(hangups, node.reloader()).fuse());
     announce(&node, show);
     let mut signalled = async || {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = &mut closed_terminal => {}
         }
     };
     let failed = tokio::select! {
@@ -78,8 +89,32 @@ async fn serve_until_signal(plan: Plan, show: Show) -> Result<(), Failed> {
     tracing::info!("stopping; a second signal ends live sessions at once");
     notify(sd_notify::NotifyState::Stopping);
     node.stop(signalled()).await;
+    // Its socket goes with it.
+    admin.abort();
+    let _ = admin.await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Reloads at every SIGHUP. Completes when SIGHUP means what it says: the
+/// terminal that the node was started from is gone.
+async fn reload_on_hangup(mut hangups: Signal, reloader: Arc<Reloader>) {
+    let has_terminal = || File::open("/dev/tty").is_ok();
+    let had_terminal = has_terminal();
+    while hangups.recv().await.is_some() {
+        if had_terminal && !has_terminal() {
+            return;
+        }
+        let reloader = Arc::clone(&reloader);
+        let reload = tokio::task::spawn_blocking(move || reloader.reload(false));
+        if let Ok(Err(problems)) = reload.await {
+            for problem in problems {
+                tracing::error!("{problem}");
+            }
+            tracing::error!("nothing was reloaded; the configuration stays as it was");
+        }
+    }
+    std::future::pending().await
 }
 
 /// Tells systemd, where it wants to be told (sd_notify(3)).

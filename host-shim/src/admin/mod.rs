@@ -1,0 +1,20 @@
+//! The admin socket: how a command reaches the running node.
+//!
+//! A Unix socket `admin.sock` in the state folder, for the node's own user and
+//! root. One JSON object a line each way, both with `version`:
+//!
+//! ```text
+//! {"version":1,"command":"reload","dry_run":false}
+//! {"version":1,"ok":true,"generation":2,"changed":["peers"],"needs_restart":[],"warnings":[]}
+//! {"version":1,"ok":false,"faults":[{"message":"…","file":"…","pointer":"…","line":3,"column":1}]}
+//! ```
+
+mod client;
+mod protocol;
+mod server;
+mod socket;
+
+pub(crate) use client::{AskError, ask};
+pub(crate) use protocol::Request;
+pub(crate) use server::serve;
+pub(crate) use socket::AdminSocket;

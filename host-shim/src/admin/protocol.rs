@@ -1,0 +1,155 @@
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::plan::Problem;
+
+/// The version of the protocol, in every line of it.
+pub(super) const VERSION: u64 = 1;
+/// The longest request, in bytes with its line end.
+pub(super) const MAX_REQUEST: usize = 64 * 1024;
+/// More faults are counted, not listed.
+const MAX_FAULTS: usize = 200;
+
+/// What a node can be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Request {
+    /// Put the changed configuration in force.
+    Reload {
+        /// Only say what would happen.
+        #[serde(default)]
+        dry_run: bool,
+    },
+}
+
+/// Something that is wrong, for people and for programs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FaultReport {
+    /// All of it in one line.
+    pub(crate) message: String,
+    /// The file it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<String>,
+    /// The JSON pointer within that file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pointer: Option<String>,
+    /// The line, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) line: Option<u32>,
+    /// The column, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) column: Option<u32>,
+}
+
+impl FaultReport {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&Problem> for FaultReport {
+    fn from(problem: &Problem) -> Self {
+        let mut report = Self::new(problem.to_string());
+        if let Problem::Config(fault) = problem {
+            report.file = Some(fault.file.to_string());
+            report.pointer = Some(fault.pointer.to_string());
+            report.line = fault.position.map(|position| position.line);
+            report.column = fault.position.map(|position| position.column);
+        }
+        report
+    }
+}
+
+/// A request as a line.
+pub(super) fn request_line(request: &Request) -> String {
+    line(request, &[])
+}
+
+/// What a line asks for, or what to answer.
+pub(super) fn parse_request(line: &[u8]) -> Result<Request, FaultReport> {
+    let mut members: Map<String, Value> = serde_json::from_slice(line)
+        .map_err(|error| FaultReport::new(format!("the request is no JSON object: {error}")))?;
+    match members.remove("version") {
+        Some(version) if version == VERSION => {}
+        Some(other) => {
+            return Err(FaultReport::new(format!(
+                "this node speaks version {VERSION} of the admin protocol, not {other}; use the alknet-node it was started with"
+            )));
+        }
+        None => return Err(FaultReport::new("the request has no `version`")),
+    }
+    serde_json::from_value(Value::Object(members))
+        .map_err(|error| FaultReport::new(format!("this node cannot do that: {error}")))
+}
+
+/// The answer to a request that was carried out.
+pub(super) fn done_line(body: &impl Serialize) -> String {
+    line(body, &[("ok", true.into())])
+}
+
+/// The answer to a request that was not.
+pub(super) fn refused_line(mut faults: Vec<FaultReport>) -> String {
+    let more = faults.len().saturating_sub(MAX_FAULTS);
+    if more > 0 {
+        faults.truncate(MAX_FAULTS);
+        faults.push(FaultReport::new(format!("and {more} more faults")));
+    }
+    let faults = serde_json::to_value(faults).unwrap_or_default();
+    line(&Map::new(), &[("ok", false.into()), ("faults", faults)])
+}
+
+fn line(body: &impl Serialize, more: &[(&str, Value)]) -> String {
+    let mut members = match serde_json::to_value(body) {
+        Ok(Value::Object(members)) => members,
+        _ => Map::new(),
+    };
+    members.insert("version".to_owned(), VERSION.into());
+    for (name, value) in more {
+        members.insert((*name).to_owned(), value.clone());
+    }
+    format!("{}\n", Value::Object(members))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_survive_the_way_there() {
+        for dry_run in [false, true] {
+            let request = Request::Reload { dry_run };
+            let line = request_line(&request);
+            assert_eq!(parse_request(line.as_bytes()), Ok(request));
+        }
+        let short = parse_request(br#"{"version":1,"command":"reload"}"#);
+        assert_eq!(short, Ok(Request::Reload { dry_run: false }));
+    }
+
+    #[test]
+    fn what_is_no_request_is_told_why() {
+        for (line, said) in [
+            (&b"reload"[..], "no JSON object"),
+            (b"[]", "no JSON object"),
+            (br#"{"command":"reload"}"#, "no `version`"),
+            (br#"{"version":2,"command":"reload"}"#, "version 1"),
+            (br#"{"version":1,"command":"relaod"}"#, "relaod"),
+            (br#"{"version":1,"command":"reload","dry":true}"#, "dry"),
+            (b"\xff", "no JSON object"),
+        ] {
+            let fault = parse_request(line).unwrap_err();
+            assert!(fault.message.contains(said), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_thousand_faults_are_counted() {
+        let faults = vec![FaultReport::new("x"); 1000];
+        let answer: Value = serde_json::from_str(&refused_line(faults)).unwrap();
+        let faults = answer["faults"].as_array().unwrap();
+        assert_eq!(faults.len(), MAX_FAULTS + 1);
+        assert_eq!(faults[MAX_FAULTS]["message"], "and 800 more faults");
+    }
+}

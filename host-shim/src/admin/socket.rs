@@ -1,0 +1,188 @@
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::state::{StateFolder, lock_folder};
+
+/// The longest path that a Unix socket's address takes (unix(7)).
+const MAX_PATH: usize = 107;
+const NAME: &str = "admin.sock";
+
+/// The socket of a node, bound. Its file is removed when dropped.
+pub(crate) struct AdminSocket {
+    pub(super) listener: UnixListener,
+    file: PathBuf,
+    /// Device and inode of the file.
+    identity: (u64, u64),
+}
+
+impl AdminSocket {
+    /// Binds the socket of a state folder. The file that a dead node left
+    /// behind is replaced; a living node is left alone.
+    pub(crate) fn bind(state: &StateFolder) -> Result<Self, SocketError> {
+        let folder = state.root();
+        let file = folder.join(NAME);
+        let failed = |source| SocketError::Io {
+            file: file.clone(),
+            source,
+        };
+        // Of two nodes that start at once, the second finds the first.
+        let _lock = lock_folder(folder).map_err(failed)?;
+        match fs::symlink_metadata(&file) {
+            Ok(metadata) if !metadata.file_type().is_socket() => {
+                return Err(SocketError::NotASocket { file });
+            }
+            Ok(_) => match connect(state) {
+                Ok(_) => {
+                    return Err(SocketError::Served {
+                        folder: folder.to_owned(),
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Err(error) => return Err(failed(error)),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        // Under another name until only its owner can open it.
+        let fresh = format!(".{NAME}.{}", std::process::id());
+        let path = folder.join(&fresh);
+        let _ = fs::remove_file(&path);
+        let bound =
+            at_short_path(folder, &fresh, |path| UnixListener::bind(path)).and_then(|listener| {
+                fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+                listener.set_nonblocking(true)?;
+                let metadata = fs::symlink_metadata(&path)?;
+                fs::rename(&path, &file)?;
+                Ok((listener, (metadata.dev(), metadata.ino())))
+            });
+        match bound {
+            Ok((listener, identity)) => Ok(Self {
+                listener,
+                file,
+                identity,
+            }),
+            Err(error) => {
+                let _ = fs::remove_file(&path);
+                Err(failed(error))
+            }
+        }
+    }
+}
+
+impl Drop for AdminSocket {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.file)
+            .is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
+        if ours {
+            let _ = fs::remove_file(&self.file);
+        }
+    }
+}
+
+/// Connects to the node of a state folder.
+pub(super) fn connect(state: &StateFolder) -> io::Result<UnixStream> {
+    at_short_path(state.root(), NAME, |path| UnixStream::connect(path))
+}
+
+/// Runs `act` with a path to `name` in `folder` that is short enough for a
+/// socket's address: through an open descriptor, where it has to be.
+fn at_short_path<T>(
+    folder: &Path,
+    name: &str,
+    act: impl FnOnce(&Path) -> io::Result<T>,
+) -> io::Result<T> {
+    let path = folder.join(name);
+    if path.as_os_str().len() <= MAX_PATH {
+        return act(&path);
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(folder, flags, Mode::empty())?;
+    let path = format!("/proc/self/fd/{}/{name}", folder.as_raw_fd());
+    act(Path::new(&path))
+}
+
+/// Why there is no admin socket.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SocketError {
+    /// A node answers there.
+    #[error(
+        "a node already serves {}; stop it first, or let it read its configuration again with `alknet-node reload`",
+        folder.display()
+    )]
+    Served {
+        /// The state folder.
+        folder: PathBuf,
+    },
+    /// Something else has the name.
+    #[error("{} is not a socket, so the node cannot make its admin socket there; move it away", file.display())]
+    NotASocket {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The system would not make it.
+    #[error("cannot make the admin socket {}: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_living_are_respected_and_the_dead_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::new(folder.path());
+        let file = folder.path().join(NAME);
+        let first = AdminSocket::bind(&state).unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+        let error = AdminSocket::bind(&state).err().unwrap();
+        assert!(matches!(error, SocketError::Served { .. }), "{error}");
+        // As if killed: the listener is gone, the file is not.
+        fs::hard_link(&file, folder.path().join("kept")).unwrap();
+        drop(first);
+        assert!(!file.exists());
+        fs::rename(folder.path().join("kept"), &file).unwrap();
+        let second = AdminSocket::bind(&state).unwrap();
+        connect(&state).unwrap();
+        drop(second);
+        fs::write(&file, "precious").unwrap();
+        let error = AdminSocket::bind(&state).err().unwrap();
+        assert!(matches!(error, SocketError::NotASocket { .. }), "{error}");
+        assert_eq!(fs::read(&file).unwrap(), b"precious");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_long_path_will_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("d".repeat(120));
+        fs::create_dir(&deep).unwrap();
+        let state = StateFolder::new(&deep);
+        let socket = AdminSocket::bind(&state).unwrap();
+        connect(&state).unwrap();
+        drop(socket);
+        assert_eq!(fs::read_dir(&deep).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn who_comes_later_keeps_the_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::new(folder.path());
+        let first = AdminSocket::bind(&state).unwrap();
+        fs::remove_file(folder.path().join(NAME)).unwrap();
+        let _second = AdminSocket::bind(&state).unwrap();
+        drop(first);
+        connect(&state).unwrap();
+    }
+}

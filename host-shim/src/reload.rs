@@ -1,0 +1,397 @@
+//! Puts a changed configuration in force while the node serves: all of what
+//! can change live, or nothing.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use alknet_document::{Document, Fault};
+use alknet_identity::{PeerStore, PeersConfig};
+use alknet_loader::{Generation, Registry};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::config::NodeConfig;
+use crate::logs;
+use crate::plan::{Draft, Problem, plugin_config, plugin_pointer};
+
+/// What is read at the start only.
+const NEEDS_RESTART: [&str; 12] = [
+    "/listen",
+    "/tcp_listen",
+    "/tcp_alpn",
+    "/mnemonic_file",
+    "/passphrase_file",
+    "/host_key_files",
+    "/secrets_file",
+    "/plugins/folder",
+    "/plugins/allow_digests",
+    "/plugins/secrets",
+    "/log/format",
+    "/runtime/worker_threads",
+];
+
+/// Reloads the configuration of a running node.
+pub struct Reloader {
+    file: PathBuf,
+    /// What the file said at the start.
+    started: NodeConfig,
+    registry: Arc<Registry>,
+    peers: Arc<PeerStore>,
+    current: Mutex<Current>,
+    stopping: AtomicBool,
+}
+
+/// What is in force. The lock is held for a whole reload: one at a time.
+struct Current {
+    config: NodeConfig,
+    generation: u64,
+}
+
+/// What a reload did, or would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The number of the configuration in force: 1 at the start, one more
+    /// with each reload.
+    pub generation: u64,
+    /// What changed: `peers`, or JSON pointers into the node's configuration.
+    pub changed: Vec<String>,
+    /// JSON pointers to what changed in the file and is not in force.
+    pub needs_restart: Vec<String>,
+    /// What an operator should look at.
+    pub warnings: Vec<String>,
+}
+
+impl Reloader {
+    pub(crate) fn new(
+        file: PathBuf,
+        started: NodeConfig,
+        registry: Arc<Registry>,
+        peers: Arc<PeerStore>,
+    ) -> Self {
+        Self {
+            file,
+            current: Mutex::new(Current {
+                config: started.clone(),
+                generation: 1,
+            }),
+            started,
+            registry,
+            peers,
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Reads the configuration again and puts it in force. Blocks while files
+    /// are read and handlers asked.
+    ///
+    /// With `dry_run` everything is read and checked, and nothing changes.
+    /// What only a running handler can tell is then not known.
+    ///
+    /// # Errors
+    /// Everything that is wrong; the configuration stays as it was.
+    pub fn reload(&self, dry_run: bool) -> Result<Reloaded, Vec<Problem>> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(vec![Problem::Stopping]);
+        }
+        let next = self.read()?;
+        let mut outcome = self.compare(&current, &next);
+        if dry_run {
+            return Ok(outcome);
+        }
+        self.apply(&next, &mut outcome)?;
+        if next.draft.config.log.filter != current.config.log.filter {
+            self.apply_filter(&next.draft.config.log.filter, &mut outcome.warnings);
+        }
+        self.tell_handlers(&mut outcome);
+        current.generation += 1;
+        current.config = next.draft.config;
+        outcome.generation = current.generation;
+        tracing::info!(
+            generation = current.generation,
+            changed = outcome.changed.join(", "),
+            "configuration reloaded"
+        );
+        if !outcome.needs_restart.is_empty() {
+            let fields = outcome.needs_restart.join(", ");
+            tracing::warn!("needs a restart: {fields}");
+        }
+        for warning in &outcome.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(outcome)
+    }
+
+    /// The number of the configuration in force.
+    pub fn generation(&self) -> u64 {
+        self.current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .generation
+    }
+
+    /// How long sessions get to end when the node stops.
+    pub(crate) fn drain(&self) -> Duration {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        Duration::from_secs(current.config.shutdown.drain_seconds.into())
+    }
+
+    /// From now on nothing is reloaded.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    fn read(&self) -> Result<Next, Vec<Problem>> {
+        let draft = Draft::read(&self.file)?;
+        let mut problems = Vec::new();
+        let peers = draft.read_peers().unwrap_or_else(|faults| {
+            problems.extend(faults);
+            PeersConfig::default()
+        });
+        let mut plugins = Vec::new();
+        for generation in self.registry.generations() {
+            match config_for(&draft, &generation) {
+                Ok(config) => plugins.push((generation, Arc::new(config))),
+                Err(faults) => problems.extend(faults.into_iter().map(Problem::Config)),
+            }
+        }
+        if problems.is_empty() {
+            Ok(Next {
+                draft,
+                peers,
+                plugins,
+            })
+        } else {
+            Err(problems)
+        }
+    }
+
+    fn compare(&self, current: &Current, next: &Next) -> Reloaded {
+        let mut changed = Vec::new();
+        if *self.peers.config() != next.peers {
+            changed.push("peers".to_owned());
+        }
+        for (generation, config) in &next.plugins {
+            if generation.config() != *config {
+                changed.push(plugin_pointer(&generation.plugin));
+            }
+        }
+        let config = &next.draft.config;
+        if current.config.log.filter != config.log.filter {
+            changed.push("/log/filter".to_owned());
+        }
+        if current.config.shutdown != config.shutdown {
+            changed.push("/shutdown/drain_seconds".to_owned());
+        }
+        let absent = config.plugins.config.keys().filter(|name| {
+            !next
+                .plugins
+                .iter()
+                .any(|(generation, _)| generation.plugin == **name)
+        });
+        let warnings = absent.map(|name| {
+            Fault::at(
+                next.draft.document(),
+                &plugin_pointer(name),
+                format!(
+                    "the plugin {name:?} is configured but does not run, so this was not checked"
+                ),
+            )
+            .to_string()
+        });
+        Reloaded {
+            generation: current.generation,
+            changed,
+            needs_restart: needs_restart(&self.started, config),
+            warnings: warnings.collect(),
+        }
+    }
+
+    /// Gives the handlers their configuration and the store its peers, all or
+    /// none.
+    fn apply(&self, next: &Next, outcome: &mut Reloaded) -> Result<(), Vec<Problem>> {
+        let mut undo = Undo::default();
+        for (generation, config) in &next.plugins {
+            let before = generation.config();
+            if before == *config {
+                continue;
+            }
+            if let Err(error) = generation.reconfigure(config) {
+                undo.all();
+                let pointer = format!("{}{}", plugin_pointer(&generation.plugin), error.pointer);
+                let message = format!(
+                    "the plugin {:?} refuses this: {}",
+                    generation.plugin, error.message
+                );
+                let fault = Fault::at(next.draft.document(), &pointer, message);
+                return Err(vec![Problem::Config(fault)]);
+            }
+            undo.0.push((Arc::clone(generation), before));
+        }
+        if let Err(error) = self.peers.replace(next.peers.clone()) {
+            undo.all();
+            return Err(vec![Problem::Peers(error)]);
+        }
+        self.apply_to_draining(next, &mut outcome.warnings);
+        Ok(())
+    }
+
+    /// Older generations of a plugin follow as far as they understand the new
+    /// configuration; they are not asked whether it may be in force.
+    fn apply_to_draining(&self, next: &Next, warnings: &mut Vec<String>) {
+        for generation in self.registry.live() {
+            let serving = next
+                .plugins
+                .iter()
+                .any(|(serving, _)| serving.id == generation.id);
+            if serving {
+                continue;
+            }
+            let applied = match config_for(&next.draft, &generation) {
+                Ok(config) if config == *generation.config() => continue,
+                Ok(config) => generation
+                    .reconfigure(&Arc::new(config))
+                    .map_err(|error| error.to_string()),
+                Err(_) => Err("its schema has no place for it".to_owned()),
+            };
+            if let Err(why) = applied {
+                warnings.push(format!(
+                    "old sessions on {} keep the configuration they had: {why}",
+                    name(&generation)
+                ));
+            }
+        }
+    }
+
+    fn apply_filter(&self, filter: &str, warnings: &mut Vec<String>) {
+        // It was checked with the rest of the configuration.
+        let targets = logs::parse_filter(filter).unwrap_or_default();
+        logs::set_filter(&targets);
+        for generation in self.registry.live() {
+            let filter = logs::filter_for_plugin(&targets, &generation.plugin);
+            let request = json!({ "command": "set_log_filter", "filter": filter });
+            if let Err(error) = generation.handler.control(&request.to_string()) {
+                warnings.push(format!(
+                    "{} keeps its log filter: {error}",
+                    name(&generation)
+                ));
+            }
+        }
+    }
+
+    /// Has every live session looked up again.
+    fn tell_handlers(&self, outcome: &mut Reloaded) {
+        let concerned = outcome.changed.iter().any(|what| what == "peers");
+        let request = json!({ "command": "identities_changed" }).to_string();
+        for generation in self.registry.live() {
+            match generation.handler.control(&request) {
+                Err(error) if concerned => outcome.warnings.push(format!(
+                    "live connections to {} keep the rights they had: {error}",
+                    name(&generation)
+                )),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A configuration that was read and found valid.
+struct Next {
+    draft: Draft,
+    peers: PeersConfig,
+    plugins: Vec<(Arc<Generation>, Arc<Value>)>,
+}
+
+/// Handlers that have a new configuration, and the one they had.
+#[derive(Default)]
+struct Undo(Vec<(Arc<Generation>, Arc<Value>)>);
+
+impl Undo {
+    fn all(self) {
+        for (generation, before) in self.0.into_iter().rev() {
+            if let Err(error) = generation.reconfigure(&before) {
+                tracing::error!(
+                    plugin = generation.plugin,
+                    generation = generation.id,
+                    %error,
+                    "a handler would not take back the configuration it had; restart the node"
+                );
+            }
+        }
+    }
+}
+
+fn config_for(draft: &Draft, generation: &Generation) -> Result<Value, Vec<Fault>> {
+    let document: &Document = draft.document();
+    plugin_config(
+        document,
+        &draft.config,
+        &generation.plugin,
+        &generation.config_schema,
+    )
+}
+
+fn name(generation: &Generation) -> String {
+    format!(
+        "the plugin {:?} {} (generation {})",
+        generation.plugin, generation.version, generation.id
+    )
+}
+
+/// Pointers to the fields that differ and are read at the start only.
+fn needs_restart(started: &NodeConfig, next: &NodeConfig) -> Vec<String> {
+    // A configuration always has a JSON form; without one nothing is named.
+    let as_json = |config| serde_json::to_value(config).unwrap_or_default();
+    let (started, next) = (as_json(started), as_json(next));
+    NEEDS_RESTART
+        .iter()
+        .filter(|pointer| started.pointer(pointer) != next.pointer(pointer))
+        .map(|&pointer| pointer.to_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_either_changes_live_or_needs_a_restart() {
+        let live = [
+            "/peers_file",
+            "/plugins/config",
+            "/log/filter",
+            "/shutdown/drain_seconds",
+        ];
+        let config = serde_json::to_value(NodeConfig::default()).unwrap();
+        let mut fields = Vec::new();
+        for (name, value) in config.as_object().unwrap() {
+            match value {
+                Value::Object(inner) => {
+                    fields.extend(inner.keys().map(|inner| format!("/{name}/{inner}")));
+                }
+                _ => fields.push(format!("/{name}")),
+            }
+        }
+        for field in &fields {
+            let known = live.contains(&field.as_str()) != NEEDS_RESTART.contains(&field.as_str());
+            assert!(known, "{field}");
+        }
+        assert_eq!(fields.len(), live.len() + NEEDS_RESTART.len());
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named() {
+        let started = NodeConfig::default();
+        let mut next = started.clone();
+        assert!(needs_restart(&started, &next).is_empty());
+        next.listen.set_port(1);
+        next.log.filter = "debug".to_owned();
+        next.runtime.worker_threads = Some(3);
+        assert_eq!(
+            needs_restart(&started, &next),
+            ["/listen", "/runtime/worker_threads"]
+        );
+    }
+}

@@ -1,0 +1,87 @@
+use std::io;
+use std::path::PathBuf;
+
+use super::MAX_NAME;
+use super::value::MAX_VALUE;
+
+/// Why a secret is not to be had or kept. No message shows a value.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SecretsError {
+    /// The name is none.
+    #[error(
+        "{name:?} cannot be a secret's name: use lower-case letters, digits and `. _ -`, starting with a letter or digit, at most {MAX_NAME}"
+    )]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// There is nothing to keep.
+    #[error("the value is empty; write it to standard input")]
+    Empty,
+    /// It is too much to keep.
+    #[error("the value is longer than {MAX_VALUE} bytes")]
+    TooLong,
+    /// Somebody pressed Ctrl-C.
+    #[error("interrupted; nothing was changed")]
+    Interrupted,
+    /// The value could not be read.
+    #[error("cannot read the value from standard input: {0}")]
+    Input(io::Error),
+    /// There is no secret of that name.
+    #[error("{} holds no secret {name:?}", file.display())]
+    Unknown {
+        /// The file.
+        file: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// It is not what was encrypted under this node's key.
+    #[error(
+        "{}: the secret {name:?} cannot be decrypted: the file was changed, or belongs to another mnemonic or passphrase. Bring back the right file or mnemonic, or store the secret anew: `alknet-node secret remove {name}`, then `alknet-node secret set {name}`",
+        file.display()
+    )]
+    Undecipherable {
+        /// The file.
+        file: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes to encrypt with")]
+    Random,
+    /// The file is not one of ours.
+    #[error(
+        "{} is not a secrets file of this version: {problem}; bring back a copy, or remove it and store the secrets anew with `alknet-node secret set`",
+        file.display()
+    )]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Others can read or change the file.
+    #[error("{} is open to others (mode {mode:04o}); run: chmod 600 '{}'", file.display(), file.display())]
+    Open {
+        /// The file.
+        file: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The system would not read the file.
+    #[error("cannot read {}: {source}", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system would not write the file.
+    #[error("cannot write {}: {source}; it is as it was", file.display())]
+    Write {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,289 @@
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use alknet_handler::Secret;
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+
+use super::error::SecretsError;
+use super::is_name;
+use super::seal::Sealed;
+use crate::state::lock_folder;
+
+const VERSION: u32 = 1;
+/// Larger than any sensible collection of secrets.
+const MAX_FILE: u64 = 16 * 1024 * 1024;
+
+/// The file that holds a node's secrets.
+#[derive(Clone, Debug)]
+pub(crate) struct SecretsFile {
+    path: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Contents {
+    version: u32,
+    secrets: BTreeMap<String, Sealed>,
+}
+
+impl SecretsFile {
+    /// The file at `path`, which need not exist.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names of all secrets, sorted. It takes no key to see them.
+    pub(crate) fn names(&self) -> Result<Vec<String>, SecretsError> {
+        Ok(self.read()?.secrets.into_keys().collect())
+    }
+
+    /// The value of one secret.
+    pub(crate) fn get(&self, key: &[u8; 32], name: &str) -> Result<Secret, SecretsError> {
+        let contents = self.read()?;
+        let sealed = contents
+            .secrets
+            .get(name)
+            .ok_or_else(|| self.unknown(name))?;
+        sealed
+            .open(key, name)
+            .ok_or_else(|| self.undecipherable(name))
+    }
+
+    /// Whether there is such a secret; an error if not. It takes no key.
+    pub(crate) fn expect(&self, name: &str) -> Result<(), SecretsError> {
+        if self.read()?.secrets.contains_key(name) {
+            Ok(())
+        } else {
+            Err(self.unknown(name))
+        }
+    }
+
+    /// Stores a secret, in place of one of that name. Says whether there was
+    /// one. The others must be of the same key: a file of two keys would be of
+    /// no use to either.
+    pub(crate) fn set(
+        &self,
+        key: &[u8; 32],
+        name: &str,
+        value: &Secret,
+    ) -> Result<bool, SecretsError> {
+        let sealed = Sealed::seal(key, name, value).ok_or(SecretsError::Random)?;
+        self.change(|contents| {
+            for (other, sealed) in &contents.secrets {
+                if other != name && sealed.open(key, other).is_none() {
+                    return Err(self.undecipherable(other));
+                }
+            }
+            Ok(contents.secrets.insert(name.to_owned(), sealed).is_some())
+        })
+    }
+
+    /// Forgets a secret. It takes no key.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), SecretsError> {
+        self.change(|contents| {
+            contents
+                .secrets
+                .remove(name)
+                .map(drop)
+                .ok_or_else(|| self.unknown(name))
+        })
+    }
+
+    fn unknown(&self, name: &str) -> SecretsError {
+        SecretsError::Unknown {
+            file: self.path.clone(),
+            name: name.to_owned(),
+        }
+    }
+
+    fn undecipherable(&self, name: &str) -> SecretsError {
+        SecretsError::Undecipherable {
+            file: self.path.clone(),
+            name: name.to_owned(),
+        }
+    }
+
+    fn read(&self) -> Result<Contents, SecretsError> {
+        let failed = |source| SecretsError::Read {
+            file: self.path.clone(),
+            source,
+        };
+        // NONBLOCK: opening a FIFO must not wait for a writer.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags.bits() as i32)
+            .open(&self.path);
+        let file = match file {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Contents {
+                    version: VERSION,
+                    secrets: BTreeMap::new(),
+                });
+            }
+            opened => opened.map_err(failed)?,
+        };
+        let metadata = file.metadata().map_err(failed)?;
+        let mode = metadata.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(SecretsError::Open {
+                file: self.path.clone(),
+                mode,
+            });
+        }
+        let mut text = Vec::new();
+        file.take(MAX_FILE).read_to_end(&mut text).map_err(failed)?;
+        self.parse(&text)
+    }
+
+    fn parse(&self, text: &[u8]) -> Result<Contents, SecretsError> {
+        let damaged = |problem: String| SecretsError::Damaged {
+            file: self.path.clone(),
+            problem,
+        };
+        let contents: Contents =
+            serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
+        if contents.version != VERSION {
+            return Err(damaged(format!(
+                "it is of version {}, this program reads {VERSION}",
+                contents.version
+            )));
+        }
+        match contents.secrets.keys().find(|name| !is_name(name)) {
+            Some(name) => Err(damaged(format!("{name:?} is no secret's name"))),
+            None => Ok(contents),
+        }
+    }
+
+    /// Reads, changes and writes the file; nobody else does meanwhile.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Contents) -> Result<T, SecretsError>,
+    ) -> Result<T, SecretsError> {
+        let failed = |source| SecretsError::Write {
+            file: self.path.clone(),
+            source,
+        };
+        let folder = match self.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let lock = lock_folder(folder).map_err(failed)?;
+        let mut contents = self.read()?;
+        let outcome = change(&mut contents)?;
+        self.write(&contents).map_err(failed)?;
+        // The new name must be on the disk as well.
+        lock.sync_all().map_err(failed)?;
+        Ok(outcome)
+    }
+
+    fn write(&self, contents: &Contents) -> io::Result<()> {
+        let mut fresh = self.path.clone().into_os_string();
+        fresh.push(".new");
+        let fresh = PathBuf::from(fresh);
+        // Left behind by a write that was cut off; the lock is ours.
+        let _ = fs::remove_file(&fresh);
+        let written = write_private(&fresh, contents).and_then(|()| fs::rename(&fresh, &self.path));
+        if written.is_err() {
+            let _ = fs::remove_file(&fresh);
+        }
+        written
+    }
+}
+
+fn write_private(path: &Path, contents: &Contents) -> io::Result<()> {
+    let mut file: File = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    let mut text = serde_json::to_vec_pretty(contents)?;
+    text.push(b'\n');
+    file.write_all(&text)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const KEY: [u8; 32] = [7; 32];
+
+    fn file() -> (tempfile::TempDir, SecretsFile) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = SecretsFile::new(folder.path().join("secrets.json"));
+        (folder, file)
+    }
+
+    fn secret(value: &str) -> Secret {
+        Secret::new(value.into())
+    }
+
+    #[test]
+    fn secrets_are_kept_replaced_and_forgotten() {
+        let (_folder, file) = file();
+        assert!(file.names().unwrap().is_empty());
+        assert!(!file.set(&KEY, "proxy", &secret("one")).unwrap());
+        assert!(!file.set(&KEY, "a.b", &secret("other")).unwrap());
+        assert!(file.set(&KEY, "proxy", &secret("two")).unwrap());
+        assert_eq!(file.names().unwrap(), ["a.b", "proxy"]);
+        assert_eq!(file.get(&KEY, "proxy").unwrap().expose(), b"two");
+        let mode = fs::metadata(file.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        file.remove("proxy").unwrap();
+        assert_eq!(file.names().unwrap(), ["a.b"]);
+        let error = file.remove("proxy").unwrap_err().to_string();
+        assert!(error.contains("no secret \"proxy\""), "{error}");
+        assert!(file.get(&KEY, "proxy").is_err());
+    }
+
+    #[test]
+    fn another_mnemonics_file_is_named_and_left_alone() {
+        let (_folder, file) = file();
+        file.set(&KEY, "proxy", &secret("one")).unwrap();
+        let other = [8; 32];
+        let error = file.get(&other, "proxy").unwrap_err().to_string();
+        for part in ["secrets.json", "another mnemonic", "secret set proxy"] {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(file.set(&other, "second", &secret("x")).is_err());
+        assert_eq!(file.names().unwrap(), ["proxy"]);
+        // Only what stays has to fit.
+        assert!(file.set(&other, "proxy", &secret("x")).unwrap());
+    }
+
+    #[test]
+    fn a_damaged_or_open_file_is_named_with_the_remedy() {
+        let (_folder, file) = file();
+        file.set(&KEY, "proxy", &secret("one")).unwrap();
+        let open = fs::Permissions::from_mode(0o640);
+        fs::set_permissions(file.path(), open).unwrap();
+        let error = file.names().unwrap_err().to_string();
+        assert!(error.contains("chmod 600"), "{error}");
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
+        for text in [
+            "",
+            "{}",
+            "{\"version\": 2, \"secrets\": {}}",
+            "{\"version\": 1, \"secrets\": {\"X\": {\"nonce\": \"\", \"value\": \"\"}}}",
+            "{\"version\": 1, \"secrets\": {\"x\": \"plain\"}}",
+        ] {
+            fs::write(file.path(), text).unwrap();
+            let error = file.names().unwrap_err().to_string();
+            assert!(error.contains("secrets.json"), "{error}");
+            assert!(file.set(&KEY, "x", &secret("y")).is_err());
+            assert_eq!(fs::read_to_string(file.path()).unwrap(), text);
+        }
+    }
+}
