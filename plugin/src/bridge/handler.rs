@@ -56,6 +56,27 @@ impl SshPluginHandler {
     }
 }
 
+impl SshPluginHandler {
+    /// The log filter is the plugin's own; everything else is the handler's.
+    fn answer(&self, request: &str) -> RResult<RString, PluginError> {
+        let parsed: serde_json::Value = match serde_json::from_str(request) {
+            Ok(parsed) => parsed,
+            Err(error) => return RResult::RErr(PluginError::new(format!("not JSON: {error}"))),
+        };
+        if parsed.get("command").and_then(|command| command.as_str()) == Some("set_log_filter") {
+            let filter = parsed.get("filter").and_then(|filter| filter.as_str());
+            return match logs::set_filter(filter.unwrap_or_default()) {
+                Ok(()) => RResult::ROk("{}".into()),
+                Err(message) => RResult::RErr(PluginError::new(message)),
+            };
+        }
+        match self.handler.control(request) {
+            Ok(answer) => RResult::ROk(answer.into()),
+            Err(error) => RResult::RErr(config_error(error)),
+        }
+    }
+}
+
 impl Handler for SshPluginHandler {
     fn handle(
         &self,
@@ -115,7 +136,7 @@ impl Handler for SshPluginHandler {
 
     fn control(&self, request: RStr<'_>) -> RResult<RString, PluginError> {
         guard(
-            || control(request.as_str()),
+            || self.answer(request.as_str()),
             |panic| RResult::RErr(PluginError::new(format!("panicked: {panic}"))),
         )
     }
@@ -127,24 +148,6 @@ impl Drop for SshPluginHandler {
             // Waiting for tasks here would hold up the node's thread.
             guard(|| runtime.shutdown_background(), |_| ());
         }
-    }
-}
-
-fn control(request: &str) -> RResult<RString, PluginError> {
-    let request: serde_json::Value = match serde_json::from_str(request) {
-        Ok(request) => request,
-        Err(error) => return RResult::RErr(PluginError::new(format!("not JSON: {error}"))),
-    };
-    match request.get("command").and_then(|command| command.as_str()) {
-        Some("set_log_filter") => {
-            let filter = request.get("filter").and_then(|filter| filter.as_str());
-            match logs::set_filter(filter.unwrap_or_default()) {
-                Ok(()) => RResult::ROk("{}".into()),
-                Err(message) => RResult::RErr(PluginError::new(message)),
-            }
-        }
-        Some(other) => RResult::RErr(PluginError::new(format!("unknown command {other:?}"))),
-        None => RResult::RErr(PluginError::new("the request has no `command`")),
     }
 }
 

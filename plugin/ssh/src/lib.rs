@@ -1,10 +1,11 @@
-//! SSH-2 (RFC 4251 to 4254) over any byte stream: a server for authenticated
-//! command execution, and the client that goes with it.
+//! SSH-2 (RFC 4251 to 4254) over any byte stream: a server for commands and
+//! forwards, and the client that goes with it.
 //!
 //! [`SshHandler`] serves the connections an endpoint hands over; every stream
 //! of a connection is an SSH connection of its own. Who a peer is comes from
-//! the endpoint's `IdentityProvider`, what it may do from that identity's
-//! scopes (see [`policy`]); anything not granted is refused.
+//! the endpoint's `IdentityProvider`, what it may do from the configuration's
+//! rules and that identity's scopes (see [`alknet_ssh_policy`]); anything not
+//! granted is refused, and what is no longer granted is ended.
 //!
 //! [`Client`] speaks to it, or to any other SSH server, over a stream the
 //! caller brings. It checks the server's host key always.
@@ -19,7 +20,6 @@ mod algorithms;
 mod auth;
 mod client;
 mod host_key;
-pub mod policy;
 mod process;
 mod queue;
 mod server;
@@ -34,7 +34,7 @@ pub use client::{
 pub use host_key::parse_host_keys;
 pub use process::Signal;
 pub use russh::keys::{PrivateKey, PublicKey};
-pub use server::SshHandler;
+pub use server::{Resolver, SshHandler, SystemResolver};
 
 /// The software version both sides announce (RFC 4253 section 4.2).
 const SSH_ID: &str = concat!("SSH-2.0-alknet_", env!("CARGO_PKG_VERSION"));

@@ -65,6 +65,30 @@ impl Budget {
         self.0.used.load(Ordering::Acquire)
     }
 
+    /// Whether all queues together hold as much as they may.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.used() >= self.0.limit
+    }
+
+    /// Whether they hold twice that: what was granted before it was noticed
+    /// has come as well, and no more can be taken in.
+    pub(crate) fn is_exceeded(&self) -> bool {
+        self.used() >= self.0.limit.saturating_mul(2)
+    }
+
+    /// Completes when no longer [`is_exceeded`](Self::is_exceeded).
+    pub(crate) async fn relieved(&self) {
+        loop {
+            let freed = self.0.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            if !self.is_exceeded() {
+                return;
+            }
+            freed.await;
+        }
+    }
+
     fn give_back(&self, size: usize) {
         if size > 0 {
             self.0.used.fetch_sub(size, Ordering::AcqRel);
@@ -131,9 +155,19 @@ impl ByteQueue {
     pub(crate) fn has_room(&self) -> bool {
         let state = self.lock();
         let budget = &self.0.budget;
-        state.closed
-            || state.size == 0
-            || (state.size < self.0.limit && budget.used() < budget.0.limit)
+        state.closed || state.size == 0 || (state.size < self.0.limit && !budget.is_exhausted())
+    }
+
+    /// Whether this queue is to blame that there is no room: it has reached its
+    /// own limit, or all have reached theirs and it holds more than its part
+    /// among `queues`.
+    pub(crate) fn is_to_blame(&self, queues: usize) -> bool {
+        let state = self.lock();
+        let budget = &self.0.budget.0;
+        !state.closed
+            && state.size > 0
+            && (state.size >= self.0.limit
+                || (self.0.budget.is_exhausted() && state.size >= budget.limit / queues.max(1)))
     }
 
     /// Completes when there is room.

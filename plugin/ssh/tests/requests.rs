@@ -139,7 +139,7 @@ async fn thousands_of_environment_requests_do_not_stop_the_session() {
 
 #[tokio::test]
 async fn ten_thousand_channels_are_not_opened() {
-    let node = Node::new();
+    let node = Node::with(r#"{"limits":{"max_channels":10}}"#, &["ssh:exec"]);
     let (session, served) = raw(&node).await;
     let mut open = Vec::new();
     guard("the flood", async {

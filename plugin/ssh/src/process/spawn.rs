@@ -7,7 +7,7 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStdin, Command as Process};
 
 use super::{Account, ProcessGroup};
-use crate::policy::Command;
+use alknet_ssh_policy::Command;
 
 /// Where programs are looked for unless the configuration sets `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

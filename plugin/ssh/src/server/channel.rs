@@ -7,12 +7,13 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use alknet_ssh_policy::Command;
+
+use super::access::Grant;
 use super::command;
-use super::session::Shared;
-use crate::policy::Command;
+use super::session::{Place, Shared};
 use crate::process::Signal;
 use crate::queue::ByteQueue;
-use crate::status::Live;
 
 /// How long last words to a peer may wait for it to read.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -20,7 +21,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// What a session channel is for.
 pub(super) enum Start {
     /// A command, with the environment asked for.
-    Command(Command, Vec<(String, String)>),
+    Command(Command, Vec<(String, String)>, Grant),
     /// Nothing; the user is told why.
     Refusal(&'static str),
 }
@@ -42,7 +43,7 @@ pub(super) enum Event {
     Signal(Signal),
     /// The peer closed the channel, or the session is over.
     Closed,
-    /// The command does not read its input and holds up other channels.
+    /// Nothing has been taken for long, and other channels are held up by it.
     Stalled,
 }
 
@@ -53,15 +54,10 @@ pub(super) async fn serve(
     queue: ByteQueue,
     mut starts: mpsc::Receiver<Start>,
     shared: Arc<Shared>,
-    _live: Live,
+    _place: Place,
 ) {
     let (reader, writer) = channel.split();
-    let mut input = Input {
-        reader,
-        queue,
-        shared: Arc::clone(&shared),
-        full: None,
-    };
+    let mut input = Input::new(reader, queue, Arc::clone(&shared));
     let start = loop {
         tokio::select! {
             biased;
@@ -77,8 +73,13 @@ pub(super) async fn serve(
         }
     };
     match start {
-        Some(Start::Command(command, environment)) => {
-            command::run(&command, &environment, input, &writer, &handle, &shared).await;
+        Some(Start::Command(command, environment, grant)) => {
+            let task = command::Task {
+                command,
+                environment,
+                grant,
+            };
+            command::run(task, input, &writer, &handle, &shared).await;
         }
         Some(Start::Refusal(words)) => {
             let refusal = async {
@@ -95,6 +96,15 @@ pub(super) async fn serve(
 }
 
 impl Input {
+    pub(super) fn new(reader: ChannelReadHalf, queue: ByteQueue, shared: Arc<Shared>) -> Self {
+        Self {
+            reader,
+            queue,
+            shared,
+            full: None,
+        }
+    }
+
     /// Moves data into the queue until something else comes.
     pub(super) async fn next(&mut self) -> Event {
         loop {
@@ -111,14 +121,7 @@ impl Input {
                 }
             };
             match message {
-                Some(ChannelMsg::Data { data }) => {
-                    self.queue.push(data);
-                    if self.shared.budget.used() > self.shared.active.most_unread() {
-                        self.shared
-                            .end("the peer sends more than its windows allow");
-                        return Event::Closed;
-                    }
-                }
+                Some(ChannelMsg::Data { data }) => self.queue.push(data),
                 Some(ChannelMsg::Eof) => self.queue.finish(),
                 Some(ChannelMsg::Signal { signal }) => return Event::Signal(signal.into()),
                 Some(ChannelMsg::Close) | None => return Event::Closed,
@@ -127,10 +130,10 @@ impl Input {
         }
     }
 
-    /// When the command's patience with its input will count as a stall; `None`
-    /// while the queue has room.
+    /// When leaving the queue as it is will count as a stall; `None` while
+    /// nothing is held up on its account.
     fn stalled_at(&mut self) -> Option<Instant> {
-        if self.queue.has_room() {
+        if !self.queue.is_to_blame(self.shared.channels.len()) {
             self.full = None;
             return None;
         }
@@ -147,6 +150,12 @@ impl Input {
     /// Completes when the channel is closed, whatever else comes.
     pub(super) async fn closed(&mut self) {
         while let Event::Signal(_) = self.next().await {}
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        self.queue.close();
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use russh::ChannelWriteHalf;
 use russh::server::{Handle, Msg};
 use tokio::io::AsyncWriteExt;
@@ -13,29 +12,36 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStdin};
 use tokio::time::sleep;
 
+use alknet_ssh_policy::Command;
+
+use super::access::Grant;
 use super::channel::{Event, Input, STDERR, close_with_words, finish, tell};
+use super::outflow;
 use super::session::Shared;
-use crate::policy::Command;
 use crate::process::{ProcessGroup, Signal, Spawned, spawn};
 use crate::queue::ByteQueue;
 use crate::status::{Live, count};
 
-/// Bytes asked of a command's output at once: what a pipe holds.
-const OUTPUT_READ: usize = 64 * 1024;
 /// The least silence taken for the end of a command's output.
 const SILENCE: Duration = Duration::from_millis(100);
 
+/// A command that was granted.
+pub(super) struct Task {
+    pub(super) command: Command,
+    pub(super) environment: Vec<(String, String)>,
+    pub(super) grant: Grant,
+}
+
 /// Runs a command on a channel, to the end of its process group.
 pub(super) async fn run(
-    command: &Command,
-    environment: &[(String, String)],
+    task: Task,
     mut input: Input,
     writer: &ChannelWriteHalf<Msg>,
     handle: &Handle,
     shared: &Arc<Shared>,
 ) {
     let exec = &shared.active.config.services.exec;
-    let spawned = match spawn(command, exec, &shared.origin, environment) {
+    let spawned = match spawn(&task.command, exec, &shared.origin, &task.environment) {
         Ok(spawned) => spawned,
         Err(error) => {
             tracing::warn!(%error, "a command could not be started");
@@ -66,18 +72,15 @@ pub(super) async fn run(
             () = output => End::Reported,
             end = watch(&mut input, group) => end,
             () = feed(stdin, &queue) => End::Reported,
+            () = task.grant.revoked() => End::Cut(REVOKED),
         }
     };
     queue.close();
     drop((stdout, stderr));
-    if matches!(end, End::Stalled) {
+    if let End::Cut(why) = end {
         // Dropping the input lets the session go on.
         drop(input);
-        close_with_words(
-            writer,
-            "alknet: the command was ended: it did not read its input and held up other channels\r\n",
-        )
-        .await;
+        close_with_words(writer, why).await;
     }
     group
         .end(child, Duration::from_secs(exec.kill_grace_seconds.into()))
@@ -87,8 +90,13 @@ pub(super) async fn run(
 enum End {
     Reported,
     Closed,
-    Stalled,
+    /// We end it, and say why.
+    Cut(&'static str),
 }
+
+const STALLED: &str =
+    "alknet: the command was ended: it did not read its input and held up other channels\r\n";
+const REVOKED: &str = "alknet: the command was ended: it is no longer permitted\r\n";
 
 /// Follows the channel while the command runs; ends only when it does.
 async fn watch(input: &mut Input, group: ProcessGroup) -> End {
@@ -101,7 +109,7 @@ async fn watch(input: &mut Input, group: ProcessGroup) -> End {
                 None => tracing::debug!("a peer asked for a signal that is not delivered"),
             },
             Event::Closed => return End::Closed,
-            Event::Stalled => return End::Stalled,
+            Event::Stalled => return End::Cut(STALLED),
         }
     }
 }
@@ -132,8 +140,8 @@ async fn output(
     let (out_steps, err_steps) = (AtomicU64::new(0), AtomicU64::new(0));
     let pipes = async {
         tokio::join!(
-            pump(stdout, writer, None, &out_steps),
-            pump(stderr, writer, Some(STDERR), &err_steps),
+            outflow::pass(stdout, writer, None, &out_steps),
+            outflow::pass(stderr, writer, Some(STDERR), &err_steps),
         )
     };
     tokio::pin!(pipes);
@@ -160,43 +168,6 @@ async fn output(
         }
     }
     status
-}
-
-/// Passes one pipe on to the channel. `steps` is odd while the peer has still
-/// to take what was read.
-async fn pump(
-    pipe: &pipe::Receiver,
-    writer: &ChannelWriteHalf<Msg>,
-    extended: Option<u32>,
-    steps: &AtomicU64,
-) {
-    let mut buffer = BytesMut::new();
-    loop {
-        if pipe.readable().await.is_err() {
-            return;
-        }
-        buffer.reserve(OUTPUT_READ);
-        match pipe.try_read_buf(&mut buffer) {
-            Ok(0) => return,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                // Idle channels keep no buffer.
-                buffer = BytesMut::new();
-                continue;
-            }
-            Err(_) => return,
-        }
-        steps.fetch_add(1, Ordering::Relaxed);
-        let chunk = buffer.split().freeze();
-        let sent = match extended {
-            None => writer.data_bytes(chunk).await,
-            Some(code) => writer.extended_data_bytes(code, chunk).await,
-        };
-        steps.fetch_add(1, Ordering::Relaxed);
-        if sent.is_err() {
-            return;
-        }
-    }
 }
 
 /// Exit status or signal, then the end (RFC 4254 section 6.10).

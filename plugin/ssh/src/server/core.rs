@@ -2,14 +2,16 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use alknet_handler::{ConfigError, IdentityProvider};
+use alknet_handler::{Capabilities, ConfigError, IdentityProvider};
 use alknet_ssh_config::{SshConfig, SshConfigError};
+use alknet_ssh_policy::Policy;
 use russh::keys::PrivateKey;
 use russh::{Limits, MethodKind, MethodSet, Preferred, SshId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::forward::{Egress, Resolver};
 use crate::process::Account;
 use crate::status::Counters;
 use crate::{SSH_ID, algorithms};
@@ -20,19 +22,28 @@ use crate::{SSH_ID, algorithms};
 const CHANNEL_MESSAGES: usize = 64;
 const SESSION_MESSAGES: usize = 10;
 
+/// See [`Active::read_ahead`].
+const MOST_READ_AHEAD: usize = 16 << 20;
+
 /// What all connections of a handler share.
 pub(super) struct Core {
     pub(super) identities: Arc<dyn IdentityProvider>,
     pub(super) counters: Arc<Counters>,
     pub(super) account: Account,
     pub(super) sessions: TaskTracker,
+    pub(super) resolver: Arc<dyn Resolver>,
+    capabilities: Capabilities,
     active: RwLock<Arc<Active>>,
+    /// Grows when identities or the policy may have changed.
+    revision: watch::Sender<u64>,
     drain: watch::Sender<Option<Instant>>,
 }
 
 /// The configuration new sessions get.
 pub(super) struct Active {
     pub(super) config: SshConfig,
+    pub(super) policy: Arc<Policy>,
+    pub(super) egress: Egress,
     pub(super) russh: Arc<russh::server::Config>,
     /// For clients that may have ChaCha20 alone.
     russh_with_chacha: Arc<russh::server::Config>,
@@ -42,15 +53,21 @@ impl Core {
     pub(super) fn new(
         config: SshConfig,
         host_keys: Vec<PrivateKey>,
+        capabilities: Capabilities,
         identities: Arc<dyn IdentityProvider>,
+        resolver: Arc<dyn Resolver>,
     ) -> Result<Self, ConfigError> {
         config.validate().map_err(config_error)?;
+        let active = Active::new(config, host_keys, &capabilities)?;
         Ok(Self {
             identities,
+            resolver,
+            capabilities,
             counters: Arc::default(),
             account: Account::current(),
             sessions: TaskTracker::new(),
-            active: RwLock::new(Arc::new(Active::new(config, host_keys))),
+            active: RwLock::new(Arc::new(active)),
+            revision: watch::Sender::new(0),
             drain: watch::Sender::new(None),
         })
     }
@@ -72,8 +89,20 @@ impl Core {
             });
         }
         let host_keys = active.russh.keys.clone();
-        *active = Arc::new(Active::new(config, host_keys));
+        *active = Arc::new(Active::new(config, host_keys, &self.capabilities)?);
+        drop(active);
+        self.permissions_changed();
         Ok(())
+    }
+
+    /// Live sessions look up again who their peers are and what they may do.
+    pub(super) fn permissions_changed(&self) {
+        self.revision.send_modify(|revision| *revision += 1);
+    }
+
+    /// Follows [`permissions_changed`](Self::permissions_changed).
+    pub(super) fn revision(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -118,14 +147,20 @@ impl Core {
 }
 
 impl Active {
-    fn new(config: SshConfig, host_keys: Vec<PrivateKey>) -> Self {
+    fn new(
+        config: SshConfig,
+        host_keys: Vec<PrivateKey>,
+        capabilities: &Capabilities,
+    ) -> Result<Self, ConfigError> {
         let with = |preferred| Arc::new(russh_config(&config, host_keys.clone(), preferred));
         let post_quantum_only = config.transport.require_post_quantum;
-        Self {
+        Ok(Self {
+            policy: Arc::new(config.policy()),
+            egress: Egress::new(&config.forwarding, capabilities)?,
             russh: with(algorithms::for_server(post_quantum_only)),
             russh_with_chacha: with(algorithms::for_any_client(post_quantum_only)),
             config,
-        }
+        })
     }
 
     /// What a client is offered.
@@ -137,19 +172,13 @@ impl Active {
         })
     }
 
-    /// Bytes a peer may have under way at most: its channels' windows, and
-    /// what is not channel data.
+    /// Bytes that are read while a write is held up, at most: what a peer may
+    /// have under way on its channels, within reason. A peer that has more
+    /// than that to say before it reads is left waiting.
     pub(super) fn read_ahead(&self) -> usize {
         let channels = self.config.limits.max_channels as usize;
-        channels * self.config.transport.window_bytes as usize + (1 << 20)
-    }
-
-    /// Bytes of unconsumed input at which a peer must have gone beyond its
-    /// windows.
-    pub(super) fn most_unread(&self) -> usize {
-        let limits = &self.config.limits;
-        let buffers = limits.session_buffer_bytes.max(limits.channel_buffer_bytes);
-        buffers as usize + 2 * self.read_ahead()
+        let windows = channels * self.config.transport.window_bytes as usize;
+        windows.min(MOST_READ_AHEAD) + (1 << 20)
     }
 }
 

@@ -1,11 +1,15 @@
 //! The SSH server: a handler for connections, each of whose streams is an SSH
 //! connection with a life-time of its own.
 
+mod access;
 mod channel;
 mod command;
 mod connection;
+mod control;
 mod core;
+mod forward;
 mod greeting;
+mod outflow;
 mod russh_handler;
 mod session;
 
@@ -20,6 +24,7 @@ use alknet_ssh_config::SshConfig;
 use russh::keys::PrivateKey;
 
 use self::core::Core;
+pub use self::forward::{Resolver, SystemResolver};
 use crate::host_key::check_host_keys;
 
 /// Serves SSH on the connections of an endpoint.
@@ -30,25 +35,36 @@ pub struct SshHandler(Arc<Core>);
 
 impl SshHandler {
     /// A handler that proves itself with `host_keys` and asks `identities` who
-    /// its peers are. It uses no secrets yet; `capabilities` must be empty.
+    /// its peers are. From `capabilities` it takes the credentials for an
+    /// upstream proxy, where the configuration names them.
     ///
     /// # Errors
     /// When the configuration is out of range, a host key is missing or
-    /// cannot be used, or secrets were granted.
+    /// cannot be used, or a secret the configuration names was not granted.
     pub fn new(
         config: SshConfig,
         host_keys: Vec<PrivateKey>,
         capabilities: Capabilities,
         identities: Arc<dyn IdentityProvider>,
     ) -> Result<Self, ConfigError> {
+        let resolver = Arc::new(SystemResolver::default());
+        Self::with_resolver(config, host_keys, capabilities, identities, resolver)
+    }
+
+    /// The same with another way to look up the names of forwards.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_resolver(
+        config: SshConfig,
+        host_keys: Vec<PrivateKey>,
+        capabilities: Capabilities,
+        identities: Arc<dyn IdentityProvider>,
+        resolver: Arc<dyn Resolver>,
+    ) -> Result<Self, ConfigError> {
         check_host_keys(&host_keys)?;
-        if let Some(name) = capabilities.names().next() {
-            return Err(ConfigError {
-                pointer: String::new(),
-                message: format!("the SSH handler was granted the secret {name:?}, but uses none"),
-            });
-        }
-        Core::new(config, host_keys, identities).map(|core| Self(Arc::new(core)))
+        Core::new(config, host_keys, capabilities, identities, resolver)
+            .map(|core| Self(Arc::new(core)))
     }
 }
 
@@ -72,5 +88,9 @@ impl ProtocolHandler for SshHandler {
 
     fn status(&self) -> String {
         self.0.status()
+    }
+
+    fn control(&self, request: &str) -> Result<String, ConfigError> {
+        control::answer(&self.0, request)
     }
 }

@@ -9,13 +9,12 @@ use russh::server::{
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use tokio::sync::mpsc;
 
+use super::access::Holder;
 use super::channel::{self, Start};
+use super::forward::{self, Listeners, Opening};
 use super::session::Shared;
-use crate::auth::{Authenticator, Peer, Refusal};
-use crate::policy;
-use crate::queue::ByteQueue;
-use crate::status::{Live, count};
-use crate::window::Windows;
+use crate::auth::{Authenticator, Refusal, fingerprint};
+use crate::transport::Control;
 
 /// Shown to who asks for a shell.
 const NO_SHELL: &str = "alknet: an interactive shell is not enabled on this node; \
@@ -26,9 +25,9 @@ const NO_SHELL: &str = "alknet: an interactive shell is not enabled on this node
 pub(super) struct RusshHandler {
     auth: Authenticator,
     shared: Arc<Shared>,
-    identity: Option<Identity>,
+    transport: Arc<dyn Control>,
     channels: HashMap<ChannelId, Requests>,
-    windows: Windows,
+    listeners: Listeners,
 }
 
 /// What a channel was asked for so far.
@@ -41,13 +40,17 @@ struct Requests {
 }
 
 impl RusshHandler {
-    pub(super) fn new(auth: Authenticator, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        auth: Authenticator,
+        shared: Arc<Shared>,
+        transport: Arc<dyn Control>,
+    ) -> Self {
         Self {
             auth,
-            windows: Windows::new(shared.active.config.transport.window_bytes),
             shared,
-            identity: None,
+            transport,
             channels: HashMap::new(),
+            listeners: Listeners::default(),
         }
     }
 
@@ -63,7 +66,7 @@ impl RusshHandler {
         Auth::reject()
     }
 
-    fn accepted(&mut self, identity: Identity) -> Auth {
+    fn accepted(&mut self, key: &PublicKey, identity: Identity) -> Auth {
         if self
             .shared
             .connection
@@ -72,7 +75,10 @@ impl RusshHandler {
         {
             tracing::debug!("the connection's identity had been recorded before");
         }
-        self.identity = Some(identity);
+        self.shared.access.claim(Holder {
+            fingerprint: fingerprint(key),
+            identity,
+        });
         Auth::Accept
     }
 
@@ -85,16 +91,30 @@ impl RusshHandler {
         first && requests.start.try_send(start).is_ok()
     }
 
-    fn deny(&self, what: &str, reason: &dyn std::fmt::Display) {
-        count(&self.shared.counters.requests_denied);
-        tracing::info!(
-            target: "alknet_ssh::policy",
-            remote_addr = %Peer(self.shared.origin.peer),
-            identity = %self.identity.as_ref().map_or("", |identity| &identity.id),
-            request = what,
-            reason = %reason,
-            "request denied"
-        );
+    /// A channel that a destination is wanted for; refused without room.
+    async fn opening(&self, channel: Channel<Msg>, reply: ChannelOpenHandle) -> Option<Opening> {
+        let Some(place) = self.shared.place() else {
+            reply.reject(ChannelOpenFailure::ResourceShortage).await;
+            return None;
+        };
+        Some(Opening {
+            queue: self.shared.windows().open(channel.id()),
+            channel,
+            reply,
+            shared: Arc::clone(&self.shared),
+            place,
+        })
+    }
+
+    /// Data has come for a channel; holds the session up where it must.
+    async fn received(&self, channel: ChannelId, data: &[u8]) {
+        let next = self
+            .shared
+            .windows()
+            .received(channel, data.len(), self.transport.moved());
+        if next.wait().await.is_err() {
+            self.shared.end("a channel's data exceeds its window");
+        }
     }
 }
 
@@ -155,7 +175,7 @@ impl Handler for RusshHandler {
             .verified(user, key.public_key, key.algorithm)
             .await
         {
-            Some(identity) => Ok(self.accepted(identity)),
+            Some(identity) => Ok(self.accepted(key.public_key, identity)),
             None => Ok(self.rejected()),
         }
     }
@@ -173,10 +193,10 @@ impl Handler for RusshHandler {
     ) -> Result<(), Self::Error> {
         self.channels
             .retain(|_, requests| !requests.start.is_closed());
-        if self.channels.len() >= self.shared.active.config.limits.max_channels as usize {
+        let Some(place) = self.shared.place() else {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
-        }
+        };
         let (start, starts) = mpsc::channel(1);
         let requests = Requests {
             start,
@@ -185,24 +205,116 @@ impl Handler for RusshHandler {
             environment_requests: 0,
         };
         self.channels.insert(channel.id(), requests);
-        let limit = self.shared.active.config.limits.channel_buffer_bytes as usize;
-        let queue = ByteQueue::new(limit, self.shared.budget.clone());
-        self.windows.opened(channel.id(), vec![queue.clone()]);
-        let live = Live::new(&self.shared.counters.channels);
+        let queue = self.shared.windows().open(channel.id());
         self.shared.channels.spawn(channel::serve(
             channel,
             session.handle(),
             queue,
             starts,
             Arc::clone(&self.shared),
-            live,
+            place,
         ));
         reply.accept().await;
         Ok(())
     }
 
-    fn adjust_window(&mut self, channel: ChannelId, _: u32) -> u32 {
-        self.windows.target(channel)
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        host: &str,
+        port: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        if let Some(opening) = self.opening(channel, reply).await {
+            let serving = forward::direct_tcpip(opening, host.to_owned(), port);
+            self.shared.channels.spawn(serving);
+        }
+        Ok(())
+    }
+
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        channel: Channel<Msg>,
+        path: &str,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        if let Some(opening) = self.opening(channel, reply).await {
+            let serving = forward::direct_streamlocal(opening, path.to_owned());
+            self.shared.channels.spawn(serving);
+        }
+        Ok(())
+    }
+
+    /// The peer took a connection that came in at a listener of its own.
+    async fn channel_open_confirmation(
+        &mut self,
+        channel: ChannelId,
+        _: u32,
+        _: u32,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.shared.windows().open(channel);
+        Ok(())
+    }
+
+    async fn tcpip_forward(
+        &mut self,
+        address: &str,
+        port: &mut u32,
+        session: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        let listening = self
+            .listeners
+            .tcp(address, *port, session.handle(), &self.shared);
+        match listening {
+            Ok(bound) => {
+                *port = bound.into();
+                Ok(true)
+            }
+            Err(reason) => {
+                self.shared.deny("listen", &reason);
+                Ok(false)
+            }
+        }
+    }
+
+    async fn cancel_tcpip_forward(
+        &mut self,
+        address: &str,
+        port: u32,
+        _: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        Ok(self.listeners.cancel_tcp(address, port))
+    }
+
+    async fn streamlocal_forward(
+        &mut self,
+        path: &str,
+        session: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        match self.listeners.unix(path, session.handle(), &self.shared) {
+            Ok(()) => Ok(true),
+            Err(reason) => {
+                self.shared.deny("streamlocal listen", &reason);
+                Ok(false)
+            }
+        }
+    }
+
+    async fn cancel_streamlocal_forward(
+        &mut self,
+        path: &str,
+        _: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        Ok(self.listeners.cancel_unix(path))
+    }
+
+    fn adjust_window(&mut self, channel: ChannelId, granted: u32) -> u32 {
+        self.shared.windows().granted(channel, granted)
     }
 
     async fn data(
@@ -211,9 +323,18 @@ impl Handler for RusshHandler {
         data: &[u8],
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        if let Some(pause) = self.windows.pause(channel, data.len()) {
-            pause.wait().await;
-        }
+        self.received(channel, data).await;
+        Ok(())
+    }
+
+    async fn extended_data(
+        &mut self,
+        channel: ChannelId,
+        _: u32,
+        data: &[u8],
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.received(channel, data).await;
         Ok(())
     }
 
@@ -225,10 +346,11 @@ impl Handler for RusshHandler {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         let config = &self.shared.active.config;
-        let allowed = self
-            .identity
-            .as_ref()
-            .is_some_and(|identity| policy::env(identity, &config.services.exec, name));
+        let decision = self
+            .shared
+            .access
+            .decide(|policy, subject| policy.env(subject, name));
+        let allowed = decision.is_ok();
         let Some(requests) = self.channels.get_mut(&channel) else {
             return session.channel_failure(channel);
         };
@@ -249,14 +371,10 @@ impl Handler for RusshHandler {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let exec = &self.shared.active.config.services.exec;
-        let Some(identity) = &self.identity else {
-            return session.channel_failure(channel);
-        };
-        let command = match policy::exec(identity, exec, command) {
-            Ok(command) => command,
-            Err(denied) => {
-                self.deny("exec", &denied);
+        let (command, grant) = match self.shared.access.exec(command) {
+            Ok(granted) => granted,
+            Err(refused) => {
+                self.shared.deny("exec", &refused);
                 return session.channel_failure(channel);
             }
         };
@@ -265,7 +383,7 @@ impl Handler for RusshHandler {
             .get_mut(&channel)
             .map(|requests| std::mem::take(&mut requests.environment))
             .unwrap_or_default();
-        if self.start(channel, Start::Command(command, environment)) {
+        if self.start(channel, Start::Command(command, environment, grant)) {
             session.channel_success(channel)
         } else {
             session.channel_failure(channel)
@@ -279,7 +397,8 @@ impl Handler for RusshHandler {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         if self.start(channel, Start::Refusal(NO_SHELL)) {
-            self.deny("shell", &"interactive shells are not enabled");
+            self.shared
+                .deny("shell", &"interactive shells are not enabled");
             session.channel_success(channel)
         } else {
             session.channel_failure(channel)
@@ -318,7 +437,7 @@ impl Handler for RusshHandler {
         _: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.deny("subsystem", &"no subsystem is enabled");
+        self.shared.deny("subsystem", &"no subsystem is enabled");
         session.channel_failure(channel)
     }
 }

@@ -1,17 +1,19 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use alknet_handler::{BoxStream, Connection};
+use alknet_handler::{BoxStream, Connection, Identity, IdentityError};
+use alknet_ssh_config::SshConfig;
 use russh::server::RunningSession;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::access::{Access, Holder};
 use super::core::{Active, Core};
+use super::forward::Resolver;
 use super::greeting;
 use super::russh_handler::RusshHandler;
 use crate::auth::{Authenticator, Owner, Peer as Address};
@@ -19,11 +21,17 @@ use crate::process::Origin;
 use crate::queue::Budget;
 use crate::status::{Counters, Live, count};
 use crate::transport::{Control, Transport};
+use crate::window::Windows;
 
 /// How long a peer that was told, or that said, goodbye has to close.
 const LINGER: Duration = Duration::from_secs(10);
 /// How long the goodbye itself may wait for a place in russh's queue.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How often, and how long, the identity store is asked about a live session.
+const LOOK_UPS: u32 = 3;
+const LOOK_UP: Duration = Duration::from_secs(3);
+const BETWEEN_LOOK_UPS: Duration = Duration::from_millis(300);
 
 /// The other end of a stream.
 pub(super) struct Peer {
@@ -38,10 +46,14 @@ pub(super) struct Shared {
     pub(super) counters: Arc<Counters>,
     pub(super) origin: Origin,
     pub(super) connection: Arc<dyn Connection>,
-    pub(super) budget: Budget,
+    pub(super) access: Access,
+    pub(super) resolver: Arc<dyn Resolver>,
+    windows: Mutex<Windows>,
+    places: Arc<Semaphore>,
     /// Cancelled when the connection is over: every child and task ends.
     pub(super) over: CancellationToken,
     pub(super) channels: TaskTracker,
+    pub(super) listeners: TaskTracker,
     authenticated: CancellationToken,
     end: OnceLock<&'static str>,
     end_notify: Notify,
@@ -60,9 +72,13 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
             peer: address,
         },
         connection: peer.connection,
-        budget: Budget::new(active.config.limits.session_buffer_bytes as usize),
+        access: Access::new(Arc::clone(&active.policy)),
+        resolver: Arc::clone(&core.resolver),
+        windows: Mutex::new(windows(&active.config)),
+        places: Arc::new(Semaphore::new(active.config.limits.max_channels as usize)),
         over: CancellationToken::new(),
         channels: TaskTracker::new(),
+        listeners: TaskTracker::new(),
         authenticated: CancellationToken::new(),
         end: OnceLock::new(),
         end_notify: Notify::new(),
@@ -70,6 +86,8 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
     });
     let reason = run(&core, &shared, stream, peer.owner).await;
     shared.over.cancel();
+    shared.listeners.close();
+    shared.listeners.wait().await;
     shared.channels.close();
     shared.channels.wait().await;
     let event = if shared.authenticated.is_cancelled() {
@@ -85,6 +103,21 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
     );
 }
 
+/// One of the channels a connection may have; given back when dropped.
+pub(super) struct Place {
+    _permit: OwnedSemaphorePermit,
+    _live: Live,
+}
+
+fn windows(config: &SshConfig) -> Windows {
+    let limits = &config.limits;
+    Windows::new(
+        config.transport.window_bytes,
+        limits.channel_buffer_bytes as usize,
+        Budget::new(limits.session_buffer_bytes as usize),
+    )
+}
+
 /// Runs the protocol; says why it ended.
 async fn run(core: &Core, shared: &Arc<Shared>, stream: BoxStream, owner: Arc<Owner>) -> String {
     let limits = &shared.active.config.limits;
@@ -96,8 +129,9 @@ async fn run(core: &Core, shared: &Arc<Shared>, stream: BoxStream, owner: Arc<Ow
         limits,
         owner,
     );
-    let handler = RusshHandler::new(authenticator, Arc::clone(shared));
+    let mut revision = core.revision();
     let (mut transport, control) = Transport::new(stream, shared.active.read_ahead());
+    let handler = RusshHandler::new(authenticator, Arc::clone(shared), Arc::clone(&control));
     let setup = async {
         let has_aes_gcm = greeting::exchange(&mut transport).await?;
         let config = shared.active.russh_for(has_aes_gcm);
@@ -116,7 +150,7 @@ async fn run(core: &Core, shared: &Arc<Shared>, stream: BoxStream, owner: Arc<Ow
     };
     tokio::select! {
         end = &mut session => describe(end),
-        reason = reason_to_end(core, shared, control.as_ref(), login_end) => {
+        reason = reason_to_end(core, shared, control.as_ref(), login_end, &mut revision) => {
             say_goodbye(shared, control.as_ref(), &mut session, reason).await;
             reason.to_owned()
         }
@@ -132,6 +166,8 @@ const LOGIN_TIMEOUT: &str = "the time to log in is over";
 const DRAINED: &str = "the server is about to stop; connect again";
 const LIFETIME: &str = "the time a session may last is over";
 const SILENCE: &str = "the peer is silent";
+const REVOKED: &str = "your access to this node has been withdrawn";
+const UNCONFIRMED: &str = "your access to this node could not be confirmed";
 const PEER_GONE: &str = "the peer went away";
 
 /// Waits for what ends a session from our side.
@@ -140,6 +176,7 @@ async fn reason_to_end(
     shared: &Shared,
     control: &dyn Control,
     login_end: Instant,
+    revision: &mut watch::Receiver<u64>,
 ) -> &'static str {
     let lifetime = shared.active.config.limits.session_lifetime_seconds;
     let lifetime_over = async {
@@ -162,6 +199,7 @@ async fn reason_to_end(
         () = lifetime_over => LIFETIME,
         () = core.drained() => DRAINED,
         () = shared.silence(control) => SILENCE,
+        reason = shared.revoked(core, revision) => reason,
         reason = shared.asked_to_end() => reason,
     }
 }
@@ -191,6 +229,27 @@ async fn linger(control: &dyn Control, session: &mut RunningSession<RusshHandler
         if timeout(LINGER, session).await.is_err() {
             tracing::error!("a session did not end although its stream was cut");
         }
+    }
+}
+
+/// Asks the store a few times: a session is not to end because of a hiccup.
+async fn look_up_again(core: &Core, fingerprint: &str) -> Result<Option<Identity>, IdentityError> {
+    let mut attempt = 1;
+    loop {
+        let answer = timeout(
+            LOOK_UP,
+            core.identities.resolve_from_fingerprint(fingerprint),
+        );
+        let error = match answer.await {
+            Ok(Ok(identity)) => return Ok(identity),
+            Ok(Err(error)) => error,
+            Err(_) => IdentityError(format!("no answer within {LOOK_UP:?}")),
+        };
+        if attempt == LOOK_UPS {
+            return Err(error);
+        }
+        attempt += 1;
+        sleep(BETWEEN_LOOK_UPS).await;
     }
 }
 
@@ -225,6 +284,65 @@ impl Shared {
     pub(super) fn end(&self, reason: &'static str) {
         let _ = self.end.set(reason);
         self.end_notify.notify_one();
+    }
+
+    pub(super) fn windows(&self) -> MutexGuard<'_, Windows> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Room for one more channel, if there is any.
+    pub(super) fn place(&self) -> Option<Place> {
+        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        Some(Place {
+            _permit: permit,
+            _live: Live::new(&self.counters.channels),
+        })
+    }
+
+    /// Counts and logs what was refused; where it would have led stays out.
+    pub(super) fn deny(&self, what: &str, reason: &dyn std::fmt::Display) {
+        count(&self.counters.requests_denied);
+        let holder = self.access.holder();
+        tracing::info!(
+            target: "alknet_ssh::policy",
+            remote_addr = %Address(self.origin.peer),
+            identity = %holder.as_ref().map_or("", |holder| &holder.identity.id),
+            request = what,
+            reason = %reason,
+            "request denied"
+        );
+    }
+
+    /// Follows changes of the policy and of identities: what is no longer
+    /// granted ends. Completes when that is the whole session.
+    async fn revoked(&self, core: &Core, revision: &mut watch::Receiver<u64>) -> &'static str {
+        self.authenticated.cancelled().await;
+        while revision.changed().await.is_ok() {
+            revision.mark_unchanged();
+            let Some(holder) = self.access.holder() else {
+                return REVOKED;
+            };
+            let identity = match look_up_again(core, &holder.fingerprint).await {
+                Ok(Some(identity)) if identity.id == holder.identity.id => identity,
+                Ok(_) => return REVOKED,
+                Err(error) => {
+                    tracing::error!(%error, "an identity look-up failed");
+                    return UNCONFIRMED;
+                }
+            };
+            let policy = Arc::clone(&core.active().policy);
+            let holder = Holder { identity, ..holder };
+            let revoked = self.access.update(policy, holder);
+            if revoked > 0 {
+                tracing::info!(
+                    target: "alknet_ssh::policy",
+                    remote_addr = %Address(self.origin.peer),
+                    revoked,
+                    "permissions changed"
+                );
+            }
+        }
+        std::future::pending().await
     }
 
     async fn asked_to_end(&self) -> &'static str {

@@ -15,7 +15,9 @@ use alknet_handler::{
     HandlerError, Identity, IdentityAlreadySet, IdentityError, IdentityProvider, ProtocolHandler,
     StreamError,
 };
-use alknet_ssh::{Client, ClientError, ClientOptions, Exit, PrivateKey, SshHandler};
+use alknet_ssh::{
+    Client, ClientError, ClientOptions, Exit, PrivateKey, Resolver, SshHandler, SystemResolver,
+};
 use alknet_ssh_config::SshConfig;
 use russh::keys::{Algorithm, HashAlg};
 use sha2::{Digest, Sha256};
@@ -56,6 +58,10 @@ pub struct Identities(Mutex<BTreeMap<String, Identity>>);
 impl Identities {
     pub fn add(&self, key: &PrivateKey, identity: Identity) {
         self.0.lock().unwrap().insert(fingerprint(key), identity);
+    }
+
+    pub fn remove(&self, key: &PrivateKey) {
+        self.0.lock().unwrap().remove(&fingerprint(key));
     }
 }
 
@@ -177,15 +183,20 @@ impl Node {
     }
 
     pub fn with(config: &str, scopes: &[&str]) -> Self {
+        Self::with_resolver(config, scopes, Arc::new(SystemResolver::default()))
+    }
+
+    pub fn with_resolver(config: &str, scopes: &[&str], resolver: Arc<dyn Resolver>) -> Self {
         let host_key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap();
         let identities = Arc::new(Identities::default());
         let user = key();
         identities.add(&user, identity("alice", scopes));
-        let handler = SshHandler::new(
+        let handler = SshHandler::with_resolver(
             SshConfig::from_json(config).unwrap(),
             vec![host_key.clone()],
             Capabilities::default(),
             Arc::clone(&identities) as Arc<dyn IdentityProvider>,
+            resolver,
         )
         .unwrap();
         Self {

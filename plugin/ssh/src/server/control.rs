@@ -1,0 +1,303 @@
+//! Requests of the node beyond the handler's own methods, as JSON.
+
+use std::net::IpAddr;
+
+use alknet_handler::ConfigError;
+use alknet_ssh_config::SshConfig;
+use alknet_ssh_policy::{Basis, Denied, Host, Policy, Restrictions, Subject, listen_addresses};
+use serde::{Deserialize, Serialize};
+
+use super::core::Core;
+use super::forward::{NEEDS_PRIVILEGE, is_privileged};
+
+/// What the node may ask.
+#[derive(Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+enum Request {
+    /// The identity store changed.
+    IdentitiesChanged {},
+    /// What would be decided.
+    Explain {
+        identity: Identity,
+        request: Question,
+    },
+}
+
+#[derive(Deserialize)]
+struct Identity {
+    id: String,
+    #[serde(default)]
+    scopes: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Question {
+    Exec {
+        command: String,
+    },
+    Forward {
+        host: String,
+        port: u16,
+        #[serde(default)]
+        addresses: Vec<IpAddr>,
+    },
+    Listen {
+        address: String,
+        port: u16,
+    },
+    Streamlocal {
+        path: String,
+    },
+    Shell,
+    Sftp,
+    Agent,
+    Env {
+        name: String,
+    },
+}
+
+/// What is decided and why.
+#[derive(Default, Serialize)]
+struct Verdict {
+    allowed: bool,
+    reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<Rule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    addresses: Vec<AddressVerdict>,
+}
+
+#[derive(Serialize)]
+struct Rule {
+    index: usize,
+    /// JSON pointer into the handler's configuration.
+    pointer: String,
+}
+
+#[derive(Serialize)]
+struct AddressVerdict {
+    address: String,
+    allowed: bool,
+    reason: String,
+}
+
+/// Answers a request.
+///
+/// # Errors
+/// When it is not understood.
+pub(super) fn answer(core: &Core, request: &str) -> Result<String, ConfigError> {
+    let request = serde_json::from_str(request).map_err(|error| ConfigError {
+        pointer: String::new(),
+        message: format!("the request is not understood: {error}"),
+    })?;
+    match request {
+        Request::IdentitiesChanged {} => {
+            core.permissions_changed();
+            Ok("{}".to_owned())
+        }
+        Request::Explain { identity, request } => {
+            let verdict = explain(&core.active().config, &identity, &request);
+            Ok(serde_json::json!(verdict).to_string())
+        }
+    }
+}
+
+fn explain(config: &SshConfig, identity: &Identity, question: &Question) -> Verdict {
+    let policy = &config.policy();
+    let subject = &Subject {
+        id: &identity.id,
+        scopes: &identity.scopes,
+        restrictions: &Restrictions::default(),
+    };
+    let rules = Rules(config);
+    match question {
+        Question::Exec { command } => {
+            let decision = policy.exec(subject, command.as_bytes());
+            rules.verdict(decision.map(|(_, basis)| basis))
+        }
+        Question::Forward {
+            host,
+            port,
+            addresses,
+        } => forward(policy, subject, &rules, host, *port, addresses),
+        Question::Listen { address, port } => {
+            let verdict = listen(policy, subject, &rules, address, *port);
+            if verdict.allowed && is_privileged(*port) && !config.forwarding.privileged_ports {
+                return Verdict {
+                    reason: NEEDS_PRIVILEGE.to_owned(),
+                    ..Verdict::default()
+                };
+            }
+            verdict
+        }
+        Question::Streamlocal { path } => rules.verdict(policy.streamlocal(subject, path)),
+        Question::Shell => rules.verdict(policy.shell(subject)),
+        Question::Sftp => rules.verdict(policy.sftp(subject)),
+        Question::Agent => rules.verdict(policy.agent(subject)),
+        Question::Env { name } => rules.verdict(policy.env(subject, name)),
+    }
+}
+
+fn forward(
+    policy: &Policy,
+    subject: &Subject<'_>,
+    rules: &Rules<'_>,
+    host: &str,
+    port: u16,
+    addresses: &[IpAddr],
+) -> Verdict {
+    let host = match Host::parse(host) {
+        Ok(host) => host,
+        Err(error) => return rules.verdict(Err(error.into())),
+    };
+    let own = match &host {
+        Host::Address(address) => vec![*address],
+        Host::Name(_) => Vec::new(),
+    };
+    let addresses = if own.is_empty() { addresses } else { &own };
+    if addresses.is_empty() {
+        return by_name_alone(policy, subject, rules, &host, port);
+    }
+    let mut verdict = match policy.forward_all(subject, &host, port, addresses) {
+        Ok(allowed) => match allowed.into_iter().next() {
+            Some((_, basis)) => rules.verdict(Ok(basis)),
+            None => rules.verdict(Err(Denied::NoAddress)),
+        },
+        Err(denied) => rules.verdict(Err(denied)),
+    };
+    if own.is_empty() {
+        verdict.addresses = addresses
+            .iter()
+            .map(|address| {
+                let one = rules.verdict(policy.forward(subject, &host, port, *address));
+                AddressVerdict {
+                    address: address.to_string(),
+                    allowed: one.allowed,
+                    reason: one.reason,
+                }
+            })
+            .collect();
+    }
+    verdict
+}
+
+/// What can be said of a name whose addresses are not known.
+fn by_name_alone(
+    policy: &Policy,
+    subject: &Subject<'_>,
+    rules: &Rules<'_>,
+    host: &Host,
+    port: u16,
+) -> Verdict {
+    if let Err(denied) = policy.forward_possible(subject, host, port) {
+        return rules.verdict(Err(denied));
+    }
+    // An address that no rule or scope is about (RFC 5737): what is decided
+    // for it is decided by the name.
+    let nowhere = IpAddr::from([192, 0, 2, 255]);
+    let decision = policy.forward(subject, host, port, nowhere);
+    let by_address = matches!(decision, Err(Denied::NoScope { .. }));
+    let mut verdict = rules.verdict(decision);
+    if by_address {
+        verdict.reason = "its addresses decide, and they are not known here".to_owned();
+    } else {
+        verdict.reason +=
+            "; its addresses are not known here, so no rule about addresses was asked";
+    }
+    verdict
+}
+
+/// Allowed where at least one of the addresses is.
+fn listen(
+    policy: &Policy,
+    subject: &Subject<'_>,
+    rules: &Rules<'_>,
+    asked: &str,
+    port: u16,
+) -> Verdict {
+    let addresses = match listen_addresses(asked) {
+        Ok(addresses) => addresses,
+        Err(denied) => return rules.verdict(Err(denied)),
+    };
+    let each: Vec<(IpAddr, Verdict)> = addresses
+        .into_iter()
+        .map(|bind| {
+            let decision = policy.listen(subject, asked, port, bind);
+            (bind, rules.verdict(decision))
+        })
+        .collect();
+    let several = each.len() > 1;
+    let details = each.iter().map(|(address, verdict)| AddressVerdict {
+        address: address.to_string(),
+        allowed: verdict.allowed,
+        reason: verdict.reason.clone(),
+    });
+    let details = if several {
+        details.collect()
+    } else {
+        Vec::new()
+    };
+    let chosen = each.iter().position(|(_, verdict)| verdict.allowed);
+    let mut verdict = each
+        .into_iter()
+        .nth(chosen.unwrap_or(0))
+        .map(|(_, verdict)| verdict)
+        .unwrap_or_default();
+    verdict.addresses = details;
+    verdict
+}
+
+/// The rules of a configuration, for their places in it.
+struct Rules<'a>(&'a SshConfig);
+
+impl Rules<'_> {
+    fn verdict(&self, decision: Result<Basis, Denied>) -> Verdict {
+        match decision {
+            Ok(Basis::Rule { index }) => {
+                let rule = self.place(index);
+                Verdict {
+                    allowed: true,
+                    reason: format!("the rule at {} allows it", rule.pointer),
+                    rule: Some(rule),
+                    ..Verdict::default()
+                }
+            }
+            Ok(Basis::Scope(scope)) => Verdict {
+                allowed: true,
+                reason: format!("the scope {scope} grants it"),
+                scope: Some(scope),
+                ..Verdict::default()
+            },
+            Ok(Basis::AcceptEnv(pattern)) => Verdict {
+                allowed: true,
+                reason: format!("/services/exec/accept_env lists {pattern}"),
+                ..Verdict::default()
+            },
+            Err(Denied::Rule { index }) => {
+                let rule = self.place(index);
+                Verdict {
+                    reason: format!("the rule at {} denies it", rule.pointer),
+                    rule: Some(rule),
+                    ..Verdict::default()
+                }
+            }
+            Err(denied) => Verdict {
+                reason: denied.to_string(),
+                ..Verdict::default()
+            },
+        }
+    }
+
+    /// The policy numbers the rules of both lists through.
+    fn place(&self, index: usize) -> Rule {
+        let forwarding = self.0.forwarding.rules.len();
+        let pointer = match index.checked_sub(forwarding) {
+            None => format!("/forwarding/rules/{index}"),
+            Some(index) => format!("/services/rules/{index}"),
+        };
+        Rule { index, pointer }
+    }
+}

@@ -1,0 +1,284 @@
+//! From what a peer asks for to a connected socket: check, look up, check each
+//! address, dial those.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use alknet_handler::{Capabilities, ConfigError};
+use alknet_socks5::{Credentials, Target, upstream};
+use alknet_ssh_config::{Forwarding, ProxyKind};
+use alknet_ssh_policy::{Denied, Host, canonical};
+use russh::ChannelOpenFailure;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use super::dial::dial;
+use super::resolve::Resolver;
+use super::socket::Socket;
+use crate::server::access::{Grant, Refused, Request};
+use crate::server::session::Shared;
+
+/// Why a channel was not connected.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("the port {port} does not exist")]
+    Port { port: u32 },
+    #[error("the name could not be looked up: {0}")]
+    LookUp(io::Error),
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+}
+
+/// Why no address could be reached.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("the upstream proxy: {0}")]
+    Proxy(#[from] upstream::UpstreamError),
+}
+
+/// How connections leave the node.
+#[derive(Debug)]
+pub(crate) enum Egress {
+    Direct,
+    Proxy {
+        kind: upstream::Kind,
+        host: String,
+        port: u16,
+        credentials: Option<Credentials>,
+    },
+}
+
+impl Refusal {
+    /// The reason code of RFC 4254 section 5.1.
+    pub(super) fn code(&self) -> ChannelOpenFailure {
+        match self {
+            // Nobody could connect there.
+            Self::Refused(Refused::Denied(
+                Denied::BadHost(_)
+                | Denied::BadPort { .. }
+                | Denied::BadPath(_)
+                | Denied::NoAddress,
+            )) => ChannelOpenFailure::ConnectFailed,
+            Self::Refused(_) => ChannelOpenFailure::AdministrativelyProhibited,
+            Self::Connect(ConnectError::Io(error)) | Self::LookUp(error) if is_shortage(error) => {
+                ChannelOpenFailure::ResourceShortage
+            }
+            Self::Port { .. } | Self::LookUp(_) | Self::Connect(_) | Self::TimedOut(_) => {
+                ChannelOpenFailure::ConnectFailed
+            }
+        }
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        Self::Refused(denied.into())
+    }
+}
+
+/// Out of descriptors, ports, memory or buffers.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let codes = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        Errno::ADDRNOTAVAIL,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|code| codes.iter().any(|errno| errno.raw_os_error() == code))
+}
+
+/// Connects to a host that a peer asked for.
+pub(super) async fn tcp(
+    shared: &Shared,
+    host: &str,
+    port: u32,
+) -> Result<(Socket, Grant), Refusal> {
+    let port = u16::try_from(port).map_err(|_| Refusal::Port { port })?;
+    let asked = Host::parse(host).map_err(Denied::from)?;
+    shared
+        .access
+        .decide(|policy, subject| policy.forward_possible(subject, &asked, port))?;
+    let patience = Duration::from_secs(
+        shared
+            .active
+            .config
+            .forwarding
+            .connect_timeout_seconds
+            .into(),
+    );
+    let connected = async {
+        let allowed = allowed_addresses(shared, host, &asked, port).await?;
+        dial(&allowed, |address| {
+            shared.active.egress.connect(address, shared)
+        })
+        .await
+        .map_err(Refusal::Connect)
+    };
+    let (stream, address) = timeout(patience, connected)
+        .await
+        .map_err(|_| Refusal::TimedOut(patience))??;
+    // Asked again: the permissions may have changed in the meantime.
+    let grant = shared.access.grant(Request::Forward {
+        host: asked,
+        port,
+        address: address.ip(),
+    })?;
+    Ok((stream.into(), grant))
+}
+
+/// The addresses to dial, each checked; they are never looked up again.
+async fn allowed_addresses(
+    shared: &Shared,
+    text: &str,
+    asked: &Host,
+    port: u16,
+) -> Result<Vec<SocketAddr>, Refusal> {
+    let found = match asked {
+        Host::Address(address) if !text.contains('%') => vec![SocketAddr::new(*address, port)],
+        Host::Name(name) => shared
+            .resolver
+            .resolve(name, port)
+            .await
+            .map_err(Refusal::LookUp)?,
+        // The system knows what a zone is.
+        Host::Address(_) => {
+            let bare = text.trim_start_matches('[').trim_end_matches(']');
+            shared
+                .resolver
+                .resolve(bare, port)
+                .await
+                .map_err(Refusal::LookUp)?
+        }
+    };
+    let found: Vec<SocketAddr> = found.into_iter().map(canonical_socket).collect();
+    let addresses: Vec<IpAddr> = found.iter().map(SocketAddr::ip).collect();
+    let allowed = shared
+        .access
+        .decide(|policy, subject| policy.forward_all(subject, asked, port, &addresses))?;
+    Ok(found
+        .into_iter()
+        .filter(|address| allowed.iter().any(|(allowed, _)| *allowed == address.ip()))
+        .collect())
+}
+
+/// The form that is checked is the form that is dialled; a zone stays.
+fn canonical_socket(address: SocketAddr) -> SocketAddr {
+    let ip = canonical(address.ip());
+    if ip == address.ip() {
+        address
+    } else {
+        SocketAddr::new(ip, address.port())
+    }
+}
+
+/// Connects to a Unix socket that a peer asked for.
+pub(super) async fn unix(shared: &Shared, path: String) -> Result<(Socket, Grant), Refusal> {
+    let grant = shared
+        .access
+        .grant(Request::StreamLocal { path: path.clone() })?;
+    let patience = Duration::from_secs(
+        shared
+            .active
+            .config
+            .forwarding
+            .connect_timeout_seconds
+            .into(),
+    );
+    let stream = timeout(patience, UnixStream::connect(Path::new(&path)))
+        .await
+        .map_err(|_| Refusal::TimedOut(patience))?
+        .map_err(ConnectError::Io)?;
+    Ok((stream.into(), grant))
+}
+
+impl Egress {
+    /// The way out that the configuration asks for, with the credentials the
+    /// node granted.
+    ///
+    /// # Errors
+    /// When the credentials are not there, or are not `user:password`.
+    pub(crate) fn new(
+        config: &Forwarding,
+        capabilities: &Capabilities,
+    ) -> Result<Self, ConfigError> {
+        let Some(proxy) = config.egress.proxy() else {
+            return Ok(Self::Direct);
+        };
+        let credentials = match &config.egress.credentials {
+            None => None,
+            Some(name) => Some(credentials(name, capabilities)?),
+        };
+        Ok(Self::Proxy {
+            kind: match proxy.kind {
+                ProxyKind::Socks5 => upstream::Kind::Socks5,
+                ProxyKind::Http => upstream::Kind::Http,
+            },
+            host: proxy.host,
+            port: proxy.port,
+            credentials,
+        })
+    }
+
+    async fn connect(
+        &self,
+        address: SocketAddr,
+        shared: &Shared,
+    ) -> Result<TcpStream, ConnectError> {
+        match self {
+            Self::Direct => Ok(TcpStream::connect(address).await?),
+            Self::Proxy {
+                kind,
+                host,
+                port,
+                credentials,
+            } => {
+                let mut stream = connect_to_proxy(shared.resolver.as_ref(), host, *port).await?;
+                // Small messages in turns.
+                let _ = stream.set_nodelay(true);
+                let target = Target::from(address);
+                upstream::connect(&mut stream, *kind, &target, credentials.as_ref()).await?;
+                Ok(stream)
+            }
+        }
+    }
+}
+
+async fn connect_to_proxy(resolver: &dyn Resolver, host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses = resolver.resolve(host, port).await?;
+    let (stream, _) = dial(&addresses, TcpStream::connect).await?;
+    Ok(stream)
+}
+
+fn credentials(name: &str, capabilities: &Capabilities) -> Result<Credentials, ConfigError> {
+    let fault = |message: String| ConfigError {
+        pointer: "/forwarding/egress/credentials".to_owned(),
+        message,
+    };
+    let secret = capabilities.get(name).ok_or_else(|| {
+        fault(format!(
+            "the node has granted no secret {name:?}; store it with `alknet-node secret set {name}` and grant it in the node's configuration under plugins.secrets"
+        ))
+    })?;
+    let bytes = secret.expose();
+    let colon = bytes.iter().position(|&byte| byte == b':').ok_or_else(|| {
+        fault(format!(
+            "the secret {name:?} is not of the form user:password; store it again with `alknet-node secret set {name}`"
+        ))
+    })?;
+    let (user, password) = bytes.split_at(colon);
+    let password = password.get(1..).unwrap_or_default();
+    Credentials::new(user, password)
+        .map_err(|error| fault(format!("the secret {name:?} cannot be used: {error}")))
+}

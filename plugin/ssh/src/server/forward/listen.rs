@@ -1,0 +1,434 @@
+//! Listeners on behalf of a peer (RFC 4254 section 7.1, OpenSSH PROTOCOL
+//! section 2.4).
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alknet_ssh_policy::listen_addresses;
+use russh::Channel;
+use russh::server::{Handle, Msg};
+use socket2::{Domain, Socket as Socket2, Type};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::time::sleep;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::socket::Socket;
+use super::unix::{self, SocketFile};
+use super::{Kind, connect, pump, say_how_it_ended};
+use crate::server::access::{Grant, Refused, Request};
+use crate::server::channel::Input;
+use crate::server::session::{Place, Shared};
+use crate::status::{Live, count};
+
+/// As tokio listens.
+const BACKLOG: i32 = 1024;
+/// How often a port is looked for that is free for all addresses of a name.
+const TRIES: usize = 8;
+/// The pause after a failed accept(2), most likely for want of descriptors.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// What listens for the peer of one SSH connection.
+#[derive(Default)]
+pub(crate) struct Listeners(HashMap<Name, DropGuard>);
+
+/// What a peer names a listener by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Name {
+    Tcp { asked: String, port: u16 },
+    Unix { path: String },
+}
+
+/// Why nothing listens.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotListening {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("the port {port} does not exist")]
+    Port { port: u32 },
+    #[error("{NEEDS_PRIVILEGE}")]
+    Privileged,
+    #[error("the connection has as many listeners as /limits/max_listeners allows")]
+    TooMany,
+    #[error("the connection listens there already")]
+    Twice,
+    #[error("cannot listen: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Listeners {
+    /// Listens for `tcpip-forward`; gives the port.
+    ///
+    /// # Errors
+    /// When that is not granted, or cannot be had.
+    pub(crate) fn tcp(
+        &mut self,
+        asked: &str,
+        port: u32,
+        handle: Handle,
+        shared: &Arc<Shared>,
+    ) -> Result<u16, NotListening> {
+        let port = u16::try_from(port).map_err(|_| NotListening::Port { port })?;
+        let grants = granted(shared, asked, port)?;
+        if is_privileged(port) && !shared.active.config.forwarding.privileged_ports {
+            return Err(NotListening::Privileged);
+        }
+        let name = |port| Name::Tcp {
+            asked: asked.to_owned(),
+            port,
+        };
+        self.check(&name(port), shared)?;
+        let (sockets, port) = bind_all(grants, port)?;
+        let cancelled = CancellationToken::new();
+        for (socket, grant) in sockets {
+            let listener = TcpListener::from_std(socket)?;
+            let origin = Origin::Tcp {
+                asked: asked.to_owned(),
+                port,
+            };
+            let accepting = Accepting {
+                origin,
+                grant,
+                cancelled: cancelled.clone(),
+                handle: handle.clone(),
+                shared: Arc::clone(shared),
+            };
+            shared
+                .listeners
+                .spawn(accepting.run(Listener::Tcp(listener)));
+        }
+        self.0.insert(name(port), cancelled.drop_guard());
+        Ok(port)
+    }
+
+    /// Ends what [`tcp`](Self::tcp) began; connections that came in stay.
+    /// Whether there was such a listener.
+    pub(crate) fn cancel_tcp(&mut self, asked: &str, port: u32) -> bool {
+        u16::try_from(port).is_ok_and(|port| {
+            let asked = asked.to_owned();
+            self.0.remove(&Name::Tcp { asked, port }).is_some()
+        })
+    }
+
+    /// Listens for `streamlocal-forward@openssh.com`.
+    ///
+    /// # Errors
+    /// When that is not granted, or cannot be had.
+    pub(crate) fn unix(
+        &mut self,
+        path: &str,
+        handle: Handle,
+        shared: &Arc<Shared>,
+    ) -> Result<(), NotListening> {
+        let grant = shared.access.grant(Request::StreamLocal {
+            path: path.to_owned(),
+        })?;
+        let name = Name::Unix {
+            path: path.to_owned(),
+        };
+        self.check(&name, shared)?;
+        let (listener, file) = unix::bind(Path::new(path))?;
+        let cancelled = CancellationToken::new();
+        let accepting = Accepting {
+            origin: Origin::Unix {
+                path: path.to_owned(),
+            },
+            grant,
+            cancelled: cancelled.clone(),
+            handle,
+            shared: Arc::clone(shared),
+        };
+        shared
+            .listeners
+            .spawn(accepting.run(Listener::Unix(listener, file)));
+        self.0.insert(name, cancelled.drop_guard());
+        Ok(())
+    }
+
+    /// Ends what [`unix`](Self::unix) began.
+    pub(crate) fn cancel_unix(&mut self, path: &str) -> bool {
+        let path = path.to_owned();
+        self.0.remove(&Name::Unix { path }).is_some()
+    }
+
+    fn check(&mut self, name: &Name, shared: &Shared) -> Result<(), NotListening> {
+        if self.0.contains_key(name) {
+            Err(NotListening::Twice)
+        } else if self.0.len() >= shared.active.config.limits.max_listeners as usize {
+            Err(NotListening::TooMany)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Ports that only the configuration can open to peers (tcp(7)).
+pub(crate) fn is_privileged(port: u16) -> bool {
+    (1..1024).contains(&port)
+}
+
+/// Why a privileged port is refused.
+pub(crate) const NEEDS_PRIVILEGE: &str = "ports below 1024 need /forwarding/privileged_ports";
+
+/// The addresses that `asked` stands for and that are granted.
+fn granted(shared: &Shared, asked: &str, port: u16) -> Result<Vec<(IpAddr, Grant)>, Refused> {
+    let mut grants = Vec::new();
+    let mut refused = None;
+    for bind in listen_addresses(asked)? {
+        let request = Request::Listen {
+            asked: asked.to_owned(),
+            port,
+            bind,
+        };
+        match shared.access.grant(request) {
+            Ok(grant) => grants.push((bind, grant)),
+            Err(error) => refused = Some(error),
+        }
+    }
+    match refused {
+        Some(error) if grants.is_empty() => Err(error),
+        _ => Ok(grants),
+    }
+}
+
+type Bound = (StdListener, Grant);
+
+/// Binds all addresses to the same port.
+fn bind_all(grants: Vec<(IpAddr, Grant)>, port: u16) -> io::Result<(Vec<Bound>, u16)> {
+    let addresses: Vec<IpAddr> = grants.iter().map(|(address, _)| *address).collect();
+    let tries = if port == 0 { TRIES } else { 1 };
+    let mut attempt = try_bind(&addresses, port);
+    for _ in 1..tries {
+        match &attempt {
+            // Free for the first address is not free for all.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            _ => break,
+        }
+        attempt = try_bind(&addresses, port);
+    }
+    let (sockets, port) = attempt?;
+    let bound = sockets
+        .into_iter()
+        .zip(grants)
+        .filter_map(|(socket, (_, grant))| Some((socket?, grant)))
+        .collect();
+    Ok((bound, port))
+}
+
+/// One socket for each address that this machine has, and their port.
+fn try_bind(addresses: &[IpAddr], mut port: u16) -> io::Result<(Vec<Option<StdListener>>, u16)> {
+    let mut sockets = Vec::new();
+    let mut absent = None;
+    for address in addresses {
+        match bind(SocketAddr::new(*address, port)) {
+            Ok(socket) => {
+                port = socket.local_addr()?.port();
+                sockets.push(Some(socket));
+            }
+            Err(error) if is_absent(&error) => {
+                absent = Some(error);
+                sockets.push(None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match absent {
+        Some(error) if sockets.iter().all(Option::is_none) => Err(error),
+        _ => Ok((sockets, port)),
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = Socket2::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // Both families have a socket of their own.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// The machine does not have that address, or not that family.
+fn is_absent(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// What the peer is told about where a connection came in.
+#[derive(Clone)]
+enum Origin {
+    Tcp { asked: String, port: u16 },
+    Unix { path: String },
+}
+
+/// One listening socket.
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, #[allow(dead_code)] SocketFile),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, from) = listener.accept().await?;
+                Ok((stream.into(), from))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                // Not told to the peer.
+                let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+                Ok((stream.into(), nobody))
+            }
+        }
+    }
+}
+
+/// What accepting needs.
+struct Accepting {
+    origin: Origin,
+    grant: Grant,
+    cancelled: CancellationToken,
+    handle: Handle,
+    shared: Arc<Shared>,
+}
+
+impl Accepting {
+    async fn run(self, listener: Listener) {
+        let _live = Live::new(&self.shared.counters.listeners);
+        while let Some((socket, from)) = self.next(&listener).await {
+            self.forward(socket, from);
+        }
+    }
+
+    /// The next connection; `None` when the listener's time is over.
+    async fn next(&self, listener: &Listener) -> Option<(Socket, SocketAddr)> {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.cancelled.cancelled() => return None,
+                () = self.shared.over.cancelled() => return None,
+                () = self.grant.revoked() => {
+                    tracing::info!(
+                        target: "alknet_ssh::policy",
+                        remote_addr = %crate::auth::Peer(self.shared.origin.peer),
+                        "closed a listener: it is no longer permitted"
+                    );
+                    return None;
+                }
+            };
+            match accepted {
+                Ok(accepted) => return Some(accepted),
+                Err(error) => {
+                    tracing::debug!(%error, "a listener could not accept");
+                    if connect::is_shortage(&error) {
+                        sleep(BREATH).await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn forward(&self, socket: Socket, from: SocketAddr) {
+        let Some(place) = self.shared.place() else {
+            tracing::debug!("a forwarded connection was dropped: no channel is free");
+            return;
+        };
+        self.shared.channels.spawn(forwarded(
+            self.origin.clone(),
+            socket,
+            from,
+            self.handle.clone(),
+            self.grant.token(),
+            Arc::clone(&self.shared),
+            place,
+        ));
+    }
+}
+
+/// Offers a connection to the peer and carries its bytes.
+async fn forwarded(
+    origin: Origin,
+    socket: Socket,
+    from: SocketAddr,
+    handle: Handle,
+    revoked: CancellationToken,
+    shared: Arc<Shared>,
+    _place: Place,
+) {
+    let opened = tokio::select! {
+        opened = open(&handle, &origin, from) => opened,
+        () = shared.over.cancelled() => return,
+    };
+    let channel = match opened {
+        Ok(channel) => channel,
+        Err(error) => {
+            tracing::debug!(%error, "the peer refused a forwarded connection");
+            return;
+        }
+    };
+    count(&shared.counters.forwards_total);
+    let _live = Live::new(&shared.counters.forwards);
+    let queue = shared.windows().open(channel.id());
+    let (reader, writer) = channel.split();
+    let input = Input::new(reader, queue, Arc::clone(&shared));
+    let end = pump::run(input, &writer, socket, revoked, &shared).await;
+    let kind = match origin {
+        Origin::Tcp { .. } => Kind::ForwardedTcpip,
+        Origin::Unix { .. } => Kind::ForwardedStreamLocal,
+    };
+    say_how_it_ended(&shared, kind, &end);
+}
+
+async fn open(
+    handle: &Handle,
+    origin: &Origin,
+    from: SocketAddr,
+) -> Result<Channel<Msg>, russh::Error> {
+    match origin {
+        Origin::Tcp { asked, port } => {
+            let port = u32::from(*port);
+            let (address, from_port) = (from.ip().to_string(), u32::from(from.port()));
+            handle
+                .channel_open_forwarded_tcpip(asked, port, address, from_port)
+                .await
+        }
+        Origin::Unix { path } => handle.channel_open_forwarded_streamlocal(path).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_addresses_get_the_same_free_port() {
+        let addresses = listen_addresses("localhost").unwrap();
+        let (sockets, port) = try_bind(&addresses, 0).unwrap();
+        assert_ne!(port, 0);
+        for socket in sockets.into_iter().flatten() {
+            assert_eq!(socket.local_addr().unwrap().port(), port);
+        }
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_refused() {
+        let error = try_bind(&["192.0.2.1".parse().unwrap()], 0).unwrap_err();
+        assert!(is_absent(&error), "{error}");
+    }
+
+    #[test]
+    fn a_port_that_is_taken_for_one_address_is_taken() {
+        let (_taken, port) = try_bind(&[Ipv4Addr::LOCALHOST.into()], 0).unwrap();
+        let error = try_bind(&listen_addresses("localhost").unwrap(), port).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+}

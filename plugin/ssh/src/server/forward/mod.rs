@@ -1,0 +1,155 @@
+//! Port forwarding (RFC 4254 section 7) and its counterpart for Unix sockets
+//! (OpenSSH PROTOCOL section 2.4).
+//!
+//! A channel towards a destination is answered when the outcome of the connect
+//! is known, in a task of its own. So is everything that may take time: the
+//! session's loop never waits for a name server or a target.
+
+mod connect;
+mod dial;
+mod listen;
+mod pump;
+mod resolve;
+mod socket;
+mod unix;
+
+use std::sync::Arc;
+
+use russh::ChannelOpenFailure;
+use russh::server::{ChannelOpenHandle, Msg};
+
+pub(super) use self::connect::Egress;
+use self::connect::Refusal;
+pub(super) use self::listen::{Listeners, NEEDS_PRIVILEGE, is_privileged};
+use self::pump::End;
+pub use self::resolve::{Resolver, SystemResolver};
+use super::access::Grant;
+use super::channel::Input;
+use super::session::{Place, Shared};
+use crate::queue::ByteQueue;
+use crate::status::{Live, count};
+
+/// A channel that the peer asked for and that is not answered yet.
+pub(super) struct Opening {
+    pub(super) channel: russh::Channel<Msg>,
+    pub(super) queue: ByteQueue,
+    pub(super) reply: ChannelOpenHandle,
+    pub(super) shared: Arc<Shared>,
+    pub(super) place: Place,
+}
+
+/// What a forwarded channel leads to.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    DirectTcpip,
+    DirectStreamLocal,
+    ForwardedTcpip,
+    ForwardedStreamLocal,
+}
+
+/// Serves a `direct-tcpip` channel (RFC 4254 section 7.2).
+pub(super) async fn direct_tcpip(opening: Opening, host: String, port: u32) {
+    let shared = Arc::clone(&opening.shared);
+    let connected = tokio::select! {
+        connected = connect::tcp(&shared, &host, port) => connected,
+        () = shared.over.cancelled() => return,
+    };
+    opening.conclude(Kind::DirectTcpip, connected).await;
+}
+
+/// Serves a `direct-streamlocal@openssh.com` channel.
+pub(super) async fn direct_streamlocal(opening: Opening, path: String) {
+    let shared = Arc::clone(&opening.shared);
+    let connected = tokio::select! {
+        connected = connect::unix(&shared, path) => connected,
+        () = shared.over.cancelled() => return,
+    };
+    opening.conclude(Kind::DirectStreamLocal, connected).await;
+}
+
+impl Opening {
+    /// Answers as things turned out, and carries the bytes if they turned out
+    /// well.
+    async fn conclude(self, kind: Kind, connected: Result<(socket::Socket, Grant), Refusal>) {
+        let Self {
+            channel,
+            queue,
+            reply,
+            shared,
+            place: _place,
+        } = self;
+        match connected {
+            Ok((socket, grant)) => {
+                reply.accept().await;
+                count(&shared.counters.forwards_total);
+                let _live = Live::new(&shared.counters.forwards);
+                let (reader, writer) = channel.split();
+                let input = Input::new(reader, queue, Arc::clone(&shared));
+                let end = pump::run(input, &writer, socket, grant.token(), &shared).await;
+                say_how_it_ended(&shared, kind, &end);
+            }
+            Err(refusal) => {
+                queue.close();
+                say_why_not(&shared, kind, &refusal);
+                reply.reject(refusal.code()).await;
+            }
+        }
+    }
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::DirectTcpip => "forward",
+            Self::DirectStreamLocal => "streamlocal",
+            Self::ForwardedTcpip => "listen",
+            Self::ForwardedStreamLocal => "streamlocal listen",
+        }
+    }
+}
+
+/// The destination stays out of it.
+fn say_why_not(shared: &Shared, kind: Kind, refusal: &Refusal) {
+    if refusal.code() == ChannelOpenFailure::AdministrativelyProhibited {
+        shared.deny(kind.as_str(), refusal);
+    } else {
+        count(&shared.counters.forwards_failed);
+        tracing::debug!(
+            target: "alknet_ssh::forward",
+            request = kind.as_str(),
+            reason = %refusal,
+            "not connected"
+        );
+    }
+}
+
+fn say_how_it_ended(shared: &Shared, kind: Kind, end: &End) {
+    match end {
+        End::Stalled => {
+            count(&shared.counters.stalled);
+            tracing::warn!(
+                target: "alknet_ssh::forward",
+                remote_addr = %crate::auth::Peer(shared.origin.peer),
+                request = kind.as_str(),
+                seconds = shared.active.config.limits.stalled_channel_seconds,
+                "closed a channel: its target took nothing while it held up other channels"
+            );
+        }
+        End::Revoked => {
+            tracing::info!(
+                target: "alknet_ssh::policy",
+                remote_addr = %crate::auth::Peer(shared.origin.peer),
+                request = kind.as_str(),
+                "closed a channel: it is no longer permitted"
+            );
+        }
+        End::Finished | End::Closed | End::Broken(_) => {
+            tracing::debug!(
+                target: "alknet_ssh::forward",
+                request = kind.as_str(),
+                ?end,
+                "channel closed"
+            );
+        }
+    }
+}

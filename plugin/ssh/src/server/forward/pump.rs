@@ -1,0 +1,136 @@
+//! The two ways between a channel and a socket, each with an end of its own.
+
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::FusedFuture;
+use russh::ChannelWriteHalf;
+use russh::server::Msg;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::socket::Socket;
+use crate::queue::ByteQueue;
+use crate::server::channel::{Event, Input};
+use crate::server::outflow::{self, Source};
+use crate::server::session::Shared;
+
+/// How a forwarded channel ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Both sides had said all they had to say.
+    Finished,
+    /// The peer closed the channel, or the session is over.
+    Closed,
+    /// The socket failed.
+    Broken(#[allow(dead_code)] io::Error),
+    /// The socket took nothing for too long and held up other channels.
+    Stalled,
+    /// It is no longer permitted.
+    Revoked,
+}
+
+/// Carries bytes both ways until both have ended or one thing ends it all, and
+/// closes the channel.
+pub(super) async fn run(
+    input: Input,
+    writer: &ChannelWriteHalf<Msg>,
+    socket: Socket,
+    revoked: CancellationToken,
+    shared: &Shared,
+) -> End {
+    let end = match socket {
+        Socket::Tcp(stream) => {
+            let (read, write) = stream.into_split();
+            carry(input, writer, read, write, revoked, shared).await
+        }
+        Socket::Unix(stream) => {
+            let (read, write) = stream.into_split();
+            carry(input, writer, read, write, revoked, shared).await
+        }
+    };
+    let _ = writer.close().await;
+    end
+}
+
+async fn carry(
+    mut input: Input,
+    writer: &ChannelWriteHalf<Msg>,
+    read: impl Source,
+    write: impl AsyncWrite + Unpin,
+    revoked: CancellationToken,
+    shared: &Shared,
+) -> End {
+    let queue = input.queue.clone();
+    let mut inward = pin!(feed(&queue, write).fuse());
+    let both_ways = async {
+        let inward = inward.as_mut().map(Ok::<_, io::Error>);
+        tokio::try_join!(inward, outward(&read, writer))
+    };
+    let end = tokio::select! {
+        outcome = both_ways => match outcome {
+            Ok(_) => End::Finished,
+            Err(error) => End::Broken(error),
+        },
+        event = watch(&mut input) => event,
+        () = revoked.cancelled() => End::Revoked,
+    };
+    if matches!(end, End::Closed) && !inward.is_terminated() && !shared.over.is_cancelled() {
+        // The peer may have closed right after its last byte.
+        queue.finish();
+        let patience = shared.active.config.limits.stalled_channel_seconds;
+        tokio::select! {
+            () = inward => {}
+            () = no_progress(&queue, Duration::from_secs(patience.into())) => {}
+            () = revoked.cancelled() => {}
+            () = shared.over.cancelled() => {}
+        }
+    }
+    end
+}
+
+/// Writes to the socket what comes in, then ends that way only. A socket that
+/// takes no more may still have something to say.
+async fn feed(queue: &ByteQueue, mut socket: impl AsyncWrite + Unpin) {
+    while let Some(chunk) = queue.pop().await {
+        if socket.write_all(&chunk).await.is_err() {
+            queue.close();
+            return;
+        }
+    }
+    let _ = socket.shutdown().await;
+}
+
+async fn outward(socket: &impl Source, writer: &ChannelWriteHalf<Msg>) -> io::Result<()> {
+    outflow::pass(socket, writer, None, &AtomicU64::new(0)).await?;
+    writer
+        .eof()
+        .await
+        .map_err(|_| io::ErrorKind::BrokenPipe.into())
+}
+
+/// Follows the channel; ends only when something ends the channel.
+async fn watch(input: &mut Input) -> End {
+    loop {
+        match input.next().await {
+            Event::Signal(_) => {}
+            Event::Closed => return End::Closed,
+            Event::Stalled => return End::Stalled,
+        }
+    }
+}
+
+/// Completes when nothing has been taken from the queue for so long.
+async fn no_progress(queue: &ByteQueue, patience: Duration) {
+    loop {
+        let before = queue.taken();
+        sleep(patience).await;
+        if queue.taken() == before {
+            return;
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! From a file descriptor to a channel.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::BytesMut;
+use russh::ChannelWriteHalf;
+use russh::server::Msg;
+use tokio::net::unix::pipe;
+use tokio::net::{tcp, unix};
+
+/// Bytes asked for at once: what a pipe holds.
+const READ: usize = 64 * 1024;
+
+/// Something that says when it can be read, and needs no buffer until then.
+pub(super) trait Source {
+    async fn readable(&self) -> io::Result<()>;
+    fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize>;
+}
+
+/// Passes all there is on to the channel; the peer's window sets the pace.
+/// `steps` is odd while the peer has still to take what was read.
+///
+/// # Errors
+/// When reading fails, or the session is over.
+pub(super) async fn pass(
+    source: &impl Source,
+    writer: &ChannelWriteHalf<Msg>,
+    extended: Option<u32>,
+    steps: &AtomicU64,
+) -> io::Result<()> {
+    let mut buffer = BytesMut::new();
+    loop {
+        source.readable().await?;
+        buffer.reserve(READ);
+        match source.try_read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                // Idle channels keep no buffer.
+                buffer = BytesMut::new();
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        steps.fetch_add(1, Ordering::Relaxed);
+        let chunk = buffer.split().freeze();
+        let sent = match extended {
+            None => writer.data_bytes(chunk).await,
+            Some(code) => writer.extended_data_bytes(code, chunk).await,
+        };
+        steps.fetch_add(1, Ordering::Relaxed);
+        sent.map_err(|_| io::ErrorKind::BrokenPipe)?;
+    }
+}
+
+impl Source for pipe::Receiver {
+    async fn readable(&self) -> io::Result<()> {
+        Self::readable(self).await
+    }
+
+    fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        self.try_read_buf(buffer)
+    }
+}
+
+impl Source for tcp::OwnedReadHalf {
+    async fn readable(&self) -> io::Result<()> {
+        Self::readable(self).await
+    }
+
+    fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        self.try_read_buf(buffer)
+    }
+}
+
+impl Source for unix::OwnedReadHalf {
+    async fn readable(&self) -> io::Result<()> {
+        Self::readable(self).await
+    }
+
+    fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
+        self.try_read_buf(buffer)
+    }
+}
