@@ -13,6 +13,7 @@ mod authorize;
 pub mod cli;
 pub mod config;
 mod endpoint;
+mod explain;
 mod init;
 mod keys;
 mod logs;

@@ -158,7 +158,7 @@ fn running_out_of_descriptors_is_not_the_end() {
     let mut limit = getrlimit(Resource::Nofile);
     let before = limit.current;
     limit.current = Some(used as u64 + 4);
-    prlimit(pid, Resource::Nofile, limit.clone()).unwrap();
+    prlimit(pid, Resource::Nofile, limit).unwrap();
     let crowd: Vec<_> = (0..30).map(|_| connect(addr)).collect();
     node.logged(&["cannot accept TCP connections"]);
     drop(crowd);

@@ -29,6 +29,7 @@ macro_rules! complain {
 }
 
 mod check;
+mod policy;
 mod reload;
 mod secret;
 mod serve;
@@ -57,6 +58,9 @@ enum Command {
     /// Keep secrets for plugins, encrypted.
     #[command(subcommand)]
     Secret(secret::SecretCommand),
+    /// Ask what the policy says.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Work with plugin files.
     #[command(subcommand)]
     Plugins(PluginsCommand),
@@ -87,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(args),
         Command::Reload(args) => reload::reload(args),
         Command::Secret(command) => secret::secret(command),
+        Command::Policy(command) => return policy::policy(command),
         Command::Plugins(PluginsCommand::Check { file }) => check::plugin(&file),
     };
     match outcome {

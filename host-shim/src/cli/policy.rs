@@ -1,0 +1,257 @@
+//! `policy explain`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Failed, StateArg, existing_config, fail, fail_all, folder, runtime};
+use crate::explain::{Answer, Asked, explain};
+use crate::logs;
+use crate::node::make_handler;
+use crate::plan::{Draft, Plan, plugin_pointer};
+
+#[derive(Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Say whether a peer may do something, and why. Nothing is done, and no
+    /// node needs to run: the files are read, and the plugin is asked.
+    #[command(after_help = "Exit status: 0 allowed, 1 denied, 2 no answer.")]
+    Explain(ExplainArgs),
+}
+
+#[derive(Args)]
+pub(super) struct ExplainArgs {
+    #[command(flatten)]
+    state: StateArg,
+    /// Read this configuration file instead of a state folder's
+    #[arg(long, value_name = "FILE", conflicts_with = "state")]
+    config: Option<PathBuf>,
+    /// The plugin to ask
+    #[arg(long, value_name = "NAME", default_value = "ssh")]
+    plugin: String,
+    /// Answer with a JSON object
+    #[arg(long)]
+    json: bool,
+    /// Who asks: the id of a peer
+    #[arg(long, value_name = "ID")]
+    identity: String,
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+#[derive(Subcommand)]
+enum Kind {
+    /// Run a command
+    Exec {
+        /// The command and its arguments; several are joined by spaces
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Reach a target through the node
+    Forward {
+        /// A name or an address, and a port; IPv6 in brackets
+        #[arg(value_name = "HOST:PORT")]
+        target: String,
+        /// What the name stands for, instead of looking it up here; may be repeated
+        #[arg(long = "address", value_name = "IP")]
+        addresses: Vec<IpAddr>,
+    },
+    /// Have the node listen
+    Listen {
+        /// An address, `localhost`, `*` or nothing, and a port; IPv6 in brackets
+        #[arg(value_name = "ADDRESS:PORT")]
+        target: String,
+    },
+    /// Reach a Unix socket
+    Streamlocal {
+        /// The path of the socket
+        path: String,
+    },
+    /// Have a shell
+    Shell,
+    /// Use SFTP
+    Sftp,
+    /// Have the peer's agent forwarded
+    Agent,
+    /// Set an environment variable
+    Env {
+        /// The name of the variable
+        name: String,
+    },
+}
+
+/// Answers a question about the policy.
+pub(super) fn policy(command: PolicyCommand) -> ExitCode {
+    let PolicyCommand::Explain(args) = command;
+    match run(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(Failed) => ExitCode::from(2),
+    }
+}
+
+fn run(args: ExplainArgs) -> Result<bool, Failed> {
+    let mut asked = asked(args.kind)?;
+    let file = match args.config {
+        Some(file) => file,
+        None => existing_config(&folder(args.state)?)?,
+    };
+    let plan = Draft::read(&file)
+        .and_then(Draft::complete)
+        .map_err(|problems| fail_all(&problems))?;
+    let runtime = runtime(&plan.config)?;
+    let answer = runtime.block_on(answer(&plan, &args.plugin, &args.identity, &mut asked));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    let answer = answer?;
+    if args.json {
+        let explained = Explained {
+            identity: &args.identity,
+            request: &asked,
+            answer: &answer,
+            rule_place: place_of_rule(&answer, &plan, &args.plugin),
+        };
+        say!("{}", json!(explained));
+    } else {
+        say!("{}", as_text(&answer, &plan, &args.plugin, &asked));
+    }
+    Ok(answer.allowed)
+}
+
+fn asked(kind: Kind) -> Result<Asked, Failed> {
+    Ok(match kind {
+        Kind::Exec { command } => Asked::Exec {
+            command: command.join(" "),
+        },
+        Kind::Forward { target, addresses } => {
+            let (host, port) = host_and_port(&target)?;
+            Asked::Forward {
+                host,
+                port,
+                addresses,
+            }
+        }
+        Kind::Listen { target } => {
+            let (address, port) = host_and_port(&target)?;
+            Asked::Listen { address, port }
+        }
+        Kind::Streamlocal { path } => Asked::StreamLocal { path },
+        Kind::Shell => Asked::Shell,
+        Kind::Sftp => Asked::Sftp,
+        Kind::Agent => Asked::Agent,
+        Kind::Env { name } => Asked::Env { name },
+    })
+}
+
+fn host_and_port(text: &str) -> Result<(String, u16), Failed> {
+    let parsed = text.rsplit_once(':').and_then(|(host, port)| {
+        let inner = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        if inner.is_none() && host.contains(':') {
+            return None;
+        }
+        Some((inner.unwrap_or(host).to_owned(), port.parse().ok()?))
+    });
+    parsed.ok_or_else(|| {
+        fail(format_args!(
+            "{text:?} is not HOST:PORT; expected something like db.internal:5432 or [::1]:22, with a port up to 65535"
+        ))
+    })
+}
+
+async fn answer(
+    plan: &Plan,
+    plugin: &str,
+    identity: &str,
+    asked: &mut Asked,
+) -> Result<Answer, Failed> {
+    let Some(planned) = plan.plugins.iter().find(|p| p.plugin.name() == plugin) else {
+        for warning in &plan.warnings {
+            complain!("alknet-node: {warning}");
+        }
+        let names: Vec<_> = plan.plugins.iter().map(|p| p.plugin.name()).collect();
+        return Err(fail(format_args!(
+            "there is no plugin {plugin:?} to ask; loaded: {}",
+            if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            }
+        )));
+    };
+    let filter = logs::parse_filter(&plan.config.log.filter).unwrap_or_default();
+    let handler =
+        make_handler(planned, &plan.keys.host_keys, &plan.peers, &filter, 0).map_err(fail)?;
+    explain(handler.as_ref(), &plan.peers.config(), identity, asked)
+        .await
+        .map_err(fail)
+}
+
+/// The JSON form of an answer.
+#[derive(Serialize)]
+struct Explained<'a> {
+    identity: &'a str,
+    request: &'a Asked,
+    #[serde(flatten)]
+    answer: &'a Answer,
+    /// File, line and JSON pointer of the rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule_place: Option<String>,
+}
+
+fn as_text(answer: &Answer, plan: &Plan, plugin: &str, asked: &Asked) -> String {
+    let word = |allowed| if allowed { "allow" } else { "deny " };
+    let mut text = format!("{}  {asked}", word(answer.allowed));
+    if let Some(scope) = &answer.scope {
+        text.push_str(&format!("  (scope {scope})"));
+    } else if let Some(place) = place_of_rule(answer, plan, plugin) {
+        text.push_str(&format!("  (rule {place})"));
+    }
+    text.push_str(&format!("\n       {}", answer.reason));
+    let widest = answer.addresses.iter().map(|one| one.address.len()).max();
+    for one in &answer.addresses {
+        text.push_str(&format!(
+            "\n       {:width$}  {}  {}",
+            one.address,
+            word(one.allowed),
+            one.reason,
+            width = widest.unwrap_or_default(),
+        ));
+    }
+    text
+}
+
+/// File, line and JSON pointer of the rule that decided.
+fn place_of_rule(answer: &Answer, plan: &Plan, plugin: &str) -> Option<String> {
+    let rule = answer.rule.as_ref()?;
+    let pointer = format!("{}{}", plugin_pointer(plugin), rule.pointer);
+    let document = &plan.source.document;
+    let line = document.locate(&pointer).line;
+    Some(format!("{}:{line} {pointer}", document.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_read_as_people_write_them() {
+        for (text, host, port) in [
+            ("db:5432", "db", 5432),
+            ("[::1]:22", "::1", 22),
+            ("10.0.0.1:0", "10.0.0.1", 0),
+            (":8080", "", 8080),
+            ("*:80", "*", 80),
+        ] {
+            let read = host_and_port(text).ok();
+            assert_eq!(read, Some((host.to_owned(), port)), "{text}");
+        }
+        for text in ["db", "db:", "db:65536", "::1:22", "db:-1", "[::1]", ""] {
+            assert!(host_and_port(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! Asks a plugin's handler what it would say to a request of a peer, without
+//! anybody connecting. The handler decides, not the node.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use alknet_handler::ProtocolHandler;
+use alknet_identity::{Peer, PeersConfig};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::time::timeout;
+
+/// How long a name may take to be looked up.
+const LOOKUP: Duration = Duration::from_secs(5);
+/// More ids are counted, not listed.
+const MAX_NAMED: usize = 20;
+
+/// What a peer may ask for, as the handlers' control request `explain` has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub(crate) enum Asked {
+    /// To run a command.
+    Exec {
+        /// The command line.
+        command: String,
+    },
+    /// To reach a target through the node.
+    Forward {
+        /// A name or an address.
+        host: String,
+        /// The port.
+        port: u16,
+        /// What the name stands for.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        addresses: Vec<IpAddr>,
+    },
+    /// To have the node listen.
+    Listen {
+        /// The address, as a client writes it.
+        address: String,
+        /// The port.
+        port: u16,
+    },
+    /// To reach a Unix socket.
+    StreamLocal {
+        /// Its path.
+        path: String,
+    },
+    /// To have a shell.
+    Shell,
+    /// To use SFTP.
+    Sftp,
+    /// To have its agent forwarded.
+    Agent,
+    /// To set a variable.
+    Env {
+        /// Its name.
+        name: String,
+    },
+}
+
+impl Asked {
+    /// Fills in the addresses of a name.
+    ///
+    /// # Errors
+    /// When it has none, or none in time.
+    async fn look_up(&mut self) -> Result<(), ExplainError> {
+        let Self::Forward {
+            host,
+            port,
+            addresses,
+        } = self
+        else {
+            return Ok(());
+        };
+        let is_address = host.parse::<IpAddr>().is_ok() || host.contains(':');
+        if is_address || !addresses.is_empty() {
+            return Ok(());
+        }
+        let failed = |source| ExplainError::LookUp {
+            host: host.clone(),
+            source,
+        };
+        let found = timeout(LOOKUP, tokio::net::lookup_host((host.as_str(), *port)))
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(failed)?;
+        for address in found {
+            if !addresses.contains(&address.ip()) {
+                addresses.push(address.ip());
+            }
+        }
+        if addresses.is_empty() {
+            return Err(failed(io::ErrorKind::NotFound.into()));
+        }
+        Ok(())
+    }
+}
+
+/// In the form of a scope, with what was asked for in its place.
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = |f: &mut fmt::Formatter<'_>, kind, host: &str, port| {
+            if host.contains(':') {
+                write!(f, "ssh:{kind}:[{host}]:{port}")
+            } else {
+                write!(f, "ssh:{kind}:{host}:{port}")
+            }
+        };
+        match self {
+            Self::Exec { command } => write!(f, "ssh:exec:{command}"),
+            Self::Forward { host, port, .. } => place(f, "forward", host, port),
+            Self::Listen { address, port } => place(f, "listen", address, port),
+            Self::StreamLocal { path } => write!(f, "ssh:streamlocal:{path}"),
+            Self::Shell => f.write_str("ssh:shell"),
+            Self::Sftp => f.write_str("ssh:sftp"),
+            Self::Agent => f.write_str("ssh:agent"),
+            Self::Env { name } => write!(f, "ssh:env:{name}"),
+        }
+    }
+}
+
+/// What a handler said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    /// Whether it would let the peer.
+    pub(crate) allowed: bool,
+    /// Why, in a sentence.
+    pub(crate) reason: String,
+    /// The rule that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rule: Option<Rule>,
+    /// The scope that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<String>,
+    /// What it says of each address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) addresses: Vec<AddressAnswer>,
+}
+
+/// A rule of a plugin's configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rule {
+    /// Which of its list, from 0.
+    pub(crate) index: usize,
+    /// JSON pointer within the plugin's configuration.
+    pub(crate) pointer: String,
+}
+
+/// What a handler said of one address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AddressAnswer {
+    /// The address.
+    pub(crate) address: String,
+    /// Whether it would let the peer.
+    pub(crate) allowed: bool,
+    /// Why.
+    pub(crate) reason: String,
+}
+
+/// What `handler` would say to the peer of that id. A name it asks for is
+/// looked up here.
+///
+/// # Errors
+/// When there is no such peer, the name has no address, or the handler does
+/// not answer.
+pub(crate) async fn explain(
+    handler: &dyn ProtocolHandler,
+    peers: &PeersConfig,
+    id: &str,
+    asked: &mut Asked,
+) -> Result<Answer, ExplainError> {
+    let peer = find(peers, id)?;
+    if peer.disabled {
+        return Ok(Answer {
+            reason: format!("the peer {id:?} is disabled, so it cannot log in"),
+            ..Answer::default()
+        });
+    }
+    asked.look_up().await?;
+    let request = json!({
+        "command": "explain",
+        "identity": { "id": peer.id, "scopes": peer.scopes },
+        "request": asked,
+    });
+    let answer = handler
+        .control(&request.to_string())
+        .map_err(|error| ExplainError::Handler(error.to_string()))?;
+    serde_json::from_str(&answer).map_err(ExplainError::Answer)
+}
+
+fn find<'a>(peers: &'a PeersConfig, id: &str) -> Result<&'a Peer, ExplainError> {
+    peers
+        .peers
+        .iter()
+        .find(|peer| peer.id == id)
+        .ok_or_else(|| {
+            let mut known: Vec<_> = peers.peers.iter().map(|peer| peer.id.as_str()).collect();
+            let more = known.len().saturating_sub(MAX_NAMED);
+            known.truncate(MAX_NAMED);
+            let known = match (known.is_empty(), more) {
+                (true, _) => "there are none".to_owned(),
+                (false, 0) => format!("there are {}", known.join(", ")),
+                (false, more) => format!("there are {} and {more} more", known.join(", ")),
+            };
+            ExplainError::Unknown {
+                id: id.to_owned(),
+                known,
+            }
+        })
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ExplainError {
+    /// There is no such peer.
+    #[error("no peer has the id {id:?}; {known}")]
+    Unknown {
+        /// The id.
+        id: String,
+        /// The ids there are.
+        known: String,
+    },
+    /// A name could not be looked up.
+    #[error("{host} cannot be looked up here: {source}; say what it stands for with --address")]
+    LookUp {
+        /// The name.
+        host: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The handler would not say.
+    #[error("the plugin does not explain its decisions: {0}")]
+    Handler(String),
+    /// What it said is not what we know.
+    #[error("the plugin's answer is not understood: {0}")]
+    Answer(serde_json::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use alknet_handler::{AuthContext, BoxFuture, ConfigError, Connection, HandlerError};
+    use serde_json::Value;
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// Allows whatever the scope `all` is for, and tells what it was asked.
+    struct Fake;
+
+    impl ProtocolHandler for Fake {
+        fn handle(
+            &self,
+            _: Arc<dyn Connection>,
+            _: AuthContext,
+        ) -> BoxFuture<'static, Result<(), HandlerError>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn reconfigure(&self, _: &str) -> Result<(), ConfigError> {
+            Ok(())
+        }
+
+        fn drain(&self, _: Duration) -> BoxFuture<'static, ()> {
+            Box::pin(async {})
+        }
+
+        fn status(&self) -> String {
+            "{}".to_owned()
+        }
+
+        fn control(&self, request: &str) -> Result<String, ConfigError> {
+            let request: Value = serde_json::from_str(request).unwrap();
+            assert_eq!(request["command"], "explain");
+            let scopes = request["identity"]["scopes"].as_array().unwrap();
+            Ok(json!({
+                "allowed": scopes.contains(&"all".into()),
+                "reason": request["request"].to_string(),
+                "later": "more",
+            })
+            .to_string())
+        }
+    }
+
+    fn peers() -> PeersConfig {
+        let peer = |id: &str, scope: &str, disabled| Peer {
+            id: id.to_owned(),
+            scopes: vec![scope.to_owned()],
+            disabled,
+            ..Peer::default()
+        };
+        PeersConfig {
+            peers: vec![
+                peer("ann", "all", false),
+                peer("bob", "none", false),
+                peer("eve", "all", true),
+            ],
+            ..PeersConfig::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_handler_decides_with_the_peers_scopes() {
+        let ask = async |id| explain(&Fake, &peers(), id, &mut Asked::Shell).await;
+        let answer = ask("ann").await.unwrap();
+        assert!(answer.allowed);
+        assert_eq!(answer.reason, "{\"kind\":\"shell\"}");
+        assert!(!ask("bob").await.unwrap().allowed);
+        let answer = ask("eve").await.unwrap();
+        assert!(!answer.allowed && answer.reason.contains("disabled"));
+        let error = ask("mallory").await.unwrap_err().to_string();
+        assert!(error.contains("ann, bob, eve"), "{error}");
+    }
+
+    #[test]
+    fn requests_have_the_handlers_form() {
+        for (asked, sent, shown) in [
+            (
+                Asked::Exec {
+                    command: "git x".to_owned(),
+                },
+                json!({"kind": "exec", "command": "git x"}),
+                "ssh:exec:git x",
+            ),
+            (
+                Asked::Forward {
+                    host: "::1".to_owned(),
+                    port: 22,
+                    addresses: Vec::new(),
+                },
+                json!({"kind": "forward", "host": "::1", "port": 22}),
+                "ssh:forward:[::1]:22",
+            ),
+            (
+                Asked::StreamLocal {
+                    path: "/run/x".to_owned(),
+                },
+                json!({"kind": "streamlocal", "path": "/run/x"}),
+                "ssh:streamlocal:/run/x",
+            ),
+            (
+                Asked::Env {
+                    name: "LANG".to_owned(),
+                },
+                json!({"kind": "env", "name": "LANG"}),
+                "ssh:env:LANG",
+            ),
+        ] {
+            assert_eq!(serde_json::to_value(&asked).unwrap(), sent);
+            assert_eq!(asked.to_string(), shown);
+        }
+    }
+
+    #[tokio::test]
+    async fn names_are_looked_up_and_addresses_are_not() {
+        let forward = |host: &str| Asked::Forward {
+            host: host.to_owned(),
+            port: 22,
+            addresses: Vec::new(),
+        };
+        let mut asked = forward("localhost");
+        asked.look_up().await.unwrap();
+        let Asked::Forward { addresses, .. } = asked else {
+            unreachable!()
+        };
+        assert!(addresses.iter().all(IpAddr::is_loopback) && !addresses.is_empty());
+        for address in ["192.0.2.1", "::1", "fe80::1%eth0"] {
+            let mut asked = forward(address);
+            asked.look_up().await.unwrap();
+            assert_eq!(asked, forward(address));
+        }
+        let error = forward("no such name").look_up().await.unwrap_err();
+        assert!(error.to_string().contains("--address"), "{error}");
+    }
+}
