@@ -342,6 +342,10 @@ folder = \"plugins\"
 # Uncomment to load only files with these digests (sha256sum prints them):
 # allow_digests = [\"sha256:…\"]
 
+# Secrets that a plugin is given, stored with `alknet-node secret set NAME`:
+# [plugins.secrets]
+# ssh = [\"proxy\"]
+
 # The configuration of the SSH plugin; `schema/json/ssh-config.schema.json`
 # describes every field.
 [plugins.config.ssh]

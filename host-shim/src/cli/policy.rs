@@ -206,12 +206,12 @@ struct Explained<'a> {
 fn as_text(answer: &Answer, plan: &Plan, plugin: &str, asked: &Asked) -> String {
     let word = |allowed| if allowed { "allow" } else { "deny " };
     let mut text = format!("{}  {asked}", word(answer.allowed));
-    if let Some(scope) = &answer.scope {
-        text.push_str(&format!("  (scope {scope})"));
-    } else if let Some(place) = place_of_rule(answer, plan, plugin) {
-        text.push_str(&format!("  (rule {place})"));
-    }
-    text.push_str(&format!("\n       {}", answer.reason));
+    let basis = match (&answer.scope, place_of_rule(answer, plan, plugin)) {
+        (Some(scope), _) => format!("scope {scope}"),
+        (None, Some(place)) => format!("rule {place}"),
+        (None, None) => answer.reason.clone(),
+    };
+    text.push_str(&format!("  ({basis})"));
     let widest = answer.addresses.iter().map(|one| one.address.len()).max();
     for one in &answer.addresses {
         text.push_str(&format!(
