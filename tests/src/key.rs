@@ -44,6 +44,11 @@ impl TestKey {
         Arc::new(PrivateKey::from_openssh(text.as_bytes()).unwrap())
     }
 
+    /// What all of the key is made from.
+    pub fn seed(&self) -> [u8; 32] {
+        *self.key.expose_seed()
+    }
+
     /// The fingerprint, as `ssh-keygen -l` prints it.
     pub fn fingerprint(&self) -> String {
         let hash = Default::default();

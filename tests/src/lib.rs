@@ -12,23 +12,38 @@
 )]
 
 mod artifacts;
+mod background;
 mod client;
 mod data;
 mod key;
+mod memory;
 mod node;
+mod packets;
+mod peers;
 mod process;
+mod rules;
 mod setup;
 mod ssh;
+/// What forwards lead to, and what goes through them.
+pub mod target;
+mod transport;
 mod upstream;
 mod wait;
 
 pub use artifacts::{Artifacts, artifacts, workspace};
+pub use background::Background;
 pub use client::{Dialled, connect_ssh, dial, dial_as};
 pub use data::{Random, sha256, sha256_of_file};
 pub use key::TestKey;
+pub use memory::Memory;
 pub use node::{Stopped, TestNode};
+pub use packets::{Fields, Message, Packets};
+pub use peers::Peers;
 pub use process::{Ended, HANG, Run, Running, alive, requires};
+pub use rules::rules;
 pub use setup::Setup;
-pub use ssh::Ssh;
+pub use ssh::{Reached, Ssh};
+pub use target::Target;
+pub use transport::Transport;
 pub use upstream::UpstreamProxy;
 pub use wait::eventually;

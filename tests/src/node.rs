@@ -175,13 +175,13 @@ impl Drop for Daemon {
 }
 
 /// What comes out of a pipe, line by line.
-struct Tail {
+pub(crate) struct Tail {
     text: Arc<Mutex<String>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Tail {
-    fn follow(pipe: impl Read + Send + 'static) -> Self {
+    pub(crate) fn follow(pipe: impl Read + Send + 'static) -> Self {
         let text = Arc::new(Mutex::new(String::new()));
         let sink = Arc::clone(&text);
         let thread = std::thread::spawn(move || {
@@ -200,12 +200,12 @@ impl Tail {
         }
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.text.lock().unwrap().clone()
     }
 
     /// All of it, once nobody writes any more.
-    fn end(&mut self) -> String {
+    pub(crate) fn end(&mut self) -> String {
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
         }

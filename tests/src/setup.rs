@@ -5,7 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::{Run, TestKey, TestNode, artifacts};
+use crate::{Peers, Run, TestKey, TestNode, artifacts};
 
 /// A state folder before its node starts, in a temporary folder that is also
 /// the node's home.
@@ -77,6 +77,21 @@ impl Setup {
     /// Adds lines to the SSH plugin's part of the configuration.
     pub fn ssh_config(&self, lines: &str) -> &Self {
         self.append("node.toml", &format!("{lines}\n"))
+    }
+
+    /// Has the node listen on TCP as well.
+    pub fn listen_on_tcp(&self) -> &Self {
+        self.replace(
+            "# tcp_listen = \"127.0.0.1:2222\"",
+            "tcp_listen = \"127.0.0.1:0\"",
+        )
+    }
+
+    /// Lets in the owner alone, who may run commands and has these scopes too.
+    pub fn grant(&self, scopes: &[&str]) -> &Self {
+        let scopes = [&["ssh:exec"], scopes].concat();
+        Peers::new().add("owner", &self.key, &scopes).write(self);
+        self
     }
 
     /// Adds to a file of the state folder.

@@ -3,12 +3,25 @@ use std::path::PathBuf;
 
 use alknet_quic::openssh::Stanza;
 
-use crate::{Ended, Run, TestKey, TestNode, artifacts};
+use crate::{Background, Ended, Run, TestKey, TestNode, Transport, artifacts};
 
 /// Stock OpenSSH towards a node, apart from the caller's own configuration,
 /// keys and agent.
 pub struct Ssh {
     config: PathBuf,
+}
+
+/// What became of a connection through the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// It was made, and the target answered.
+    Served,
+    /// The policy refused it.
+    Prohibited,
+    /// It was allowed, but could not be made.
+    ConnectFailed,
+    /// What ssh said of something else.
+    Otherwise(String),
 }
 
 /// The name of the node in the configuration.
@@ -40,20 +53,82 @@ impl Ssh {
 
     /// With the authorised key over plain TCP, without our client.
     pub fn over_tcp(node: &TestNode) -> Self {
+        Self::over(Transport::Tcp, node, &node.setup.key)
+    }
+
+    /// Either way, with any key.
+    pub fn over(transport: Transport, node: &TestNode, key: &TestKey) -> Self {
+        if transport == Transport::Quic {
+            return Self::with_key(node, key);
+        }
         let addr = node.tcp.expect("the node listens on TCP");
         let folder = node.setup.folder();
         let known_hosts = folder.join("known_hosts_tcp");
         let (host, port) = (addr.ip(), addr.port());
         fs::write(&known_hosts, format!("[{host}]:{port} {}\n", node.host_key)).unwrap();
-        let config = folder.join("ssh_config_tcp");
+        let name = key.file.file_name().unwrap().to_str().unwrap();
+        let config = folder.join(format!("ssh_config_tcp_{name}"));
         let text = format!(
             "Host {ALIAS}\n    HostName {host}\n    Port {port}\n    IdentityFile {}\n    \
              IdentitiesOnly yes\n    UserKnownHostsFile {}\n    StrictHostKeyChecking yes\n{ISOLATED}",
-            node.setup.key.file.display(),
+            key.file.display(),
             known_hosts.display()
         );
         fs::write(&config, text).unwrap();
         Self { config }
+    }
+
+    /// More lines of configuration, before all others.
+    pub fn configure(&self, lines: &str) -> &Self {
+        let text = fs::read_to_string(&self.config).unwrap();
+        fs::write(&self.config, format!("{lines}\n{text}")).unwrap();
+        self
+    }
+
+    /// `ssh -N` with some forwards, once they all are there.
+    ///
+    /// # Errors
+    /// When ssh ends because a forward is refused.
+    pub fn tunnel(&self, args: &[&str]) -> Result<Background, Ended> {
+        let run = self
+            .program("ssh")
+            .args(["-v", "-N", "-o", "ExitOnForwardFailure=yes"])
+            .args(args)
+            .arg(ALIAS);
+        let mut tunnel = Background::spawn(run);
+        let remote = args.iter().filter(|arg| **arg == "-R").count();
+        let ready = match remote {
+            0 => tunnel.says(&["Entering interactive session"]),
+            all => tunnel.says_so_often(all, &["remote forward success for"]),
+        };
+        match ready {
+            Some(_) => Ok(tunnel),
+            None => Err(tunnel.ended()),
+        }
+    }
+
+    /// What becomes of `ssh -W host:port` towards an echo.
+    pub fn reach(&self, host: &str, port: u16) -> Reached {
+        let target = if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        };
+        let ended = self
+            .program("ssh")
+            .args(["-W", &target, ALIAS])
+            .stdin("an echo\n")
+            .ended();
+        let said = ended.err();
+        if ended.out() == "an echo\n" {
+            Reached::Served
+        } else if said.contains("administratively prohibited") {
+            Reached::Prohibited
+        } else if said.contains("connect failed") {
+            Reached::ConnectFailed
+        } else {
+            Reached::Otherwise(said)
+        }
     }
 
     /// `ssh … node`, without a command.

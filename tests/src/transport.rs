@@ -1,0 +1,13 @@
+/// The two ways to a node. What is served is the same on both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// QUIC, through our ProxyCommand.
+    Quic,
+    /// Plain TCP, without anything of ours.
+    Tcp,
+}
+
+impl Transport {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Quic, Self::Tcp];
+}
