@@ -70,19 +70,19 @@ impl Budget {
         self.used() >= self.0.limit
     }
 
-    /// Whether they hold twice that: what was granted before it was noticed
-    /// has come as well, and no more can be taken in.
-    pub(crate) fn is_exceeded(&self) -> bool {
-        self.used() >= self.0.limit.saturating_mul(2)
+    /// Bytes up to twice the limit: what was granted before the limit was
+    /// noticed will come as well, and beyond it nothing can be taken in.
+    pub(crate) fn room(&self) -> usize {
+        self.0.limit.saturating_mul(2).saturating_sub(self.used())
     }
 
-    /// Completes when no longer [`is_exceeded`](Self::is_exceeded).
+    /// Completes when there is [`room`](Self::room).
     pub(crate) async fn relieved(&self) {
         loop {
             let freed = self.0.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
-            if !self.is_exceeded() {
+            if self.room() > 0 {
                 return;
             }
             freed.await;

@@ -98,7 +98,7 @@ impl RusshHandler {
             return None;
         };
         Some(Opening {
-            queue: self.shared.windows().open(channel.id()),
+            queue: self.shared.windows().open(channel.id().into()),
             channel,
             reply,
             shared: Arc::clone(&self.shared),
@@ -108,10 +108,10 @@ impl RusshHandler {
 
     /// Data has come for a channel; holds the session up where it must.
     async fn received(&self, channel: ChannelId, data: &[u8]) {
-        let next = self
-            .shared
-            .windows()
-            .received(channel, data.len(), self.transport.moved());
+        let next =
+            self.shared
+                .windows()
+                .received(channel.into(), data.len(), self.transport.moved());
         if next.wait().await.is_err() {
             self.shared.end("a channel's data exceeds its window");
         }
@@ -205,7 +205,7 @@ impl Handler for RusshHandler {
             environment_requests: 0,
         };
         self.channels.insert(channel.id(), requests);
-        let queue = self.shared.windows().open(channel.id());
+        let queue = self.shared.windows().open(channel.id().into());
         self.shared.channels.spawn(channel::serve(
             channel,
             session.handle(),
@@ -257,7 +257,7 @@ impl Handler for RusshHandler {
         _: u32,
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.shared.windows().open(channel);
+        self.shared.windows().open(channel.into());
         Ok(())
     }
 
@@ -314,7 +314,7 @@ impl Handler for RusshHandler {
     }
 
     fn adjust_window(&mut self, channel: ChannelId, granted: u32) -> u32 {
-        self.shared.windows().granted(channel, granted)
+        self.shared.windows().granted(channel.into(), granted)
     }
 
     async fn data(

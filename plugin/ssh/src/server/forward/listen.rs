@@ -377,7 +377,7 @@ async fn forwarded(
     };
     count(&shared.counters.forwards_total);
     let _live = Live::new(&shared.counters.forwards);
-    let queue = shared.windows().open(channel.id());
+    let queue = shared.windows().open(channel.id().into());
     let (reader, writer) = channel.split();
     let input = Input::new(reader, queue, Arc::clone(&shared));
     let end = pump::run(input, &writer, socket, revoked, &shared).await;
