@@ -550,6 +550,37 @@ async fn explanations_are_the_engines_own() {
     assert!(node.handler.control(r#"{"command":"dance"}"#).is_err());
 }
 
+#[tokio::test]
+async fn sessions_can_be_listed_and_closed() {
+    let node = Node::with("{}", &["ssh:exec"]);
+    let list = || -> serde_json::Value {
+        let answer = node.handler.control(r#"{"command":"sessions"}"#).unwrap();
+        serde_json::from_str(&answer).unwrap()
+    };
+    assert_eq!(list()["sessions"], serde_json::json!([]));
+    let peer = Peer::of(&node).await;
+    let other = Peer::of(&node).await;
+    let _channel = other.session.channel_open_session().await.unwrap();
+    let sessions = list();
+    assert_eq!(sessions["sessions"][0]["identity"], "alice", "{sessions}");
+    assert_eq!(sessions["sessions"][1]["channels"], 1, "{sessions}");
+    let id = &sessions["sessions"][0]["id"];
+    let close = format!(r#"{{"command":"close_session","id":{id}}}"#);
+    node.handler.control(&close).unwrap();
+    guard("the end of the session", async {
+        while !peer.session.is_closed() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    assert!(!other.session.is_closed());
+    eventually("the end of the entry", || {
+        list()["sessions"].as_array().unwrap().len() == 1
+    })
+    .await;
+    assert!(node.handler.control(&close).is_err(), "it is gone");
+}
+
 async fn listener() -> (TcpListener, u16) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -27,11 +27,9 @@ impl Policy {
     /// appended to it.
     ///
     /// A certificate's forced command takes the place of the one asked for.
-    /// The decision is about the forced command, so the identity must be able
-    /// to run it, be it by exec as a whole or by the program that is its first
-    /// word; as its author is the certificate authority and not the peer, it is
-    /// then run by the shell either way. A request for a shell is answered the
-    /// same way: ask with an empty command.
+    /// The decision is about the forced command, as if the peer had asked for
+    /// it: certificates narrow and never widen. A request for a shell is
+    /// answered the same way: ask with an empty command.
     ///
     /// # Errors
     /// The reason for refusing it.
@@ -43,10 +41,7 @@ impl Policy {
         match &subject.restrictions.force_command {
             None => self.command(subject, command),
             Some(forced) if forced.contains(&0) => Err(Denied::NulByte),
-            Some(forced) => {
-                let (_, basis) = self.command(subject, forced)?;
-                Ok((by_shell(forced), basis))
-            }
+            Some(forced) => self.command(subject, forced),
         }
     }
 
@@ -262,12 +257,14 @@ mod tests {
     #[test]
     fn a_forced_command_takes_the_place_of_the_one_asked_for() {
         let forced = Some("ls /srv | wc -l");
-        let by_shell = Command::Shell("ls /srv | wc -l".into());
-        for scope in ["ssh:exec", "ssh:exec:ls"] {
+        for (scope, runs) in [
+            ("ssh:exec", Command::Shell("ls /srv | wc -l".into())),
+            ("ssh:exec:ls", direct(&["ls", "/srv", "|", "wc", "-l"])),
+        ] {
             for asked in ["", "id", "ls 'x"] {
                 assert_eq!(
                     ask(&[], &[scope], forced, asked),
-                    Ok((by_shell.clone(), Basis::Scope(scope.to_owned())))
+                    Ok((runs.clone(), Basis::Scope(scope.to_owned())))
                 );
             }
         }

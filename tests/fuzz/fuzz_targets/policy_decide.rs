@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use alknet_ssh_policy::{
-    Action, Command, Denied, Host, Policy, Restrictions, Rule, RuleTarget, Subject, Switches,
+    Action, Denied, Host, Policy, Restrictions, Rule, RuleTarget, Subject, Switches,
     canonical, listen_addresses,
 };
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -129,12 +129,7 @@ fn certificates_narrow(
     let forced = narrowed.restrictions.force_command.as_ref();
     if let Ok((command, basis)) = policy.exec(narrowed, &request.command) {
         let runs = forced.unwrap_or(&request.command);
-        let (asked, same) = policy.exec(plain, runs).unwrap();
-        assert_eq!(basis, same);
-        match forced {
-            Some(_) => assert!(matches!(command, Command::Shell(_))),
-            None => assert_eq!(command, asked),
-        }
+        assert_eq!(policy.exec(plain, runs), Ok((command, basis)));
     }
 }
 

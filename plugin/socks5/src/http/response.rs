@@ -74,7 +74,11 @@ impl Message for ConnectResponse {
         if !matches!(parsed, Ok(httparse::Status::Complete(end)) if end == length) {
             return Err(DecodeError::HttpHead);
         }
-        let status = response.code.ok_or(DecodeError::HttpHead)?;
+        // There are no others (RFC 9110, section 15).
+        let status = response
+            .code
+            .filter(|code| (100..=599).contains(code))
+            .ok_or(DecodeError::HttpHead)?;
         let said = response
             .headers
             .iter()

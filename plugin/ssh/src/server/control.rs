@@ -21,6 +21,10 @@ enum Request {
         identity: Identity,
         request: Question,
     },
+    /// Which SSH connections there are.
+    Sessions {},
+    /// End one of them.
+    CloseSession { id: u64 },
 }
 
 #[derive(Deserialize)]
@@ -97,6 +101,20 @@ pub(super) fn answer(core: &Core, request: &str) -> Result<String, ConfigError> 
         Request::IdentitiesChanged {} => {
             core.permissions_changed();
             Ok("{}".to_owned())
+        }
+        Request::Sessions {} => {
+            let sessions = core.list.list();
+            Ok(serde_json::json!({ "sessions": sessions }).to_string())
+        }
+        Request::CloseSession { id } => {
+            if core.list.close(id, "the operator closed the session") {
+                Ok("{}".to_owned())
+            } else {
+                Err(ConfigError {
+                    pointer: String::new(),
+                    message: format!("there is no session {id}"),
+                })
+            }
         }
         Request::Explain { identity, request } => {
             let verdict = explain(&core.active().config, &identity, &request);

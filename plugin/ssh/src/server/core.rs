@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::forward::{Egress, Resolver};
+use super::sessions::Sessions;
 use crate::process::Account;
 use crate::status::Counters;
 use crate::{SSH_ID, algorithms};
@@ -25,12 +26,16 @@ const SESSION_MESSAGES: usize = 10;
 /// See [`Active::read_ahead`].
 const MOST_READ_AHEAD: usize = 16 << 20;
 
+/// The longest a drain is timed; tokio's clock does not reach beyond all dates.
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// What all connections of a handler share.
 pub(super) struct Core {
     pub(super) identities: Arc<dyn IdentityProvider>,
     pub(super) counters: Arc<Counters>,
     pub(super) account: Account,
     pub(super) sessions: TaskTracker,
+    pub(super) list: Sessions,
     pub(super) resolver: Arc<dyn Resolver>,
     capabilities: Capabilities,
     active: RwLock<Arc<Active>>,
@@ -66,6 +71,7 @@ impl Core {
             counters: Arc::default(),
             account: Account::current(),
             sessions: TaskTracker::new(),
+            list: Sessions::default(),
             active: RwLock::new(Arc::new(active)),
             revision: watch::Sender::new(0),
             drain: watch::Sender::new(None),
@@ -136,7 +142,10 @@ impl Core {
     }
 
     pub(super) async fn drain(&self, deadline: Duration) {
-        self.drain.send_replace(Some(Instant::now() + deadline));
+        let now = Instant::now();
+        // A deadline beyond all clocks is as good as none.
+        let deadline = now.checked_add(deadline.min(CENTURY)).unwrap_or(now);
+        self.drain.send_replace(Some(deadline));
         self.sessions.close();
         self.sessions.wait().await;
     }

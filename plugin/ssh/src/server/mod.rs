@@ -12,6 +12,7 @@ mod greeting;
 mod outflow;
 mod russh_handler;
 mod session;
+mod sessions;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use alknet_handler::{BoxStream, Connection, Identity, IdentityError};
 use alknet_ssh_config::SshConfig;
@@ -47,6 +47,7 @@ pub(super) struct Shared {
     pub(super) origin: Origin,
     pub(super) connection: Arc<dyn Connection>,
     pub(super) access: Access,
+    pub(super) since: SystemTime,
     pub(super) resolver: Arc<dyn Resolver>,
     windows: Mutex<Windows>,
     places: Arc<Semaphore>,
@@ -73,6 +74,7 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
         },
         connection: peer.connection,
         access: Access::new(Arc::clone(&active.policy)),
+        since: SystemTime::now(),
         resolver: Arc::clone(&core.resolver),
         windows: Mutex::new(windows(&active.config)),
         places: Arc::new(Semaphore::new(active.config.limits.max_channels as usize)),
@@ -84,12 +86,14 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
         end_notify: Notify::new(),
         active,
     });
+    let listed = core.list.enter(&shared);
     let reason = run(&core, &shared, stream, peer.owner).await;
     shared.over.cancel();
     shared.listeners.close();
     shared.listeners.wait().await;
     shared.channels.close();
     shared.channels.wait().await;
+    drop(listed);
     let event = if shared.authenticated.is_cancelled() {
         "connection closed"
     } else {
