@@ -18,7 +18,7 @@
 //!
 //! Nothing is blocked meanwhile; in particular the peer's own grants are still
 //! read, without which a command that writes as it reads would never come to
-//! read again. ADR 20 tells what was tried and measured.
+//! read again. ADR 23 tells what was tried and measured.
 
 use std::collections::HashMap;
 use std::time::Duration;
