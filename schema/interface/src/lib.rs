@@ -31,13 +31,16 @@
     clippy::undocumented_unsafe_blocks
 )]
 
+pub mod built_with;
 mod connection;
 mod events;
 mod guard;
 mod handler;
 mod identity;
+pub mod io;
 pub mod layout;
 mod module;
+pub mod plain;
 mod secret;
 mod stream;
 mod version;
