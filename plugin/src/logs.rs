@@ -6,6 +6,7 @@
 //! front. A filter directive for `auth` works on both spellings.
 
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use alknet_plugin_interface::abi_stable::std_types::RStr;
@@ -81,8 +82,16 @@ fn parse_filter(filter: &str) -> Result<Targets, String> {
     Ok(filter)
 }
 
+/// Panics so far, in all handlers of this library.
+pub(crate) fn panics() -> u64 {
+    PANICS.load(Ordering::Relaxed)
+}
+
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
 fn install_panic_hook() {
     std::panic::set_hook(Box::new(|info| {
+        PANICS.fetch_add(1, Ordering::Relaxed);
         let place = info.location().map(ToString::to_string);
         let mut fields = Map::new();
         fields.insert("location".into(), place.unwrap_or_default().into());

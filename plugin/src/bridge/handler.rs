@@ -57,6 +57,18 @@ impl SshPluginHandler {
 }
 
 impl SshPluginHandler {
+    /// The handler's status, and what only the plugin can count.
+    fn status(&self) -> String {
+        let status = self.handler.status();
+        match serde_json::from_str(&status) {
+            Ok(serde_json::Value::Object(mut members)) => {
+                members.insert("panics_total".to_owned(), logs::panics().into());
+                serde_json::Value::Object(members).to_string()
+            }
+            _ => status,
+        }
+    }
+
     /// The log filter is the plugin's own; everything else is the handler's.
     fn answer(&self, request: &str) -> RResult<RString, PluginError> {
         let parsed: serde_json::Value = match serde_json::from_str(request) {
@@ -125,7 +137,7 @@ impl Handler for SshPluginHandler {
 
     fn status(&self) -> RString {
         guard(
-            || self.handler.status().into(),
+            || self.status().into(),
             |panic| {
                 serde_json::json!({ "error": format!("panicked: {panic}") })
                     .to_string()

@@ -165,6 +165,7 @@ impl Authenticator {
         match owned {
             Ok(identity) => {
                 count(&self.counters.auth_accepted);
+                self.counters.metrics.accepted();
                 tracing::info!(
                     target: "alknet_ssh::auth",
                     remote_addr = %Peer(self.peer),
@@ -237,6 +238,7 @@ impl Authenticator {
 
     fn log(&self, user: &str, fingerprint: &str, refusal: Refusal) {
         count(&self.counters.auth_refused);
+        self.counters.metrics.refused(refusal);
         tracing::info!(
             target: "alknet_ssh::auth",
             remote_addr = %Peer(self.peer),

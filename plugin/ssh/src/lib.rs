@@ -20,6 +20,7 @@ mod algorithms;
 mod auth;
 mod client;
 mod host_key;
+mod metrics;
 mod process;
 mod queue;
 mod server;

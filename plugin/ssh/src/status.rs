@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::metrics::Metrics;
+
 /// What the handler is doing and has done; shown by `status`.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -20,6 +22,7 @@ pub(crate) struct Counters {
     pub(crate) forwards_failed: AtomicU64,
     pub(crate) stalled: AtomicU64,
     pub(crate) requests_denied: AtomicU64,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// Counts one of something for as long as it lives.
@@ -50,6 +53,7 @@ impl Counters {
                 "errors": read(&self.auth_errors),
                 "timeouts": read(&self.login_timeouts),
             },
+            "metrics": self.metrics.to_json(),
         })
     }
 }

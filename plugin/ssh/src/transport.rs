@@ -23,6 +23,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio_util::io::poll_read_buf;
 
+use crate::metrics::Metrics;
+
 /// A read for at least this many bytes goes straight to the caller's buffer.
 const DIRECT_READ: usize = 4 * 1024;
 /// Bytes asked for when the caller wants fewer: small packets then arrive in
@@ -67,6 +69,7 @@ struct State<S> {
     capacity: usize,
     ended: Option<io::Result<()>>,
     moved: u64,
+    metrics: Option<Arc<Metrics>>,
     /// Bytes of coming writes that have been sent already.
     sent: usize,
 }
@@ -74,7 +77,12 @@ struct State<S> {
 impl<S: ByteStream> Transport<S> {
     /// Wraps `stream`; at most `capacity` bytes (and one read more) are kept
     /// in memory while a write is held up.
-    pub(crate) fn new(stream: S, capacity: usize) -> (Self, Arc<dyn Control>) {
+    /// What passes is counted in `metrics`, if there are any.
+    pub(crate) fn new(
+        stream: S,
+        capacity: usize,
+        metrics: Option<Arc<Metrics>>,
+    ) -> (Self, Arc<dyn Control>) {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 stream,
@@ -82,6 +90,7 @@ impl<S: ByteStream> Transport<S> {
                 capacity,
                 ended: None,
                 moved: 0,
+                metrics,
                 sent: 0,
             }),
             tripped: AtomicBool::new(false),
@@ -129,7 +138,7 @@ impl<S: ByteStream> AsyncWrite for Transport<S> {
         match Pin::new(&mut state.stream).poll_write(cx, buf) {
             Poll::Pending => state.wait_for_peer(cx),
             Poll::Ready(result) => {
-                state.moved += result.as_ref().map_or(0, |written| *written as u64);
+                state.wrote(result.as_ref().map_or(0, |written| *written));
                 Poll::Ready(result)
             }
         }
@@ -210,7 +219,7 @@ impl<S: ByteStream> State<S> {
             if buf.remaining() >= DIRECT_READ {
                 let before = buf.filled().len();
                 let result = Pin::new(&mut self.stream).poll_read(cx, buf);
-                self.moved += (buf.filled().len() - before) as u64;
+                self.has_read(buf.filled().len() - before);
                 return result;
             }
             ready!(self.fill(cx, READ_AHEAD));
@@ -245,6 +254,20 @@ impl<S: ByteStream> State<S> {
         }
     }
 
+    fn has_read(&mut self, bytes: usize) {
+        self.moved += bytes as u64;
+        if let Some(metrics) = &self.metrics {
+            metrics.received(bytes);
+        }
+    }
+
+    fn wrote(&mut self, bytes: usize) {
+        self.moved += bytes as u64;
+        if let Some(metrics) = &self.metrics {
+            metrics.sent(bytes);
+        }
+    }
+
     /// One read into the inbox; the end and errors are kept for the reader.
     fn fill(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<()> {
         self.inbox.reserve(size);
@@ -254,7 +277,7 @@ impl<S: ByteStream> State<S> {
             &mut self.inbox
         )) {
             Ok(0) => self.ended = Some(Ok(())),
-            Ok(read) => self.moved += read as u64,
+            Ok(read) => self.has_read(read),
             Err(error) => self.ended = Some(Err(error)),
         }
         Poll::Ready(())
@@ -276,7 +299,7 @@ mod tests {
     async fn two_ends_that_write_before_they_read_both_finish() {
         const AMOUNT: usize = 300_000;
         async fn write_then_read(stream: tokio::io::DuplexStream, byte: u8) -> Vec<u8> {
-            let (mut transport, _control) = Transport::new(stream, AMOUNT);
+            let (mut transport, _control) = Transport::new(stream, AMOUNT, None);
             transport.write_all(&vec![byte; AMOUNT]).await.unwrap();
             let mut received = vec![0; AMOUNT];
             transport.read_exact(&mut received).await.unwrap();
@@ -290,7 +313,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_read_ahead_comes_before_the_end() {
         let (near, mut far) = duplex(1024);
-        let (mut transport, _control) = Transport::new(near, 1024);
+        let (mut transport, _control) = Transport::new(near, 1024, None);
         far.write_all(b"hello").await.unwrap();
         drop(far);
         let mut first = [0; 2];
@@ -303,7 +326,7 @@ mod tests {
     #[tokio::test]
     async fn a_tripped_control_ends_a_waiting_read() {
         let (near, _far) = duplex(16);
-        let (mut transport, control) = Transport::new(near, 16);
+        let (mut transport, control) = Transport::new(near, 16, None);
         let reading = tokio::spawn(async move { transport.read_u8().await });
         tokio::task::yield_now().await;
         control.trip();
@@ -314,7 +337,7 @@ mod tests {
     #[tokio::test]
     async fn a_write_does_not_wait_for_a_peer_that_has_ended() {
         let (near, mut far) = duplex(16);
-        let (mut transport, _control) = Transport::new(near, 1024);
+        let (mut transport, _control) = Transport::new(near, 1024, None);
         far.shutdown().await.unwrap();
         let error = transport.write_all(&[0; 64]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
@@ -323,7 +346,7 @@ mod tests {
     #[tokio::test]
     async fn reading_ahead_stops_at_the_capacity() {
         let (near, mut far) = duplex(16);
-        let (mut transport, _control) = Transport::new(near, 1024);
+        let (mut transport, _control) = Transport::new(near, 1024, None);
         let writing = tokio::spawn(async move {
             let mut sent = 0_usize;
             while tokio::time::timeout(

@@ -83,7 +83,7 @@ impl Client {
         options: &ClientOptions,
         verify: impl FnMut(&PublicKey) -> bool + Send + 'static,
     ) -> Result<Self, ClientError> {
-        let (transport, control) = Transport::new(stream, READ_AHEAD);
+        let (transport, control) = Transport::new(stream, READ_AHEAD, None);
         let cut = Cut {
             control,
             armed: true,

@@ -107,7 +107,7 @@ pub(super) fn answer(core: &Core, request: &str) -> Result<String, ConfigError> 
             Ok(serde_json::json!({ "sessions": sessions }).to_string())
         }
         Request::CloseSession { id } => {
-            if core.list.close(id, "the operator closed the session") {
+            if core.list.close(id) {
                 Ok("{}".to_owned())
             } else {
                 Err(ConfigError {

@@ -7,6 +7,7 @@ mod command;
 mod connection;
 mod control;
 mod core;
+mod end;
 mod forward;
 mod greeting;
 mod outflow;

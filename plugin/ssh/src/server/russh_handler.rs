@@ -11,9 +11,11 @@ use tokio::sync::mpsc;
 
 use super::access::Holder;
 use super::channel::{self, Start};
+use super::end::End;
 use super::forward::{self, Listeners, Opening};
 use super::session::Shared;
 use crate::auth::{Authenticator, Refusal, fingerprint};
+use crate::metrics::{ChannelKind, RequestKind, Verdict};
 use crate::transport::Control;
 
 /// Shown to who asks for a shell.
@@ -61,7 +63,7 @@ impl RusshHandler {
 
     fn rejected(&self) -> Auth {
         if self.auth.exhausted() {
-            self.shared.end("too many authentication failures");
+            self.shared.end(End::TooManyFailures);
         }
         Auth::reject()
     }
@@ -92,8 +94,14 @@ impl RusshHandler {
     }
 
     /// A channel that a destination is wanted for; refused without room.
-    async fn opening(&self, channel: Channel<Msg>, reply: ChannelOpenHandle) -> Option<Opening> {
+    async fn opening(
+        &self,
+        kind: ChannelKind,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+    ) -> Option<Opening> {
         let Some(place) = self.shared.place() else {
+            self.shared.counters.metrics.channel(kind, Verdict::Failed);
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return None;
         };
@@ -106,6 +114,10 @@ impl RusshHandler {
         })
     }
 
+    fn count(&self, kind: RequestKind, verdict: Verdict) {
+        self.shared.counters.metrics.request(kind, verdict);
+    }
+
     /// Data has come for a channel; holds the session up where it must.
     async fn received(&self, channel: ChannelId, data: &[u8]) {
         let next =
@@ -113,7 +125,7 @@ impl RusshHandler {
                 .windows()
                 .received(channel.into(), data.len(), self.transport.moved());
         if next.wait().await.is_err() {
-            self.shared.end("a channel's data exceeds its window");
+            self.shared.end(End::WindowExceeded);
         }
     }
 }
@@ -181,6 +193,8 @@ impl Handler for RusshHandler {
     }
 
     async fn auth_succeeded(&mut self, _: &mut Session) -> Result<(), Self::Error> {
+        let after = self.shared.opened.elapsed();
+        self.shared.counters.metrics.logged_in(after);
         self.shared.authenticated();
         Ok(())
     }
@@ -193,10 +207,13 @@ impl Handler for RusshHandler {
     ) -> Result<(), Self::Error> {
         self.channels
             .retain(|_, requests| !requests.start.is_closed());
+        let metrics = &self.shared.counters.metrics;
         let Some(place) = self.shared.place() else {
+            metrics.channel(ChannelKind::Session, Verdict::Failed);
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         };
+        metrics.channel(ChannelKind::Session, Verdict::Granted);
         let (start, starts) = mpsc::channel(1);
         let requests = Requests {
             start,
@@ -228,7 +245,7 @@ impl Handler for RusshHandler {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        if let Some(opening) = self.opening(channel, reply).await {
+        if let Some(opening) = self.opening(ChannelKind::DirectTcpip, channel, reply).await {
             let serving = forward::direct_tcpip(opening, host.to_owned(), port);
             self.shared.channels.spawn(serving);
         }
@@ -242,7 +259,10 @@ impl Handler for RusshHandler {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Self::Error> {
-        if let Some(opening) = self.opening(channel, reply).await {
+        if let Some(opening) = self
+            .opening(ChannelKind::DirectStreamLocal, channel, reply)
+            .await
+        {
             let serving = forward::direct_streamlocal(opening, path.to_owned());
             self.shared.channels.spawn(serving);
         }
@@ -272,10 +292,12 @@ impl Handler for RusshHandler {
             .tcp(address, *port, session.handle(), &self.shared);
         match listening {
             Ok(bound) => {
+                self.count(RequestKind::TcpipForward, Verdict::Granted);
                 *port = bound.into();
                 Ok(true)
             }
             Err(reason) => {
+                self.count(RequestKind::TcpipForward, reason.verdict());
                 self.shared.deny("listen", &reason);
                 Ok(false)
             }
@@ -297,8 +319,12 @@ impl Handler for RusshHandler {
         session: &mut Session,
     ) -> Result<bool, Self::Error> {
         match self.listeners.unix(path, session.handle(), &self.shared) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.count(RequestKind::StreamLocalForward, Verdict::Granted);
+                Ok(true)
+            }
             Err(reason) => {
+                self.count(RequestKind::StreamLocalForward, reason.verdict());
                 self.shared.deny("streamlocal listen", &reason);
                 Ok(false)
             }
@@ -357,11 +383,13 @@ impl Handler for RusshHandler {
         requests.environment_requests = requests.environment_requests.saturating_add(1);
         let counted = requests.environment_requests <= config.limits.max_env_requests;
         if !allowed || !counted || requests.started || value.contains('\0') {
+            self.count(RequestKind::Env, Verdict::Denied);
             return session.channel_failure(channel);
         }
         requests
             .environment
             .push((name.to_owned(), value.to_owned()));
+        self.count(RequestKind::Env, Verdict::Granted);
         session.channel_success(channel)
     }
 
@@ -374,6 +402,7 @@ impl Handler for RusshHandler {
         let (command, grant) = match self.shared.access.exec(command) {
             Ok(granted) => granted,
             Err(refused) => {
+                self.count(RequestKind::Exec, Verdict::Denied);
                 self.shared.deny("exec", &refused);
                 return session.channel_failure(channel);
             }
@@ -384,8 +413,10 @@ impl Handler for RusshHandler {
             .map(|requests| std::mem::take(&mut requests.environment))
             .unwrap_or_default();
         if self.start(channel, Start::Command(command, environment, grant)) {
+            self.count(RequestKind::Exec, Verdict::Granted);
             session.channel_success(channel)
         } else {
+            self.count(RequestKind::Exec, Verdict::Failed);
             session.channel_failure(channel)
         }
     }
@@ -397,6 +428,7 @@ impl Handler for RusshHandler {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         if self.start(channel, Start::Refusal(NO_SHELL)) {
+            self.count(RequestKind::Shell, Verdict::Denied);
             self.shared
                 .deny("shell", &"interactive shells are not enabled");
             session.channel_success(channel)
@@ -416,6 +448,7 @@ impl Handler for RusshHandler {
         _: &[(Pty, u32)],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        self.count(RequestKind::Pty, Verdict::Denied);
         session.channel_failure(channel)
     }
 
@@ -437,6 +470,7 @@ impl Handler for RusshHandler {
         _: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        self.count(RequestKind::Subsystem, Verdict::Denied);
         self.shared.deny("subsystem", &"no subsystem is enabled");
         session.channel_failure(channel)
     }

@@ -1,4 +1,3 @@
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -13,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::access::{Access, Holder};
 use super::core::{Active, Core};
+use super::end::End;
 use super::forward::Resolver;
 use super::greeting;
 use super::russh_handler::RusshHandler;
@@ -48,6 +48,7 @@ pub(super) struct Shared {
     pub(super) connection: Arc<dyn Connection>,
     pub(super) access: Access,
     pub(super) since: SystemTime,
+    pub(super) opened: Instant,
     pub(super) resolver: Arc<dyn Resolver>,
     windows: Mutex<Windows>,
     places: Arc<Semaphore>,
@@ -56,7 +57,7 @@ pub(super) struct Shared {
     pub(super) channels: TaskTracker,
     pub(super) listeners: TaskTracker,
     authenticated: CancellationToken,
-    end: OnceLock<&'static str>,
+    end: OnceLock<End>,
     end_notify: Notify,
 }
 
@@ -75,6 +76,7 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
         connection: peer.connection,
         access: Access::new(Arc::clone(&active.policy)),
         since: SystemTime::now(),
+        opened: Instant::now(),
         resolver: Arc::clone(&core.resolver),
         windows: Mutex::new(windows(&active.config)),
         places: Arc::new(Semaphore::new(active.config.limits.max_channels as usize)),
@@ -87,7 +89,8 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
         active,
     });
     let listed = core.list.enter(&shared);
-    let reason = run(&core, &shared, stream, peer.owner).await;
+    let end = run(&core, &shared, stream, peer.owner).await;
+    core.counters.metrics.ended(end.label());
     shared.over.cancel();
     shared.listeners.close();
     shared.listeners.wait().await;
@@ -102,7 +105,7 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
     tracing::info!(
         target: "alknet_ssh::auth",
         remote_addr = %Address(address),
-        reason = %reason,
+        reason = %end,
         "{event}"
     );
 }
@@ -123,7 +126,7 @@ fn windows(config: &SshConfig) -> Windows {
 }
 
 /// Runs the protocol; says why it ended.
-async fn run(core: &Core, shared: &Arc<Shared>, stream: BoxStream, owner: Arc<Owner>) -> String {
+async fn run(core: &Core, shared: &Arc<Shared>, stream: BoxStream, owner: Arc<Owner>) -> End {
     let limits = &shared.active.config.limits;
     let login_end = Instant::now() + Duration::from_secs(limits.login_grace_seconds.into());
     let authenticator = Authenticator::new(
@@ -134,7 +137,11 @@ async fn run(core: &Core, shared: &Arc<Shared>, stream: BoxStream, owner: Arc<Ow
         owner,
     );
     let mut revision = core.revision();
-    let (mut transport, control) = Transport::new(stream, shared.active.read_ahead());
+    let (mut transport, control) = Transport::new(
+        stream,
+        shared.active.read_ahead(),
+        Some(Arc::clone(&shared.counters.metrics)),
+    );
     let handler = RusshHandler::new(authenticator, Arc::clone(shared), Arc::clone(&control));
     let setup = async {
         let has_aes_gcm = greeting::exchange(&mut transport).await?;
@@ -144,35 +151,27 @@ async fn run(core: &Core, shared: &Arc<Shared>, stream: BoxStream, owner: Arc<Ow
     let mut session = tokio::select! {
         setup = setup => match setup {
             Ok(session) => session,
-            Err(error) => return error.to_string(),
+            Err(error) => return End::of(Err(error)),
         },
         () = sleep_until(login_end) => {
             count(&core.counters.login_timeouts);
-            return LOGIN_TIMEOUT.to_owned();
+            return End::LoginGrace;
         }
-        () = core.drained() => return DRAINED.to_owned(),
+        () = core.drained() => return End::Drained,
     };
     tokio::select! {
-        end = &mut session => describe(end),
-        reason = reason_to_end(core, shared, control.as_ref(), login_end, &mut revision) => {
-            say_goodbye(shared, control.as_ref(), &mut session, reason).await;
-            reason.to_owned()
+        outcome = &mut session => End::of(outcome),
+        end = reason_to_end(core, shared, control.as_ref(), login_end, &mut revision) => {
+            say_goodbye(shared, control.as_ref(), &mut session, &end).await;
+            end
         }
         () = control.shut_down() => {
             shared.over.cancel();
             linger(control.as_ref(), &mut session).await;
-            "the session ended".to_owned()
+            End::Normal
         }
     }
 }
-
-const LOGIN_TIMEOUT: &str = "the time to log in is over";
-const DRAINED: &str = "the server is about to stop; connect again";
-const LIFETIME: &str = "the time a session may last is over";
-const SILENCE: &str = "the peer is silent";
-const REVOKED: &str = "your access to this node has been withdrawn";
-const UNCONFIRMED: &str = "your access to this node could not be confirmed";
-const PEER_GONE: &str = "the peer went away";
 
 /// Waits for what ends a session from our side.
 async fn reason_to_end(
@@ -181,7 +180,7 @@ async fn reason_to_end(
     control: &dyn Control,
     login_end: Instant,
     revision: &mut watch::Receiver<u64>,
-) -> &'static str {
+) -> End {
     let lifetime = shared.active.config.limits.session_lifetime_seconds;
     let lifetime_over = async {
         match lifetime {
@@ -198,13 +197,13 @@ async fn reason_to_end(
     tokio::select! {
         () = login_over => {
             count(&core.counters.login_timeouts);
-            LOGIN_TIMEOUT
+            End::LoginGrace
         }
-        () = lifetime_over => LIFETIME,
-        () = core.drained() => DRAINED,
-        () = shared.silence(control) => SILENCE,
-        reason = shared.revoked(core, revision) => reason,
-        reason = shared.asked_to_end() => reason,
+        () = lifetime_over => End::Lifetime,
+        () = core.drained() => End::Drained,
+        () = shared.silence(control) => End::Silence,
+        end = shared.revoked(core, revision) => end,
+        end = shared.asked_to_end() => end,
     }
 }
 
@@ -213,12 +212,12 @@ async fn say_goodbye(
     shared: &Shared,
     control: &dyn Control,
     session: &mut RunningSession<RusshHandler>,
-    reason: &str,
+    end: &End,
 ) {
     let handle = session.handle();
     let goodbye = handle.disconnect(
         russh::Disconnect::ByApplication,
-        reason.to_owned(),
+        end.to_string(),
         String::new(),
     );
     let _ = timeout(GOODBYE, goodbye).await;
@@ -257,27 +256,6 @@ async fn look_up_again(core: &Core, fingerprint: &str) -> Result<Option<Identity
     }
 }
 
-fn describe(end: Result<(), russh::Error>) -> String {
-    match end {
-        Ok(()) => "the session ended".to_owned(),
-        // How every session of a stock client ends: ssh has its ProxyCommand
-        // ended, which closes the connection under the stream.
-        Err(russh::Error::IO(error))
-            if matches!(
-                error.kind(),
-                ErrorKind::UnexpectedEof
-                    | ErrorKind::NotConnected
-                    | ErrorKind::ConnectionReset
-                    | ErrorKind::ConnectionAborted
-                    | ErrorKind::BrokenPipe
-            ) =>
-        {
-            PEER_GONE.to_owned()
-        }
-        Err(error) => error.to_string(),
-    }
-}
-
 impl Shared {
     /// The peer has proven who it is.
     pub(super) fn authenticated(&self) {
@@ -285,8 +263,8 @@ impl Shared {
     }
 
     /// Asks for the session's end; the peer is told the reason.
-    pub(super) fn end(&self, reason: &'static str) {
-        let _ = self.end.set(reason);
+    pub(super) fn end(&self, end: End) {
+        let _ = self.end.set(end);
         self.end_notify.notify_one();
     }
 
@@ -319,19 +297,19 @@ impl Shared {
 
     /// Follows changes of the policy and of identities: what is no longer
     /// granted ends. Completes when that is the whole session.
-    async fn revoked(&self, core: &Core, revision: &mut watch::Receiver<u64>) -> &'static str {
+    async fn revoked(&self, core: &Core, revision: &mut watch::Receiver<u64>) -> End {
         self.authenticated.cancelled().await;
         while revision.changed().await.is_ok() {
             revision.mark_unchanged();
             let Some(holder) = self.access.holder() else {
-                return REVOKED;
+                return End::Revoked;
             };
             let identity = match look_up_again(core, &holder.fingerprint).await {
                 Ok(Some(identity)) if identity.id == holder.identity.id => identity,
-                Ok(_) => return REVOKED,
+                Ok(_) => return End::Revoked,
                 Err(error) => {
                     tracing::error!(%error, "an identity look-up failed");
-                    return UNCONFIRMED;
+                    return End::Unconfirmed;
                 }
             };
             let policy = Arc::clone(&core.active().policy);
@@ -349,11 +327,11 @@ impl Shared {
         std::future::pending().await
     }
 
-    async fn asked_to_end(&self) -> &'static str {
+    async fn asked_to_end(&self) -> End {
         loop {
             let notified = self.end_notify.notified();
-            if let Some(reason) = self.end.get() {
-                return reason;
+            if let Some(end) = self.end.get() {
+                return end.clone();
             }
             notified.await;
         }

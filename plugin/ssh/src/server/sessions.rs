@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 
+use super::end::End;
 use super::session::Shared;
 
 /// The connections by number.
@@ -63,10 +64,10 @@ impl Sessions {
     }
 
     /// Asks a connection to end; the peer is told why. Whether there is one.
-    pub(super) fn close(&self, id: u64, reason: &'static str) -> bool {
+    pub(super) fn close(&self, id: u64) -> bool {
         let shared = lock(&self.0).live.get(&id).and_then(Weak::upgrade);
         shared.is_some_and(|shared| {
-            shared.end(reason);
+            shared.end(End::Closed);
             true
         })
     }

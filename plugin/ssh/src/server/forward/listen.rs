@@ -18,7 +18,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::socket::Socket;
 use super::unix::{self, SocketFile};
-use super::{Kind, connect, pump, say_how_it_ended};
+use super::{connect, pump, say_how_it_ended};
+use crate::metrics::{ChannelKind, Verdict};
 use crate::server::access::{Grant, Refused, Request};
 use crate::server::channel::Input;
 use crate::server::session::{Place, Shared};
@@ -57,6 +58,16 @@ pub(crate) enum NotListening {
     Twice,
     #[error("cannot listen: {0}")]
     Io(#[from] io::Error),
+}
+
+impl NotListening {
+    /// Whether it is forbidden, rather than not to be had.
+    pub(crate) fn verdict(&self) -> Verdict {
+        match self {
+            Self::Refused(_) | Self::Privileged => Verdict::Denied,
+            Self::Port { .. } | Self::TooMany | Self::Twice | Self::Io(_) => Verdict::Failed,
+        }
+    }
 }
 
 impl Listeners {
@@ -364,6 +375,11 @@ async fn forwarded(
     shared: Arc<Shared>,
     _place: Place,
 ) {
+    let kind = match origin {
+        Origin::Tcp { .. } => ChannelKind::ForwardedTcpip,
+        Origin::Unix { .. } => ChannelKind::ForwardedStreamLocal,
+    };
+    let metrics = &shared.counters.metrics;
     let opened = tokio::select! {
         opened = open(&handle, &origin, from) => opened,
         () = shared.over.cancelled() => return,
@@ -371,20 +387,18 @@ async fn forwarded(
     let channel = match opened {
         Ok(channel) => channel,
         Err(error) => {
+            metrics.channel(kind, Verdict::Failed);
             tracing::debug!(%error, "the peer refused a forwarded connection");
             return;
         }
     };
+    metrics.channel(kind, Verdict::Granted);
     count(&shared.counters.forwards_total);
     let _live = Live::new(&shared.counters.forwards);
     let queue = shared.windows().open(channel.id().into());
     let (reader, writer) = channel.split();
     let input = Input::new(reader, queue, Arc::clone(&shared));
     let end = pump::run(input, &writer, socket, revoked, &shared).await;
-    let kind = match origin {
-        Origin::Tcp { .. } => Kind::ForwardedTcpip,
-        Origin::Unix { .. } => Kind::ForwardedStreamLocal,
-    };
     say_how_it_ended(&shared, kind, &end);
 }
 

@@ -26,6 +26,7 @@ pub use self::resolve::{Resolver, SystemResolver};
 use super::access::Grant;
 use super::channel::Input;
 use super::session::{Place, Shared};
+use crate::metrics::{ChannelKind, Verdict};
 use crate::queue::ByteQueue;
 use crate::status::{Live, count};
 
@@ -38,15 +39,6 @@ pub(super) struct Opening {
     pub(super) place: Place,
 }
 
-/// What a forwarded channel leads to.
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    DirectTcpip,
-    DirectStreamLocal,
-    ForwardedTcpip,
-    ForwardedStreamLocal,
-}
-
 /// Serves a `direct-tcpip` channel (RFC 4254 section 7.2).
 pub(super) async fn direct_tcpip(opening: Opening, host: String, port: u32) {
     let shared = Arc::clone(&opening.shared);
@@ -54,7 +46,7 @@ pub(super) async fn direct_tcpip(opening: Opening, host: String, port: u32) {
         connected = connect::tcp(&shared, &host, port) => connected,
         () = shared.over.cancelled() => return,
     };
-    opening.conclude(Kind::DirectTcpip, connected).await;
+    opening.conclude(ChannelKind::DirectTcpip, connected).await;
 }
 
 /// Serves a `direct-streamlocal@openssh.com` channel.
@@ -64,13 +56,19 @@ pub(super) async fn direct_streamlocal(opening: Opening, path: String) {
         connected = connect::unix(&shared, path) => connected,
         () = shared.over.cancelled() => return,
     };
-    opening.conclude(Kind::DirectStreamLocal, connected).await;
+    opening
+        .conclude(ChannelKind::DirectStreamLocal, connected)
+        .await;
 }
 
 impl Opening {
     /// Answers as things turned out, and carries the bytes if they turned out
     /// well.
-    async fn conclude(self, kind: Kind, connected: Result<(socket::Socket, Grant), Refusal>) {
+    async fn conclude(
+        self,
+        kind: ChannelKind,
+        connected: Result<(socket::Socket, Grant), Refusal>,
+    ) {
         let Self {
             channel,
             queue,
@@ -82,6 +80,7 @@ impl Opening {
             Ok((socket, grant)) => {
                 reply.accept().await;
                 count(&shared.counters.forwards_total);
+                shared.counters.metrics.channel(kind, Verdict::Granted);
                 let _live = Live::new(&shared.counters.forwards);
                 let (reader, writer) = channel.split();
                 let input = Input::new(reader, queue, Arc::clone(&shared));
@@ -97,40 +96,42 @@ impl Opening {
     }
 }
 
-impl Kind {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::DirectTcpip => "forward",
-            Self::DirectStreamLocal => "streamlocal",
-            Self::ForwardedTcpip => "listen",
-            Self::ForwardedStreamLocal => "streamlocal listen",
-        }
+/// What the operator calls it.
+fn name(kind: ChannelKind) -> &'static str {
+    match kind {
+        ChannelKind::Session => "session",
+        ChannelKind::DirectTcpip => "forward",
+        ChannelKind::DirectStreamLocal => "streamlocal",
+        ChannelKind::ForwardedTcpip => "listen",
+        ChannelKind::ForwardedStreamLocal => "streamlocal listen",
     }
 }
 
 /// The destination stays out of it.
-fn say_why_not(shared: &Shared, kind: Kind, refusal: &Refusal) {
+fn say_why_not(shared: &Shared, kind: ChannelKind, refusal: &Refusal) {
     if refusal.code() == ChannelOpenFailure::AdministrativelyProhibited {
-        shared.deny(kind.as_str(), refusal);
+        shared.counters.metrics.channel(kind, Verdict::Denied);
+        shared.deny(name(kind), refusal);
     } else {
         count(&shared.counters.forwards_failed);
+        shared.counters.metrics.channel(kind, Verdict::Failed);
         tracing::debug!(
             target: "alknet_ssh::forward",
-            request = kind.as_str(),
+            request = name(kind),
             reason = %refusal,
             "not connected"
         );
     }
 }
 
-fn say_how_it_ended(shared: &Shared, kind: Kind, end: &End) {
+fn say_how_it_ended(shared: &Shared, kind: ChannelKind, end: &End) {
     match end {
         End::Stalled => {
             count(&shared.counters.stalled);
             tracing::warn!(
                 target: "alknet_ssh::forward",
                 remote_addr = %crate::auth::Peer(shared.origin.peer),
-                request = kind.as_str(),
+                request = name(kind),
                 seconds = shared.active.config.limits.stalled_channel_seconds,
                 "closed a channel: its target took nothing while it held up other channels"
             );
@@ -139,14 +140,14 @@ fn say_how_it_ended(shared: &Shared, kind: Kind, end: &End) {
             tracing::info!(
                 target: "alknet_ssh::policy",
                 remote_addr = %crate::auth::Peer(shared.origin.peer),
-                request = kind.as_str(),
+                request = name(kind),
                 "closed a channel: it is no longer permitted"
             );
         }
         End::Finished | End::Closed | End::Broken(_) => {
             tracing::debug!(
                 target: "alknet_ssh::forward",
-                request = kind.as_str(),
+                request = name(kind),
                 ?end,
                 "channel closed"
             );

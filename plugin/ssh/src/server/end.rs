@@ -1,0 +1,70 @@
+use std::io::ErrorKind;
+
+use crate::metrics::SessionEnd;
+
+/// Why an SSH connection ended, or is to end; what the peer and the log are
+/// told.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum End {
+    #[error("the session ended")]
+    Normal,
+    #[error("the peer went away")]
+    PeerGone,
+    #[error("the time to log in is over")]
+    LoginGrace,
+    #[error("too many authentication failures")]
+    TooManyFailures,
+    #[error("the server is about to stop; connect again")]
+    Drained,
+    #[error("the time a session may last is over")]
+    Lifetime,
+    #[error("the peer is silent")]
+    Silence,
+    #[error("your access to this node has been withdrawn")]
+    Revoked,
+    #[error("your access to this node could not be confirmed")]
+    Unconfirmed,
+    #[error("the operator closed the session")]
+    Closed,
+    #[error("a channel's data exceeds its window")]
+    WindowExceeded,
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl End {
+    /// How russh's session ended by itself.
+    pub(super) fn of(outcome: Result<(), russh::Error>) -> Self {
+        match outcome {
+            Ok(()) => Self::Normal,
+            // How every session of a stock client ends: ssh has its ProxyCommand
+            // ended, which closes the connection under the stream.
+            Err(russh::Error::IO(error))
+                if matches!(
+                    error.kind(),
+                    ErrorKind::UnexpectedEof
+                        | ErrorKind::NotConnected
+                        | ErrorKind::ConnectionReset
+                        | ErrorKind::ConnectionAborted
+                        | ErrorKind::BrokenPipe
+                ) =>
+            {
+                Self::PeerGone
+            }
+            Err(error) => Self::Failed(error.to_string()),
+        }
+    }
+
+    pub(super) fn label(&self) -> SessionEnd {
+        match self {
+            Self::Normal | Self::PeerGone => SessionEnd::Normal,
+            Self::LoginGrace => SessionEnd::LoginGrace,
+            Self::Drained => SessionEnd::Drained,
+            Self::Lifetime => SessionEnd::Lifetime,
+            Self::Silence => SessionEnd::Idle,
+            Self::Revoked | Self::Unconfirmed => SessionEnd::Revoked,
+            Self::Closed => SessionEnd::Closed,
+            Self::TooManyFailures | Self::WindowExceeded | Self::Failed(_) => SessionEnd::Error,
+        }
+    }
+}
