@@ -433,6 +433,9 @@ async fn a_target_that_never_reads_is_closed_and_the_others_keep_their_bytes() {
         &["ssh:forward:127.0.0.1:*"],
     );
     let peer = Arc::new(Peer::of(&node).await);
+    // Stays open, so that there is somebody to be held up.
+    let _bystander = peer.direct("127.0.0.1", port).await.unwrap();
+    let _bystanding = target.accept().await.unwrap();
     let stuck_channel = peer.direct("127.0.0.1", stuck_port).await.unwrap();
     let (_never_read, _) = stuck.accept().await.unwrap();
     let (mut hears, tells) = stuck_channel.split();

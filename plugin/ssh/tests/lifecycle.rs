@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alknet_handler::{Capabilities, HandlerError, IdentityProvider, ProtocolHandler, Secret};
-use alknet_ssh::{ClientError, Exit, SshHandler};
+use alknet_ssh::{ClientError, Exit, PrivateKey, SshHandler};
 use alknet_ssh_config::SshConfig;
-use support::{Node, TestConnection, eventually, guard, process_alive, run};
+use support::{Node, TestConnection, eventually, guard, process_alive, run, run_with};
 use tokio::io::{AsyncReadExt, duplex};
 
 const PIPE: usize = 64 * 1024;
@@ -117,16 +117,32 @@ async fn draining_ends_what_is_left_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_new_configuration_is_for_sessions_to_come() {
+async fn new_rules_are_for_live_sessions_and_new_limits_for_those_to_come() {
     let node = Node::new();
     let (old, _served) = node.client(PIPE).await;
     node.handler
-        .reconfigure(r#"{"services":{"exec":{"enabled":false}}}"#)
+        .reconfigure(r#"{"limits":{"max_env_requests":0}}"#)
         .unwrap();
     let (new, _served) = node.client(PIPE).await;
-    assert!(guard("old", run(&old, "true", b"")).await.is_ok());
-    let refused = guard("new", run(&new, "true", b"")).await;
-    assert!(matches!(refused, Err(ClientError::CommandRefused)));
+    let ask = "echo $LANG";
+    let environment = [("LANG", "tlh")];
+    let output = guard("old", run_with(&old, ask, &environment, b"")).await;
+    assert_eq!(output.unwrap().stdout, b"tlh\n");
+    let output = guard("new", run_with(&new, ask, &environment, b"")).await;
+    assert_eq!(output.unwrap().stdout, b"\n");
+
+    node.handler
+        .reconfigure(r#"{"services":{"exec":{"enabled":false}}}"#)
+        .unwrap();
+    for client in [&old, &new] {
+        guard("the refusal", async {
+            while !matches!(
+                run(client, "true", b"").await,
+                Err(ClientError::CommandRefused)
+            ) {}
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
@@ -146,21 +162,30 @@ async fn a_bad_configuration_or_one_that_needs_a_restart_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_handler_needs_a_host_key_and_takes_no_secrets() {
+async fn a_handler_needs_a_host_key_and_the_secrets_its_configuration_names() {
     let identities = Arc::new(support::Identities::default()) as Arc<dyn IdentityProvider>;
-    let new = |keys, secrets: Vec<(String, Secret)>| {
-        let capabilities = secrets.into_iter().collect::<Capabilities>();
+    let new = |config: &str, keys: &[PrivateKey], secret: &[u8]| {
+        let secret = ("upstream".to_owned(), Secret::new(secret.to_vec()));
         SshHandler::new(
-            SshConfig::default(),
-            keys,
-            capabilities,
+            SshConfig::from_json(config).unwrap(),
+            keys.to_vec(),
+            Capabilities::from_iter([secret]),
             Arc::clone(&identities),
         )
     };
-    assert!(new(vec![], vec![]).is_err());
-    let host_key = (*support::key()).clone();
-    let secret = ("proxy".to_owned(), Secret::new(b"hush".to_vec()));
-    let error = new(vec![host_key.clone()], vec![secret]).unwrap_err();
-    assert!(error.message.contains("proxy") && !error.message.contains("hush"));
-    assert!(new(vec![host_key], vec![]).is_ok());
+    let host_key = [(*support::key()).clone()];
+    assert!(new("{}", &[], b"").is_err());
+    assert!(new("{}", &host_key, b"").is_ok());
+    let proxy = |credentials| {
+        format!(
+            r#"{{"forwarding":{{"egress":{{"proxy":"socks5://localhost:1","credentials":"{credentials}"}}}}}}"#
+        )
+    };
+    assert!(new(&proxy("upstream"), &host_key, b"user:hush").is_ok());
+    let error = new(&proxy("other"), &host_key, b"user:hush").unwrap_err();
+    assert_eq!(error.pointer, "/forwarding/egress/credentials");
+    assert!(error.message.contains("secret set other"), "{error}");
+    let error = new(&proxy("upstream"), &host_key, b"hush").unwrap_err();
+    assert!(error.message.contains("user:password"), "{error}");
+    assert!(!error.message.contains("hush"), "{error}");
 }
