@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alknet_document::{Document, Fault};
 use alknet_handler::{ProtocolHandler, Secret};
 use alknet_identity::PeerStore;
 use alknet_loader::{Generation, HandlerInputs, PluginHandler, Registry};
@@ -16,7 +17,7 @@ use tokio::time::timeout;
 use crate::endpoint;
 use crate::keys::HostKey;
 use crate::logs;
-use crate::plan::{Plan, PlannedPlugin, Warning};
+use crate::plan::{Plan, PlannedPlugin, Warning, plugin_pointer};
 use crate::reload::Reloader;
 use crate::tcp;
 
@@ -54,10 +55,10 @@ impl Node {
     /// Must be called inside a tokio runtime.
     ///
     /// A plugin whose factory fails is left out with a warning, like a file
-    /// that was refused.
+    /// that was refused, unless it names a fault in its configuration.
     ///
     /// # Errors
-    /// When the endpoint cannot be had.
+    /// When the endpoint cannot be had, or a plugin's configuration is faulty.
     pub fn start(plan: Plan) -> Result<Self, StartError> {
         let Plan {
             config,
@@ -70,8 +71,11 @@ impl Node {
         let registry = Arc::new(Registry::default());
         let filter = logs::parse_filter(&config.log.filter).unwrap_or_default();
         for planned in plugins {
-            if let Err(error) = serve(&registry, planned, &keys.host_keys, &peers, &filter) {
-                warnings.push(Warning::Handler(error));
+            if let Err(refused) = serve(&registry, planned, &keys.host_keys, &peers, &filter) {
+                match refused.fault(&source.document) {
+                    Some(fault) => return Err(StartError::Config(fault)),
+                    None => warnings.push(Warning::Handler(refused)),
+                }
             }
         }
         let server = Server::new(&keys.node, &TransportSettings::default())?;
@@ -219,6 +223,9 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("{0}")]
     Tls(#[from] ServerError),
+    /// A plugin found a fault in its part of the configuration.
+    #[error("{0}")]
+    Config(Fault),
 }
 
 /// A loaded plugin that does not serve.
@@ -228,6 +235,17 @@ pub struct HandlerRefused {
     pub file: std::path::PathBuf,
     /// Why, and what to do.
     pub reason: String,
+    /// JSON pointer (RFC 6901) to the fault in the node's configuration, if it
+    /// is there.
+    pub pointer: Option<String>,
+}
+
+impl HandlerRefused {
+    /// The fault in the configuration, with its place, if it is one.
+    pub(crate) fn fault(&self, document: &Document) -> Option<Fault> {
+        let pointer = self.pointer.as_deref()?;
+        Some(Fault::at(document, pointer, self.reason.clone()))
+    }
 }
 
 impl fmt::Display for HandlerRefused {
@@ -256,6 +274,7 @@ fn serve(
         .map_err(|taken| HandlerRefused {
             file: planned.plugin.source().to_owned(),
             reason: taken.to_string(),
+            pointer: None,
         })?;
     tracing::info!(
         plugin = planned.plugin.name(),
@@ -289,12 +308,22 @@ pub(crate) fn make_handler(
     };
     match PluginHandler::create(&planned.plugin, inputs, Handle::current()) {
         Ok(handler) => Ok(Arc::new(handler)),
+        Err(fault) if !fault.pointer.is_empty() => Err(HandlerRefused {
+            file: planned.plugin.source().to_owned(),
+            pointer: Some(format!(
+                "{}{}",
+                plugin_pointer(planned.plugin.name()),
+                fault.pointer
+            )),
+            reason: fault.message,
+        }),
         Err(fault) => Err(HandlerRefused {
             file: planned.plugin.source().to_owned(),
             reason: format!(
                 "the plugin {:?} could not make its handler: {fault}",
                 planned.plugin.name()
             ),
+            pointer: None,
         }),
     }
 }

@@ -528,6 +528,7 @@ fn with_config(
         warnings.push(Warning::Handler(HandlerRefused {
             file: plugin.source().to_owned(),
             reason: format!("{reason}; ask the plugin's author"),
+            pointer: None,
         }));
         return None;
     }

@@ -48,7 +48,10 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
         for planned in &plan.plugins {
             let made = make_handler(planned, &plan.keys.host_keys, &plan.peers, &filter, 0);
             if let Err(refused) = made {
-                say(&refused);
+                match refused.fault(&plan.source.document) {
+                    Some(fault) => say(&fault),
+                    None => say(&refused),
+                }
             }
         }
     });

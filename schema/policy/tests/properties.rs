@@ -10,8 +10,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use alknet_ssh_policy::{
-    Action, Denied, Host, Policy, Restrictions, Rule, RuleTarget, Scope, Subject,
-    Switches, canonical, listen_addresses,
+    Action, Denied, Host, Policy, Restrictions, Rule, RuleTarget, Scope, Subject, Switches,
+    canonical, listen_addresses,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;

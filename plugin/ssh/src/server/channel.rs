@@ -113,10 +113,14 @@ impl Input {
                 message = self.reader.wait() => message,
                 () = self.shared.over.cancelled() => return Event::Closed,
                 () = sleep_until(stalled.unwrap_or_else(Instant::now)), if stalled.is_some() => {
-                    if self.shared.channels.len() > 1 && self.stalled_at().is_some() {
+                    // Something may have been taken while nothing came.
+                    let due = self.stalled_at().is_some_and(|at| at <= Instant::now());
+                    if due && self.shared.channels.len() > 1 {
                         return Event::Stalled;
                     }
-                    self.full = None;
+                    if due {
+                        self.full = None;
+                    }
                     continue;
                 }
             };

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use alknet_handler::{Capabilities, ConfigError};
@@ -12,7 +13,7 @@ use alknet_ssh_config::{Forwarding, ProxyKind};
 use alknet_ssh_policy::{Denied, Host, canonical};
 use russh::ChannelOpenFailure;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::dial::dial;
 use super::resolve::Resolver;
@@ -53,8 +54,13 @@ pub(crate) enum Egress {
         host: String,
         port: u16,
         credentials: Option<Credentials>,
+        /// When somebody last heard that the proxy is not what it should be.
+        complained: Mutex<Option<Instant>>,
     },
 }
+
+/// The least time between two complaints about the proxy.
+const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(60);
 
 impl Refusal {
     /// The reason code of RFC 4254 section 5.1.
@@ -228,7 +234,31 @@ impl Egress {
             host: proxy.host,
             port: proxy.port,
             credentials,
+            complained: Mutex::new(None),
         })
+    }
+
+    /// Tells the operator when the proxy itself is the trouble, now and then.
+    pub(super) fn complain(&self, refusal: &Refusal) {
+        use upstream::UpstreamError as Error;
+        let (Self::Proxy { complained, .. }, Refusal::Connect(ConnectError::Proxy(error))) =
+            (self, refusal)
+        else {
+            return;
+        };
+        let proxy_is_at_fault = matches!(
+            error,
+            Error::AuthRequired | Error::AuthFailed | Error::Protocol(_) | Error::Closed
+        );
+        let mut last = complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if proxy_is_at_fault && last.is_none_or(|last| last.elapsed() >= BETWEEN_COMPLAINTS) {
+            *last = Some(Instant::now());
+            tracing::warn!(
+                target: "alknet_ssh::forward",
+                reason = %error,
+                "the upstream proxy cannot be used"
+            );
+        }
     }
 
     async fn connect(
@@ -243,6 +273,7 @@ impl Egress {
                 host,
                 port,
                 credentials,
+                ..
             } => {
                 let mut stream = connect_to_proxy(shared.resolver.as_ref(), host, *port).await?;
                 // Small messages in turns.

@@ -115,6 +115,7 @@ fn say_why_not(shared: &Shared, kind: ChannelKind, refusal: &Refusal) {
     } else {
         count(&shared.counters.forwards_failed);
         shared.counters.metrics.channel(kind, Verdict::Failed);
+        shared.active.egress.complain(refusal);
         tracing::debug!(
             target: "alknet_ssh::forward",
             request = name(kind),
