@@ -92,6 +92,16 @@ pub struct PluginsConfig {
     /// `sha256:` and 64 hex digits, as `sha256sum` prints them.
     #[schemars(inner(regex(pattern = r"^sha256:[0-9a-fA-F]{64}$")), transform = example_of_a_digest)]
     pub allow_digests: Option<Vec<String>>,
+    /// If any, only files signed by one of these keys are loaded; each the one
+    /// line of a `.pub` file, `ssh-ed25519 AAAA… comment`. The signature of
+    /// `x.so` lies beside it as `x.so.sig`, made by `ssh-keygen -Y sign -n
+    /// alknet-plugin`. None by default. A change needs a restart.
+    #[schemars(with = "Vec<SignerLine>")]
+    pub signers: Vec<String>,
+    /// Whether a file without a signature is refused. Default true if there
+    /// are `signers`, else false. A wrong signature is refused either way. A
+    /// change needs a restart.
+    pub require_signature: Option<bool>,
     /// The configuration of each plugin under the plugin's name, checked
     /// against the plugin's own JSON Schema.
     pub config: BTreeMap<String, Map<String, Value>>,
@@ -112,11 +122,25 @@ struct SecretName(
     String,
 );
 
+/// An Ed25519 public key as in a `.pub` file.
+#[derive(JsonSchema)]
+#[schemars(inline)]
+#[allow(dead_code, reason = "it stands for its schema")]
+struct SignerLine(
+    #[schemars(
+        regex(pattern = r"^ssh-ed25519 [A-Za-z0-9+/=]+( .*)?$"),
+        extend("examples" = ["ssh-ed25519 AAAA… release key"])
+    )]
+    String,
+);
+
 impl Default for PluginsConfig {
     fn default() -> Self {
         Self {
             folder: "plugins".into(),
             allow_digests: None,
+            signers: Vec::new(),
+            require_signature: None,
             config: BTreeMap::new(),
             secrets: BTreeMap::new(),
         }

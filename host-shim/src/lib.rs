@@ -24,4 +24,5 @@ mod secrets;
 mod stanza;
 pub mod state;
 mod tcp;
+mod trust;
 mod wire;

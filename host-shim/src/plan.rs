@@ -8,7 +8,7 @@ use std::sync::Arc;
 use alknet_document::{Document, Fault, check_schema, join_pointer};
 use alknet_handler::Capabilities;
 use alknet_identity::{PeerStore, PeersConfig, PeersError};
-use alknet_loader::{Digest, LoadedPlugin, Refusal, Stage, discover};
+use alknet_loader::{LoadedPlugin, Refusal, Stage, discover};
 use alknet_vault::{Mnemonic, Vault};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
@@ -18,6 +18,7 @@ use crate::keys::{self, HostKey, NodeKeys};
 use crate::logs;
 use crate::node::HandlerRefused;
 use crate::secrets::{Granter, SecretsFile};
+use crate::trust::configured_trust;
 
 /// The folder for private copies of libraries, within the state folder.
 pub(crate) const STAGING: &str = "staging";
@@ -406,8 +407,8 @@ fn load_plugins(
     warnings: &mut Vec<Warning>,
 ) -> Vec<PlannedPlugin> {
     let document = granter.document;
-    let allow = match allowed_digests(document, config) {
-        Ok(allow) => allow,
+    let trust = match configured_trust(document, config) {
+        Ok(trust) => trust,
         Err(fault) => {
             problems.push(Problem::Config(fault));
             return Vec::new();
@@ -433,7 +434,7 @@ fn load_plugins(
     }
     let mut planned: Vec<PlannedPlugin> = Vec::new();
     for candidate in &candidates {
-        match LoadedPlugin::load(candidate.path(), allow.as_deref(), &stage) {
+        match LoadedPlugin::load(candidate.path(), &trust, &stage) {
             Ok(plugin) => {
                 if let Some(first) = planned.iter().find(|p| p.plugin.name() == plugin.name()) {
                     warnings.push(Warning::SamePlugin {
@@ -494,23 +495,6 @@ fn rival(planned: &[PlannedPlugin], plugin: &LoadedPlugin) -> Option<(String, Pa
         let alpn = String::from_utf8_lossy(shared).into_owned();
         Some((alpn, other.plugin.source().to_owned()))
     })
-}
-
-fn allowed_digests(document: &Document, config: &NodeConfig) -> Result<Option<Vec<Digest>>, Fault> {
-    let Some(listed) = &config.plugins.allow_digests else {
-        return Ok(None);
-    };
-    let mut digests = Vec::new();
-    for (index, digest) in listed.iter().enumerate() {
-        match digest.parse::<Digest>() {
-            Ok(digest) => digests.push(digest),
-            Err(error) => {
-                let pointer = format!("/plugins/allow_digests/{index}");
-                return Err(Fault::at(document, &pointer, error.to_string()));
-            }
-        }
-    }
-    Ok(Some(digests))
 }
 
 /// Checks a plugin's part of the configuration and the secrets it is granted

@@ -17,7 +17,7 @@ use crate::logs;
 use crate::plan::{Draft, Problem, plugin_config, plugin_pointer};
 
 /// What is read at the start only.
-const NEEDS_RESTART: [&str; 12] = [
+const NEEDS_RESTART: [&str; 14] = [
     "/listen",
     "/tcp_listen",
     "/tcp_alpn",
@@ -27,6 +27,8 @@ const NEEDS_RESTART: [&str; 12] = [
     "/secrets_file",
     "/plugins/folder",
     "/plugins/allow_digests",
+    "/plugins/signers",
+    "/plugins/require_signature",
     "/plugins/secrets",
     "/log/format",
     "/runtime/worker_threads",

@@ -4,7 +4,8 @@
 //! next call, or in the layout check. So nothing is opened before it has passed these steps, each a module:
 //!
 //! 1. [`mod@discover`]: the files of the plugins folder.
-//! 2. [`trust`]: the file is opened once and read whole; its owner and mode, those of its folders, and its digest.
+//! 2. [`trust`]: the file is opened once and read whole; its owner and mode, those of its folders, its digest, and its
+//!    [`signature`].
 //! 3. [`elf`]: the bytes are a complete shared library for this machine that exports a plugin.
 //! 4. [`stage`]: a private copy under a path and inode never used before, which is what gets opened.
 //!
@@ -24,6 +25,7 @@ mod folder;
 pub mod load;
 pub mod refusal;
 pub mod registry;
+pub mod signature;
 pub mod stage;
 pub mod trust;
 
@@ -33,5 +35,6 @@ pub use discover::{Candidate, DiscoverError, discover};
 pub use load::LoadedPlugin;
 pub use refusal::Refusal;
 pub use registry::{AlpnTaken, Generation, LiveConnection, Registry};
+pub use signature::{Signer, SignerError};
 pub use stage::{Stage, Staged};
-pub use trust::TrustedFile;
+pub use trust::{Trust, TrustedFile};

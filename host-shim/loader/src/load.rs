@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::digest::Digest;
 use crate::refusal::Refusal;
 use crate::stage::Stage;
-use crate::trust::TrustedFile;
+use crate::trust::{Trust, TrustedFile};
 use crate::{elf, stage};
 
 /// A library that was loaded and speaks our interface. It stays loaded for the
@@ -34,12 +34,8 @@ impl LoadedPlugin {
     /// # Errors
     /// The first check that says no. Nothing of the library ran unless all
     /// checks of the file had passed.
-    pub fn load(
-        path: &Path,
-        allow_digests: Option<&[Digest]>,
-        stage: &Stage,
-    ) -> Result<Self, Refusal> {
-        let file = TrustedFile::read(path, allow_digests)?;
+    pub fn load(path: &Path, trust: &Trust, stage: &Stage) -> Result<Self, Refusal> {
+        let file = TrustedFile::read(path, trust)?;
         elf::check(path, file.bytes())?;
         let staged = stage.place(&file)?;
         let plugin = open(path, &staged)?;

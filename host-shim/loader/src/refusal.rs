@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
+use crate::signature::{NAMESPACE, Signer, signature_path};
 
 /// Why a library was not loaded.
 ///
@@ -111,6 +112,73 @@ pub enum Refusal {
         found: Digest,
         /// The digests allowed.
         expected: Vec<Digest>,
+    },
+    /// There is no signature, and one is required.
+    #[error(
+        "{}: is not signed: there is no {}; one of the configured signers ({}) makes it with: ssh-keygen -Y sign -n {NAMESPACE} -f KEY '{}'",
+        shown(path),
+        shown(&signature_path(path)),
+        list(expected),
+        shown(path)
+    )]
+    Unsigned {
+        /// The library.
+        path: PathBuf,
+        /// Whose signature would do.
+        expected: Vec<Signer>,
+    },
+    /// What lies beside the library is not a signature.
+    #[error(
+        "{}: its signature {} is damaged: {problem}; copy it again, or sign again",
+        shown(path),
+        shown(signature)
+    )]
+    SignatureDamaged {
+        /// The library.
+        path: PathBuf,
+        /// The file with the signature.
+        signature: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The signature was made for something other than plugins.
+    #[error(
+        "{}: its signature is for {found:?}, not for {expected:?}; sign it with: ssh-keygen -Y sign -n {expected} -f KEY '{}'",
+        shown(path),
+        shown(path)
+    )]
+    SignatureNamespace {
+        /// The library.
+        path: PathBuf,
+        /// What the signature says it is for.
+        found: String,
+        /// What it must say.
+        expected: &'static str,
+    },
+    /// The signature is by a key that nobody configured.
+    #[error(
+        "{}: is signed by {found}, which is not a configured signer ({}); if you trust that key, add it to plugins.signers",
+        shown(path),
+        list(expected)
+    )]
+    UnknownSigner {
+        /// The library.
+        path: PathBuf,
+        /// The fingerprint of the key.
+        found: String,
+        /// Whose signature would do.
+        expected: Vec<Signer>,
+    },
+    /// The signature is by a configured key, of other contents.
+    #[error(
+        "{}: the signature by {signer} is of other contents: the library or its signature was changed or is of another version; copy both again, or sign again",
+        shown(path)
+    )]
+    SignatureWrong {
+        /// The library.
+        path: PathBuf,
+        /// The key that is named in the signature.
+        signer: Signer,
     },
     /// The contents are not an ELF file.
     #[error("{}: is {found}, not an ELF shared library", shown(path))]
@@ -250,6 +318,11 @@ impl Refusal {
             Self::TooLarge { .. } => "too_large",
             Self::Changed { .. } => "changed",
             Self::DigestNotAllowed { .. } => "digest",
+            Self::Unsigned { .. } => "unsigned",
+            Self::SignatureDamaged { .. } => "signature_damaged",
+            Self::SignatureNamespace { .. } => "signature_namespace",
+            Self::UnknownSigner { .. } => "signer",
+            Self::SignatureWrong { .. } => "signature",
             Self::NotElf { .. } => "not_elf",
             Self::WrongMachine { .. } => "machine",
             Self::NotSharedLibrary { .. } => "not_shared_library",
@@ -278,10 +351,10 @@ pub(crate) fn shown(path: &Path) -> String {
     shown.chars().map(escaped).collect()
 }
 
-fn list(digests: &[Digest]) -> String {
-    if digests.is_empty() {
+fn list(items: &[impl ToString]) -> String {
+    if items.is_empty() {
         return "none".to_owned();
     }
-    let digests = digests.iter().map(Digest::to_string).collect::<Vec<_>>();
-    digests.join(", ")
+    let items = items.iter().map(ToString::to_string).collect::<Vec<_>>();
+    items.join(", ")
 }

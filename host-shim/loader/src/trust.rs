@@ -10,15 +10,30 @@ use rustix::io::Errno;
 use crate::digest::Digest;
 use crate::folder::{check_owner, check_writable, open_trusted};
 use crate::refusal::Refusal;
+use crate::signature::{self, Signer, signature_path};
 
 /// The largest library that is read, in bytes: 512 MiB.
 pub const MAX_SIZE: u64 = 512 << 20;
+
+/// Whose libraries are loaded, beyond what owners and modes say. The default
+/// asks for nothing more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// If given, the contents must have one of these digests.
+    pub allow_digests: Option<Vec<Digest>>,
+    /// If any, the signature beside the library must be by one of these keys.
+    pub signers: Vec<Signer>,
+    /// With `signers`: whether a library may have no signature at all. A wrong
+    /// one is refused either way.
+    pub allow_unsigned: bool,
+}
 
 /// A library's contents as they were read from a trusted file. What happens to the file afterwards has no effect.
 pub struct TrustedFile {
     path: PathBuf,
     bytes: Vec<u8>,
     digest: Digest,
+    signer: Option<Signer>,
 }
 
 impl TrustedFile {
@@ -26,23 +41,25 @@ impl TrustedFile {
     ///
     /// The file must be a regular file, not a symbolic link; it and every folder on its path must belong to root or to
     /// this process's effective user; others must be unable to write to any of them (an ancestor folder with the sticky
-    /// bit, as `/tmp`, is let through). With `allow_digests`, the contents must have one of these digests.
-    pub fn read(path: &Path, allow_digests: Option<&[Digest]>) -> Result<Self, Refusal> {
-        let bytes = read_checked(path)?;
+    /// bit, as `/tmp`, is let through). The contents that were read must then be what `trust` asks for.
+    pub fn read(path: &Path, trust: &Trust) -> Result<Self, Refusal> {
+        let bytes = read_checked(path, MAX_SIZE)?;
         let digest = Digest::of(&bytes);
-        if let Some(allowed) = allow_digests
+        if let Some(allowed) = &trust.allow_digests
             && !allowed.contains(&digest)
         {
             return Err(Refusal::DigestNotAllowed {
                 path: path.to_owned(),
                 found: digest,
-                expected: allowed.to_vec(),
+                expected: allowed.clone(),
             });
         }
+        let signer = check_signature(path, &bytes, trust)?;
         Ok(Self {
             path: path.to_owned(),
             bytes,
             digest,
+            signer,
         })
     }
 
@@ -60,6 +77,11 @@ impl TrustedFile {
     pub fn digest(&self) -> Digest {
         self.digest
     }
+
+    /// Who signed it; `None` if nobody needed to.
+    pub fn signer(&self) -> Option<&Signer> {
+        self.signer.as_ref()
+    }
 }
 
 impl std::fmt::Debug for TrustedFile {
@@ -68,11 +90,41 @@ impl std::fmt::Debug for TrustedFile {
             .field("path", &self.path)
             .field("size", &self.bytes.len())
             .field("digest", &self.digest)
+            .field("signer", &self.signer)
             .finish()
     }
 }
 
-fn read_checked(path: &Path) -> Result<Vec<u8>, Refusal> {
+fn check_signature(path: &Path, bytes: &[u8], trust: &Trust) -> Result<Option<Signer>, Refusal> {
+    if trust.signers.is_empty() {
+        return Ok(None);
+    }
+    match read_checked(&signature_path(path), signature::MAX_SIZE) {
+        Ok(signature) => signature::check(path, bytes, &signature, &trust.signers).map(Some),
+        Err(Refusal::Missing { .. }) if trust.allow_unsigned => Ok(None),
+        Err(Refusal::Missing { .. }) => Err(Refusal::Unsigned {
+            path: path.to_owned(),
+            expected: trust.signers.clone(),
+        }),
+        Err(Refusal::Empty { path: signature }) => Err(Refusal::SignatureDamaged {
+            path: path.to_owned(),
+            signature,
+            problem: "it is empty".to_owned(),
+        }),
+        Err(Refusal::TooLarge {
+            path: signature,
+            size,
+            ..
+        }) => Err(Refusal::SignatureDamaged {
+            path: path.to_owned(),
+            signature,
+            problem: format!("it has {size} bytes"),
+        }),
+        Err(other) => Err(other),
+    }
+}
+
+fn read_checked(path: &Path, limit: u64) -> Result<Vec<u8>, Refusal> {
     let mut file = open(path)?;
     let failed = |source: io::Error| io_error(path, "read the file", source);
     let before = fstat(&file).map_err(|e| failed(e.into()))?;
@@ -86,11 +138,11 @@ fn read_checked(path: &Path) -> Result<Vec<u8>, Refusal> {
             path: path.to_owned(),
         });
     }
-    if size > MAX_SIZE {
+    if size > limit {
         return Err(Refusal::TooLarge {
             path: path.to_owned(),
             size,
-            limit: MAX_SIZE,
+            limit,
         });
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));

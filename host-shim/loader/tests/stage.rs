@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use alknet_loader::{Digest, Stage, TrustedFile};
+use alknet_loader::{Digest, Stage, Trust, TrustedFile};
 use common::{Plugins, plugin, set_mode};
 
 #[test]
@@ -133,5 +133,5 @@ fn a_folder_in_which_others_can_replace_it_is_refused() {
 }
 
 fn library() -> TrustedFile {
-    TrustedFile::read(&Plugins::with(plugin()).library(), None).unwrap()
+    TrustedFile::read(&Plugins::with(plugin()).library(), &Trust::default()).unwrap()
 }

@@ -15,13 +15,13 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use alknet_loader::{Digest, Refusal, TrustedFile};
+use alknet_loader::{Digest, Refusal, Trust, TrustedFile};
 use common::{Plugins, plugin, set_mode};
 
 #[test]
 fn a_private_file_is_read_whole() {
     let plugins = Plugins::with(plugin());
-    let file = TrustedFile::read(&plugins.library(), None).unwrap();
+    let file = TrustedFile::read(&plugins.library(), &Trust::default()).unwrap();
     assert_eq!(file.bytes(), plugin());
     assert_eq!(file.digest(), Digest::of(plugin()));
 }
@@ -29,7 +29,7 @@ fn a_private_file_is_read_whole() {
 #[test]
 fn what_is_read_does_not_change_with_the_file() {
     let plugins = Plugins::with(plugin());
-    let file = TrustedFile::read(&plugins.library(), None).unwrap();
+    let file = TrustedFile::read(&plugins.library(), &Trust::default()).unwrap();
     std::fs::write(plugins.library(), "other").unwrap();
     assert_eq!(file.bytes(), plugin());
 }
@@ -76,7 +76,7 @@ fn a_folder_further_up_may_be_shared_only_with_the_sticky_bit() {
     std::fs::write(&library, plugin()).unwrap();
     set_mode(&library, 0o644);
     set_mode(outer.path(), 0o1777);
-    TrustedFile::read(&library, None).unwrap();
+    TrustedFile::read(&library, &Trust::default()).unwrap();
     set_mode(outer.path(), 0o777);
     assert_eq!(refusal(&library).kind(), "writable");
 }
@@ -96,7 +96,7 @@ fn a_symbolic_link_is_refused_as_a_file_and_followed_as_a_folder() {
     let elsewhere = tempfile::tempdir().unwrap();
     let folder = elsewhere.path().join("current");
     std::os::unix::fs::symlink(plugins.folder(), &folder).unwrap();
-    TrustedFile::read(&folder.join("libx.so"), None).unwrap();
+    TrustedFile::read(&folder.join("libx.so"), &Trust::default()).unwrap();
     set_mode(plugins.folder(), 0o777);
     assert_eq!(refusal(&folder.join("libx.so")).kind(), "writable");
 }
@@ -188,9 +188,9 @@ fn a_list_of_digests_admits_only_those() {
     let plugins = Plugins::with(plugin());
     let good = Digest::of(plugin());
     let other = Digest::of(b"other");
-    TrustedFile::read(&plugins.library(), Some(&[other, good])).unwrap();
+    TrustedFile::read(&plugins.library(), &allowing(&[other, good])).unwrap();
     assert_eq!(
-        TrustedFile::read(&plugins.library(), Some(&[]))
+        TrustedFile::read(&plugins.library(), &allowing(&[]))
             .unwrap_err()
             .to_string(),
         format!(
@@ -204,7 +204,7 @@ fn a_list_of_digests_admits_only_those() {
     for bit in 0..8 {
         damaged[middle] ^= 1 << bit;
         std::fs::write(plugins.library(), &damaged).unwrap();
-        let refusal = TrustedFile::read(&plugins.library(), Some(&[good])).unwrap_err();
+        let refusal = TrustedFile::read(&plugins.library(), &allowing(&[good])).unwrap_err();
         assert!(
             matches!(refusal, Refusal::DigestNotAllowed { .. }),
             "{refusal}"
@@ -224,5 +224,12 @@ fn a_refusal_is_one_line_whatever_the_name() {
 }
 
 fn refusal(path: &Path) -> Refusal {
-    TrustedFile::read(path, None).unwrap_err()
+    TrustedFile::read(path, &Trust::default()).unwrap_err()
+}
+
+fn allowing(digests: &[Digest]) -> Trust {
+    Trust {
+        allow_digests: Some(digests.to_vec()),
+        ..Trust::default()
+    }
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use alknet_loader::{LoadedPlugin, Stage};
+use alknet_loader::{LoadedPlugin, Stage, Trust};
 use clap::Args;
 
 use super::{
@@ -69,7 +69,7 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
 pub(super) fn plugin(file: &Path) -> Result<(), Failed> {
     let folder = std::env::temp_dir().join(format!("alknet-check-{}", std::process::id()));
     let stage = Stage::open(&folder).map_err(fail)?;
-    let verdict = LoadedPlugin::load(file, None, &stage);
+    let verdict = LoadedPlugin::load(file, &Trust::default(), &stage);
     // Nothing is loaded after this, so the private copies may go.
     let _ = std::fs::remove_dir_all(&folder);
     let plugin = verdict.map_err(|refusal| fail(format_args!("refused: {refusal}")))?;
