@@ -15,10 +15,13 @@ pub struct Artifacts {
     pub plugin: PathBuf,
     /// The library of `fixtures/odd-plugin`.
     pub odd: PathBuf,
+    /// The library of `fixtures/echo`.
+    pub echo: PathBuf,
 }
 
 /// The artifacts: named by `ALKNET_TEST_NODE`, `ALKNET_TEST_CLIENT`,
-/// `ALKNET_TEST_PLUGIN` and `ALKNET_TEST_FIXTURE`, or else built here.
+/// `ALKNET_TEST_PLUGIN`, `ALKNET_TEST_FIXTURE` and `ALKNET_TEST_ECHO`, or else
+/// built here.
 ///
 /// A library lies elsewhere under `cargo test` than under `cargo build`, and a
 /// stale copy may lie in the other place. So cargo is asked, once a process,
@@ -40,6 +43,7 @@ pub fn artifacts() -> &'static Artifacts {
             client: find("ALKNET_TEST_CLIENT", "alknet", executable),
             plugin: find("ALKNET_TEST_PLUGIN", "alknet_ssh_plugin", library),
             odd: find("ALKNET_TEST_FIXTURE", "odd_plugin", library),
+            echo: find("ALKNET_TEST_ECHO", "alknet_echo", library),
         }
     })
 }

@@ -29,6 +29,7 @@ macro_rules! complain {
 }
 
 mod check;
+mod conformance;
 mod policy;
 mod reload;
 mod secret;
@@ -64,6 +65,9 @@ enum Command {
     /// Work with plugin files.
     #[command(subcommand)]
     Plugins(PluginsCommand),
+    /// Use a plugin, for the check that asks.
+    #[command(hide = true)]
+    Conformance(conformance::ConformanceArgs),
 }
 
 #[derive(Args)]
@@ -79,6 +83,13 @@ enum PluginsCommand {
     Check {
         /// The library
         file: PathBuf,
+        /// Use the plugin as a node would, in a process of its own, and say
+        /// whether it keeps to the interface
+        #[arg(long)]
+        deep: bool,
+        /// The plugin's configuration for that, in JSON or TOML; empty without
+        #[arg(long, value_name = "FILE", requires = "deep")]
+        config: Option<PathBuf>,
     },
 }
 
@@ -92,7 +103,11 @@ pub fn main() -> ExitCode {
         Command::Reload(args) => reload::reload(args),
         Command::Secret(command) => secret::secret(command),
         Command::Policy(command) => return policy::policy(command),
-        Command::Plugins(PluginsCommand::Check { file }) => check::plugin(&file),
+        Command::Conformance(args) => return conformance::conformance(&args),
+        Command::Plugins(PluginsCommand::Check { file, deep, config }) => match deep {
+            false => check::plugin(&file),
+            true => conformance::check_deep(&file, config.as_deref()),
+        },
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
