@@ -56,6 +56,8 @@ pub struct NodeConfig {
     pub plugins: PluginsConfig,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// What is told to a Prometheus server.
+    pub metrics: MetricsConfig,
     /// The node's own threads.
     pub runtime: RuntimeConfig,
     /// How the node stops.
@@ -75,6 +77,7 @@ impl Default for NodeConfig {
             secrets_file: "secrets.json".into(),
             plugins: PluginsConfig::default(),
             log: LogConfig::default(),
+            metrics: MetricsConfig::default(),
             runtime: RuntimeConfig::default(),
             shutdown: ShutdownConfig::default(),
         }
@@ -176,6 +179,21 @@ pub enum LogFormat {
     Human,
     /// One JSON object a line.
     Json,
+}
+
+/// What is told to a Prometheus server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsConfig {
+    /// The TCP address to answer `GET /metrics` on, `ip:port`; a loopback
+    /// address. None by default. A change needs a restart.
+    #[schemars(
+        with = "Option<String>",
+        regex(pattern = r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:.]+(%\w+)?\]):\d{1,5}$"),
+        extend("examples" = ["127.0.0.1:9464", "[::1]:9464"])
+    )]
+    #[serde(deserialize_with = "optional_address")]
+    pub listen: Option<SocketAddr>,
 }
 
 /// The node's own threads; plugins have theirs.

@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alknet_handler::{AuthContext, Connection, HandlerError, IdentityProvider};
 use alknet_identity::PeerStore;
 use alknet_loader::{Generation, Registry};
 use alknet_quic::{QuicConnection, negotiated_alpn, peer_key};
 use tokio::sync::watch;
+
+use crate::metrics::counters::{self, Handshake};
 
 /// With more handshakes than this under way, a peer must first prove that it
 /// receives at the address it claims (RFC 9000 section 8.1.2).
@@ -35,15 +37,17 @@ pub(crate) async fn accept(
     while let Some(incoming) = endpoint.accept().await {
         let under_way = handshakes.load(Ordering::Relaxed);
         if under_way > REFUSE_ABOVE || *stop.borrow() {
+            counters::handshake(Handshake::Refused);
             incoming.refuse();
             continue;
         }
         if under_way > RETRY_ABOVE && !incoming.remote_address_validated() {
             // Fails only for an address that was validated.
             let _ = incoming.retry();
+            counters::handshake(Handshake::Retried);
             continue;
         }
-        let handshake = Handshake::begin(&handshakes);
+        let handshake = UnderWay::begin(&handshakes);
         tokio::spawn(serve(
             incoming,
             handshake,
@@ -54,16 +58,16 @@ pub(crate) async fn accept(
 }
 
 /// Counts a handshake for as long as it lives.
-struct Handshake(Arc<AtomicUsize>);
+struct UnderWay(Arc<AtomicUsize>);
 
-impl Handshake {
+impl UnderWay {
     fn begin(counter: &Arc<AtomicUsize>) -> Self {
         counter.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(counter))
     }
 }
 
-impl Drop for Handshake {
+impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -71,23 +75,29 @@ impl Drop for Handshake {
 
 async fn serve(
     incoming: quinn::Incoming,
-    handshake: Handshake,
+    handshake: UnderWay,
     registry: Arc<Registry>,
     peers: Arc<PeerStore>,
 ) {
     let remote_addr = incoming.remote_address();
+    let began = Instant::now();
     let connected = match incoming.accept() {
         Ok(connecting) => tokio::time::timeout(HANDSHAKE_PATIENCE, connecting).await,
         Err(error) => Ok(Err(error)),
     };
     drop(handshake);
     let connection = match connected {
-        Ok(Ok(connection)) => connection,
+        Ok(Ok(connection)) => {
+            counters::handshake_completed(began.elapsed());
+            connection
+        }
         Ok(Err(error)) => {
+            counters::handshake(Handshake::Failed);
             tracing::debug!(%remote_addr, reason = %error, "handshake failed");
             return;
         }
         Err(_) => {
+            counters::handshake(Handshake::TimedOut);
             tracing::debug!(%remote_addr, reason = "timed out", "handshake failed");
             return;
         }
@@ -130,6 +140,7 @@ pub(crate) async fn hand_over(
     connection: Arc<dyn Connection>,
     auth: AuthContext,
 ) -> Result<(), HandlerError> {
+    counters::connection(transport);
     let remote_addr = auth.remote_addr.map(tracing::field::display);
     tracing::debug!(
         remote_addr,

@@ -17,6 +17,7 @@ mod explain;
 mod init;
 mod keys;
 mod logs;
+mod metrics;
 pub mod node;
 pub mod plan;
 pub mod reload;

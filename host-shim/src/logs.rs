@@ -1,14 +1,17 @@
 //! The node's logs: to standard error, for people or as JSON lines.
 
+use std::io::{self, Write};
 use std::str::FromStr;
 use std::sync::OnceLock;
 
+use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::reload;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::config::{LogConfig, LogFormat};
+use crate::metrics::counters::{self, Origin};
 
 /// The filter of this process's events, once [`install`] has put one in force.
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
@@ -45,7 +48,7 @@ pub(crate) fn install(config: &LogConfig) {
     // The filter was checked with the rest of the configuration.
     let targets = parse_filter(&config.filter).unwrap_or_default();
     let (targets, handle) = reload::Layer::new(targets);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(StderrWriter::default);
     let layer = match config.format {
         LogFormat::Human => {
             use std::io::IsTerminal;
@@ -62,7 +65,10 @@ pub(crate) fn install(config: &LogConfig) {
             .with_filter(targets)
             .boxed(),
     };
-    let subscriber = Registry::default().with(layer);
+    let subscriber = Registry::default().with(layer).with(PanicCount.with_filter(
+        // Every panic is logged as an error, by the hook of its side.
+        LevelFilter::ERROR,
+    ));
     // An embedding program may have installed its own; that one counts.
     if tracing::subscriber::set_global_default(subscriber).is_ok() {
         let _ = FILTER.set(handle);
@@ -72,6 +78,37 @@ pub(crate) fn install(config: &LogConfig) {
         let message = info.payload_as_str().unwrap_or("without a message");
         tracing::error!(target: "panic", location = place.as_deref(), "panic: {message}");
     }));
+}
+
+/// Standard error, counting the records it does not take.
+#[derive(Default)]
+struct StderrWriter;
+
+impl Write for StderrWriter {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        // The formatter writes each record at once.
+        let written = io::stderr().write_all(record);
+        written.inspect_err(|_| counters::log_record_dropped())?;
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Counts panics, whose records come from the hook of the node or of a plugin.
+struct PanicCount;
+
+impl<S: Subscriber> Layer<S> for PanicCount {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let target = event.metadata().target();
+        if target == "panic" {
+            counters::panic(Origin::Node);
+        } else if target.starts_with("plugin::") && target.ends_with("::panic") {
+            counters::panic(Origin::Plugin);
+        }
+    }
 }
 
 /// Puts another filter in force for this process's events. Without effect

@@ -17,6 +17,8 @@ use tokio::time::timeout;
 use crate::endpoint;
 use crate::keys::HostKey;
 use crate::logs;
+use crate::metrics::counters;
+use crate::metrics::{Collector, MetricsBindError, Responder};
 use crate::plan::{Plan, PlannedPlugin, Warning, plugin_pointer};
 use crate::reload::Reloader;
 use crate::tcp;
@@ -42,12 +44,25 @@ pub struct Node {
     stopping: watch::Sender<bool>,
     accepting: tokio::task::JoinHandle<()>,
     tcp: Option<TcpSide>,
+    metrics: Option<MetricsSide>,
 }
 
 /// What there is of a node that serves TCP as well.
 struct TcpSide {
     addr: SocketAddr,
     accepting: tokio::task::JoinHandle<()>,
+}
+
+/// What there is of a node that tells its metrics.
+struct MetricsSide {
+    addr: SocketAddr,
+    answering: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for MetricsSide {
+    fn drop(&mut self) {
+        self.answering.abort();
+    }
 }
 
 impl Node {
@@ -74,7 +89,10 @@ impl Node {
             if let Err(refused) = serve(&registry, planned, &keys.host_keys, &peers, &filter) {
                 match refused.fault(&source.document) {
                     Some(fault) => return Err(StartError::Config(fault)),
-                    None => warnings.push(Warning::Handler(refused)),
+                    None => {
+                        counters::load_failure("handler");
+                        warnings.push(Warning::Handler(refused));
+                    }
                 }
             }
         }
@@ -85,6 +103,11 @@ impl Node {
             Some(addr) => Some(tcp::Listener::bind(addr, &config.tcp_alpn)?),
             None => None,
         };
+        let metrics = config.metrics.listen.map(Responder::bind).transpose()?;
+        let metrics = metrics.map(|responder| MetricsSide {
+            addr: responder.addr(),
+            answering: tokio::spawn(responder.serve(Collector::new(Arc::clone(&registry)))),
+        });
         let (stopping, stop) = watch::channel(false);
         let tcp = listener.map(|listener| TcpSide {
             addr: listener.addr(),
@@ -114,6 +137,7 @@ impl Node {
             stopping,
             accepting,
             tcp,
+            metrics,
         })
     }
 
@@ -125,6 +149,11 @@ impl Node {
     /// The TCP address it serves on, if it does.
     pub fn tcp_addr(&self) -> Option<SocketAddr> {
         self.tcp.as_ref().map(|tcp| tcp.addr)
+    }
+
+    /// The address it tells its metrics on, if it does.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|metrics| metrics.addr)
     }
 
     /// The key its clients pin.
@@ -220,6 +249,9 @@ pub enum StartError {
     /// The TCP address cannot be had.
     #[error("{0}")]
     TcpBind(#[from] tcp::TcpBindError),
+    /// The address for the metrics cannot be had.
+    #[error("{0}")]
+    Metrics(#[from] MetricsBindError),
     /// TLS cannot be set up.
     #[error("{0}")]
     Tls(#[from] ServerError),

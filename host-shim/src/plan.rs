@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::config::{self, NodeConfig};
 use crate::keys::{self, HostKey, NodeKeys};
 use crate::logs;
+use crate::metrics::counters;
 use crate::node::HandlerRefused;
 use crate::secrets::{Granter, SecretsFile};
 use crate::trust::configured_trust;
@@ -301,6 +302,14 @@ fn read_config(path: &Path) -> Result<(Document, NodeConfig), Vec<Fault>> {
             logs::FILTER_FORM,
         ));
     }
+    if let Some(addr) = config.metrics.listen
+        && !addr.ip().is_loopback()
+    {
+        let message = format!(
+            "{addr} is not a loopback address, and metrics are for this machine; use 127.0.0.1 or [::1], and `ssh -L` or a proxy to read them from elsewhere"
+        );
+        faults.push(Fault::at(&document, "/metrics/listen", message));
+    }
     if faults.is_empty() {
         Ok((document, config))
     } else {
@@ -454,7 +463,10 @@ fn load_plugins(
                     planned.push(plugin);
                 }
             }
-            Err(refusal) => warnings.push(Warning::Plugin(refusal)),
+            Err(refusal) => {
+                counters::load_failure(refusal.kind());
+                warnings.push(Warning::Plugin(refusal));
+            }
         }
     }
     if candidates.is_empty() {

@@ -17,7 +17,7 @@ use crate::logs;
 use crate::plan::{Draft, Problem, plugin_config, plugin_pointer};
 
 /// What is read at the start only.
-const NEEDS_RESTART: [&str; 14] = [
+const NEEDS_RESTART: [&str; 15] = [
     "/listen",
     "/tcp_listen",
     "/tcp_alpn",
@@ -31,6 +31,7 @@ const NEEDS_RESTART: [&str; 14] = [
     "/plugins/require_signature",
     "/plugins/secrets",
     "/log/format",
+    "/metrics/listen",
     "/runtime/worker_threads",
 ];
 

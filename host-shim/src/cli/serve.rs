@@ -152,6 +152,9 @@ fn announce(node: &Node, show: Show) {
     if let Some(addr) = node.tcp_addr() {
         say!("tcp listen {addr}");
     }
+    if let Some(addr) = node.metrics_addr() {
+        say!("metrics   http://{addr}/metrics");
+    }
     let alpns = node.registry().alpns();
     if alpns.is_empty() {
         say!(

@@ -1,0 +1,151 @@
+//! What only this process knows while it happens. One set for the process, as
+//! are its log and its memory.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::text::{Histogram, Kind, Number, Page, sample};
+
+static CONNECTIONS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+static HANDSHAKES: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
+static HANDSHAKE_SECONDS: [AtomicU64; BOUNDS.len() + 1] =
+    [const { AtomicU64::new(0) }; BOUNDS.len() + 1];
+static HANDSHAKE_MICROSECONDS: AtomicU64 = AtomicU64::new(0);
+static LOAD_FAILURES: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
+static PANICS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+static LOG_RECORDS_DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Upper bounds of the handshakes' histogram, in seconds.
+const BOUNDS: [f64; 11] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+];
+
+/// How a handshake ended.
+#[derive(Clone, Copy)]
+pub(crate) enum Handshake {
+    Completed,
+    Failed,
+    TimedOut,
+    /// Not begun: too many were under way, or the node was stopping.
+    Refused,
+    /// The peer was asked to prove its address first.
+    Retried,
+}
+
+/// Where a panic was.
+#[derive(Clone, Copy)]
+pub(crate) enum Origin {
+    Node,
+    Plugin,
+}
+
+/// A connection was handed to a handler; `quic` or `tcp` carries it.
+pub(crate) fn connection(transport: &str) {
+    add(&CONNECTIONS, usize::from(transport == "tcp"));
+}
+
+/// A handshake ended otherwise than well.
+pub(crate) fn handshake(how: Handshake) {
+    add(&HANDSHAKES, how as usize);
+}
+
+/// A handshake ended well, so long after it began.
+pub(crate) fn handshake_completed(after: Duration) {
+    handshake(Handshake::Completed);
+    let seconds = after.as_secs_f64();
+    let bucket = BOUNDS.iter().position(|bound| seconds <= *bound);
+    add(&HANDSHAKE_SECONDS, bucket.unwrap_or(BOUNDS.len()));
+    let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+    HANDSHAKE_MICROSECONDS.fetch_add(micros, Ordering::Relaxed);
+}
+
+/// A plugin was not loaded; `kind` is one of a fixed list.
+pub(crate) fn load_failure(kind: &'static str) {
+    let mut failures = LOAD_FAILURES.lock().unwrap_or_else(PoisonError::into_inner);
+    *failures.entry(kind).or_default() += 1;
+}
+
+/// A panic was caught.
+pub(crate) fn panic(origin: Origin) {
+    add(&PANICS, origin as usize);
+}
+
+/// A log record could not be written.
+pub(crate) fn log_record_dropped() {
+    LOG_RECORDS_DROPPED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// All of it.
+pub(super) fn collect(page: &mut Page) {
+    let read = |counter: &AtomicU64| Number::Whole(counter.load(Ordering::Relaxed));
+    let by = |label: &'static str, names: &[&'static str], counters: &[AtomicU64]| {
+        let each = names.iter().zip(counters);
+        each.map(|(name, counter)| sample([(label, *name)], read(counter)))
+            .collect::<Vec<_>>()
+    };
+    page.add(
+        "alknet_connections_total",
+        Kind::Counter,
+        "Connections handed to a handler, by transport.",
+        by("transport", &["quic", "tcp"], &CONNECTIONS),
+    );
+    page.add(
+        "alknet_handshakes_total",
+        Kind::Counter,
+        "QUIC handshakes, by how they ended.",
+        by(
+            "result",
+            &["completed", "failed", "timed_out", "refused", "retried"],
+            &HANDSHAKES,
+        ),
+    );
+    page.add_one(
+        "alknet_handshake_seconds",
+        Kind::Histogram,
+        "Time that completed QUIC handshakes took.",
+        Number::Histogram(handshakes()),
+    );
+    let failures = LOAD_FAILURES.lock().unwrap_or_else(PoisonError::into_inner);
+    page.add(
+        "alknet_plugin_load_failures_total",
+        Kind::Counter,
+        "Plugin files that were refused, at the start or later, by cause.",
+        failures
+            .iter()
+            .map(|(kind, count)| sample([("kind", kind)], Number::Whole(*count))),
+    );
+    drop(failures);
+    page.add(
+        "alknet_panics_total",
+        Kind::Counter,
+        "Panics that were caught and logged, by where they were.",
+        by("origin", &["node", "plugin"], &PANICS),
+    );
+    page.add_one(
+        "alknet_log_records_dropped_total",
+        Kind::Counter,
+        "Log records that could not be written to standard error.",
+        read(&LOG_RECORDS_DROPPED),
+    );
+}
+
+fn handshakes() -> Histogram {
+    let mut histogram = Histogram::default();
+    for (index, counter) in HANDSHAKE_SECONDS.iter().enumerate() {
+        histogram.count += counter.load(Ordering::Relaxed);
+        if let Some(bound) = BOUNDS.get(index) {
+            histogram.buckets.push((*bound, histogram.count));
+        }
+    }
+    let sum = Duration::from_micros(HANDSHAKE_MICROSECONDS.load(Ordering::Relaxed));
+    histogram.sum = sum.as_secs_f64();
+    histogram
+}
+
+fn add(counters: &[AtomicU64], index: usize) {
+    if let Some(counter) = counters.get(index) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}

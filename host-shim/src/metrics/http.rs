@@ -1,0 +1,156 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::Collector;
+use super::text::CONTENT_TYPE;
+
+/// How many may ask at once; more wait.
+const MAX_CONNECTIONS: usize = 8;
+/// How long a request may take to arrive, or an answer to leave.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The pause after a failed accept.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The longest head of a request, in bytes.
+const MAX_HEAD: usize = 8 * 1024;
+const MAX_HEADERS: usize = 64;
+
+/// Answers `GET /metrics` (HTTP/1.1, RFC 9112), one request a connection.
+pub(crate) struct Responder {
+    listener: TcpListener,
+    addr: SocketAddr,
+}
+
+/// The metrics' address cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on TCP {addr} for metrics: {source}; choose another port in metrics.listen")]
+pub struct MetricsBindError {
+    /// The address asked for.
+    pub addr: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl Responder {
+    /// Listens. Must be called inside a tokio runtime.
+    pub(crate) fn bind(addr: SocketAddr) -> Result<Self, MetricsBindError> {
+        let failed = |source| MetricsBindError { addr, source };
+        let listener = std::net::TcpListener::bind(addr).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        Ok(Self {
+            addr: listener.local_addr().map_err(failed)?,
+            listener: TcpListener::from_std(listener).map_err(failed)?,
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Answers until dropped.
+    pub(crate) async fn serve(self, collector: Collector) {
+        let collector = Arc::new(collector);
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            // The semaphore is never closed.
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::debug!(%error, "cannot accept on the metrics listener");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            let collector = Arc::clone(&collector);
+            tokio::spawn(async move {
+                if let Err(error) = converse(stream, &collector).await {
+                    tracing::debug!(%error, "a request for metrics failed");
+                }
+                drop(place);
+            });
+        }
+    }
+}
+
+async fn converse(mut stream: TcpStream, collector: &Collector) -> io::Result<()> {
+    let mut head = Vec::new();
+    let asked = timeout(PATIENCE, read_head(&mut stream, &mut head)).await;
+    let answer = match asked.map_err(|_| io::ErrorKind::TimedOut)?? {
+        Asked::Metrics => response("200 OK", CONTENT_TYPE, &collector.text().await),
+        Asked::Nothing => return Ok(()),
+        Asked::Other(status) => {
+            let text = format!("{status}\nThe metrics are at GET /metrics.\n");
+            response(status, "text/plain; charset=utf-8", &text)
+        }
+    };
+    let answered = timeout(PATIENCE, async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        // Closed with unread bytes, the connection would be reset, and the
+        // answer may be lost.
+        let mut rest = [0; 1024];
+        while stream.read(&mut rest).await? > 0 {}
+        Ok(())
+    });
+    answered.await.map_err(|_| io::ErrorKind::TimedOut)?
+}
+
+enum Asked {
+    Metrics,
+    /// The peer left without a word.
+    Nothing,
+    /// To be answered with this status.
+    Other(&'static str),
+}
+
+async fn read_head(stream: &mut TcpStream, head: &mut Vec<u8>) -> io::Result<Asked> {
+    loop {
+        let mut buffer = [0; 1024];
+        let read = stream.read(&mut buffer).await?;
+        head.extend_from_slice(buffer.get(..read).unwrap_or_default());
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut request = httparse::Request::new(&mut headers);
+        return Ok(match request.parse(head) {
+            Ok(httparse::Status::Complete(_)) => asked(&request),
+            Ok(httparse::Status::Partial) if read == 0 && head.is_empty() => Asked::Nothing,
+            Ok(httparse::Status::Partial) if read == 0 => Asked::Other("400 Bad Request"),
+            Ok(httparse::Status::Partial) if head.len() < MAX_HEAD => continue,
+            Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
+                Asked::Other("431 Request Header Fields Too Large")
+            }
+            Err(_) => Asked::Other("400 Bad Request"),
+        });
+    }
+}
+
+fn asked(request: &httparse::Request<'_, '_>) -> Asked {
+    let path = request.path.unwrap_or_default();
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    match (request.method, path) {
+        (Some("GET"), "/metrics") => Asked::Metrics,
+        (Some("GET"), _) => Asked::Other("404 Not Found"),
+        _ => Asked::Other("405 Method Not Allowed"),
+    }
+}
+
+fn response(status: &str, content_type: &str, body: &str) -> String {
+    let allow = if status.starts_with("405") {
+        "Allow: GET\r\n"
+    } else {
+        ""
+    };
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n{allow}Connection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
