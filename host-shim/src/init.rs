@@ -336,11 +336,17 @@ filter = \"info\"
 # human or json
 format = \"human\"
 
+# Uncomment to answer GET /metrics for Prometheus, on this machine only:
+# [metrics]
+# listen = \"127.0.0.1:9464\"
+
 [plugins]
 # Every *.so in this folder is loaded at the start.
 folder = \"plugins\"
 # Uncomment to load only files with these digests (sha256sum prints them):
 # allow_digests = [\"sha256:…\"]
+# Uncomment to load only files that one of these keys has signed:
+# signers = [\"ssh-ed25519 AAAA… release key\"]
 
 # Secrets that a plugin is given, stored with `alknet-node secret set NAME`:
 # [plugins.secrets]

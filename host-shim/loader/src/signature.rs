@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ssh_key::{Algorithm, HashAlg, PublicKey, SshSig};
 
@@ -18,7 +19,7 @@ pub(crate) const MAX_SIZE: u64 = 16 << 10;
 /// A public key whose signatures of libraries are believed: an Ed25519 key as
 /// in a `.pub` file, `ssh-ed25519 AAAA… comment`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Signer(PublicKey);
+pub struct Signer(Arc<PublicKey>);
 
 /// Why a text is not a [`Signer`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +50,7 @@ impl FromStr for Signer {
             problem: error.to_string(),
         })?;
         match key.algorithm() {
-            Algorithm::Ed25519 => Ok(Self(key)),
+            Algorithm::Ed25519 => Ok(Self(Arc::new(key))),
             other => Err(SignerError::Type {
                 found: other.to_string(),
             }),
