@@ -50,15 +50,14 @@ pub(crate) struct Authenticator {
     pub(crate) owner: Arc<Owner>,
     offers: u32,
     failures: u32,
-    /// The known key that was offered last, and whose it is; it still has to
-    /// prove itself with a signature.
+    /// The known key that was offered last; it still has to prove itself with
+    /// a signature.
     offered: Option<Offer>,
 }
 
 struct Offer {
     user: String,
     fingerprint: String,
-    identity: Identity,
 }
 
 /// Whose a connection is. The endpoint found it from the peer's TLS key, or
@@ -129,11 +128,10 @@ impl Authenticator {
             return false;
         }
         match self.look_up(key, algorithm).await {
-            Ok(identity) => {
+            Ok(_) => {
                 self.offered = Some(Offer {
                     user: user.to_owned(),
                     fingerprint: fingerprint(key),
-                    identity,
                 });
                 true
             }
@@ -152,12 +150,10 @@ impl Authenticator {
         algorithm: &Algorithm,
     ) -> Option<Identity> {
         let fingerprint = fingerprint(key);
-        let known = match self.offered.take() {
-            Some(offer) if offer.fingerprint == fingerprint => {
-                check_algorithm(key, algorithm).map(|()| offer.identity)
-            }
-            _ => self.look_up(key, algorithm).await,
-        };
+        self.offered = None;
+        // Asked anew: between the offer and the proof lies the time a person
+        // takes to touch a key.
+        let known = self.look_up(key, algorithm).await;
         let owned = known.and_then(|identity| {
             let owned = self.owner.claim(&identity);
             owned.then_some(identity).ok_or(Refusal::OtherIdentity)

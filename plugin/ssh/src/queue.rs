@@ -9,6 +9,8 @@ use tokio::sync::Notify;
 /// Chunks smaller than this are put together, so that many small ones cost no
 /// more memory than they hold bytes.
 const SMALL: usize = 1024;
+/// What counts as holding much when nothing is left for anybody.
+const NOT_LITTLE: usize = 64 * 1024;
 /// What small chunks are put together to, at most.
 const TOGETHER: usize = 16 * 1024;
 
@@ -25,6 +27,8 @@ pub(crate) struct Budget(Arc<BudgetState>);
 #[derive(Debug)]
 struct BudgetState {
     limit: usize,
+    /// What this is a part of.
+    whole: Option<Budget>,
     used: AtomicUsize,
     freed: Notify,
 }
@@ -55,6 +59,17 @@ impl Budget {
     pub(crate) fn new(limit: usize) -> Self {
         Self(Arc::new(BudgetState {
             limit,
+            whole: None,
+            used: AtomicUsize::new(0),
+            freed: Notify::new(),
+        }))
+    }
+
+    /// A part of this one: what it holds counts in both.
+    pub(crate) fn part(&self, limit: usize) -> Self {
+        Self(Arc::new(BudgetState {
+            limit,
+            whole: Some(self.clone()),
             used: AtomicUsize::new(0),
             freed: Notify::new(),
         }))
@@ -67,25 +82,45 @@ impl Budget {
 
     /// Whether all queues together hold as much as they may.
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.used() >= self.0.limit
+        self.used() >= self.0.limit || self.whole_is_exhausted()
+    }
+
+    fn whole_is_exhausted(&self) -> bool {
+        self.0.whole.as_ref().is_some_and(Self::is_exhausted)
     }
 
     /// Bytes up to twice the limit: what was granted before the limit was
     /// noticed will come as well, and beyond it nothing can be taken in.
     pub(crate) fn room(&self) -> usize {
-        self.0.limit.saturating_mul(2).saturating_sub(self.used())
+        let own = self.0.limit.saturating_mul(2).saturating_sub(self.used());
+        self.0
+            .whole
+            .as_ref()
+            .map_or(own, |whole| own.min(whole.room()))
     }
 
     /// Completes when there is [`room`](Self::room).
     pub(crate) async fn relieved(&self) {
+        let whole = self.0.whole.as_ref().unwrap_or(self);
         loop {
-            let freed = self.0.freed.notified();
-            tokio::pin!(freed);
+            let (freed, elsewhere) = (self.0.freed.notified(), whole.0.freed.notified());
+            tokio::pin!(freed, elsewhere);
             freed.as_mut().enable();
+            elsewhere.as_mut().enable();
             if self.room() > 0 {
                 return;
             }
-            freed.await;
+            tokio::select! {
+                () = freed => {}
+                () = elsewhere => {}
+            }
+        }
+    }
+
+    fn take(&self, size: usize) {
+        self.0.used.fetch_add(size, Ordering::AcqRel);
+        if let Some(whole) = &self.0.whole {
+            whole.take(size);
         }
     }
 
@@ -93,6 +128,9 @@ impl Budget {
         if size > 0 {
             self.0.used.fetch_sub(size, Ordering::AcqRel);
             self.0.freed.notify_waiters();
+            if let Some(whole) = &self.0.whole {
+                whole.give_back(size);
+            }
         }
     }
 }
@@ -115,7 +153,7 @@ impl ByteQueue {
         }
         let size = chunk.len();
         state.size += size;
-        self.0.budget.0.used.fetch_add(size, Ordering::AcqRel);
+        self.0.budget.take(size);
         state.push(chunk);
         wake(state);
     }
@@ -167,7 +205,8 @@ impl ByteQueue {
         !state.closed
             && state.size > 0
             && (state.size >= self.0.limit
-                || (self.0.budget.is_exhausted() && state.size >= budget.limit / queues.max(1)))
+                || (self.0.budget.is_exhausted() && state.size >= budget.limit / queues.max(1))
+                || (self.0.budget.whole_is_exhausted() && state.size >= NOT_LITTLE))
     }
 
     /// Completes when there is room.
@@ -306,6 +345,22 @@ mod tests {
         tokio::task::yield_now().await;
         drop(greedy);
         waiting.await.unwrap();
+    }
+
+    #[test]
+    fn a_part_takes_from_the_whole_and_gives_back_to_it() {
+        let whole = Budget::new(1000);
+        let (one, other) = (whole.part(900), whole.part(900));
+        let greedy = ByteQueue::new(10_000, one);
+        let modest = ByteQueue::new(10_000, other.clone());
+        modest.push(Bytes::from_static(b"x"));
+        greedy.push(Bytes::from(vec![0; 2000]));
+        assert_eq!((whole.used(), other.used()), (2001, 1));
+        assert_eq!(other.room(), 0);
+        assert!(!modest.has_room());
+        drop(greedy);
+        assert_eq!(whole.used(), 1);
+        assert!(modest.has_room());
     }
 
     #[test]

@@ -126,6 +126,11 @@ impl Windows {
         channel.queue.clone()
     }
 
+    /// The peer has closed the channel.
+    pub(crate) fn forget(&mut self, id: u32) {
+        self.channels.remove(&id);
+    }
+
     /// A packet has come for the channel and its window was raised to
     /// `granted`. What the next channel that is asked about shall have.
     pub(crate) fn granted(&mut self, id: u32, granted: u32) -> u32 {

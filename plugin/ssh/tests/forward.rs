@@ -554,6 +554,125 @@ async fn explanations_are_the_engines_own() {
 }
 
 #[tokio::test]
+async fn a_connection_outlives_its_cancelled_listener_but_not_the_permission() {
+    let node = Node::with("{}", &["ssh:listen:127.0.0.1:0"]);
+    let mut peer = Peer::of(&node).await;
+    let port = peer.session.tcpip_forward("127.0.0.1", 0).await.unwrap();
+    let address = ("127.0.0.1", u16::try_from(port).unwrap());
+    let mut outside = TcpStream::connect(address).await.unwrap();
+    let (mut channel, _) = peer.incoming().await;
+    peer.session
+        .cancel_tcpip_forward("127.0.0.1", port)
+        .await
+        .unwrap();
+    outside.write_all(b"hello").await.unwrap();
+    assert_eq!(read(&mut channel, 5).await, b"hello");
+    node.identities.add(&node.user, identity("alice", &[]));
+    node.handler
+        .control(r#"{"command":"identities_changed"}"#)
+        .unwrap();
+    closed(&mut channel).await;
+}
+
+#[tokio::test]
+async fn any_port_is_not_one_that_a_rule_denies() {
+    let rules = |last| {
+        format!(
+            r#"{{"forwarding":{{"rules":[{{"target":"listen:*:1024-{last}","action":"deny"}}]}}}}"#
+        )
+    };
+    let node = Node::with(&rules(65_535), &["ssh:listen:127.0.0.1:*"]);
+    let peer = Peer::of(&node).await;
+    assert!(peer.session.tcpip_forward("127.0.0.1", 0).await.is_err());
+    // And it is taken back when a rule comes to deny it.
+    node.handler.reconfigure("{}").unwrap();
+    guard("the listener", async {
+        while peer.session.tcpip_forward("127.0.0.1", 0).await.is_err() {}
+    })
+    .await;
+    node.handler.reconfigure(&rules(65_535)).unwrap();
+    eventually("the end of the listener", || {
+        node.status()["listeners"] == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn links_do_not_lead_around_rules_about_sockets() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(folder.path()).unwrap();
+    let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
+    std::fs::create_dir(path("open")).unwrap();
+    std::fs::create_dir(path("closed")).unwrap();
+    std::os::unix::fs::symlink(path("closed"), path("open/alias")).unwrap();
+    let _target = UnixListener::bind(path("closed/s")).unwrap();
+    std::os::unix::fs::symlink(path("closed/s"), path("open/s")).unwrap();
+    let config = format!(
+        r#"{{"forwarding":{{"rules":[{{"target":"streamlocal:{}/*","action":"deny"}}]}}}}"#,
+        path("closed")
+    );
+    let scopes = ["open/*", "open/alias/*"].map(|name| format!("ssh:streamlocal:{}", path(name)));
+    let node = Node::with(&config, &scopes.each_ref().map(String::as_str));
+    let peer = Peer::of(&node).await;
+    for name in ["open/s", "open/alias/s", "closed/s"] {
+        let opened = peer.session.channel_open_direct_streamlocal(path(name));
+        refused(opened.await);
+    }
+    let listening = peer.session.streamlocal_forward(path("open/alias/new"));
+    assert!(listening.await.is_err());
+    assert!(!root.join("closed/new").exists());
+    peer.session
+        .streamlocal_forward(path("open/new"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn rules_that_change_during_a_login_hold_after_it() {
+    let node = Node::new();
+    let (near, far) = duplex(PIPE);
+    let _served = node.serve_stream(far);
+    let options = alknet_ssh::ClientOptions::default();
+    let mut client = node.connect(near, &options).await.unwrap();
+    node.handler
+        .reconfigure(r#"{"services":{"exec":{"enabled":false}}}"#)
+        .unwrap();
+    let user = Arc::clone(&node.user);
+    client.authenticate("someone", user).await.unwrap();
+    let refused = guard("an answer", support::run(&client, "true", b"")).await;
+    assert!(matches!(
+        refused,
+        Err(alknet_ssh::ClientError::CommandRefused)
+    ));
+}
+
+#[tokio::test]
+async fn many_unread_channels_do_not_hold_the_connection_for_long() {
+    let config = r#"{"limits":{"session_buffer_bytes":2097152,"stalled_channel_seconds":1000}}"#;
+    let node = Node::with(config, &["ssh:exec"]);
+    let peer = Peer::of(&node).await;
+    let mut stuffed = Vec::new();
+    for _ in 0..4 {
+        let channel = peer.session.channel_open_session().await.unwrap();
+        channel.exec(true, "sleep 1000").await.unwrap();
+        let (_hears, tells) = channel.split();
+        stuffed.push(tokio::spawn(async move {
+            let chunk = vec![0; 1 << 20];
+            while tells.data(&chunk[..]).await.is_ok() {}
+        }));
+    }
+    let bystander = async {
+        let mut channel = peer.session.channel_open_session().await.unwrap();
+        channel.exec(true, "echo hi").await.unwrap();
+        read(&mut channel, 3).await
+    };
+    assert_eq!(guard("the bystander", bystander).await, b"hi\n");
+    for task in stuffed {
+        task.abort();
+    }
+}
+
+#[tokio::test]
 async fn sessions_can_be_listed_and_closed() {
     let node = Node::with("{}", &["ssh:exec"]);
     let list = || -> serde_json::Value {

@@ -138,6 +138,20 @@ async fn thousands_of_environment_requests_do_not_stop_the_session() {
 }
 
 #[tokio::test]
+async fn an_environment_has_a_size() {
+    let node = Node::new();
+    let (session, _served) = raw(&node).await;
+    let mut channel = session.channel_open_session().await.unwrap();
+    let value = "x".repeat(20_000);
+    channel.set_env(true, "LC_A", value.as_str()).await.unwrap();
+    assert!(answer(&mut channel).await);
+    channel.set_env(true, "LC_B", value.as_str()).await.unwrap();
+    assert!(!answer(&mut channel).await, "the second is too much");
+    channel.set_env(true, "LC_C", "small").await.unwrap();
+    assert!(answer(&mut channel).await);
+}
+
+#[tokio::test]
 async fn ten_thousand_channels_are_not_opened() {
     let node = Node::with(r#"{"limits":{"max_channels":10}}"#, &["ssh:exec"]);
     let (session, served) = raw(&node).await;

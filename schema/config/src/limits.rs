@@ -55,10 +55,15 @@ pub struct Limits {
     /// until it reads on. 65536 to 1073741824. Default 4194304 (4 MiB).
     #[schemars(range(min = 65_536, max = 1_073_741_824))]
     pub channel_buffer_bytes: u32,
-    /// The same for all channels of one SSH connection together. 65536 to
-    /// 1073741824. Default 16777216 (16 MiB).
+    /// The same for all channels of one SSH connection together. Less than
+    /// `transport.window_bytes` counts as that, since a peer may send so much
+    /// unasked. 65536 to 1073741824. Default 16777216 (16 MiB).
     #[schemars(range(min = 65_536, max = 1_073_741_824))]
     pub session_buffer_bytes: u32,
+    /// The same for all SSH connections of the handler together. 1048576 to
+    /// 68719476736. Default 268435456 (256 MiB).
+    #[schemars(range(min = 1_048_576_u64, max = 68_719_476_736_u64))]
+    pub total_buffer_bytes: u64,
     /// Seconds for which a program or target with a full buffer may leave its
     /// input unread while other channels are open on the same SSH connection,
     /// whose uploads it slows down; then its channel is closed and the program
@@ -82,6 +87,7 @@ impl Default for Limits {
             client_alive_count_max: 3,
             channel_buffer_bytes: 4 << 20,
             session_buffer_bytes: 16 << 20,
+            total_buffer_bytes: 256 << 20,
             stalled_channel_seconds: 10,
         }
     }
@@ -129,6 +135,11 @@ impl Limits {
             "/limits/session_buffer_bytes",
             self.session_buffer_bytes,
             buffer,
+        )?;
+        within(
+            "/limits/total_buffer_bytes",
+            self.total_buffer_bytes,
+            1_048_576..=68_719_476_736,
         )?;
         within(
             "/limits/stalled_channel_seconds",

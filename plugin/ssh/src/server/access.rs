@@ -4,10 +4,10 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use alknet_handler::Identity;
-use alknet_ssh_policy::{Command, Denied, Host, Policy, Restrictions, Subject};
+use alknet_ssh_policy::{Basis, Command, Denied, Host, Policy, Restrictions, Subject};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 /// The permissions of one SSH connection's peer.
@@ -15,10 +15,17 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 pub(super) struct Access(Arc<Mutex<State>>);
 
 struct State {
-    policy: Arc<Policy>,
+    permissions: Arc<RwLock<Arc<Permissions>>>,
     holder: Option<Holder>,
     granted: HashMap<u64, (Request, CancellationToken)>,
     last_grant: u64,
+}
+
+/// What the configuration in force says; the same for all connections.
+pub(super) struct Permissions {
+    pub(super) policy: Policy,
+    /// Whether peers may be given ports below 1024.
+    pub(super) privileged_ports: bool,
 }
 
 /// Whose permissions they are.
@@ -47,9 +54,13 @@ pub(super) enum Request {
         asked: String,
         port: u16,
         bind: IpAddr,
+        /// The port that was found, where the peer asked for any.
+        found: Option<u16>,
     },
     StreamLocal {
         path: String,
+        /// Where that leads, links followed.
+        leads_to: Option<String>,
     },
 }
 
@@ -67,12 +78,24 @@ pub(super) enum Refused {
     NotAuthenticated,
     #[error(transparent)]
     Denied(#[from] Denied),
+    #[error("{NEEDS_PRIVILEGE}")]
+    Privileged,
+}
+
+/// Why a privileged port is refused.
+pub(super) const NEEDS_PRIVILEGE: &str = "ports below 1024 need /forwarding/privileged_ports";
+
+/// Ports that only the configuration can open to peers (tcp(7)).
+pub(super) fn is_privileged(port: u16) -> bool {
+    (1..1024).contains(&port)
 }
 
 impl Access {
-    pub(super) fn new(policy: Arc<Policy>) -> Self {
+    /// Permissions of nobody yet. What is in force is looked at anew for each
+    /// request.
+    pub(super) fn new(permissions: Arc<RwLock<Arc<Permissions>>>) -> Self {
         Self(Arc::new(Mutex::new(State {
-            policy,
+            permissions,
             holder: None,
             granted: HashMap::new(),
             last_grant: 0,
@@ -109,7 +132,7 @@ impl Access {
     /// Decides, and keeps the permission under watch while it is in use.
     pub(super) fn grant(&self, request: Request) -> Result<Grant, Refused> {
         let mut state = self.lock();
-        state.decide(|policy, subject| request.decide(policy, subject))?;
+        state.check(&request)?;
         state.last_grant += 1;
         let id = state.last_grant;
         let revoked = CancellationToken::new();
@@ -121,16 +144,14 @@ impl Access {
         })
     }
 
-    /// Puts other permissions in force; revokes what they do not grant.
-    /// Returns how much that was.
-    pub(super) fn update(&self, policy: Arc<Policy>, holder: Holder) -> usize {
+    /// Revokes what is no longer granted to the peer, who may be somebody with
+    /// other scopes now. Returns how much that was.
+    pub(super) fn update(&self, holder: Holder) -> usize {
         let mut state = self.lock();
-        state.policy = policy;
         state.holder = Some(holder);
         let mut revoked = 0;
         for (request, token) in state.granted.values() {
-            let still = state.decide(|policy, subject| request.decide(policy, subject));
-            if still.is_err() && !token.is_cancelled() {
+            if state.check(request).is_err() && !token.is_cancelled() {
                 token.cancel();
                 revoked += 1;
             }
@@ -154,7 +175,23 @@ impl State {
             scopes: &holder.identity.scopes,
             restrictions: &Restrictions::default(),
         };
-        decision(&self.policy, &subject).map_err(Refused::from)
+        decision(&self.permissions().policy, &subject).map_err(Refused::from)
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Refused> {
+        if let Request::Listen { port, .. } = request
+            && is_privileged(*port)
+            && !self.permissions().privileged_ports
+        {
+            return Err(Refused::Privileged);
+        }
+        self.decide(|policy, subject| request.decide(policy, subject))
+    }
+
+    fn permissions(&self) -> Arc<Permissions> {
+        let permissions = self.permissions.read();
+        let permissions = permissions.unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&permissions)
     }
 }
 
@@ -170,11 +207,30 @@ impl Request {
                 port,
                 address,
             } => policy.forward(subject, host, *port, *address).map(drop),
-            Self::Listen { asked, port, bind } => {
-                policy.listen(subject, asked, *port, *bind).map(drop)
+            Self::Listen {
+                asked,
+                port,
+                bind,
+                found,
+            } => {
+                policy.listen(subject, asked, *port, *bind)?;
+                // "Any port" is granted as such, but not one that a rule denies.
+                not_denied(found.map(|found| policy.listen(subject, asked, found, *bind)))
             }
-            Self::StreamLocal { path } => policy.streamlocal(subject, path).map(drop),
+            Self::StreamLocal { path, leads_to } => {
+                policy.streamlocal(subject, path)?;
+                let leads_to = leads_to.as_deref();
+                not_denied(leads_to.map(|path| policy.streamlocal(subject, path)))
+            }
         }
+    }
+}
+
+/// Lets everything pass but what a rule denies.
+fn not_denied(decision: Option<Result<Basis, Denied>>) -> Result<(), Denied> {
+    match decision {
+        Some(Err(denied @ Denied::Rule { .. })) => Err(denied),
+        _ => Ok(()),
     }
 }
 

@@ -15,6 +15,9 @@ use super::session::{Place, Shared};
 use crate::process::Signal;
 use crate::queue::ByteQueue;
 
+/// How often a channel that takes nothing is looked at, and how long it is
+/// tolerated while it holds up the whole connection.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long last words to a peer may wait for it to read.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -112,10 +115,10 @@ impl Input {
             let message = tokio::select! {
                 message = self.reader.wait() => message,
                 () = self.shared.over.cancelled() => return Event::Closed,
-                () = sleep_until(stalled.unwrap_or_else(Instant::now)), if stalled.is_some() => {
+                () = look_again(stalled), if stalled.is_some() => {
                     // Something may have been taken while nothing came.
                     let due = self.stalled_at().is_some_and(|at| at <= Instant::now());
-                    if due && self.shared.channels.len() > 1 {
+                    if due && (self.shared.channels.len() > 1 || self.shared.is_held()) {
                         return Event::Stalled;
                     }
                     if due {
@@ -148,7 +151,14 @@ impl Input {
         };
         self.full = Some((since, taken));
         let patience = self.shared.active.config.limits.stalled_channel_seconds;
-        Some(since + Duration::from_secs(patience.into()))
+        let patience = Duration::from_secs(patience.into());
+        // While the whole connection waits, nobody else can do anything.
+        let patience = if self.shared.is_held() {
+            patience.min(LOOK_AGAIN)
+        } else {
+            patience
+        };
+        Some(since + patience)
     }
 
     /// Completes when the channel is closed, whatever else comes.
@@ -161,6 +171,12 @@ impl Drop for Input {
     fn drop(&mut self) {
         self.queue.close();
     }
+}
+
+/// Waits until then, but not for long: the reasons to wait may change.
+async fn look_again(then: Option<Instant>) {
+    let soon = Instant::now() + LOOK_AGAIN;
+    sleep_until(then.map_or(soon, |then| then.min(soon))).await;
 }
 
 /// Writes to the user's standard error.

@@ -77,9 +77,9 @@ pub(super) async fn run(
     };
     queue.close();
     drop((stdout, stderr));
+    // Lets the session go on, whatever still comes for the command.
+    drop(input);
     if let End::Cut(why) = end {
-        // Dropping the input lets the session go on.
-        drop(input);
         close_with_words(writer, why).await;
     }
     group

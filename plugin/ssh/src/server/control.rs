@@ -7,8 +7,8 @@ use alknet_ssh_config::SshConfig;
 use alknet_ssh_policy::{Basis, Denied, Host, Policy, Restrictions, Subject, listen_addresses};
 use serde::{Deserialize, Serialize};
 
+use super::access::{NEEDS_PRIVILEGE, is_privileged};
 use super::core::Core;
-use super::forward::{NEEDS_PRIVILEGE, is_privileged};
 
 /// What the node may ask.
 #[derive(Deserialize)]

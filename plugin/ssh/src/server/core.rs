@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use alknet_handler::{Capabilities, ConfigError, IdentityProvider};
 use alknet_ssh_config::{SshConfig, SshConfigError};
-use alknet_ssh_policy::Policy;
 use russh::keys::PrivateKey;
 use russh::{Limits, MethodKind, MethodSet, Preferred, SshId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::access::Permissions;
 use super::forward::{Egress, Resolver};
 use super::sessions::Sessions;
 use crate::process::Account;
+use crate::queue::Budget;
 use crate::status::Counters;
 use crate::{SSH_ID, algorithms};
 
@@ -39,6 +40,10 @@ pub(super) struct Core {
     pub(super) resolver: Arc<dyn Resolver>,
     capabilities: Capabilities,
     active: RwLock<Arc<Active>>,
+    /// Those of the active configuration.
+    pub(super) permissions: Arc<RwLock<Arc<Permissions>>>,
+    /// What all connections together may hold of unread input.
+    pub(super) budget: Budget,
     /// Grows when identities or the policy may have changed.
     revision: watch::Sender<u64>,
     drain: watch::Sender<Option<Instant>>,
@@ -47,7 +52,6 @@ pub(super) struct Core {
 /// The configuration new sessions get.
 pub(super) struct Active {
     pub(super) config: SshConfig,
-    pub(super) policy: Arc<Policy>,
     pub(super) egress: Egress,
     pub(super) russh: Arc<russh::server::Config>,
     /// For clients that may have ChaCha20 alone.
@@ -63,8 +67,12 @@ impl Core {
         resolver: Arc<dyn Resolver>,
     ) -> Result<Self, ConfigError> {
         config.validate().map_err(config_error)?;
+        let permissions = Arc::new(RwLock::new(permissions(&config)));
+        let budget = Budget::new(config.limits.total_buffer_bytes as usize);
         let active = Active::new(config, host_keys, &capabilities)?;
         Ok(Self {
+            permissions,
+            budget,
             identities,
             resolver,
             capabilities,
@@ -95,7 +103,10 @@ impl Core {
             });
         }
         let host_keys = active.russh.keys.clone();
+        let permissions = permissions(&config);
         *active = Arc::new(Active::new(config, host_keys, &self.capabilities)?);
+        let in_force = self.permissions.write();
+        *in_force.unwrap_or_else(PoisonError::into_inner) = permissions;
         drop(active);
         self.permissions_changed();
         Ok(())
@@ -164,7 +175,6 @@ impl Active {
         let with = |preferred| Arc::new(russh_config(&config, host_keys.clone(), preferred));
         let post_quantum_only = config.transport.require_post_quantum;
         Ok(Self {
-            policy: Arc::new(config.policy()),
             egress: Egress::new(&config.forwarding, capabilities)?,
             russh: with(algorithms::for_server(post_quantum_only)),
             russh_with_chacha: with(algorithms::for_any_client(post_quantum_only)),
@@ -189,6 +199,13 @@ impl Active {
         let windows = channels * self.config.transport.window_bytes as usize;
         windows.min(MOST_READ_AHEAD) + (1 << 20)
     }
+}
+
+fn permissions(config: &SshConfig) -> Arc<Permissions> {
+    Arc::new(Permissions {
+        policy: config.policy(),
+        privileged_ports: config.forwarding.privileged_ports,
+    })
 }
 
 fn russh_config(

@@ -22,6 +22,9 @@ use crate::transport::Control;
 const NO_SHELL: &str = "alknet: an interactive shell is not enabled on this node; \
                         give a command to run\r\n";
 
+/// Bytes of names and values kept for one channel's command.
+const MOST_ENVIRONMENT: usize = 32 * 1024;
+
 /// Answers russh's calls. They run inline in the session's loop, so they only
 /// decide; what takes time happens in the channel's own task.
 pub(super) struct RusshHandler {
@@ -39,6 +42,7 @@ struct Requests {
     started: bool,
     environment: Vec<(String, String)>,
     environment_requests: u32,
+    environment_bytes: usize,
 }
 
 impl RusshHandler {
@@ -220,6 +224,7 @@ impl Handler for RusshHandler {
             started: false,
             environment: Vec::new(),
             environment_requests: 0,
+            environment_bytes: 0,
         };
         self.channels.insert(channel.id(), requests);
         let queue = self.shared.windows().open(channel.id().into());
@@ -278,6 +283,15 @@ impl Handler for RusshHandler {
         _: &mut Session,
     ) -> Result<(), Self::Error> {
         self.shared.windows().open(channel.into());
+        Ok(())
+    }
+
+    async fn channel_close(
+        &mut self,
+        channel: ChannelId,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.shared.windows().forget(channel.into());
         Ok(())
     }
 
@@ -381,11 +395,14 @@ impl Handler for RusshHandler {
             return session.channel_failure(channel);
         };
         requests.environment_requests = requests.environment_requests.saturating_add(1);
-        let counted = requests.environment_requests <= config.limits.max_env_requests;
-        if !allowed || !counted || requests.started || value.contains('\0') {
+        let bytes = requests.environment_bytes + name.len() + value.len();
+        let fits = requests.environment_requests <= config.limits.max_env_requests
+            && bytes <= MOST_ENVIRONMENT;
+        if !allowed || !fits || requests.started || value.contains('\0') {
             self.count(RequestKind::Env, Verdict::Denied);
             return session.channel_failure(channel);
         }
+        requests.environment_bytes = bytes;
         requests
             .environment
             .push((name.to_owned(), value.to_owned()));

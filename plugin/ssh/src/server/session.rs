@@ -13,7 +13,6 @@ use tokio_util::task::TaskTracker;
 use super::access::{Access, Holder};
 use super::core::{Active, Core};
 use super::end::End;
-use super::forward::Resolver;
 use super::greeting;
 use super::russh_handler::RusshHandler;
 use crate::auth::{Authenticator, Owner, Peer as Address};
@@ -28,6 +27,9 @@ const LINGER: Duration = Duration::from_secs(10);
 /// How long the goodbye itself may wait for a place in russh's queue.
 const GOODBYE: Duration = Duration::from_secs(1);
 
+/// Names of one connection that are looked up at a time; the rest wait, so
+/// that nobody else does.
+const LOOK_UPS_AT_A_TIME: usize = 4;
 /// How often, and how long, the identity store is asked about a live session.
 const LOOK_UPS: u32 = 3;
 const LOOK_UP: Duration = Duration::from_secs(3);
@@ -49,7 +51,10 @@ pub(super) struct Shared {
     pub(super) access: Access,
     pub(super) since: SystemTime,
     pub(super) opened: Instant,
-    pub(super) resolver: Arc<dyn Resolver>,
+    pub(super) core: Arc<Core>,
+    /// Names that are being looked up.
+    pub(super) look_ups: Semaphore,
+    budget: Budget,
     windows: Mutex<Windows>,
     places: Arc<Semaphore>,
     /// Cancelled when the connection is over: every child and task ends.
@@ -67,6 +72,11 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
     count(&core.counters.sessions_total);
     let address = peer.address;
     tracing::info!(target: "alknet_ssh::auth", remote_addr = %Address(address), "connection opened");
+    let config = &active.config;
+    let buffer = config.limits.session_buffer_bytes;
+    let budget = core
+        .budget
+        .part(buffer.max(config.transport.window_bytes) as usize);
     let shared = Arc::new(Shared {
         counters: Arc::clone(&core.counters),
         origin: Origin {
@@ -74,11 +84,13 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
             peer: address,
         },
         connection: peer.connection,
-        access: Access::new(Arc::clone(&active.policy)),
+        access: Access::new(Arc::clone(&core.permissions)),
         since: SystemTime::now(),
         opened: Instant::now(),
-        resolver: Arc::clone(&core.resolver),
-        windows: Mutex::new(windows(&active.config)),
+        core: Arc::clone(&core),
+        look_ups: Semaphore::new(LOOK_UPS_AT_A_TIME),
+        windows: Mutex::new(windows(&active.config, &budget)),
+        budget,
         places: Arc::new(Semaphore::new(active.config.limits.max_channels as usize)),
         over: CancellationToken::new(),
         channels: TaskTracker::new(),
@@ -116,12 +128,11 @@ pub(super) struct Place {
     _live: Live,
 }
 
-fn windows(config: &SshConfig) -> Windows {
-    let limits = &config.limits;
+fn windows(config: &SshConfig, budget: &Budget) -> Windows {
     Windows::new(
         config.transport.window_bytes,
-        limits.channel_buffer_bytes as usize,
-        Budget::new(limits.session_buffer_bytes as usize),
+        config.limits.channel_buffer_bytes as usize,
+        budget.clone(),
     )
 }
 
@@ -272,6 +283,11 @@ impl Shared {
         self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the whole connection waits for queues to be emptied.
+    pub(super) fn is_held(&self) -> bool {
+        self.budget.room() == 0
+    }
+
     /// Room for one more channel, if there is any.
     pub(super) fn place(&self) -> Option<Place> {
         let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
@@ -304,6 +320,8 @@ impl Shared {
             let Some(holder) = self.access.holder() else {
                 return End::Revoked;
             };
+            // Rules first: the look-up may take its time.
+            let by_rules = self.access.update(holder.clone());
             let identity = match look_up_again(core, &holder.fingerprint).await {
                 Ok(Some(identity)) if identity.id == holder.identity.id => identity,
                 Ok(_) => return End::Revoked,
@@ -312,9 +330,8 @@ impl Shared {
                     return End::Unconfirmed;
                 }
             };
-            let policy = Arc::clone(&core.active().policy);
             let holder = Holder { identity, ..holder };
-            let revoked = self.access.update(policy, holder);
+            let revoked = by_rules + self.access.update(holder);
             if revoked > 0 {
                 tracing::info!(
                     target: "alknet_ssh::policy",

@@ -12,13 +12,15 @@ use alknet_socks5::{Credentials, Target, upstream};
 use alknet_ssh_config::{Forwarding, ProxyKind};
 use alknet_ssh_policy::{Denied, Host, canonical};
 use russh::ChannelOpenFailure;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::dial::dial;
 use super::resolve::Resolver;
 use super::socket::Socket;
+use super::unix;
 use crate::server::access::{Grant, Refused, Request};
+use crate::server::core::Active;
 use crate::server::session::Shared;
 
 /// Why a channel was not connected.
@@ -116,21 +118,14 @@ pub(super) async fn tcp(
     shared
         .access
         .decide(|policy, subject| policy.forward_possible(subject, &asked, port))?;
-    let patience = Duration::from_secs(
-        shared
-            .active
-            .config
-            .forwarding
-            .connect_timeout_seconds
-            .into(),
-    );
+    // As configured now, however old the session is.
+    let active = shared.core.active();
+    let patience = patience(&active);
     let connected = async {
         let allowed = allowed_addresses(shared, host, &asked, port).await?;
-        dial(&allowed, |address| {
-            shared.active.egress.connect(address, shared)
-        })
-        .await
-        .map_err(Refusal::Connect)
+        dial(&allowed, |address| active.egress.connect(address, shared))
+            .await
+            .map_err(Refusal::Connect)
     };
     let (stream, address) = timeout(patience, connected)
         .await
@@ -153,19 +148,11 @@ async fn allowed_addresses(
 ) -> Result<Vec<SocketAddr>, Refusal> {
     let found = match asked {
         Host::Address(address) if !text.contains('%') => vec![SocketAddr::new(*address, port)],
-        Host::Name(name) => shared
-            .resolver
-            .resolve(name, port)
-            .await
-            .map_err(Refusal::LookUp)?,
+        Host::Name(name) => look_up(shared, name, port).await?,
         // The system knows what a zone is.
         Host::Address(_) => {
             let bare = text.trim_start_matches('[').trim_end_matches(']');
-            shared
-                .resolver
-                .resolve(bare, port)
-                .await
-                .map_err(Refusal::LookUp)?
+            look_up(shared, bare, port).await?
         }
     };
     let found: Vec<SocketAddr> = found.into_iter().map(canonical_socket).collect();
@@ -177,6 +164,17 @@ async fn allowed_addresses(
         .into_iter()
         .filter(|address| allowed.iter().any(|(allowed, _)| *allowed == address.ip()))
         .collect())
+}
+
+async fn look_up(shared: &Shared, name: &str, port: u16) -> Result<Vec<SocketAddr>, Refusal> {
+    // Never closed.
+    let _turn = shared.look_ups.acquire().await;
+    let found = shared.core.resolver.resolve(name, port).await;
+    found.map_err(Refusal::LookUp)
+}
+
+fn patience(active: &Active) -> Duration {
+    Duration::from_secs(active.config.forwarding.connect_timeout_seconds.into())
 }
 
 /// The form that is checked is the form that is dialled; a zone stays.
@@ -191,18 +189,19 @@ fn canonical_socket(address: SocketAddr) -> SocketAddr {
 
 /// Connects to a Unix socket that a peer asked for.
 pub(super) async fn unix(shared: &Shared, path: String) -> Result<(Socket, Grant), Refusal> {
+    let request = |leads_to| Request::StreamLocal {
+        path: path.clone(),
+        leads_to,
+    };
+    // Asked first without a look at the file system.
+    shared.access.grant(request(None))?;
+    let target = unix::Target::open(Path::new(&path)).map_err(ConnectError::Io)?;
+    let real = target.real_path().map_err(ConnectError::Io)?;
     let grant = shared
         .access
-        .grant(Request::StreamLocal { path: path.clone() })?;
-    let patience = Duration::from_secs(
-        shared
-            .active
-            .config
-            .forwarding
-            .connect_timeout_seconds
-            .into(),
-    );
-    let stream = timeout(patience, UnixStream::connect(Path::new(&path)))
+        .grant(request(Some(real.to_string_lossy().into_owned())))?;
+    let patience = patience(&shared.core.active());
+    let stream = timeout(patience, target.connect())
         .await
         .map_err(|_| Refusal::TimedOut(patience))?
         .map_err(ConnectError::Io)?;
@@ -275,7 +274,8 @@ impl Egress {
                 credentials,
                 ..
             } => {
-                let mut stream = connect_to_proxy(shared.resolver.as_ref(), host, *port).await?;
+                let mut stream =
+                    connect_to_proxy(shared.core.resolver.as_ref(), host, *port).await?;
                 // Small messages in turns.
                 let _ = stream.set_nodelay(true);
                 let target = Target::from(address);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use alknet_ssh_policy::listen_addresses;
@@ -34,7 +34,13 @@ const BREATH: Duration = Duration::from_millis(100);
 
 /// What listens for the peer of one SSH connection.
 #[derive(Default)]
-pub(crate) struct Listeners(HashMap<Name, DropGuard>);
+pub(crate) struct Listeners(HashMap<Name, Entry>);
+
+/// A listener for as long as the entry lives, or less.
+struct Entry {
+    _end: DropGuard,
+    accepting: Weak<()>,
+}
 
 /// What a peer names a listener by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -50,8 +56,6 @@ pub(crate) enum NotListening {
     Refused(#[from] Refused),
     #[error("the port {port} does not exist")]
     Port { port: u32 },
-    #[error("{NEEDS_PRIVILEGE}")]
-    Privileged,
     #[error("the connection has as many listeners as /limits/max_listeners allows")]
     TooMany,
     #[error("the connection listens there already")]
@@ -64,7 +68,7 @@ impl NotListening {
     /// Whether it is forbidden, rather than not to be had.
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
-            Self::Refused(_) | Self::Privileged => Verdict::Denied,
+            Self::Refused(_) => Verdict::Denied,
             Self::Port { .. } | Self::TooMany | Self::Twice | Self::Io(_) => Verdict::Failed,
         }
     }
@@ -84,16 +88,14 @@ impl Listeners {
     ) -> Result<u16, NotListening> {
         let port = u16::try_from(port).map_err(|_| NotListening::Port { port })?;
         let grants = granted(shared, asked, port)?;
-        if is_privileged(port) && !shared.active.config.forwarding.privileged_ports {
-            return Err(NotListening::Privileged);
-        }
         let name = |port| Name::Tcp {
             asked: asked.to_owned(),
             port,
         };
         self.check(&name(port), shared)?;
-        let (sockets, port) = bind_all(grants, port)?;
+        let (sockets, port) = bind_all(shared, asked, grants, port)?;
         let cancelled = CancellationToken::new();
+        let alive = Arc::new(());
         for (socket, grant) in sockets {
             let listener = TcpListener::from_std(socket)?;
             let origin = Origin::Tcp {
@@ -102,16 +104,17 @@ impl Listeners {
             };
             let accepting = Accepting {
                 origin,
-                grant,
+                grant: Arc::new(grant),
                 cancelled: cancelled.clone(),
                 handle: handle.clone(),
                 shared: Arc::clone(shared),
+                _alive: Arc::clone(&alive),
             };
             shared
                 .listeners
                 .spawn(accepting.run(Listener::Tcp(listener)));
         }
-        self.0.insert(name(port), cancelled.drop_guard());
+        self.0.insert(name(port), Entry::new(cancelled, &alive));
         Ok(port)
     }
 
@@ -134,28 +137,37 @@ impl Listeners {
         handle: Handle,
         shared: &Arc<Shared>,
     ) -> Result<(), NotListening> {
-        let grant = shared.access.grant(Request::StreamLocal {
+        let asked = |leads_to| Request::StreamLocal {
             path: path.to_owned(),
-        })?;
+            leads_to,
+        };
+        // Asked first without a look at the file system.
+        shared.access.grant(asked(None))?;
+        let real = unix::real_path_of_new(Path::new(path))?;
+        let grant = shared
+            .access
+            .grant(asked(Some(real.to_string_lossy().into_owned())))?;
         let name = Name::Unix {
             path: path.to_owned(),
         };
         self.check(&name, shared)?;
-        let (listener, file) = unix::bind(Path::new(path))?;
+        let (listener, file) = unix::bind(&real)?;
+        let alive = Arc::new(());
         let cancelled = CancellationToken::new();
         let accepting = Accepting {
             origin: Origin::Unix {
                 path: path.to_owned(),
             },
-            grant,
+            grant: Arc::new(grant),
             cancelled: cancelled.clone(),
             handle,
             shared: Arc::clone(shared),
+            _alive: Arc::clone(&alive),
         };
         shared
             .listeners
             .spawn(accepting.run(Listener::Unix(listener, file)));
-        self.0.insert(name, cancelled.drop_guard());
+        self.0.insert(name, Entry::new(cancelled, &alive));
         Ok(())
     }
 
@@ -166,6 +178,7 @@ impl Listeners {
     }
 
     fn check(&mut self, name: &Name, shared: &Shared) -> Result<(), NotListening> {
+        self.0.retain(|_, entry| entry.accepting.strong_count() > 0);
         if self.0.contains_key(name) {
             Err(NotListening::Twice)
         } else if self.0.len() >= shared.active.config.limits.max_listeners as usize {
@@ -176,13 +189,14 @@ impl Listeners {
     }
 }
 
-/// Ports that only the configuration can open to peers (tcp(7)).
-pub(crate) fn is_privileged(port: u16) -> bool {
-    (1..1024).contains(&port)
+impl Entry {
+    fn new(end: CancellationToken, alive: &Arc<()>) -> Self {
+        Self {
+            _end: end.drop_guard(),
+            accepting: Arc::downgrade(alive),
+        }
+    }
 }
-
-/// Why a privileged port is refused.
-pub(crate) const NEEDS_PRIVILEGE: &str = "ports below 1024 need /forwarding/privileged_ports";
 
 /// The addresses that `asked` stands for and that are granted.
 fn granted(shared: &Shared, asked: &str, port: u16) -> Result<Vec<(IpAddr, Grant)>, Refused> {
@@ -193,6 +207,7 @@ fn granted(shared: &Shared, asked: &str, port: u16) -> Result<Vec<(IpAddr, Grant
             asked: asked.to_owned(),
             port,
             bind,
+            found: None,
         };
         match shared.access.grant(request) {
             Ok(grant) => grants.push((bind, grant)),
@@ -207,26 +222,52 @@ fn granted(shared: &Shared, asked: &str, port: u16) -> Result<Vec<(IpAddr, Grant
 
 type Bound = (StdListener, Grant);
 
-/// Binds all addresses to the same port.
-fn bind_all(grants: Vec<(IpAddr, Grant)>, port: u16) -> io::Result<(Vec<Bound>, u16)> {
+/// Binds all addresses to the same port. Where the peer wants any, one is found
+/// that is free for all of them and that no rule denies.
+fn bind_all(
+    shared: &Shared,
+    asked: &str,
+    grants: Vec<(IpAddr, Grant)>,
+    port: u16,
+) -> Result<(Vec<Bound>, u16), NotListening> {
     let addresses: Vec<IpAddr> = grants.iter().map(|(address, _)| *address).collect();
-    let tries = if port == 0 { TRIES } else { 1 };
-    let mut attempt = try_bind(&addresses, port);
-    for _ in 1..tries {
-        match &attempt {
-            // Free for the first address is not free for all.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            _ => break,
-        }
-        attempt = try_bind(&addresses, port);
+    if port != 0 {
+        let (sockets, port) = try_bind(&addresses, port)?;
+        let bound = sockets
+            .into_iter()
+            .zip(grants)
+            .filter_map(|(socket, (_, grant))| Some((socket?, grant)));
+        return Ok((bound.collect(), port));
     }
-    let (sockets, port) = attempt?;
-    let bound = sockets
-        .into_iter()
-        .zip(grants)
-        .filter_map(|(socket, (_, grant))| Some((socket?, grant)))
-        .collect();
-    Ok((bound, port))
+    let mut failure = None;
+    for _ in 0..TRIES {
+        let (sockets, found) = match try_bind(&addresses, 0) {
+            Ok(bound) => bound,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                failure = Some(NotListening::Io(error));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut bound = Vec::new();
+        for (socket, bind) in sockets.into_iter().zip(&addresses) {
+            let request = Request::Listen {
+                asked: asked.to_owned(),
+                port,
+                bind: *bind,
+                found: Some(found),
+            };
+            match (socket, shared.access.grant(request)) {
+                (Some(socket), Ok(grant)) => bound.push((socket, grant)),
+                (Some(_), Err(refused)) => failure = Some(refused.into()),
+                (None, _) => {}
+            }
+        }
+        if !bound.is_empty() {
+            return Ok((bound, found));
+        }
+    }
+    Err(failure.unwrap_or_else(|| NotListening::Io(io::ErrorKind::AddrInUse.into())))
 }
 
 /// One socket for each address that this machine has, and their port.
@@ -306,10 +347,11 @@ impl Listener {
 /// What accepting needs.
 struct Accepting {
     origin: Origin,
-    grant: Grant,
+    grant: Arc<Grant>,
     cancelled: CancellationToken,
     handle: Handle,
     shared: Arc<Shared>,
+    _alive: Arc<()>,
 }
 
 impl Accepting {
@@ -358,7 +400,7 @@ impl Accepting {
             socket,
             from,
             self.handle.clone(),
-            self.grant.token(),
+            Arc::clone(&self.grant),
             Arc::clone(&self.shared),
             place,
         ));
@@ -371,7 +413,7 @@ async fn forwarded(
     socket: Socket,
     from: SocketAddr,
     handle: Handle,
-    revoked: CancellationToken,
+    grant: Arc<Grant>,
     shared: Arc<Shared>,
     _place: Place,
 ) {
@@ -398,7 +440,7 @@ async fn forwarded(
     let queue = shared.windows().open(channel.id().into());
     let (reader, writer) = channel.split();
     let input = Input::new(reader, queue, Arc::clone(&shared));
-    let end = pump::run(input, &writer, socket, revoked, &shared).await;
+    let end = pump::run(input, &writer, socket, grant.token(), &shared).await;
     say_how_it_ended(&shared, kind, &end);
 }
 

@@ -20,7 +20,7 @@ use russh::server::{ChannelOpenHandle, Msg};
 
 pub(super) use self::connect::Egress;
 use self::connect::Refusal;
-pub(super) use self::listen::{Listeners, NEEDS_PRIVILEGE, is_privileged};
+pub(super) use self::listen::Listeners;
 use self::pump::End;
 pub use self::resolve::{Resolver, SystemResolver};
 use super::access::Grant;
@@ -115,7 +115,7 @@ fn say_why_not(shared: &Shared, kind: ChannelKind, refusal: &Refusal) {
     } else {
         count(&shared.counters.forwards_failed);
         shared.counters.metrics.channel(kind, Verdict::Failed);
-        shared.active.egress.complain(refusal);
+        shared.core.active().egress.complain(refusal);
         tracing::debug!(
             target: "alknet_ssh::forward",
             request = name(kind),

@@ -1,13 +1,14 @@
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 
 use alknet_handler::BoxFuture;
 use tokio::sync::Semaphore;
 
 /// Look-ups at a time; each holds a thread for as long as the system's
-/// resolver takes.
-const AT_A_TIME: usize = 32;
+/// resolver takes, whether or not anybody still waits for it.
+const AT_A_TIME: usize = 64;
 
 /// Turns a host name into addresses, once for each forward: the addresses that
 /// are checked are the ones that are dialled.
@@ -25,11 +26,11 @@ pub trait Resolver: fmt::Debug + Send + Sync {
 
 /// The resolver of the system (getaddrinfo(3)).
 #[derive(Debug)]
-pub struct SystemResolver(Semaphore);
+pub struct SystemResolver(Arc<Semaphore>);
 
 impl Default for SystemResolver {
     fn default() -> Self {
-        Self(Semaphore::new(AT_A_TIME))
+        Self(Arc::new(Semaphore::new(AT_A_TIME)))
     }
 }
 
@@ -39,10 +40,15 @@ impl Resolver for SystemResolver {
         host: &'a str,
         port: u16,
     ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+        let host = host.to_owned();
         Box::pin(async move {
-            // Never closed.
-            let _turn = self.0.acquire().await;
-            Ok(tokio::net::lookup_host((host, port)).await?.collect())
+            let turn = Arc::clone(&self.0).acquire_owned().await;
+            let looking_up = tokio::task::spawn_blocking(move || {
+                let addresses = (host.as_str(), port).to_socket_addrs();
+                drop(turn);
+                addresses.map(Iterator::collect)
+            });
+            looking_up.await.map_err(io::Error::other)?
         })
     }
 }

@@ -1,13 +1,16 @@
-//! Unix sockets that listen for a peer.
+//! Unix sockets, with a look at where their paths lead: a link, or a folder
+//! that is one, must not lead around a rule.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, fchmod};
+use rustix::fs::{FileType, Mode, OFlags, fchmod, fstat, open};
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 
 /// As tokio listens.
 const BACKLOG: i32 = 1024;
@@ -19,6 +22,48 @@ pub(super) struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,
+}
+
+/// A socket to connect to, found once: what is checked is what is connected
+/// to, whatever becomes of its path.
+pub(super) struct Target(OwnedFd);
+
+impl Target {
+    /// Finds the socket at `path`, which must be one and not a link to one.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = open(path, flags, Mode::empty())?;
+        if FileType::from_raw_mode(fstat(&file)?.st_mode) == FileType::Socket {
+            Ok(Self(file))
+        } else {
+            Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the path is not that of a socket",
+            ))
+        }
+    }
+
+    /// Its path without links.
+    pub(super) fn real_path(&self) -> io::Result<PathBuf> {
+        std::fs::read_link(self.handle())
+    }
+
+    pub(super) async fn connect(&self) -> io::Result<UnixStream> {
+        UnixStream::connect(self.handle()).await
+    }
+
+    /// The file that was opened, whatever its path (proc(5)).
+    fn handle(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+}
+
+/// The path of a file that is to be made at `path`, without links in its
+/// folder.
+pub(super) fn real_path_of_new(path: &Path) -> io::Result<PathBuf> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let name = path.file_name().unwrap_or(OsStr::new(""));
+    Ok(std::fs::canonicalize(folder)?.join(name))
 }
 
 /// Listens at `path`, which must not exist. Nobody but the node's user (and
@@ -72,6 +117,25 @@ mod tests {
         );
         drop(file);
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_link_is_no_socket_and_a_folders_links_are_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = std::fs::canonicalize(folder.path()).unwrap();
+        std::fs::create_dir(real.join("real")).unwrap();
+        std::os::unix::fs::symlink(real.join("real"), real.join("alias")).unwrap();
+        let (listener, _file) = bind(&real.join("real/s")).unwrap();
+        std::os::unix::fs::symlink(real.join("real/s"), real.join("link")).unwrap();
+        assert!(Target::open(&real.join("link")).is_err());
+        let target = Target::open(&real.join("alias/s")).unwrap();
+        assert_eq!(target.real_path().unwrap(), real.join("real/s"));
+        assert_eq!(
+            real_path_of_new(&real.join("alias/new")).unwrap(),
+            real.join("real/new")
+        );
+        let (connected, accepted) = tokio::join!(target.connect(), listener.accept());
+        assert!(connected.is_ok() && accepted.is_ok());
     }
 
     #[tokio::test]
