@@ -50,7 +50,7 @@ pub struct NodeConfig {
     /// The file that lists the peers. Default `peers.toml`.
     pub peers_file: PathBuf,
     /// The file with the encrypted secrets that `alknet-node secret` keeps;
-    /// mode 0600. Default `secrets.json`. A change needs a restart.
+    /// mode 0600. Default `secrets.json`.
     pub secrets_file: PathBuf,
     /// Where plugins come from and how they are configured.
     pub plugins: PluginsConfig,
@@ -88,9 +88,21 @@ impl Default for NodeConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginsConfig {
-    /// The folder whose `*.so` files are loaded at the start. Default
-    /// `plugins`.
+    /// The folder whose `*.so` files are loaded, at the start and by
+    /// `alknet-node plugins reload`. Default `plugins`.
     pub folder: PathBuf,
+    /// Whether a file of that folder that changes is loaded by itself, once it
+    /// has been left alone for a moment. Default false.
+    pub watch: bool,
+    /// Seconds that connections get to end on a version of a plugin that was
+    /// replaced, 0 to 2592000. None by default: they may take as long as they
+    /// like.
+    #[schemars(range(min = 0, max = 2_592_000))]
+    pub drain_seconds: Option<u32>,
+    /// How many replaced versions may have connections left, 1 to 64. With
+    /// more, those on the oldest are ended. Default 4.
+    #[schemars(range(min = 1, max = 64))]
+    pub max_draining: u16,
     /// If given, only files with one of these digests are loaded; each
     /// `sha256:` and 64 hex digits, as `sha256sum` prints them.
     #[schemars(inner(regex(pattern = r"^sha256:[0-9a-fA-F]{64}$")), transform = example_of_a_digest)]
@@ -98,19 +110,18 @@ pub struct PluginsConfig {
     /// If any, only files signed by one of these keys are loaded; each the one
     /// line of a `.pub` file, `ssh-ed25519 AAAA… comment`. The signature of
     /// `x.so` lies beside it as `x.so.sig`, made by `ssh-keygen -Y sign -n
-    /// alknet-plugin`. None by default. A change needs a restart.
+    /// alknet-plugin`. None by default.
     #[schemars(with = "Vec<SignerLine>")]
     pub signers: Vec<String>,
     /// Whether a file without a signature is refused. Default true if there
-    /// are `signers`, else false. A wrong signature is refused either way. A
-    /// change needs a restart.
+    /// are `signers`, else false. A wrong signature is refused either way.
     pub require_signature: Option<bool>,
     /// The configuration of each plugin under the plugin's name, checked
     /// against the plugin's own JSON Schema.
     pub config: BTreeMap<String, Map<String, Value>>,
     /// Which of the node's secrets each plugin is given, under the plugin's
     /// name, as in `ssh = ["proxy"]`. `alknet-node secret set NAME` stores
-    /// one. A change needs a restart.
+    /// one. A change counts when the plugin is loaded next.
     #[schemars(with = "BTreeMap<String, Vec<SecretName>>")]
     pub secrets: BTreeMap<String, Vec<String>>,
 }
@@ -141,6 +152,9 @@ impl Default for PluginsConfig {
     fn default() -> Self {
         Self {
             folder: "plugins".into(),
+            watch: false,
+            drain_seconds: None,
+            max_draining: 4,
             allow_digests: None,
             signers: Vec::new(),
             require_signature: None,

@@ -104,11 +104,10 @@ async fn serve(
     };
     // The TLS layer accepted one of ours, so there is one.
     let alpn = negotiated_alpn(&connection).unwrap_or_default();
-    let Some(generation) = registry.get(&alpn) else {
+    let Some(generation) = registry.enter(&alpn) else {
         connection.close(CODE_NO_HANDLER.into(), b"no handler for this ALPN");
         return;
     };
-    let _live = generation.enter();
     let fingerprint = peer_key(&connection).map(|key| key.to_string());
     let identity = match &fingerprint {
         Some(fingerprint) => peers

@@ -6,11 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alknet_document::{Document, Fault};
-use alknet_handler::{ProtocolHandler, Secret};
 use alknet_identity::PeerStore;
-use alknet_loader::{Generation, HandlerInputs, PluginHandler, Registry};
+use alknet_loader::Registry;
 use alknet_quic::{BindError, NodeKey, Server, ServerError, TransportSettings, bind_endpoint};
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -19,7 +17,8 @@ use crate::keys::HostKey;
 use crate::logs;
 use crate::metrics::counters;
 use crate::metrics::{Collector, MetricsBindError, Responder};
-use crate::plan::{Plan, PlannedPlugin, Warning, plugin_pointer};
+use crate::plan::{Plan, PlannedPlugin, Warning};
+use crate::plugins::{self, Listening, Swapper, make_generation};
 use crate::reload::Reloader;
 use crate::tcp;
 
@@ -37,11 +36,12 @@ pub struct Node {
     registry: Arc<Registry>,
     addr: SocketAddr,
     node_key: NodeKey,
-    host_keys: Vec<HostKey>,
     peers: Arc<PeerStore>,
     warnings: Vec<Warning>,
     reloader: Arc<Reloader>,
-    stopping: watch::Sender<bool>,
+    swapper: Arc<Swapper>,
+    watching: tokio::task::JoinHandle<()>,
+    stopping: Arc<watch::Sender<bool>>,
     accepting: tokio::task::JoinHandle<()>,
     tcp: Option<TcpSide>,
     metrics: Option<MetricsSide>,
@@ -70,10 +70,10 @@ impl Node {
     /// Must be called inside a tokio runtime.
     ///
     /// A plugin whose factory fails is left out with a warning, like a file
-    /// that was refused, unless it names a fault in its configuration.
+    /// that was refused.
     ///
     /// # Errors
-    /// When the endpoint cannot be had, or a plugin's configuration is faulty.
+    /// When the endpoint cannot be had.
     pub fn start(plan: Plan) -> Result<Self, StartError> {
         let Plan {
             config,
@@ -81,6 +81,7 @@ impl Node {
             keys,
             peers,
             plugins,
+            libraries,
             mut warnings,
         } = plan;
         let registry = Arc::new(Registry::default());
@@ -109,6 +110,7 @@ impl Node {
             answering: tokio::spawn(responder.serve(Collector::new(Arc::clone(&registry)))),
         });
         let (stopping, stop) = watch::channel(false);
+        let stopping = Arc::new(stopping);
         let tcp = listener.map(|listener| TcpSide {
             addr: listener.addr(),
             accepting: tokio::spawn(listener.accept(Arc::clone(&registry), stop.clone())),
@@ -125,15 +127,31 @@ impl Node {
             Arc::clone(&registry),
             Arc::clone(&peers),
         ));
+        let node_key = keys.node_key();
+        let swapper = Arc::new(Swapper::new(
+            libraries,
+            Arc::clone(&registry),
+            Arc::clone(&reloader),
+            Arc::clone(&peers),
+            keys.host_keys,
+            Listening {
+                endpoint: endpoint.clone(),
+                server,
+                tcp_alpn: config.tcp_listen.map(|_| config.tcp_alpn),
+            },
+            &warnings,
+        ));
+        let watching = tokio::spawn(plugins::watch(Arc::clone(&swapper)));
         Ok(Self {
             endpoint,
             registry,
             addr,
-            node_key: keys.node_key(),
-            host_keys: keys.host_keys,
+            node_key,
             peers,
             warnings,
             reloader,
+            swapper,
+            watching,
             stopping,
             accepting,
             tcp,
@@ -163,7 +181,7 @@ impl Node {
 
     /// Its SSH host keys, preferred first.
     pub fn host_keys(&self) -> &[HostKey] {
-        &self.host_keys
+        &self.swapper.host_keys
     }
 
     /// Its peers.
@@ -186,6 +204,19 @@ impl Node {
         Arc::clone(&self.reloader)
     }
 
+    /// What swaps its plugins.
+    pub(crate) fn swapper(&self) -> Arc<Swapper> {
+        Arc::clone(&self.swapper)
+    }
+
+    /// What closes it to new connections.
+    pub(crate) fn gate(&self) -> Gate {
+        Gate {
+            stopping: Arc::clone(&self.stopping),
+            registry: Arc::clone(&self.registry),
+        }
+    }
+
     /// Completes when the node no longer accepts although nobody stopped it:
     /// its socket failed.
     pub async fn failed(&mut self) {
@@ -196,9 +227,11 @@ impl Node {
     /// until `hurry` completes, closes what is left and says goodbye to the
     /// peers. Ends within bounds whatever a handler does.
     pub async fn stop(self, hurry: impl Future<Output = ()>) {
-        let _ = self.stopping.send(true);
+        self.stopping.send_replace(true);
         self.reloader.stop();
-        let drain = self.reloader.drain();
+        self.watching.abort();
+        let drain = self.reloader.config().shutdown.drain_seconds;
+        let drain = Duration::from_secs(drain.into());
         let patience = drain + HANDLER_PATIENCE;
         let hurried = tokio::select! {
             drained = timeout(patience, Self::drained(&self.registry, drain)) => drained.is_err(),
@@ -229,13 +262,38 @@ impl Node {
 
     async fn drained(registry: &Registry, deadline: Duration) {
         let drains: Vec<_> = registry
-            .generations()
+            .live()
             .iter()
             .map(|generation| tokio::spawn(generation.handler.drain(deadline)))
             .collect();
         for drain in drains {
             // A handler that panicked has nothing left to drain.
             let _ = drain.await;
+        }
+    }
+}
+
+/// Closes a node to new connections.
+pub(crate) struct Gate {
+    stopping: Arc<watch::Sender<bool>>,
+    registry: Arc<Registry>,
+}
+
+impl Gate {
+    /// From now on no connection is accepted.
+    pub(crate) fn close(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Completes when there is no connection.
+    pub(crate) async fn empty(&self) {
+        while let Some(busy) = self
+            .registry
+            .live()
+            .into_iter()
+            .find(|generation| generation.connections() > 0)
+        {
+            busy.idle().await;
         }
     }
 }
@@ -294,17 +352,11 @@ fn serve(
     filter: &tracing_subscriber::filter::Targets,
 ) -> Result<(), HandlerRefused> {
     let id = registry.next_id();
-    let generation = Arc::new(Generation::new(
-        id,
-        &planned.plugin,
-        planned.config.clone(),
-        make_handler(&planned, host_keys, peers, filter, id)?,
-    ));
-    let alpns: Vec<Vec<u8>> = planned.plugin.alpns().map(<[u8]>::to_vec).collect();
+    let generation = make_generation(id, &planned, host_keys, peers, filter)?;
     registry
-        .insert(&alpns, &generation)
+        .insert(&generation)
         .map_err(|taken| HandlerRefused {
-            file: planned.plugin.source().to_owned(),
+            file: planned.file.clone(),
             reason: taken.to_string(),
             pointer: None,
         })?;
@@ -313,49 +365,8 @@ fn serve(
         version = %planned.plugin.version(),
         generation = id,
         digest = %planned.plugin.digest(),
-        file = %planned.plugin.source().display(),
+        file = %planned.file.display(),
         "plugin serves"
     );
     Ok(())
-}
-
-/// Calls the factory of a plugin with all that the node injects.
-pub(crate) fn make_handler(
-    planned: &PlannedPlugin,
-    host_keys: &[HostKey],
-    peers: &Arc<PeerStore>,
-    filter: &tracing_subscriber::filter::Targets,
-    generation: u64,
-) -> Result<Arc<dyn ProtocolHandler>, HandlerRefused> {
-    let inputs = HandlerInputs {
-        config: planned.config.clone(),
-        host_keys: host_keys
-            .iter()
-            .map(|key| Secret::new(key.private.expose().to_vec()))
-            .collect(),
-        capabilities: planned.capabilities.clone(),
-        identities: Arc::clone(peers) as _,
-        log_filter: logs::filter_for_plugin(filter, planned.plugin.name()),
-        generation,
-    };
-    match PluginHandler::create(&planned.plugin, inputs, Handle::current()) {
-        Ok(handler) => Ok(Arc::new(handler)),
-        Err(fault) if !fault.pointer.is_empty() => Err(HandlerRefused {
-            file: planned.plugin.source().to_owned(),
-            pointer: Some(format!(
-                "{}{}",
-                plugin_pointer(planned.plugin.name()),
-                fault.pointer
-            )),
-            reason: fault.message,
-        }),
-        Err(fault) => Err(HandlerRefused {
-            file: planned.plugin.source().to_owned(),
-            reason: format!(
-                "the plugin {:?} could not make its handler: {fault}",
-                planned.plugin.name()
-            ),
-            pointer: None,
-        }),
-    }
 }

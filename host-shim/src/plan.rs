@@ -5,21 +5,20 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alknet_document::{Document, Fault, check_schema, join_pointer};
+use alknet_document::{Document, Fault};
 use alknet_handler::Capabilities;
 use alknet_identity::{PeerStore, PeersConfig, PeersError};
-use alknet_loader::{LoadedPlugin, Refusal, Stage, discover};
+use alknet_loader::{LoadedPlugin, Refusal};
 use alknet_vault::{Mnemonic, Vault};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::config::{self, NodeConfig};
 use crate::keys::{self, HostKey, NodeKeys};
 use crate::logs;
-use crate::metrics::counters;
 use crate::node::HandlerRefused;
+use crate::plugins::{Libraries, Place, gather};
 use crate::secrets::{Granter, SecretsFile};
-use crate::trust::configured_trust;
 
 /// The folder for private copies of libraries, within the state folder.
 pub(crate) const STAGING: &str = "staging";
@@ -36,6 +35,8 @@ pub struct Plan {
     pub peers: Arc<PeerStore>,
     /// The plugins that were loaded, each with its valid configuration.
     pub plugins: Vec<PlannedPlugin>,
+    /// All libraries that were loaded.
+    pub(crate) libraries: Libraries,
     /// What an operator should look at, though the node can start.
     pub warnings: Vec<Warning>,
 }
@@ -53,7 +54,9 @@ pub struct Source {
 /// A loaded plugin and its configuration.
 pub struct PlannedPlugin {
     /// The library.
-    pub plugin: LoadedPlugin,
+    pub plugin: Arc<LoadedPlugin>,
+    /// The file it was found in.
+    pub file: PathBuf,
     /// The configuration, valid by the library's schema.
     pub config: Value,
     /// The secrets granted to it.
@@ -150,6 +153,15 @@ pub enum Problem {
     /// The node is about to stop.
     #[error("the node is about to stop; nothing was reloaded")]
     Stopping,
+    /// A plugin cannot be used.
+    #[error("{0}")]
+    Plugin(Refusal),
+    /// A plugin would not make its handler.
+    #[error("{0}")]
+    Handler(HandlerRefused),
+    /// What was asked for is not there.
+    #[error("{0}")]
+    Absent(String),
     /// The folder for private copies of the libraries cannot be used.
     #[error("{0}")]
     Staging(Refusal),
@@ -211,10 +223,37 @@ impl Draft {
             .map(|(plugin, _)| plugin.as_str())
     }
 
+    /// The folder that plugins are found in.
+    pub(crate) fn plugins_folder(&self) -> PathBuf {
+        self.base.join(&self.config.plugins.folder)
+    }
+
+    /// The peers file.
+    pub(crate) fn peers_file(&self) -> PathBuf {
+        self.base.join(&self.config.peers_file)
+    }
+
+    /// The secrets, for one plugin that is loaded while the node serves. The
+    /// key to them is read where that plugin is granted any.
+    ///
+    /// # Errors
+    /// When the key is needed and not to be had.
+    pub(crate) fn granter_for(&self, plugin: &str) -> Result<Granter<'_>, Vec<Problem>> {
+        let granted = self.config.plugins.secrets.get(plugin);
+        let key = match granted {
+            Some(names) if !names.is_empty() => Some(self.secrets_key()?),
+            _ => None,
+        };
+        Ok(Granter {
+            document: self.document(),
+            file: self.secrets_file(),
+            key,
+        })
+    }
+
     /// Reads the peers.
     pub(crate) fn read_peers(&self) -> Result<PeersConfig, Vec<Problem>> {
-        let path = self.base.join(&self.config.peers_file);
-        read_peers(self.document(), &path)
+        read_peers(self.document(), &self.peers_file())
             .map(|(config, _)| config)
             .map_err(config_problems)
     }
@@ -246,7 +285,22 @@ impl Draft {
             file: SecretsFile::new(base.join(&config.secrets_file)),
             key: vault.map(|vault| vault.secrets_key()),
         };
-        let plugins = load_plugins(&granter, &config, &base, &mut problems, &mut warnings);
+        let folder = base.join(&config.plugins.folder);
+        let libraries = match Libraries::open(&base.join(Path::new(STAGING))) {
+            Ok(libraries) => Some(libraries),
+            Err(refusal) => {
+                problems.push(Problem::Staging(refusal));
+                None
+            }
+        };
+        let place = Place {
+            config: &config,
+            granter: &granter,
+        };
+        let plugins = libraries
+            .as_ref()
+            .map(|libraries| gather(place, folder, libraries, &mut problems, &mut warnings));
+        let plugins = plugins.unwrap_or_default();
         if config.tcp_listen.is_some() && !is_served(&plugins, &config.tcp_alpn) {
             warnings.push(Warning::TcpUnserved(Fault::at(
                 document,
@@ -257,13 +311,14 @@ impl Draft {
                 ),
             )));
         }
-        match (keys, peers) {
-            (Some(keys), Some(peers)) if problems.is_empty() => Ok(Plan {
+        match (keys, peers, libraries) {
+            (Some(keys), Some(peers), Some(libraries)) if problems.is_empty() => Ok(Plan {
                 config,
                 source,
                 keys,
                 peers: Arc::new(peers),
                 plugins,
+                libraries,
                 warnings,
             }),
             _ => {
@@ -392,13 +447,18 @@ fn read_peers(config: &Document, path: &Path) -> Result<(PeersConfig, PeerStore)
             Fault::at(config, "/peers_file", fault.to_string())
         }]
     })?;
+    check_peers(&document)
+}
+
+/// The peers of a document, and a store of them.
+pub(crate) fn check_peers(document: &Document) -> Result<(PeersConfig, PeerStore), Vec<Fault>> {
     let schema = schemars::schema_for!(PeersConfig).to_value();
     document.validate(&schema)?;
     let config: PeersConfig = document.deserialize().map_err(|fault| vec![fault])?;
     let store = PeerStore::new(config.clone()).map_err(|error| {
         let faults = error.faults.into_iter();
         faults
-            .map(|fault| Fault::at(&document, &fault.pointer, fault.problem.to_string()))
+            .map(|fault| Fault::at(document, &fault.pointer, fault.problem.to_string()))
             .collect::<Vec<_>>()
     })?;
     Ok((config, store))
@@ -408,160 +468,7 @@ fn config_problems(faults: Vec<Fault>) -> Vec<Problem> {
     faults.into_iter().map(Problem::Config).collect()
 }
 
-fn load_plugins(
-    granter: &Granter<'_>,
-    config: &NodeConfig,
-    base: &Base,
-    problems: &mut Vec<Problem>,
-    warnings: &mut Vec<Warning>,
-) -> Vec<PlannedPlugin> {
-    let document = granter.document;
-    let trust = match configured_trust(document, config) {
-        Ok(trust) => trust,
-        Err(fault) => {
-            problems.push(Problem::Config(fault));
-            return Vec::new();
-        }
-    };
-    let folder = base.join(&config.plugins.folder);
-    let candidates = match discover(&folder) {
-        Ok(candidates) => candidates,
-        Err(error) => {
-            problems.push(at(document, "/plugins/folder", &error));
-            return Vec::new();
-        }
-    };
-    let stage = match Stage::open(&base.join(Path::new(STAGING))) {
-        Ok(stage) => stage,
-        Err(refusal) => {
-            problems.push(Problem::Staging(refusal));
-            return Vec::new();
-        }
-    };
-    if let Err(refusal) = stage.sweep() {
-        warnings.push(Warning::Plugin(refusal));
-    }
-    let mut planned: Vec<PlannedPlugin> = Vec::new();
-    for candidate in &candidates {
-        match LoadedPlugin::load(candidate.path(), &trust, &stage) {
-            Ok(plugin) => {
-                if let Some(first) = planned.iter().find(|p| p.plugin.name() == plugin.name()) {
-                    warnings.push(Warning::SamePlugin {
-                        name: plugin.name().to_owned(),
-                        first: first.plugin.source().to_owned(),
-                        second: plugin.source().to_owned(),
-                    });
-                } else if let Some((alpn, first)) = rival(&planned, &plugin) {
-                    warnings.push(Warning::SameAlpn {
-                        alpn,
-                        first,
-                        second: plugin.source().to_owned(),
-                    });
-                } else if let Some(plugin) =
-                    with_config(granter, config, plugin, problems, warnings)
-                {
-                    planned.push(plugin);
-                }
-            }
-            Err(refusal) => {
-                counters::load_failure(refusal.kind());
-                warnings.push(Warning::Plugin(refusal));
-            }
-        }
-    }
-    if candidates.is_empty() {
-        warnings.push(Warning::NoPlugins { folder });
-    }
-    let configured = config
-        .plugins
-        .config
-        .keys()
-        .map(|name| (name, plugin_pointer(name)));
-    let granted = config.plugins.secrets.keys();
-    let granted = granted.map(|name| (name, join_pointer("/plugins/secrets", name)));
-    for (name, pointer) in configured.chain(granted) {
-        let loaded = planned.iter().any(|p| p.plugin.name() == name);
-        // A plugin that was refused has been named already.
-        if !loaded && planned.len() == candidates.len() {
-            warnings.push(Warning::ConfiguredButAbsent(Fault::at(
-                document,
-                &pointer,
-                format!("the plugin {name:?} is configured but was not loaded"),
-            )));
-        }
-    }
-    planned
-}
-
 fn is_served(planned: &[PlannedPlugin], alpn: &str) -> bool {
     let mut alpns = planned.iter().flat_map(|planned| planned.plugin.alpns());
     alpns.any(|served| served == alpn.as_bytes())
-}
-
-/// An ALPN of `plugin` that a planned one serves, and the file of that one.
-fn rival(planned: &[PlannedPlugin], plugin: &LoadedPlugin) -> Option<(String, PathBuf)> {
-    planned.iter().find_map(|other| {
-        let shared = plugin
-            .alpns()
-            .find(|alpn| other.plugin.alpns().any(|taken| taken == *alpn))?;
-        let alpn = String::from_utf8_lossy(shared).into_owned();
-        Some((alpn, other.plugin.source().to_owned()))
-    })
-}
-
-/// Checks a plugin's part of the configuration and the secrets it is granted
-/// against the plugin's schemas.
-/// The faults keep their place in the node's file. A plugin whose schema is
-/// none is left out.
-fn with_config(
-    granter: &Granter<'_>,
-    config: &NodeConfig,
-    plugin: LoadedPlugin,
-    problems: &mut Vec<Problem>,
-    warnings: &mut Vec<Warning>,
-) -> Option<PlannedPlugin> {
-    if let Err(reason) = check_schema(plugin.config_schema()) {
-        warnings.push(Warning::Handler(HandlerRefused {
-            file: plugin.source().to_owned(),
-            reason: format!("{reason}; ask the plugin's author"),
-            pointer: None,
-        }));
-        return None;
-    }
-    let name = plugin.name();
-    let own = plugin_config(granter.document, config, name, plugin.config_schema());
-    let names = config.plugins.secrets.get(name);
-    let names = names.map(Vec::as_slice).unwrap_or_default();
-    let capabilities = granter.grant(name, names, plugin.capabilities_schema());
-    match (own, capabilities) {
-        (Ok(config), Ok(capabilities)) => Some(PlannedPlugin {
-            config,
-            capabilities,
-            plugin,
-        }),
-        (own, capabilities) => {
-            problems.extend(config_problems(own.err().unwrap_or_default()));
-            problems.extend(config_problems(capabilities.err().unwrap_or_default()));
-            None
-        }
-    }
-}
-
-/// A plugin's part of the configuration, valid by that schema.
-pub(crate) fn plugin_config(
-    document: &Document,
-    config: &NodeConfig,
-    plugin: &str,
-    schema: &Value,
-) -> Result<Value, Vec<Fault>> {
-    if let Some(part) = document.part(&plugin_pointer(plugin)) {
-        part.validate(schema)?;
-    }
-    let given = config.plugins.config.get(plugin).cloned();
-    Ok(Value::Object(given.unwrap_or_else(Map::new)))
-}
-
-/// Where a plugin's part of the configuration stands.
-pub(crate) fn plugin_pointer(plugin: &str) -> String {
-    join_pointer("/plugins/config", plugin)
 }

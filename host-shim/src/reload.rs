@@ -1,10 +1,10 @@
 //! Puts a changed configuration in force while the node serves: all of what
 //! can change live, or nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use alknet_document::{Document, Fault};
 use alknet_identity::{PeerStore, PeersConfig};
@@ -14,25 +14,38 @@ use serde_json::{Value, json};
 
 use crate::config::NodeConfig;
 use crate::logs;
-use crate::plan::{Draft, Problem, plugin_config, plugin_pointer};
+use crate::plan::{Draft, Problem};
+use crate::plugins::{plugin_config, plugin_pointer};
 
 /// What is read at the start only.
-const NEEDS_RESTART: [&str; 15] = [
+const NEEDS_RESTART: [&str; 9] = [
     "/listen",
     "/tcp_listen",
     "/tcp_alpn",
     "/mnemonic_file",
     "/passphrase_file",
     "/host_key_files",
+    "/log/format",
+    "/metrics/listen",
+    "/runtime/worker_threads",
+];
+
+/// What counts at once and concerns the node alone.
+const LIVE: [&str; 4] = [
+    "/plugins/watch",
+    "/plugins/drain_seconds",
+    "/plugins/max_draining",
+    "/shutdown/drain_seconds",
+];
+
+/// What is read when a plugin is loaded.
+const AT_NEXT_LOAD: [&str; 6] = [
     "/secrets_file",
     "/plugins/folder",
     "/plugins/allow_digests",
     "/plugins/signers",
     "/plugins/require_signature",
     "/plugins/secrets",
-    "/log/format",
-    "/metrics/listen",
-    "/runtime/worker_threads",
 ];
 
 /// Reloads the configuration of a running node.
@@ -42,14 +55,22 @@ pub struct Reloader {
     started: NodeConfig,
     registry: Arc<Registry>,
     peers: Arc<PeerStore>,
+    /// Held for a whole reload, of the configuration or of plugins: one at a
+    /// time.
+    turn: Mutex<()>,
     current: Mutex<Current>,
     stopping: AtomicBool,
 }
 
-/// What is in force. The lock is held for a whole reload: one at a time.
+/// The right to change what serves.
+pub(crate) struct Turn<'a>(#[allow(dead_code, reason = "it is held")] MutexGuard<'a, ()>);
+
+/// What is in force.
+#[derive(Clone)]
 struct Current {
     config: NodeConfig,
     generation: u64,
+    since: SystemTime,
 }
 
 /// What a reload did, or would do.
@@ -75,9 +96,11 @@ impl Reloader {
     ) -> Self {
         Self {
             file,
+            turn: Mutex::new(()),
             current: Mutex::new(Current {
                 config: started.clone(),
                 generation: 1,
+                since: SystemTime::now(),
             }),
             started,
             registry,
@@ -95,10 +118,8 @@ impl Reloader {
     /// # Errors
     /// Everything that is wrong; the configuration stays as it was.
     pub fn reload(&self, dry_run: bool) -> Result<Reloaded, Vec<Problem>> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.stopping.load(Ordering::Acquire) {
-            return Err(vec![Problem::Stopping]);
-        }
+        let _turn = self.turn()?;
+        let mut current = self.current();
         let next = self.read()?;
         let mut outcome = self.compare(&current, &next);
         if dry_run {
@@ -111,7 +132,9 @@ impl Reloader {
         self.tell_handlers(&mut outcome);
         current.generation += 1;
         current.config = next.draft.config;
+        current.since = SystemTime::now();
         outcome.generation = current.generation;
+        self.put(current.clone());
         tracing::info!(
             generation = current.generation,
             changed = outcome.changed.join(", "),
@@ -129,16 +152,48 @@ impl Reloader {
 
     /// The number of the configuration in force.
     pub fn generation(&self) -> u64 {
-        self.current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .generation
+        self.current().generation
     }
 
-    /// How long sessions get to end when the node stops.
-    pub(crate) fn drain(&self) -> Duration {
+    /// Since when the configuration is in force.
+    pub(crate) fn since(&self) -> SystemTime {
+        self.current().since
+    }
+
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> NodeConfig {
+        self.current().config
+    }
+
+    /// The configuration file.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Waits until nothing else is being reloaded.
+    ///
+    /// # Errors
+    /// When the node is about to stop.
+    pub(crate) fn turn(&self) -> Result<Turn<'_>, Vec<Problem>> {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_stopping() {
+            return Err(vec![Problem::Stopping]);
+        }
+        Ok(Turn(turn))
+    }
+
+    /// Whether nothing is reloaded any more.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    fn current(&self) -> Current {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        Duration::from_secs(current.config.shutdown.drain_seconds.into())
+        current.clone()
+    }
+
+    fn put(&self, next: Current) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = next;
     }
 
     /// From now on nothing is reloaded.
@@ -185,9 +240,7 @@ impl Reloader {
         if current.config.log.filter != config.log.filter {
             changed.push("/log/filter".to_owned());
         }
-        if current.config.shutdown != config.shutdown {
-            changed.push("/shutdown/drain_seconds".to_owned());
-        }
+        changed.extend(differing(&LIVE, &current.config, config));
         let absent = config.plugins.config.keys().filter(|name| {
             !next
                 .plugins
@@ -204,11 +257,19 @@ impl Reloader {
             )
             .to_string()
         });
+        let mut warnings: Vec<String> = warnings.collect();
+        let waiting = differing(&AT_NEXT_LOAD, &current.config, config);
+        if !waiting.is_empty() {
+            let fields = waiting.join(", ");
+            warnings.push(format!(
+                "{fields}: counts for plugins loaded from now on; `alknet-node plugins reload NAME --force` loads one again"
+            ));
+        }
         Reloaded {
             generation: current.generation,
             changed,
-            needs_restart: needs_restart(&self.started, config),
-            warnings: warnings.collect(),
+            needs_restart: differing(&NEEDS_RESTART, &self.started, config),
+            warnings,
         }
     }
 
@@ -343,14 +404,14 @@ fn name(generation: &Generation) -> String {
     )
 }
 
-/// Pointers to the fields that differ and are read at the start only.
-fn needs_restart(started: &NodeConfig, next: &NodeConfig) -> Vec<String> {
+/// Those of `pointers` whose values differ.
+fn differing(pointers: &[&str], before: &NodeConfig, after: &NodeConfig) -> Vec<String> {
     // A configuration always has a JSON form; without one nothing is named.
     let as_json = |config| serde_json::to_value(config).unwrap_or_default();
-    let (started, next) = (as_json(started), as_json(next));
-    NEEDS_RESTART
+    let (before, after) = (as_json(before), as_json(after));
+    pointers
         .iter()
-        .filter(|pointer| started.pointer(pointer) != next.pointer(pointer))
+        .filter(|pointer| before.pointer(pointer) != after.pointer(pointer))
         .map(|&pointer| pointer.to_owned())
         .collect()
 }
@@ -361,12 +422,8 @@ mod tests {
 
     #[test]
     fn every_field_either_changes_live_or_needs_a_restart() {
-        let live = [
-            "/peers_file",
-            "/plugins/config",
-            "/log/filter",
-            "/shutdown/drain_seconds",
-        ];
+        let own = ["/peers_file", "/plugins/config", "/log/filter"];
+        let live = [&own[..], &LIVE, &AT_NEXT_LOAD].concat();
         let config = serde_json::to_value(NodeConfig::default()).unwrap();
         let mut fields = Vec::new();
         for (name, value) in config.as_object().unwrap() {
@@ -388,12 +445,12 @@ mod tests {
     fn what_needs_a_restart_is_named() {
         let started = NodeConfig::default();
         let mut next = started.clone();
-        assert!(needs_restart(&started, &next).is_empty());
+        assert!(differing(&NEEDS_RESTART, &started, &next).is_empty());
         next.listen.set_port(1);
         next.log.filter = "debug".to_owned();
         next.runtime.worker_threads = Some(3);
         assert_eq!(
-            needs_restart(&started, &next),
+            differing(&NEEDS_RESTART, &started, &next),
             ["/listen", "/runtime/worker_threads"]
         );
     }

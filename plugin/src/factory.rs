@@ -58,6 +58,7 @@ fn runtime(config: &SshConfig, generation: u64) -> Result<Runtime, PluginError> 
     Builder::new_multi_thread()
         .worker_threads(workers)
         .thread_name(format!("ssh-{generation}"))
+        .on_thread_start(move || logs::work_for(generation))
         .enable_all()
         .build()
         .map_err(|error| failed(&error))

@@ -5,6 +5,7 @@
 //! `alknet_ssh::auth` is `auth` to the node, which puts the plugin's name in
 //! front. A filter directive for `auth` works on both spellings.
 
+use std::cell::Cell;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -25,6 +26,17 @@ const OWN_CRATE: &str = "alknet_ssh";
 
 static SINK: RwLock<Option<Arc<EventSinkObject>>> = RwLock::new(None);
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+thread_local! {
+    /// The generation that this thread works for.
+    static GENERATION: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// Has the events of this thread name a generation. Two may live in one
+/// library, so the sink alone does not tell.
+pub(crate) fn work_for(generation: u64) {
+    GENERATION.set(Some(generation));
+}
 
 /// Sends all events to `sink` from now on. The subscriber and the panic hook
 /// are installed at the first call; later calls replace sink and filter.
@@ -102,7 +114,10 @@ fn install_panic_hook() {
     }));
 }
 
-fn send(level: Level, target: &str, message: &str, fields: Map<String, Value>) {
+fn send(level: Level, target: &str, message: &str, mut fields: Map<String, Value>) {
+    if let Some(generation) = GENERATION.get() {
+        fields.insert("generation".into(), generation.into());
+    }
     let sink = SINK.read().unwrap_or_else(PoisonError::into_inner).clone();
     if let Some(sink) = sink {
         let fields = if fields.is_empty() {

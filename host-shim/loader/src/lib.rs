@@ -32,7 +32,7 @@ pub mod trust;
 pub use bridge::{HandlerInputs, PluginFault, PluginHandler};
 pub use digest::{Digest, DigestError};
 pub use discover::{Candidate, DiscoverError, discover};
-pub use load::LoadedPlugin;
+pub use load::{LoadedPlugin, Prepared, try_out};
 pub use refusal::Refusal;
 pub use registry::{AlpnTaken, Generation, LiveConnection, Registry};
 pub use signature::{Signer, SignerError};

@@ -12,10 +12,10 @@ use semver::Version;
 use serde_json::Value;
 
 use crate::digest::Digest;
+use crate::elf;
 use crate::refusal::Refusal;
-use crate::stage::Stage;
+use crate::stage::{Stage, Staged};
 use crate::trust::{Trust, TrustedFile};
-use crate::{elf, stage};
 
 /// A library that was loaded and speaks our interface. It stays loaded for the
 /// life of the process.
@@ -36,12 +36,7 @@ impl LoadedPlugin {
     /// checks of the file had passed.
     pub fn load(path: &Path, trust: &Trust, stage: &Stage) -> Result<Self, Refusal> {
         let file = TrustedFile::read(path, trust)?;
-        elf::check(path, file.bytes())?;
-        let staged = stage.place(&file)?;
-        let plugin = open(path, &staged)?;
-        // Loaded: the copy stays for debuggers until the next start sweeps it.
-        staged.keep();
-        Ok(plugin)
+        Prepared::new(&file, stage)?.load()
     }
 
     /// The file it came from.
@@ -102,10 +97,63 @@ impl LoadedPlugin {
     }
 }
 
-fn open(path: &Path, staged: &stage::Staged) -> Result<LoadedPlugin, Refusal> {
+/// A library that passed every check of its file and has its private copy.
+/// Nothing of it ran yet.
+#[derive(Debug)]
+pub struct Prepared {
+    source: PathBuf,
+    staged: Staged,
+}
+
+impl Prepared {
+    /// Checks the structure of a file and stages a copy of it.
+    ///
+    /// # Errors
+    /// When it is no library for this machine, or cannot be staged.
+    pub fn new(file: &TrustedFile, stage: &Stage) -> Result<Self, Refusal> {
+        elf::check(file.path(), file.bytes())?;
+        Ok(Self {
+            source: file.path().to_owned(),
+            staged: stage.place(file)?,
+        })
+    }
+
+    /// The file it came from.
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
+    /// The private copy, which [`try_out`] may open in another process first.
+    pub fn copy(&self) -> &Path {
+        self.staged.path()
+    }
+
+    /// Opens the copy in this process, for good.
+    ///
+    /// # Errors
+    /// When the library does not speak our interface.
+    pub fn load(self) -> Result<LoadedPlugin, Refusal> {
+        let plugin = open(&self.source, self.staged.path(), self.staged.digest())?;
+        // Loaded: the copy stays for debuggers until the next start sweeps it.
+        self.staged.keep();
+        Ok(plugin)
+    }
+}
+
+/// Opens a [private copy](Prepared::copy) that another process staged, to see
+/// whether that goes well; `source` is where it came from, for messages. Meant
+/// for a process that may be lost.
+///
+/// # Errors
+/// When the library does not speak our interface.
+pub fn try_out(copy: &Path, source: &Path) -> Result<(), Refusal> {
+    open(source, copy, Digest::of(b"")).map(drop)
+}
+
+fn open(path: &Path, copy: &Path, digest: Digest) -> Result<LoadedPlugin, Refusal> {
     // Not RootModule::load_from_file: that caches the first library per type
     // for the life of the process.
-    let module = lib_header_from_path(staged.path())
+    let module = lib_header_from_path(copy)
         .and_then(|header| header.init_root_module::<PluginModuleRef>())
         .map_err(|error| explain(path, error))?;
     let bundle = module.registration()();
@@ -154,7 +202,7 @@ fn open(path: &Path, staged: &stage::Staged) -> Result<LoadedPlugin, Refusal> {
     };
     Ok(LoadedPlugin {
         source: path.to_owned(),
-        digest: staged.digest(),
+        digest,
         config_schema: schema(&bundle.config_schema, "config")?,
         capabilities_schema: schema(&bundle.capabilities_schema, "capabilities")?,
         version,

@@ -289,6 +289,26 @@ pub enum Refusal {
         /// What is wrong.
         problem: String,
     },
+    /// The process that tried the library out did not survive it, or did not
+    /// finish.
+    #[error(
+        "{}: {ending} when it was loaded in a process of its own; copy or build the library again",
+        shown(path)
+    )]
+    FatalToLoad {
+        /// The library.
+        path: PathBuf,
+        /// How the process ended, with its subject.
+        ending: String,
+    },
+    /// The process that tried the library out refused it.
+    #[error("{reason}")]
+    TriedOut {
+        /// The library.
+        path: PathBuf,
+        /// The refusal as that process worded it.
+        reason: String,
+    },
     /// The staging folder is unfit for private copies.
     #[error(
         "{}: the staging folder must be a folder of uid {user} with mode 0700, and is {found}; remove it, it is created anew",
@@ -305,6 +325,40 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The library, or the file or folder on its way that is at fault.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Missing { path, .. }
+            | Self::Io { path, .. }
+            | Self::Symlink { path, .. }
+            | Self::NotAFile { path, .. }
+            | Self::Owner { path, .. }
+            | Self::Writable { path, .. }
+            | Self::Empty { path, .. }
+            | Self::TooLarge { path, .. }
+            | Self::Changed { path, .. }
+            | Self::DigestNotAllowed { path, .. }
+            | Self::Unsigned { path, .. }
+            | Self::SignatureDamaged { path, .. }
+            | Self::SignatureNamespace { path, .. }
+            | Self::UnknownSigner { path, .. }
+            | Self::SignatureWrong { path, .. }
+            | Self::NotElf { path, .. }
+            | Self::WrongMachine { path, .. }
+            | Self::NotSharedLibrary { path, .. }
+            | Self::Truncated { path, .. }
+            | Self::Malformed { path, .. }
+            | Self::NotAPlugin { path, .. }
+            | Self::Open { path, .. }
+            | Self::Interface { path, .. }
+            | Self::Abi { path, .. }
+            | Self::Registration { path, .. }
+            | Self::FatalToLoad { path, .. }
+            | Self::TriedOut { path, .. }
+            | Self::StageFolder { path, .. } => path,
+        }
+    }
+
     /// A label for metrics, one for each cause.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -333,6 +387,8 @@ impl Refusal {
             Self::Interface { .. } => "interface",
             Self::Abi { .. } => "abi",
             Self::Registration { .. } => "registration",
+            Self::FatalToLoad { .. } => "fatal_to_load",
+            Self::TriedOut { .. } => "tried_out",
             Self::StageFolder { .. } => "stage_folder",
         }
     }

@@ -1,16 +1,19 @@
 //! Which handler serves which ALPN.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::SystemTime;
 
 use alknet_handler::{ConfigError, ProtocolHandler};
 use semver::Version;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::digest::Digest;
+use crate::load::LoadedPlugin;
 
 /// One loaded version of a plugin with one handler: what new connections land
 /// on and old ones stay with.
@@ -31,29 +34,45 @@ pub struct Generation {
     pub handler: Arc<dyn ProtocolHandler>,
     /// JSON Schema of its configuration.
     pub config_schema: Value,
+    /// The library, to make another handler from.
+    pub library: Arc<LoadedPlugin>,
     config: RwLock<Arc<Value>>,
-    connections: AtomicUsize,
+    connections: watch::Sender<usize>,
+    draining: Mutex<Option<Draining>>,
+}
+
+/// Of a generation that new connections no longer land on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draining {
+    /// Since when.
+    pub since: SystemTime,
+    /// When what is left is ended; `None`: when it ends by itself.
+    pub until: Option<SystemTime>,
 }
 
 impl Generation {
-    /// A generation without connections, whose handler was made with `config`.
+    /// A generation without connections, whose handler was made with `config`
+    /// from a library that was found at `file`.
     pub fn new(
         id: u64,
-        plugin: &crate::LoadedPlugin,
+        library: &Arc<LoadedPlugin>,
+        file: PathBuf,
         config: Value,
         handler: Arc<dyn ProtocolHandler>,
     ) -> Self {
         Self {
             id,
-            plugin: plugin.name().to_owned(),
-            version: plugin.version().clone(),
-            file: plugin.source().to_owned(),
-            digest: plugin.digest(),
+            plugin: library.name().to_owned(),
+            version: library.version().clone(),
+            file,
+            digest: library.digest(),
             since: SystemTime::now(),
             handler,
-            config_schema: plugin.config_schema().clone(),
+            config_schema: library.config_schema().clone(),
+            library: Arc::clone(library),
             config: RwLock::new(Arc::new(config)),
-            connections: AtomicUsize::new(0),
+            connections: watch::Sender::new(0),
+            draining: Mutex::new(None),
         }
     }
 
@@ -74,22 +93,48 @@ impl Generation {
 
     /// The number of connections it serves now.
     pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
+        *self.connections.borrow()
+    }
+
+    /// Completes when it serves no connection.
+    pub async fn idle(&self) {
+        // The sender is part of `self`, so it cannot be gone.
+        let _ = self.connections.subscribe().wait_for(|n| *n == 0).await;
+    }
+
+    /// Since when it drains, and until when; `None` while it serves.
+    pub fn draining(&self) -> Option<Draining> {
+        *self.draining.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that it drains, or another deadline.
+    pub fn set_draining(&self, until: Option<SystemTime>) {
+        let mut draining = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = draining.map_or_else(SystemTime::now, |draining| draining.since);
+        *draining = Some(Draining { since, until });
     }
 
     /// Counts a connection for as long as the returned value lives.
-    pub fn enter(self: &Arc<Self>) -> LiveConnection {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        LiveConnection(Arc::clone(self))
+    fn enter(self: Arc<Self>) -> LiveConnection {
+        self.connections.send_modify(|n| *n += 1);
+        LiveConnection(self)
     }
 }
 
 /// A connection that a generation serves.
 pub struct LiveConnection(Arc<Generation>);
 
+impl Deref for LiveConnection {
+    type Target = Generation;
+
+    fn deref(&self) -> &Generation {
+        &self.0
+    }
+}
+
 impl Drop for LiveConnection {
     fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        self.0.connections.send_modify(|n| *n = n.saturating_sub(1));
     }
 }
 
@@ -109,39 +154,53 @@ impl Registry {
         self.last_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Routes `alpns` to `generation`, all of them or none.
+    /// Routes the ALPNs of `generation` to it, and no other ALPN to its plugin
+    /// any more: all of that at once, or nothing. Gives the generation that
+    /// served before.
     ///
     /// # Errors
     /// When another plugin serves one of them.
-    pub fn insert(&self, alpns: &[Vec<u8>], generation: &Arc<Generation>) -> Result<(), AlpnTaken> {
+    pub fn insert(
+        &self,
+        generation: &Arc<Generation>,
+    ) -> Result<Option<Arc<Generation>>, AlpnTaken> {
+        let alpns: Vec<&[u8]> = generation.library.alpns().collect();
         let mut by_alpn = self.by_alpn.write().unwrap_or_else(PoisonError::into_inner);
+        taken(&by_alpn, &generation.plugin, &alpns)?;
+        let before = take_out(&mut by_alpn, &generation.plugin);
         for alpn in alpns {
-            if let Some(holder) = by_alpn.get(alpn)
-                && holder.plugin != generation.plugin
-            {
-                return Err(AlpnTaken {
-                    alpn: alpn.clone(),
-                    plugin: holder.plugin.clone(),
-                    file: holder.file.clone(),
-                });
-            }
-        }
-        for alpn in alpns {
-            by_alpn.insert(alpn.clone(), Arc::clone(generation));
+            by_alpn.insert(alpn.to_vec(), Arc::clone(generation));
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|generation| generation.strong_count() > 0);
         known.push(Arc::downgrade(generation));
-        Ok(())
+        Ok(before)
     }
 
-    /// The generation that serves an ALPN now.
-    pub fn get(&self, alpn: &[u8]) -> Option<Arc<Generation>> {
-        self.by_alpn
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Whether a plugin may have these ALPNs.
+    ///
+    /// # Errors
+    /// When another plugin serves one of them.
+    pub fn free_for(&self, plugin: &str, alpns: &[&[u8]]) -> Result<(), AlpnTaken> {
+        let by_alpn = self.by_alpn.read().unwrap_or_else(PoisonError::into_inner);
+        taken(&by_alpn, plugin, alpns)
+    }
+
+    /// Routes nothing to a plugin any more. Gives the generation that served.
+    pub fn remove(&self, plugin: &str) -> Option<Arc<Generation>> {
+        let mut by_alpn = self.by_alpn.write().unwrap_or_else(PoisonError::into_inner);
+        take_out(&mut by_alpn, plugin)
+    }
+
+    /// Hands a connection to the generation that serves its ALPN now. From
+    /// then on that generation counts it.
+    pub fn enter(&self, alpn: &[u8]) -> Option<LiveConnection> {
+        // Counted under the lock: once `insert` or `remove` returns, the
+        // generation before gains no more.
+        let by_alpn = self.by_alpn.read().unwrap_or_else(PoisonError::into_inner);
+        by_alpn
             .get(alpn)
-            .cloned()
+            .map(|generation| Arc::clone(generation).enter())
     }
 
     /// All ALPNs that are served.
@@ -174,6 +233,34 @@ impl Registry {
         all.dedup_by_key(|generation| generation.id);
         all
     }
+}
+
+fn taken(
+    by_alpn: &BTreeMap<Vec<u8>, Arc<Generation>>,
+    plugin: &str,
+    alpns: &[&[u8]],
+) -> Result<(), AlpnTaken> {
+    for alpn in alpns {
+        if let Some(holder) = by_alpn.get(*alpn)
+            && holder.plugin != plugin
+        {
+            return Err(AlpnTaken {
+                alpn: alpn.to_vec(),
+                plugin: holder.plugin.clone(),
+                file: holder.file.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn take_out(
+    by_alpn: &mut BTreeMap<Vec<u8>, Arc<Generation>>,
+    plugin: &str,
+) -> Option<Arc<Generation>> {
+    let before = by_alpn.values().find(|held| held.plugin == plugin).cloned();
+    by_alpn.retain(|_, held| held.plugin != plugin);
+    before
 }
 
 /// Another plugin serves the ALPN.

@@ -28,6 +28,23 @@ pub struct Trust {
     pub allow_unsigned: bool,
 }
 
+impl Trust {
+    /// Whether a library that was let in before may still be, by its digest.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn accepts(&self, path: &Path, digest: Digest) -> Result<(), Refusal> {
+        match &self.allow_digests {
+            Some(allowed) if !allowed.contains(&digest) => Err(Refusal::DigestNotAllowed {
+                path: path.to_owned(),
+                found: digest,
+                expected: allowed.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// A library's contents as they were read from a trusted file. What happens to the file afterwards has no effect.
 pub struct TrustedFile {
     path: PathBuf,
@@ -45,15 +62,7 @@ impl TrustedFile {
     pub fn read(path: &Path, trust: &Trust) -> Result<Self, Refusal> {
         let bytes = read_checked(path, MAX_SIZE)?;
         let digest = Digest::of(&bytes);
-        if let Some(allowed) = &trust.allow_digests
-            && !allowed.contains(&digest)
-        {
-            return Err(Refusal::DigestNotAllowed {
-                path: path.to_owned(),
-                found: digest,
-                expected: allowed.clone(),
-            });
-        }
+        trust.accepts(path, digest)?;
         let signer = check_signature(path, &bytes, trust)?;
         Ok(Self {
             path: path.to_owned(),

@@ -1,4 +1,5 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use super::protocol::{FaultReport, Request, VERSION, request_line};
 use super::socket::connect;
 use crate::state::StateFolder;
 
-/// How long a node may take over a request.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a node may take over a request: each plugin may be tried out and
+/// made, in vain, for a while.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// Longer than any answer.
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
 
@@ -19,38 +21,74 @@ pub(crate) fn ask<T: DeserializeOwned>(
     state: &StateFolder,
     request: &Request,
 ) -> Result<T, AskError> {
-    let folder = || state.root().to_owned();
-    let stream = connect(state).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            AskError::NotRunning { folder: folder() }
-        }
-        _ => AskError::Io {
-            folder: folder(),
-            source,
-        },
-    })?;
-    let exchange = || {
-        let mut stream = stream;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        stream.write_all(request_line(request).as_bytes())?;
-        let mut line = Vec::new();
-        BufReader::new(stream.take(MAX_ANSWER)).read_until(b'\n', &mut line)?;
-        Ok(line)
+    Asking::begin(state, request)?.answer()
+}
+
+/// As [`ask`], then waits until the node has ended.
+pub(crate) fn ask_and_outlive(
+    state: &StateFolder,
+    request: &Request,
+    meanwhile: impl FnOnce(),
+) -> Result<(), AskError> {
+    let mut asking = Asking::begin(state, request)?;
+    asking.answer::<Value>()?;
+    meanwhile();
+    let io = |source| AskError::Io {
+        folder: state.root().to_owned(),
+        source,
     };
-    let line = exchange().map_err(|source: io::Error| match source.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            AskError::Silent { folder: folder() }
-        }
-        _ => AskError::Io {
+    let stream = asking.stream.get_ref();
+    stream.set_read_timeout(None).map_err(io)?;
+    // The node says nothing more: what comes is the end, one way or another.
+    let _ = asking.stream.read_to_end(&mut Vec::new());
+    Ok(())
+}
+
+/// A request that was sent.
+struct Asking {
+    folder: PathBuf,
+    stream: BufReader<UnixStream>,
+}
+
+impl Asking {
+    fn begin(state: &StateFolder, request: &Request) -> Result<Self, AskError> {
+        let folder = || state.root().to_owned();
+        let io = |source: io::Error| AskError::Io {
             folder: folder(),
             source,
-        },
-    })?;
-    if line.is_empty() {
-        return Err(AskError::Unintelligible { folder: folder() });
+        };
+        let mut stream = connect(state).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                AskError::NotRunning { folder: folder() }
+            }
+            _ => io(source),
+        })?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(io)?;
+        stream.set_write_timeout(Some(PATIENCE)).map_err(io)?;
+        stream
+            .write_all(request_line(request).as_bytes())
+            .map_err(io)?;
+        Ok(Self {
+            folder: folder(),
+            stream: BufReader::new(stream),
+        })
     }
-    read_answer(&line).unwrap_or_else(|| Err(AskError::Unintelligible { folder: folder() }))
+
+    fn answer<T: DeserializeOwned>(&mut self) -> Result<T, AskError> {
+        let mut line = Vec::new();
+        let read = (&mut self.stream)
+            .take(MAX_ANSWER)
+            .read_until(b'\n', &mut line);
+        let folder = self.folder.clone();
+        match read {
+            Ok(1..) => read_answer(&line).unwrap_or(Err(AskError::Unintelligible { folder })),
+            Ok(0) => Err(AskError::Unintelligible { folder }),
+            Err(source) => Err(match source.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::Silent { folder },
+                _ => AskError::Io { folder, source },
+            }),
+        }
+    }
 }
 
 /// `None` if it is no answer of our protocol.

@@ -10,11 +10,15 @@
 //! ```
 
 mod client;
+mod desk;
 mod protocol;
 mod server;
 mod socket;
+mod status;
 
-pub(crate) use client::{AskError, ask};
-pub(crate) use protocol::Request;
+pub(crate) use client::{AskError, ask, ask_and_outlive};
+pub(crate) use desk::{Desk, Ending};
+pub(crate) use protocol::{FaultReport, Request};
 pub(crate) use server::serve;
 pub(crate) use socket::AdminSocket;
+pub(crate) use status::{GenerationStatus, Sessions, Status};

@@ -20,6 +20,45 @@ pub(crate) enum Request {
         #[serde(default)]
         dry_run: bool,
     },
+    /// Say how the node is doing.
+    Status {},
+    /// Load what changed in the plugins folder.
+    PluginsReload {
+        /// One plugin alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// A new generation of what did not change as well.
+        #[serde(default)]
+        force: bool,
+    },
+    /// Have the version before the last swap serve again.
+    PluginsRollback {
+        /// The plugin; not needed where only one was swapped.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// Have a plugin serve no more.
+    PluginsUnload {
+        /// The plugin.
+        name: String,
+    },
+    /// List the sessions of all plugins.
+    SessionsList {},
+    /// End one session.
+    SessionsClose {
+        /// The generation it lives on.
+        generation: u64,
+        /// Its number there.
+        id: u64,
+    },
+    /// Accept no more, and end once the last connection has.
+    Drain {},
+    /// Stop, as SIGTERM would.
+    Stop {
+        /// End live sessions at once.
+        #[serde(default)]
+        now: bool,
+    },
 }
 
 /// Something that is wrong, for people and for programs.
@@ -121,6 +160,20 @@ mod tests {
     fn requests_survive_the_way_there() {
         for dry_run in [false, true] {
             let request = Request::Reload { dry_run };
+            let line = request_line(&request);
+            assert_eq!(parse_request(line.as_bytes()), Ok(request));
+        }
+        for request in [
+            Request::Status {},
+            Request::PluginsReload {
+                name: Some("ssh".to_owned()),
+                force: true,
+            },
+            Request::SessionsClose {
+                generation: 2,
+                id: 7,
+            },
+        ] {
             let line = request_line(&request);
             assert_eq!(parse_request(line.as_bytes()), Ok(request));
         }

@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::AdminSocket;
-use super::protocol::{FaultReport, MAX_REQUEST, Request, done_line, parse_request, refused_line};
-use crate::reload::Reloader;
+use super::desk::Desk;
+use super::protocol::{FaultReport, MAX_REQUEST, parse_request, refused_line};
 
 /// How many may ask at once; more wait.
 const MAX_CONNECTIONS: usize = 16;
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers requests until dropped.
-pub(crate) async fn serve(socket: AdminSocket, reloader: Arc<Reloader>) {
+pub(crate) async fn serve(socket: AdminSocket, desk: Arc<Desk>) {
     let listener = match socket.listener.try_clone().and_then(UnixListener::from_std) {
         Ok(listener) => listener,
         Err(error) => {
@@ -41,9 +41,9 @@ pub(crate) async fn serve(socket: AdminSocket, reloader: Arc<Reloader>) {
                 continue;
             }
         };
-        let reloader = Arc::clone(&reloader);
+        let desk = Arc::clone(&desk);
         tokio::spawn(async move {
-            if let Err(error) = converse(stream, &reloader).await {
+            if let Err(error) = converse(stream, &desk).await {
                 tracing::debug!(%error, "a connection to the admin socket failed");
             }
             drop(place);
@@ -51,7 +51,7 @@ pub(crate) async fn serve(socket: AdminSocket, reloader: Arc<Reloader>) {
     }
 }
 
-async fn converse(mut stream: UnixStream, reloader: &Arc<Reloader>) -> io::Result<()> {
+async fn converse(mut stream: UnixStream, desk: &Arc<Desk>) -> io::Result<()> {
     let uid = stream.peer_cred()?.uid();
     if uid != 0 && uid != rustix::process::geteuid().as_raw() {
         tracing::warn!(uid, "a stranger was refused at the admin socket");
@@ -61,11 +61,19 @@ async fn converse(mut stream: UnixStream, reloader: &Arc<Reloader>) -> io::Resul
     let (read, mut write) = stream.split();
     let mut read = BufReader::new(read);
     let mut line = Vec::new();
+    let mut patient = false;
     loop {
         line.clear();
         let mut limited = (&mut read).take(MAX_REQUEST as u64);
-        let arrived = timeout(PATIENCE, limited.read_until(b'\n', &mut line)).await;
-        if arrived.map_err(|_| io::ErrorKind::TimedOut)?? == 0 {
+        let reading = limited.read_until(b'\n', &mut line);
+        let arrived = if patient {
+            reading.await
+        } else {
+            timeout(PATIENCE, reading)
+                .await
+                .map_err(|_| io::ErrorKind::TimedOut)?
+        };
+        if arrived? == 0 {
             return Ok(());
         }
         if line.last() != Some(&b'\n') && line.len() >= MAX_REQUEST {
@@ -73,10 +81,12 @@ async fn converse(mut stream: UnixStream, reloader: &Arc<Reloader>) -> io::Resul
             return say(&mut write, refused_line(vec![fault])).await;
         }
         let answer = match parse_request(&line) {
-            Ok(request) => answer(request, reloader).await,
+            Ok(request) => Desk::answer(desk, request).await,
             Err(fault) => refused_line(vec![fault]),
         };
         say(&mut write, answer).await?;
+        // Who asked for the node's end may wait for it.
+        patient = desk.is_ending();
     }
 }
 
@@ -84,20 +94,4 @@ async fn say(stream: &mut (impl AsyncWriteExt + Unpin), line: String) -> io::Res
     timeout(PATIENCE, stream.write_all(line.as_bytes()))
         .await
         .map_err(|_| io::ErrorKind::TimedOut)?
-}
-
-async fn answer(request: Request, reloader: &Arc<Reloader>) -> String {
-    match request {
-        Request::Reload { dry_run } => {
-            let reloader = Arc::clone(reloader);
-            let done = tokio::task::spawn_blocking(move || reloader.reload(dry_run)).await;
-            match done {
-                Ok(Ok(reloaded)) => done_line(&reloaded),
-                Ok(Err(problems)) => refused_line(problems.iter().map(FaultReport::from).collect()),
-                Err(_) => refused_line(vec![FaultReport::new(
-                    "the reload ended early; a panic is in the node's log",
-                )]),
-            }
-        }
-    }
 }

@@ -11,8 +11,8 @@ use super::{
     Failed, StateArg, counted, existing_config, fail, fail_all, folder, print_keys, runtime,
 };
 use crate::logs;
-use crate::node::make_handler;
 use crate::plan::Draft;
+use crate::plugins::make_handler;
 
 #[derive(Args)]
 pub(super) struct CheckArgs {

@@ -6,7 +6,10 @@ use std::process::ExitCode;
 use std::thread;
 
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use crate::admin::{AskError, Request, ask};
 use crate::config::NodeConfig;
 use crate::keys::HostKey;
 use crate::plan::Problem;
@@ -30,11 +33,19 @@ macro_rules! complain {
 
 mod check;
 mod conformance;
+mod peers;
 mod policy;
+mod probe;
 mod reload;
+mod schema;
 mod secret;
 mod serve;
+mod sessions;
 mod setup;
+mod status;
+mod stop;
+mod swap;
+mod table;
 
 /// A node that serves SSH and other protocols over QUIC, each from a plugin.
 #[derive(Parser)]
@@ -54,17 +65,34 @@ enum Command {
     Up(setup::UpArgs),
     /// Say everything that would keep the node from starting well.
     Check(check::CheckArgs),
+    /// Say how the running node is doing.
+    Status(status::StatusArgs),
     /// Have the running node put its changed configuration in force.
     Reload(reload::ReloadArgs),
+    /// Say who may connect, and change that.
+    #[command(subcommand)]
+    Peers(peers::PeersCommand),
+    /// See the sessions of the running node, or end one.
+    #[command(subcommand)]
+    Sessions(sessions::SessionsCommand),
+    /// Have the running node accept no more, and end with its last connection.
+    Drain(stop::DrainArgs),
+    /// Stop the running node.
+    Stop(stop::StopArgs),
     /// Keep secrets for plugins, encrypted.
     #[command(subcommand)]
     Secret(secret::SecretCommand),
     /// Ask what the policy says.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
-    /// Work with plugin files.
+    /// Work with plugins: check a file, swap versions while the node serves.
     #[command(subcommand)]
     Plugins(PluginsCommand),
+    /// Print the JSON Schema of a configuration.
+    Schema(schema::SchemaArgs),
+    /// Load a library, for the node that asks.
+    #[command(hide = true)]
+    Probe(probe::ProbeArgs),
     /// Use a plugin, for the check that asks.
     #[command(hide = true)]
     Conformance(conformance::ConformanceArgs),
@@ -91,6 +119,15 @@ enum PluginsCommand {
         #[arg(long, value_name = "FILE", requires = "deep")]
         config: Option<PathBuf>,
     },
+    /// Show the versions that serve or have connections left.
+    List(swap::ListArgs),
+    /// Have the running node load what changed in its plugins folder. Live
+    /// sessions stay with the version they began on.
+    Reload(swap::ReloadArgs),
+    /// Have the version before the last swap serve again, at once.
+    Rollback(swap::RollbackArgs),
+    /// Have a plugin serve no more. Live sessions go on.
+    Unload(swap::UnloadArgs),
 }
 
 /// Runs the command line of this process.
@@ -103,6 +140,17 @@ pub fn main() -> ExitCode {
         Command::Reload(args) => reload::reload(args),
         Command::Secret(command) => secret::secret(command),
         Command::Policy(command) => return policy::policy(command),
+        Command::Probe(args) => return probe::probe(&args),
+        Command::Status(args) => status::status(args),
+        Command::Peers(command) => peers::peers(command),
+        Command::Sessions(command) => sessions::sessions(command),
+        Command::Drain(args) => stop::drain(args),
+        Command::Stop(args) => stop::stop(args),
+        Command::Schema(args) => schema::schema(args),
+        Command::Plugins(PluginsCommand::List(args)) => swap::list(args),
+        Command::Plugins(PluginsCommand::Reload(args)) => swap::reload(args),
+        Command::Plugins(PluginsCommand::Rollback(args)) => swap::rollback(args),
+        Command::Plugins(PluginsCommand::Unload(args)) => swap::unload(args),
         Command::Conformance(args) => return conformance::conformance(&args),
         Command::Plugins(PluginsCommand::Check { file, deep, config }) => match deep {
             false => check::plugin(&file),
@@ -129,6 +177,35 @@ fn fail_all(problems: &[Problem]) -> Failed {
         complain!("alknet-node: {problem}");
     }
     Failed
+}
+
+/// What the running node answers. What it refuses is told, with `hence` after
+/// it.
+fn asked<T: DeserializeOwned>(
+    state: &StateFolder,
+    request: &Request,
+    hence: &str,
+) -> Result<T, Failed> {
+    ask(state, request).map_err(|error| refused(error, hence))
+}
+
+fn refused(error: AskError, hence: &str) -> Failed {
+    let AskError::Refused(faults) = error else {
+        return fail(error);
+    };
+    for fault in &faults {
+        complain!("alknet-node: {}", fault.message);
+    }
+    if !hence.is_empty() {
+        complain!("alknet-node: {}; {hence}", counted(faults.len()));
+    }
+    Failed
+}
+
+fn print_json(value: &impl Serialize) -> Result<(), Failed> {
+    let text = serde_json::to_string_pretty(value);
+    say!("{}", text.map_err(fail)?);
+    Ok(())
 }
 
 fn folder(arg: StateArg) -> Result<StateFolder, Failed> {

@@ -12,8 +12,8 @@ use serde_json::json;
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, runtime};
 use crate::explain::{Answer, Asked, explain};
 use crate::logs;
-use crate::node::make_handler;
-use crate::plan::{Draft, Plan, plugin_pointer};
+use crate::plan::{Draft, Plan};
+use crate::plugins::{make_handler, plugin_pointer};
 
 #[derive(Subcommand)]
 pub(super) enum PolicyCommand {

@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::{Failed, StateArg, counted, fail, folder};
-use crate::admin::{AskError, Request, ask};
+use super::{Failed, StateArg, asked, folder};
+use crate::admin::Request;
 use crate::reload::Reloaded;
 
 #[derive(Args)]
@@ -19,19 +19,8 @@ pub(super) struct ReloadArgs {
 pub(super) fn reload(args: ReloadArgs) -> Result<(), Failed> {
     let state = folder(args.state)?;
     let dry_run = args.dry_run;
-    let reloaded: Reloaded = match ask(&state, &Request::Reload { dry_run }) {
-        Ok(reloaded) => reloaded,
-        Err(AskError::Refused(faults)) => {
-            for fault in &faults {
-                complain!("alknet-node: {}", fault.message);
-            }
-            let faults = counted(faults.len());
-            return Err(fail(format_args!(
-                "{faults}; the configuration stays as it was"
-            )));
-        }
-        Err(error) => return Err(fail(error)),
-    };
+    let hence = "the configuration stays as it was";
+    let reloaded: Reloaded = asked(&state, &Request::Reload { dry_run }, hence)?;
     for warning in &reloaded.warnings {
         complain!("alknet-node: {warning}");
     }

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_keys, runtime};
-use crate::admin::{self, AdminSocket};
+use crate::admin::{self, AdminSocket, Desk, Ending};
 use crate::logs;
-use crate::node::Node;
+use crate::node::{Gate, Node};
 use crate::plan::{Draft, Plan};
-use crate::reload::Reloader;
+use crate::plugins::{Swapper, Wanted};
 use crate::stanza;
 use crate::state::StateFolder;
 
@@ -68,8 +69,10 @@ async fn serve_until_signal(plan: Plan, socket: AdminSocket, show: Show) -> Resu
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     let hangups = signal(SignalKind::hangup()).map_err(cannot_listen)?;
     let mut node = Node::start(plan).map_err(fail)?;
-    let admin = tokio::spawn(admin::serve(socket, node.reloader()));
-    let mut closed_terminal = pin!(reload_on_hangup(hangups, node.reloader()).fuse());
+    let desk = Arc::new(Desk::new(&node));
+    let mut asked = desk.ending();
+    let admin = tokio::spawn(admin::serve(socket, Arc::clone(&desk)));
+    let mut closed_terminal = pin!(reload_on_hangup(hangups, node.swapper()).fuse());
     announce(&node, show);
     let mut signalled = async || {
         tokio::select! {
@@ -78,8 +81,10 @@ async fn serve_until_signal(plan: Plan, socket: AdminSocket, show: Show) -> Resu
             () = &mut closed_terminal => {}
         }
     };
+    let gate = node.gate();
     let failed = tokio::select! {
         () = signalled() => false,
+        () = asked_to_end(&mut asked, &gate) => false,
         () = node.failed() => true,
     };
     if failed {
@@ -88,7 +93,13 @@ async fn serve_until_signal(plan: Plan, socket: AdminSocket, show: Show) -> Resu
     }
     tracing::info!("stopping; a second signal ends live sessions at once");
     notify(sd_notify::NotifyState::Stopping);
-    node.stop(signalled()).await;
+    let hurry = async {
+        tokio::select! {
+            () = signalled() => {}
+            () = asked_for(&mut asked, Ending::Now) => {}
+        }
+    };
+    node.stop(hurry).await;
     // Its socket goes with it.
     admin.abort();
     let _ = admin.await;
@@ -96,17 +107,45 @@ async fn serve_until_signal(plan: Plan, socket: AdminSocket, show: Show) -> Resu
     Ok(())
 }
 
+/// Completes when the admin socket was asked for the node's end, and, where it
+/// was to drain, the last connection has ended.
+async fn asked_to_end(asked: &mut watch::Receiver<Ending>, gate: &Gate) {
+    asked_for(asked, Ending::Drain).await;
+    if *asked.borrow() == Ending::Drain {
+        tracing::info!("draining: no connection is accepted, and the node ends with the last");
+        gate.close();
+        tokio::select! {
+            () = gate.empty() => {}
+            () = asked_for(asked, Ending::Stop) => {}
+        }
+    }
+}
+
+/// Completes when the node was asked to go that far.
+async fn asked_for(asked: &mut watch::Receiver<Ending>, ending: Ending) {
+    if asked.wait_for(|asked| *asked >= ending).await.is_err() {
+        std::future::pending().await
+    }
+}
+
 /// Reloads at every SIGHUP. Completes when SIGHUP means what it says: the
 /// terminal that the node was started from is gone.
-async fn reload_on_hangup(mut hangups: Signal, reloader: Arc<Reloader>) {
+///
+/// Plugin files come first: a new version may know settings that the old one
+/// does not, and the configuration is checked by the versions that serve.
+async fn reload_on_hangup(mut hangups: Signal, swapper: Arc<Swapper>) {
     let has_terminal = || File::open("/dev/tty").is_ok();
     let had_terminal = has_terminal();
     while hangups.recv().await.is_some() {
         if had_terminal && !has_terminal() {
             return;
         }
-        let reloader = Arc::clone(&reloader);
-        let reload = tokio::task::spawn_blocking(move || reloader.reload(false));
+        let swapper = Arc::clone(&swapper);
+        let reload = tokio::task::spawn_blocking(move || {
+            // What went wrong with plugins is in the log.
+            let _ = swapper.reload(&Wanted::noticed());
+            swapper.reloader().reload(false)
+        });
         if let Ok(Err(problems)) = reload.await {
             for problem in problems {
                 tracing::error!("{problem}");

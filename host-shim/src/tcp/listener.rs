@@ -164,7 +164,7 @@ async fn serve(socket: TcpStream, remote_addr: SocketAddr, alpn: Vec<u8>, regist
     // Neither failing is a reason to turn the peer away.
     let _ = socket.set_nodelay(true);
     let _ = set_socket_keepalive(&socket, true);
-    let Some(generation) = registry.get(&alpn) else {
+    let Some(generation) = registry.enter(&alpn) else {
         tracing::debug!(
             %remote_addr,
             alpn = %String::from_utf8_lossy(&alpn),
@@ -172,7 +172,6 @@ async fn serve(socket: TcpStream, remote_addr: SocketAddr, alpn: Vec<u8>, regist
         );
         return;
     };
-    let live = generation.enter();
     let connection = Arc::new(TcpConnection::new(socket, remote_addr, alpn.clone()));
     let auth = AuthContext {
         identity: None,
@@ -183,7 +182,7 @@ async fn serve(socket: TcpStream, remote_addr: SocketAddr, alpn: Vec<u8>, regist
     let shared = Arc::clone(&connection) as Arc<dyn Connection>;
     // What went wrong was logged, and TCP has no way to tell the peer.
     let _ = hand_over(&generation, "tcp", shared, auth).await;
-    drop(live);
+    drop(generation);
     connection.finish().await;
 }
 

@@ -51,10 +51,13 @@ pub trait Handler: Send + Sync + 'static {
     fn reconfigure(&self, config: RStr<'_>) -> RResult<(), PluginError>;
 
     /// Refuses new sessions, lets live ones run for `deadline_ms` milliseconds
-    /// at the most, then ends them with the protocol's goodbye.
+    /// at the most, then ends them with the protocol's goodbye. A node that
+    /// replaced this handler by a newer one leaves it alone first, so that its
+    /// connections go on, and drains it when they have ended or must.
     fn drain(&self, deadline_ms: u64) -> FfiFuture<()>;
 
-    /// How the handler is doing: a JSON object.
+    /// How the handler is doing: a JSON object. The node shows all of it; the
+    /// member `sessions` is the number of those that are open.
     fn status(&self) -> RString;
 
     /// Everything later: a request and its answer as JSON text. The request is
@@ -77,6 +80,14 @@ pub trait Handler: Send + Sync + 'static {
     ///   `"rule": {"index", "pointer"}` (a JSON pointer into the plugin's
     ///   configuration) or `"scope"` where one decided, and, where `addresses`
     ///   were given, `"addresses": [{"address", "allowed", "reason"}]`.
+    /// - `sessions`: which sessions are open. Answers `{"sessions": [...]}`, each
+    ///   `{"id"}` with what is known of `"identity"`, `"remote_addr"`,
+    ///   `"since_unix_ms"`, `"channels"`, `"forwards"` and `"listeners"`. The id
+    ///   is a number, unique within the handler.
+    /// - `close_session`, member `id`: ends that session; its peer is told that
+    ///   the operator did so. Answers `{}`, or an error where there is none.
+    ///
+    /// The node gives up waiting for an answer after some seconds.
     #[sabi(last_prefix_field)]
     fn control(&self, request: RStr<'_>) -> RResult<RString, PluginError>;
 }

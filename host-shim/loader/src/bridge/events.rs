@@ -27,12 +27,15 @@ const MAX_FIELDS: usize = 31;
 /// Takes the events of one plugin.
 pub(super) struct NodeEvents {
     plugin: String,
+    /// Told with each event that does not say itself.
+    generation: u64,
 }
 
 impl NodeEvents {
-    pub(super) fn new(plugin: &str) -> Self {
+    pub(super) fn new(plugin: &str, generation: u64) -> Self {
         Self {
             plugin: plugin.to_owned(),
+            generation,
         }
     }
 }
@@ -41,10 +44,13 @@ impl EventSink for NodeEvents {
     fn log(&self, level: Level, target: RStr<'_>, message: RStr<'_>, fields: RStr<'_>) {
         guard(
             || {
-                let fields = match serde_json::from_str(fields.as_str()) {
+                let mut fields = match serde_json::from_str(fields.as_str()) {
                     Ok(Value::Object(fields)) => fields,
                     _ => Map::new(),
                 };
+                fields
+                    .entry("generation")
+                    .or_insert_with(|| self.generation.into());
                 emit(
                     &self.plugin,
                     level,

@@ -74,7 +74,10 @@ impl PluginHandler {
                 })
                 .collect(),
             identities: IdentityProvider_TO::from_value(identities, TD_Opaque),
-            events: EventSink_TO::from_value(NodeEvents::new(plugin.name()), TD_Opaque),
+            events: EventSink_TO::from_value(
+                NodeEvents::new(plugin.name(), inputs.generation),
+                TD_Opaque,
+            ),
             log_filter: inputs.log_filter.into(),
             generation: inputs.generation,
             more: "{}".into(),

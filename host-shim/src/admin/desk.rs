@@ -1,0 +1,165 @@
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use alknet_loader::Generation;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+
+use super::protocol::{FaultReport, Request, done_line, refused_line};
+use super::status::{Sessions, Status};
+use crate::node::Node;
+use crate::plan::Problem;
+use crate::plugins::Swapper;
+
+/// Answers what a node is asked.
+pub(crate) struct Desk {
+    pub(super) swapper: Arc<Swapper>,
+    pub(super) facts: Facts,
+    ending: watch::Sender<Ending>,
+}
+
+/// What of a node does not change.
+pub(super) struct Facts {
+    pub(super) since: SystemTime,
+    pub(super) listen: String,
+    pub(super) tcp_listen: Option<String>,
+    pub(super) node_key: String,
+}
+
+/// How far a node was asked to go towards its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ending {
+    /// It serves.
+    No,
+    /// It accepts no more, and ends when its last connection has.
+    Drain,
+    /// It stops as configured.
+    Stop,
+    /// It stops, and live sessions end at once.
+    Now,
+}
+
+impl Desk {
+    pub(crate) fn new(node: &Node) -> Self {
+        Self {
+            swapper: node.swapper(),
+            facts: Facts {
+                since: SystemTime::now(),
+                listen: node.addr().to_string(),
+                tcp_listen: node.tcp_addr().map(|addr| addr.to_string()),
+                node_key: node.node_key().to_string(),
+            },
+            ending: watch::Sender::new(Ending::No),
+        }
+    }
+
+    /// Follows how far the node was asked to go.
+    pub(crate) fn ending(&self) -> watch::Receiver<Ending> {
+        self.ending.subscribe()
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        *self.ending.borrow() != Ending::No
+    }
+
+    pub(super) fn asked_to_end(&self) -> Ending {
+        *self.ending.borrow()
+    }
+
+    /// The answer to a request, as a line.
+    pub(super) async fn answer(desk: &Arc<Self>, request: Request) -> String {
+        let desk = Arc::clone(desk);
+        // Files are read and handlers asked: that blocks.
+        let answer = tokio::task::spawn_blocking(move || desk.decide(request));
+        answer.await.unwrap_or_else(|_| {
+            refused_line(vec![FaultReport::new(
+                "the request ended early; a panic is in the node's log",
+            )])
+        })
+    }
+
+    fn decide(&self, request: Request) -> String {
+        match request {
+            Request::Reload { dry_run } => line(self.swapper.reloader().reload(dry_run)),
+            Request::Status {} => done_line(&Status::of(self)),
+            Request::PluginsReload { name, force } => {
+                let wanted = crate::plugins::Wanted {
+                    name,
+                    force,
+                    hold: false,
+                };
+                line(self.swapper.reload(&wanted).map(plugins))
+            }
+            Request::PluginsRollback { name } => line(
+                self.swapper
+                    .rollback(name.as_deref())
+                    .inspect_err(|problems| problems.iter().for_each(|p| tracing::error!("{p}")))
+                    .map(|swapped| plugins(vec![swapped])),
+            ),
+            Request::PluginsUnload { name } => line(
+                self.swapper
+                    .unload(&name)
+                    .map(|swapped| plugins(vec![swapped])),
+            ),
+            Request::SessionsList {} => done_line(&Sessions::of(&self.swapper.registry)),
+            Request::SessionsClose { generation, id } => self.close_session(generation, id),
+            Request::Drain {} => self.end(Ending::Drain),
+            Request::Stop { now: false } => self.end(Ending::Stop),
+            Request::Stop { now: true } => self.end(Ending::Now),
+        }
+    }
+
+    fn end(&self, ending: Ending) -> String {
+        self.ending
+            .send_modify(|asked| *asked = (*asked).max(ending));
+        done_line(&Map::new())
+    }
+
+    fn close_session(&self, generation: u64, id: u64) -> String {
+        let live = self.swapper.registry.live();
+        let Some(found) = live.iter().find(|live| live.id == generation) else {
+            return refused(format!(
+                "there is no session {generation}.{id}: no generation {generation} is live; `alknet-node sessions list` shows the sessions there are"
+            ));
+        };
+        let request = json!({ "command": "close_session", "id": id });
+        match found.handler.control(&request.to_string()) {
+            Ok(_) => {
+                tracing::info!(
+                    plugin = found.plugin,
+                    generation,
+                    session = id,
+                    "session closed by the operator"
+                );
+                done_line(&Map::new())
+            }
+            Err(error) => refused(format!(
+                "the session {generation}.{id} was not closed: {}; `alknet-node sessions list` shows the sessions there are",
+                error.message
+            )),
+        }
+    }
+}
+
+/// Asks a handler for something as JSON; `None` where it knows no such thing.
+pub(super) fn control(generation: &Generation, command: &str) -> Option<Value> {
+    let request = json!({ "command": command }).to_string();
+    let answer = generation.handler.control(&request).ok()?;
+    serde_json::from_str(&answer).ok()
+}
+
+fn plugins(swapped: Vec<crate::plugins::Swapped>) -> Value {
+    json!({ "plugins": swapped })
+}
+
+fn line(done: Result<impl Serialize, Vec<Problem>>) -> String {
+    match done {
+        Ok(body) => done_line(&body),
+        Err(problems) => refused_line(problems.iter().map(FaultReport::from).collect()),
+    }
+}
+
+fn refused(message: String) -> String {
+    refused_line(vec![FaultReport::new(message)])
+}

@@ -1,0 +1,241 @@
+use std::fs;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use alknet_loader::{Generation, Registry};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::desk::{Desk, Ending, control};
+
+/// How a node is doing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// The node itself.
+    pub(crate) node: NodeStatus,
+    /// Its configuration.
+    pub(crate) config: ConfigStatus,
+    /// What serves, and what was replaced and has connections left, oldest
+    /// first.
+    pub(crate) generations: Vec<GenerationStatus>,
+    /// Plugin files that were refused when they were looked at last.
+    pub(crate) refused: Vec<RefusedFile>,
+}
+
+/// The node itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct NodeStatus {
+    pub(crate) version: String,
+    pub(crate) pid: u32,
+    pub(crate) since_unix_ms: u64,
+    /// `serving`, `draining` or `stopping`.
+    pub(crate) state: String,
+    /// The UDP address.
+    pub(crate) listen: String,
+    /// The TCP address, if there is one.
+    pub(crate) tcp_listen: Option<String>,
+    pub(crate) node_key: String,
+    /// What it takes of the memory.
+    pub(crate) memory_bytes: Option<u64>,
+    /// Libraries it has loaded, which it never unloads.
+    pub(crate) libraries: usize,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ConfigStatus {
+    pub(crate) file: PathBuf,
+    pub(crate) generation: u64,
+    pub(crate) since_unix_ms: u64,
+}
+
+/// One version of a plugin with its handler.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct GenerationStatus {
+    pub(crate) id: u64,
+    pub(crate) plugin: String,
+    pub(crate) version: String,
+    pub(crate) digest: String,
+    pub(crate) file: PathBuf,
+    pub(crate) alpns: Vec<String>,
+    /// `serving` or `draining`.
+    pub(crate) state: String,
+    pub(crate) since_unix_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) draining_since_unix_ms: Option<u64>,
+    /// Absent: until the last connection ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) draining_until_unix_ms: Option<u64>,
+    pub(crate) connections: usize,
+    /// As the handler counts them, where it does.
+    pub(crate) sessions: Option<u64>,
+    /// What the handler says of itself.
+    pub(crate) handler: Value,
+}
+
+/// A plugin file that was refused.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RefusedFile {
+    pub(crate) file: PathBuf,
+    pub(crate) at_unix_ms: u64,
+    pub(crate) reasons: Vec<String>,
+}
+
+/// The sessions of all plugins.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Sessions {
+    pub(crate) sessions: Vec<Session>,
+}
+
+/// One session, as far as its plugin tells.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Session {
+    pub(crate) plugin: String,
+    pub(crate) generation: u64,
+    /// Its number within the generation.
+    pub(crate) id: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) identity: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) remote_addr: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) since_unix_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) channels: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) forwards: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) listeners: Option<u64>,
+}
+
+impl Status {
+    /// Of the node behind this desk.
+    pub(super) fn of(desk: &Desk) -> Self {
+        let swapper = &desk.swapper;
+        let serving = swapper.registry.generations();
+        let generations = swapper.registry.live();
+        let facts = &desk.facts;
+        let state = match desk.asked_to_end() {
+            _ if swapper.reloader.is_stopping() => "stopping",
+            Ending::No => "serving",
+            Ending::Drain => "draining",
+            Ending::Stop | Ending::Now => "stopping",
+        };
+        Self {
+            node: NodeStatus {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                since_unix_ms: unix_ms(facts.since),
+                state: state.to_owned(),
+                listen: facts.listen.clone(),
+                tcp_listen: facts.tcp_listen.clone(),
+                node_key: facts.node_key.clone(),
+                memory_bytes: memory_bytes(),
+                libraries: swapper.libraries.count(),
+            },
+            config: ConfigStatus {
+                file: swapper.reloader.file().to_owned(),
+                generation: swapper.reloader.generation(),
+                since_unix_ms: unix_ms(swapper.reloader.since()),
+            },
+            generations: generations
+                .iter()
+                .map(|generation| {
+                    let serves = serving.iter().any(|serving| serving.id == generation.id);
+                    GenerationStatus::of(generation, serves)
+                })
+                .collect(),
+            refused: swapper
+                .refused()
+                .into_iter()
+                .map(|refused| RefusedFile {
+                    file: refused.file,
+                    at_unix_ms: unix_ms(refused.at),
+                    reasons: refused.reasons,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl GenerationStatus {
+    fn of(generation: &Generation, serves: bool) -> Self {
+        let text = generation.handler.status();
+        let handler: Value = serde_json::from_str(&text).unwrap_or_default();
+        let draining = generation.draining();
+        let alpns = generation.library.alpns();
+        Self {
+            id: generation.id,
+            plugin: generation.plugin.clone(),
+            version: generation.version.to_string(),
+            digest: generation.digest.to_string(),
+            file: generation.file.clone(),
+            alpns: alpns
+                .map(|alpn| String::from_utf8_lossy(alpn).into_owned())
+                .collect(),
+            state: if serves { "serving" } else { "draining" }.to_owned(),
+            since_unix_ms: unix_ms(generation.since),
+            draining_since_unix_ms: draining.map(|draining| unix_ms(draining.since)),
+            draining_until_unix_ms: draining.and_then(|draining| draining.until.map(unix_ms)),
+            connections: generation.connections(),
+            sessions: handler.get("sessions").and_then(Value::as_u64),
+            handler,
+        }
+    }
+}
+
+impl Sessions {
+    /// Of all generations that are live.
+    pub(super) fn of(registry: &Registry) -> Self {
+        let mut sessions = Vec::new();
+        for generation in registry.live() {
+            // A handler without sessions knows no such command.
+            let Some(answer) = control(&generation, "sessions") else {
+                continue;
+            };
+            let listed = answer.get("sessions").and_then(Value::as_array);
+            sessions.extend(
+                listed
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|session| Session::of(&generation, session)),
+            );
+        }
+        Self { sessions }
+    }
+}
+
+impl Session {
+    /// `None` for one without a number.
+    fn of(generation: &Generation, told: &Value) -> Option<Self> {
+        let number = |name: &str| told.get(name).and_then(Value::as_u64);
+        let text = |name: &str| told.get(name).and_then(Value::as_str).map(str::to_owned);
+        Some(Self {
+            plugin: generation.plugin.clone(),
+            generation: generation.id,
+            id: number("id")?,
+            identity: text("identity"),
+            remote_addr: text("remote_addr"),
+            since_unix_ms: number("since_unix_ms"),
+            channels: number("channels"),
+            forwards: number("forwards"),
+            listeners: number("listeners"),
+        })
+    }
+}
+
+/// Milliseconds since 1970.
+fn unix_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What the process has in memory (proc(5)).
+fn memory_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kibibytes * 1024)
+}

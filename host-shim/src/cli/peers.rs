@@ -1,0 +1,180 @@
+//! `peers list|add|remove|disable|enable`.
+
+use std::path::PathBuf;
+
+use alknet_identity::{AuthorizedKey, Peer, read_public_key_file};
+use clap::Subcommand;
+
+use super::table::{Cell, Look, table};
+use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_json, refused};
+use crate::admin::{AskError, Request, ask};
+use crate::peers_file::{Change, PeersFileError, change};
+use crate::plan::{Draft, Problem};
+use crate::reload::Reloaded;
+use crate::state::StateFolder;
+
+#[derive(Subcommand)]
+pub(super) enum PeersCommand {
+    /// List those who may connect.
+    List {
+        #[command(flatten)]
+        state: StateArg,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let somebody in.
+    Add {
+        /// The peer's name in logs and rules
+        id: String,
+        /// Public key files, as in ~/.ssh/id_ed25519.pub
+        #[arg(required = true, value_name = "KEY.pub")]
+        keys: Vec<PathBuf>,
+        /// What the peer may do, such as ssh:exec or ssh:forward:db:5432;
+        /// nothing else is granted
+        #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<String>,
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// Take somebody out. Live sessions end.
+    Remove {
+        /// The peer
+        id: String,
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// Keep the entry, but let the peer in no more. Live sessions end.
+    Disable {
+        /// The peer
+        id: String,
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// Let a disabled peer in again.
+    Enable {
+        /// The peer
+        id: String,
+        #[command(flatten)]
+        state: StateArg,
+    },
+}
+
+/// Says who may connect, or changes that.
+pub(super) fn peers(command: PeersCommand) -> Result<(), Failed> {
+    match command {
+        PeersCommand::List { state, json } => list(state, json),
+        PeersCommand::Add {
+            id,
+            keys,
+            scopes,
+            state,
+        } => {
+            let mut lines = Vec::new();
+            for file in &keys {
+                let keys = read_public_key_file(file).map_err(fail)?;
+                lines.extend(keys.into_iter().map(|key| key.line));
+            }
+            let nothing = scopes.is_empty();
+            let peer = Peer {
+                id,
+                keys: lines,
+                scopes,
+                ..Peer::default()
+            };
+            apply(state, &Change::Add(&peer), &format!("added {}", peer.id))?;
+            if nothing {
+                say!(
+                    "{} may log in and do nothing more; grant something with --scope, such as --scope ssh:exec",
+                    peer.id
+                );
+            }
+            Ok(())
+        }
+        PeersCommand::Remove { id, state } => {
+            apply(state, &Change::Remove(&id), &format!("removed {id}"))
+        }
+        PeersCommand::Disable { id, state } => apply(
+            state,
+            &Change::Disable(&id, true),
+            &format!("disabled {id}"),
+        ),
+        PeersCommand::Enable { id, state } => apply(
+            state,
+            &Change::Disable(&id, false),
+            &format!("enabled {id}"),
+        ),
+    }
+}
+
+fn draft(state: &StateFolder) -> Result<Draft, Failed> {
+    Draft::read(&existing_config(state)?).map_err(|problems| fail_all(&problems))
+}
+
+fn list(state: StateArg, json: bool) -> Result<(), Failed> {
+    let draft = draft(&folder(state)?)?;
+    let config = draft.read_peers().map_err(|problems| fail_all(&problems))?;
+    if json {
+        return print_json(&config.peers);
+    }
+    if config.peers.is_empty() {
+        say!("nobody may connect; let somebody in with `alknet-node peers add`");
+        return Ok(());
+    }
+    let rows = config.peers.iter().map(|peer| {
+        let (word, look) = match peer.disabled {
+            true => ("disabled", Look::Bad),
+            false => ("enabled", Look::Good),
+        };
+        let prints = peer.keys.iter().filter_map(|line| {
+            let key: AuthorizedKey = line.parse().ok()?;
+            Some(key.fingerprint)
+        });
+        let keys: Vec<String> = prints.chain(peer.node_keys.iter().cloned()).collect();
+        [
+            Cell::from(&peer.id),
+            Cell::looking(word, look),
+            Cell::from(keys.join(" ")),
+            Cell::from(peer.scopes.join(" ")),
+        ]
+    });
+    say!(
+        "{}",
+        table(["PEER", "STATE", "KEYS", "SCOPES"], rows.collect())
+    );
+    Ok(())
+}
+
+/// Changes the peers file and has the node that runs, if one does, read it.
+fn apply(state: StateArg, made: &Change<'_>, done: &str) -> Result<(), Failed> {
+    let state = folder(state)?;
+    let file = draft(&state)?.peers_file();
+    change(&file, made).map_err(|error| match error {
+        PeersFileError::Invalid(faults) => {
+            let problems: Vec<_> = faults.into_iter().map(Problem::Config).collect();
+            fail_all(&problems);
+            fail(format_args!("{} stays as it was", file.display()))
+        }
+        error => fail(error),
+    })?;
+    match ask::<Reloaded>(&state, &Request::Reload { dry_run: false }) {
+        Ok(reloaded) => {
+            for warning in &reloaded.warnings {
+                complain!("alknet-node: {warning}");
+            }
+            say!("{done}; in force, generation {}", reloaded.generation);
+            Ok(())
+        }
+        Err(AskError::NotRunning { .. }) => {
+            say!("{done}; no node runs that would have to know");
+            Ok(())
+        }
+        Err(error) => {
+            let hence = format!(
+                "{done} in {}, but that is not in force; mend this and run `alknet-node reload`",
+                file.display()
+            );
+            Err(refused(error, &hence))
+        }
+    }
+}

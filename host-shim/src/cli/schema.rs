@@ -1,0 +1,93 @@
+//! `schema`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use alknet_identity::PeersConfig;
+use alknet_loader::{LoadedPlugin, Trust, discover};
+use clap::Args;
+
+use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_json};
+use crate::config;
+use crate::plan::{Draft, Problem};
+use crate::plugins::Libraries;
+use crate::trust::configured_trust;
+
+#[derive(Args)]
+pub(super) struct SchemaArgs {
+    /// `node`, `peers`, `capabilities`, or a plugin's name, such as `ssh`
+    #[arg(default_value = "node")]
+    what: String,
+    #[command(flatten)]
+    state: StateArg,
+    /// Take the plugin from this file instead of the state folder's plugins
+    #[arg(long, value_name = "FILE", conflicts_with = "state")]
+    file: Option<PathBuf>,
+    /// The plugin whose capabilities are meant
+    #[arg(long, value_name = "NAME", default_value = "ssh")]
+    plugin: String,
+}
+
+/// Prints a JSON Schema. Those of a plugin come out of its file.
+pub(super) fn schema(args: SchemaArgs) -> Result<(), Failed> {
+    let schema = match args.what.as_str() {
+        "node" => config::schema(),
+        "peers" => schemars::schema_for!(PeersConfig).to_value(),
+        "capabilities" => {
+            let plugin = args.plugin.clone();
+            of_plugin(args, &plugin)?.capabilities_schema().clone()
+        }
+        _ => {
+            let plugin = args.what.clone();
+            of_plugin(args, &plugin)?.config_schema().clone()
+        }
+    };
+    print_json(&schema)
+}
+
+fn of_plugin(args: SchemaArgs, name: &str) -> Result<Arc<LoadedPlugin>, Failed> {
+    let scratch = std::env::temp_dir().join(format!("alknet-schema-{}", std::process::id()));
+    let libraries = Libraries::open(&scratch).map_err(fail)?;
+    let found = match args.file {
+        Some(file) => libraries.load(&file, &Trust::default()).map_err(fail),
+        None => in_state_folder(args.state, name, &libraries),
+    };
+    // Nothing is loaded after this, so the private copies may go.
+    let _ = std::fs::remove_dir_all(&scratch);
+    let found = found?;
+    if found.name() == name {
+        return Ok(found);
+    }
+    Err(fail(format_args!(
+        "{} holds the plugin {:?}, not {name:?}",
+        found.source().display(),
+        found.name()
+    )))
+}
+
+fn in_state_folder(
+    state: StateArg,
+    name: &str,
+    libraries: &Libraries,
+) -> Result<Arc<LoadedPlugin>, Failed> {
+    let file = existing_config(&folder(state)?)?;
+    let draft = Draft::read(&file).map_err(|problems| fail_all(&problems))?;
+    let trust = configured_trust(draft.document(), &draft.config)
+        .map_err(|fault| fail_all(&[Problem::Config(fault)]))?;
+    let candidates = discover(&draft.plugins_folder()).map_err(fail)?;
+    let mut names = Vec::new();
+    for candidate in &candidates {
+        match libraries.load(candidate.path(), &trust) {
+            Ok(found) if found.name() == name => return Ok(found),
+            Ok(found) => names.push(found.name().to_owned()),
+            Err(refusal) => complain!("alknet-node: {refusal}"),
+        }
+    }
+    Err(fail(format_args!(
+        "there is no schema {name:?}: there are node, peers, capabilities and those of the plugins{}",
+        match names.is_empty() {
+            true => ", of which there are none".to_owned(),
+            false => format!(" {}", names.join(", ")),
+        }
+    )))
+}

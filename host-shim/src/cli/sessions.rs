@@ -1,0 +1,113 @@
+//! `sessions list|close`.
+
+use std::str::FromStr;
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::table::{Cell, since, table};
+use super::{Failed, StateArg, asked, folder, print_json};
+use crate::admin::{Request, Sessions};
+
+#[derive(Subcommand)]
+pub(super) enum SessionsCommand {
+    /// List the sessions that are open.
+    List {
+        #[command(flatten)]
+        state: StateArg,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a session; the peer is told that the operator closed it.
+    Close {
+        /// The session as `sessions list` shows it, such as 1.7
+        #[arg(value_name = "SESSION")]
+        id: SessionId,
+        #[command(flatten)]
+        state: StateArg,
+    },
+}
+
+/// A generation and the number of a session on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SessionId {
+    generation: u64,
+    id: u64,
+}
+
+impl FromStr for SessionId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || {
+            let (generation, id) = text.split_once('.')?;
+            Some(Self {
+                generation: generation.parse().ok()?,
+                id: id.parse().ok()?,
+            })
+        };
+        parse().ok_or("expected a session as `alknet-node sessions list` shows it, such as 1.7")
+    }
+}
+
+/// Lists sessions, or ends one.
+pub(super) fn sessions(command: SessionsCommand) -> Result<(), Failed> {
+    match command {
+        SessionsCommand::List { state, json } => list(state, json),
+        SessionsCommand::Close { id, state } => {
+            let request = Request::SessionsClose {
+                generation: id.generation,
+                id: id.id,
+            };
+            let _: Value = asked(&folder(state)?, &request, "")?;
+            say!("closed {}.{}", id.generation, id.id);
+            Ok(())
+        }
+    }
+}
+
+fn list(state: StateArg, json: bool) -> Result<(), Failed> {
+    let sessions: Sessions = asked(&folder(state)?, &Request::SessionsList {}, "")?;
+    if json {
+        return print_json(&sessions.sessions);
+    }
+    if sessions.sessions.is_empty() {
+        say!("no session is open");
+        return Ok(());
+    }
+    let number = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
+    let rows = sessions.sessions.iter().map(|session| {
+        [
+            Cell::from(format!("{}.{}", session.generation, session.id)),
+            Cell::from(&session.plugin),
+            Cell::from(session.identity.as_deref().unwrap_or("(not logged in)")),
+            Cell::from(session.remote_addr.as_deref().unwrap_or("-")),
+            Cell::from(session.since_unix_ms.map_or("-".to_owned(), since)),
+            Cell::from(number(session.channels)),
+            Cell::from(number(session.forwards.or(session.listeners))),
+        ]
+    });
+    let headings = [
+        "SESSION", "PLUGIN", "IDENTITY", "FROM", "FOR", "CHANNELS", "FORWARDS",
+    ];
+    say!("{}", table(headings, rows.collect()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_has_two_numbers() {
+        let id = SessionId {
+            generation: 2,
+            id: 17,
+        };
+        assert_eq!("2.17".parse(), Ok(id));
+        for text in ["", "2", "2.", ".1", "a.b", "1.2.3", "-1.2"] {
+            assert!(text.parse::<SessionId>().is_err(), "{text}");
+        }
+    }
+}

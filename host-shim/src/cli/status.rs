@@ -1,0 +1,155 @@
+//! `status`.
+
+use std::thread;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::table::{Cell, Look, bytes, painted, short, since, table, until};
+use super::{Failed, StateArg, asked, folder};
+use crate::admin::{GenerationStatus, Request, Status};
+
+/// The pause between two looks.
+const PACE: Duration = Duration::from_secs(1);
+
+#[derive(Args)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    state: StateArg,
+    /// Look again every second
+    #[arg(long)]
+    watch: bool,
+    /// Print JSON: one object, or one a line with --watch
+    #[arg(long)]
+    json: bool,
+}
+
+/// Says how the running node is doing.
+pub(super) fn status(args: StatusArgs) -> Result<(), Failed> {
+    let state = folder(args.state)?;
+    loop {
+        let status: Status = asked(&state, &Request::Status {}, "")?;
+        let text = match (args.json, args.watch) {
+            (true, true) => serde_json::to_string(&status),
+            (true, false) => serde_json::to_string_pretty(&status),
+            (false, _) => Ok(as_text(&status)),
+        };
+        let text = text.unwrap_or_default();
+        if args.watch && !args.json && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
+            // Home, and clear what is below.
+            say!("\x1b[H\x1b[J{text}");
+        } else {
+            say!("{text}");
+        }
+        if !args.watch {
+            return Ok(());
+        }
+        thread::sleep(PACE);
+    }
+}
+
+fn as_text(status: &Status) -> String {
+    let node = &status.node;
+    let look = match node.state.as_str() {
+        "serving" => Look::Good,
+        _ => Look::Waning,
+    };
+    let mut lines = vec![
+        format!(
+            "alknet-node {}, {}, process {}, up {}{}",
+            node.version,
+            painted(&node.state, look),
+            node.pid,
+            since(node.since_unix_ms),
+            node.memory_bytes
+                .map(|size| format!(", {} of memory", bytes(size)))
+                .unwrap_or_default()
+        ),
+        format!("node key  {}", node.node_key),
+        format!(
+            "listens   on UDP {}{}",
+            node.listen,
+            node.tcp_listen
+                .as_ref()
+                .map(|addr| format!(" and TCP {addr}"))
+                .unwrap_or_default()
+        ),
+        format!(
+            "config    {}, generation {}, in force for {}",
+            status.config.file.display(),
+            status.config.generation,
+            since(status.config.since_unix_ms)
+        ),
+        String::new(),
+        generations(&status.generations),
+    ];
+    for refused in &status.refused {
+        lines.push(String::new());
+        for reason in &refused.reasons {
+            lines.push(format!(
+                "{} {} ago: {reason}",
+                painted("refused", Look::Bad),
+                since(refused.at_unix_ms)
+            ));
+        }
+    }
+    lines.join("\n")
+}
+
+/// The generations as a table.
+pub(super) fn generations(generations: &[GenerationStatus]) -> String {
+    if generations.is_empty() {
+        return "no plugin serves; put one into the plugins folder and run `alknet-node plugins reload`".to_owned();
+    }
+    let rows = generations.iter().map(|generation| {
+        let sessions = generation.sessions;
+        [
+            Cell::from(&generation.plugin),
+            Cell::from(&generation.version),
+            Cell::from(generation.id),
+            state(generation),
+            Cell::from(generation.connections),
+            Cell::from(sessions.map_or("-".to_owned(), |sessions| sessions.to_string())),
+            Cell::from(generation.alpns.join(" ")),
+            Cell::from(short(&generation.digest)),
+            Cell::from(generation.file.file_name().map_or_else(
+                || generation.file.display().to_string(),
+                |name| name.to_string_lossy().into_owned(),
+            )),
+        ]
+    });
+    let headings = [
+        "PLUGIN",
+        "VERSION",
+        "GENERATION",
+        "STATE",
+        "CONNECTIONS",
+        "SESSIONS",
+        "SERVES",
+        "DIGEST",
+        "FILE",
+    ];
+    table(headings, rows.collect())
+}
+
+fn state(generation: &GenerationStatus) -> Cell {
+    match (
+        generation.draining_since_unix_ms,
+        generation.draining_until_unix_ms,
+    ) {
+        (None, _) => Cell::looking(
+            format!(
+                "{} for {}",
+                generation.state,
+                since(generation.since_unix_ms)
+            ),
+            Look::Good,
+        ),
+        (Some(began), None) => {
+            Cell::looking(format!("draining for {}", since(began)), Look::Waning)
+        }
+        (Some(_), Some(end)) => {
+            Cell::looking(format!("draining, {} left", until(end)), Look::Waning)
+        }
+    }
+}

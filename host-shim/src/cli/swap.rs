@@ -1,0 +1,180 @@
+//! `plugins list|reload|rollback|unload`.
+
+use std::path::Path;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use super::status::generations;
+use super::table::{Look, painted, short};
+use super::{Failed, StateArg, asked, folder, print_json};
+use crate::admin::{Request, Status};
+use crate::plugins::{Kept, Outcome, Swapped};
+
+#[derive(Args)]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    state: StateArg,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct ReloadArgs {
+    /// The plugin; all that changed if none is named
+    name: Option<String>,
+    #[command(flatten)]
+    state: StateArg,
+    /// Swap it even if its file did not change, so that it takes settings and
+    /// secrets that it reads at its start only
+    #[arg(long, requires = "name")]
+    force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct RollbackArgs {
+    /// The plugin; may be left out where only one was swapped
+    name: Option<String>,
+    #[command(flatten)]
+    state: StateArg,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct UnloadArgs {
+    /// The plugin
+    name: String,
+    #[command(flatten)]
+    state: StateArg,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows the versions of plugins that serve or have connections left.
+pub(super) fn list(args: ListArgs) -> Result<(), Failed> {
+    let state = folder(args.state)?;
+    let status: Status = asked(&state, &Request::Status {}, "")?;
+    if args.json {
+        return print_json(&status.generations);
+    }
+    say!("{}", generations(&status.generations));
+    Ok(())
+}
+
+/// Has the running node load what changed in its plugins folder.
+pub(super) fn reload(args: ReloadArgs) -> Result<(), Failed> {
+    let request = Request::PluginsReload {
+        name: args.name,
+        force: args.force,
+    };
+    ask(args.state, &request, args.json)
+}
+
+/// Has the version before the last swap serve again.
+pub(super) fn rollback(args: RollbackArgs) -> Result<(), Failed> {
+    ask(
+        args.state,
+        &Request::PluginsRollback { name: args.name },
+        args.json,
+    )
+}
+
+/// Has a plugin serve no more.
+pub(super) fn unload(args: UnloadArgs) -> Result<(), Failed> {
+    ask(
+        args.state,
+        &Request::PluginsUnload { name: args.name },
+        args.json,
+    )
+}
+
+#[derive(Serialize, Deserialize)]
+struct Answer {
+    plugins: Vec<Swapped>,
+}
+
+fn ask(state: StateArg, request: &Request, json: bool) -> Result<(), Failed> {
+    let state = folder(state)?;
+    let answer: Answer = asked(&state, request, "nothing was swapped")?;
+    if json {
+        print_json(&answer.plugins)?;
+    } else if answer.plugins.is_empty() {
+        say!("there is no plugin to load");
+    } else {
+        answer.plugins.iter().for_each(print);
+    }
+    match answer.plugins.iter().any(Swapped::failed) {
+        true => Err(Failed),
+        false => Ok(()),
+    }
+}
+
+fn print(swapped: &Swapped) {
+    let name = swapped.plugin.as_deref().unwrap_or("?");
+    let file = swapped.file.display();
+    match &swapped.outcome {
+        Outcome::Unchanged { generation } => {
+            say!("{name}: unchanged, generation {generation} serves on");
+        }
+        Outcome::Serves {
+            now,
+            replaced,
+            warnings,
+        } => {
+            let instead = replaced
+                .as_ref()
+                .map(|replaced| format!(" in place of {}", marks(replaced)));
+            let word = painted("serves", Look::Good);
+            say!(
+                "{name}: {} {word}{}",
+                marks(now),
+                instead.unwrap_or_default()
+            );
+            warnings
+                .iter()
+                .for_each(|warning| complain!("alknet-node: {warning}"));
+        }
+        Outcome::Unloaded { before } => {
+            say!("{name}: unloaded; connections on {} go on", marks(before));
+        }
+        Outcome::Held => {
+            say!("{name}: {file} was left alone; it is what was rolled back from or unloaded")
+        }
+        Outcome::FileGone { generation } => say!(
+            "{name}: {file} is gone; generation {generation} serves on (`alknet-node plugins unload {name}` ends that)"
+        ),
+        Outcome::Refused { faults, serving } => {
+            for fault in faults {
+                complain!("alknet-node: refused: {}", fault.message);
+            }
+            if let Some(serving) = serving {
+                say!("{name}: {} serves on", marks(serving));
+            } else {
+                say!("{}: does not serve", base(&swapped.file));
+            }
+        }
+    }
+}
+
+fn marks(kept: &Kept) -> String {
+    format!(
+        "version {} (generation {}, sha256 {})",
+        kept.version,
+        kept.generation,
+        short(&kept.digest)
+    )
+}
+
+fn base(file: &Path) -> String {
+    file.file_name().map_or_else(
+        || file.display().to_string(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}

@@ -1,0 +1,352 @@
+//! Changes the peers file as an operator would: one entry at a time, the rest
+//! of the text as it was, and only to something that is valid.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use alknet_document::{Document, Fault, Format};
+use alknet_identity::{Peer, PeersConfig};
+use serde_json::{Value, json};
+use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table};
+
+use crate::plan::check_peers;
+use crate::state::lock_folder;
+
+/// A change of the peers file.
+pub(crate) enum Change<'a> {
+    /// One peer more.
+    Add(&'a Peer),
+    /// One peer less.
+    Remove(&'a str),
+    /// Lets a peer in, or not.
+    Disable(&'a str, bool),
+}
+
+/// Makes a change and gives the peers as they are then.
+///
+/// # Errors
+/// When the file cannot be changed, or would not be valid; it stays as it was.
+pub(crate) fn change(file: &Path, change: &Change<'_>) -> Result<PeersConfig, PeersFileError> {
+    let failed = |source| PeersFileError::Io {
+        file: file.to_owned(),
+        source,
+    };
+    let format = Format::of(file).ok_or_else(|| PeersFileError::Format {
+        file: file.to_owned(),
+    })?;
+    // The file itself, where a link leads to it.
+    let target = fs::canonicalize(file).map_err(failed)?;
+    let folder = target.parent().unwrap_or(Path::new("/"));
+    // Of two changes at once, the second sees the first.
+    let _lock = lock_folder(folder).map_err(failed)?;
+    let text = fs::read_to_string(&target).map_err(failed)?;
+    let present = parse(file, format, &text)?;
+    check_id(&present, change)?;
+    let text = match format {
+        Format::Toml => in_toml(file, &text, change)?,
+        Format::Json => in_json(&present, change)?,
+    };
+    let next = parse(file, format, &text)?;
+    replace(&target, &text).map_err(failed)?;
+    Ok(next)
+}
+
+fn parse(file: &Path, format: Format, text: &str) -> Result<PeersConfig, PeersFileError> {
+    let document = Document::parse(text, format, file.display().to_string())
+        .map_err(|fault| PeersFileError::Invalid(vec![fault]))?;
+    match check_peers(&document) {
+        Ok((peers, _)) => Ok(peers),
+        Err(faults) => Err(PeersFileError::Invalid(faults)),
+    }
+}
+
+fn check_id(present: &PeersConfig, change: &Change<'_>) -> Result<(), PeersFileError> {
+    let known = |id: &str| present.peers.iter().any(|peer| peer.id == id);
+    match change {
+        Change::Add(peer) if known(&peer.id) => Err(PeersFileError::Known {
+            id: peer.id.clone(),
+        }),
+        Change::Remove(id) | Change::Disable(id, _) if !known(id) => {
+            let mut ids: Vec<&str> = present.peers.iter().map(|peer| &*peer.id).collect();
+            ids.truncate(20);
+            Err(PeersFileError::Unknown {
+                id: (*id).to_owned(),
+                known: match ids.is_empty() {
+                    true => "there are none".to_owned(),
+                    false => format!("there are {}", ids.join(", ")),
+                },
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn in_toml(file: &Path, text: &str, change: &Change<'_>) -> Result<String, PeersFileError> {
+    let shape = || PeersFileError::Shape {
+        file: file.to_owned(),
+    };
+    let mut document: DocumentMut = text.parse().map_err(|_| shape())?;
+    let empty = match document.get("peers") {
+        None => true,
+        Some(item) => item.as_array().is_some_and(Array::is_empty),
+    };
+    if empty {
+        document.insert("peers", Item::ArrayOfTables(ArrayOfTables::new()));
+    }
+    // Peers on one line each are left to their owner.
+    let peers = document
+        .get_mut("peers")
+        .and_then(Item::as_array_of_tables_mut)
+        .ok_or_else(shape)?;
+    let place = |peers: &ArrayOfTables, id: &str| {
+        let mut tables = peers.iter();
+        tables.position(|peer| peer.get("id").and_then(Item::as_str) == Some(id))
+    };
+    let mut detached = None;
+    match change {
+        Change::Add(peer) => peers.push(table(peer)),
+        Change::Remove(id) => {
+            let place = place(peers, id).ok_or_else(shape)?;
+            detached = peers.get(place).map(detached_comment);
+            peers.remove(place);
+            if let (Some(comment), Some(next)) = (&detached, peers.get_mut(place)) {
+                let own = next.decor().prefix().and_then(|prefix| prefix.as_str());
+                let prefix = format!("{comment}{}", own.unwrap_or_default());
+                next.decor_mut().set_prefix(prefix);
+                detached = None;
+            }
+        }
+        Change::Disable(id, disabled) => {
+            let place = place(peers, id).ok_or_else(shape)?;
+            let peer = peers.get_mut(place).ok_or_else(shape)?;
+            if *disabled {
+                peer.insert("disabled", toml_edit::value(true));
+            } else {
+                peer.remove("disabled");
+            }
+        }
+    }
+    let mut text = document.to_string();
+    if let Some(comment) = detached {
+        text.push_str(&comment);
+    }
+    Ok(text)
+}
+
+/// What stands before a peer's entry and is not about it: all up to the last
+/// empty line.
+fn detached_comment(peer: &Table) -> String {
+    let prefix = peer.decor().prefix().and_then(|prefix| prefix.as_str());
+    let prefix = prefix.unwrap_or_default();
+    let end = prefix.rfind("\n\n").map_or(0, |end| end + 1);
+    prefix.get(..end).unwrap_or_default().to_owned()
+}
+
+fn table(peer: &Peer) -> Table {
+    let list = |values: &[String]| {
+        let mut list = Array::new();
+        for value in values {
+            list.push(value.as_str());
+        }
+        if !values.is_empty() {
+            list.iter_mut()
+                .for_each(|value| value.decor_mut().set_prefix("\n  "));
+            list.set_trailing("\n");
+            list.set_trailing_comma(true);
+        }
+        toml_edit::value(list)
+    };
+    let mut table = Table::new();
+    table.decor_mut().set_prefix("\n");
+    table.insert("id", toml_edit::value(&peer.id));
+    table.insert("keys", list(&peer.keys));
+    if !peer.node_keys.is_empty() {
+        table.insert("node_keys", list(&peer.node_keys));
+    }
+    table.insert("scopes", list(&peer.scopes));
+    table
+}
+
+fn in_json(present: &PeersConfig, change: &Change<'_>) -> Result<String, PeersFileError> {
+    let mut next = present.clone();
+    match change {
+        Change::Add(peer) => next.peers.push((*peer).clone()),
+        Change::Remove(id) => next.peers.retain(|peer| peer.id != *id),
+        Change::Disable(id, disabled) => next
+            .peers
+            .iter_mut()
+            .filter(|peer| peer.id == *id)
+            .for_each(|peer| peer.disabled = *disabled),
+    }
+    let value: Value = json!(next);
+    Ok(format!("{value:#}\n"))
+}
+
+/// Puts a text in the place of a file at once, with the mode the file has.
+fn replace(file: &Path, text: &str) -> io::Result<()> {
+    let mode = fs::metadata(file)?.permissions().mode() & 0o777;
+    let mut fresh = file.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
+    // What a change that was cut off left behind.
+    let _ = fs::remove_file(&fresh);
+    let written = || {
+        let mut options = OpenOptions::new();
+        let mut out = options
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&fresh)?;
+        out.write_all(text.as_bytes())?;
+        out.sync_all()?;
+        fs::rename(&fresh, file)
+    };
+    written().inspect_err(|_| {
+        let _ = fs::remove_file(&fresh);
+    })
+}
+
+/// Why the peers file was not changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PeersFileError {
+    /// It cannot be read or written.
+    #[error("{}: cannot change the peers file: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Its name says no format.
+    #[error("{}: the name of the peers file must end in .toml or .json", file.display())]
+    Format {
+        /// The file.
+        file: PathBuf,
+    },
+    /// It is not valid, or would not be.
+    #[error("the peers file is not valid")]
+    Invalid(Vec<Fault>),
+    /// There is such a peer.
+    #[error(
+        "the peer {id:?} exists; edit its entry in the peers file, or remove it first with `alknet-node peers remove {id}`"
+    )]
+    Known {
+        /// The peer.
+        id: String,
+    },
+    /// There is no such peer.
+    #[error("there is no peer {id:?}; {known}")]
+    Unknown {
+        /// The id asked for.
+        id: String,
+        /// Those there are.
+        known: String,
+    },
+    /// It is written in a way that is not changed here.
+    #[error(
+        "{}: the peers are not written as [[peers]] tables; write them so, or edit the file by hand and run `alknet-node reload`",
+        file.display()
+    )]
+    Shape {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+
+    fn peer(id: &str) -> Peer {
+        Peer {
+            id: id.to_owned(),
+            scopes: vec!["ssh:exec".to_owned()],
+            ..Peer::default()
+        }
+    }
+
+    /// A change of a file with that text, and the text then.
+    fn changed(name: &str, text: &str, made: &Change<'_>) -> Result<String, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(name);
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        let outcome = change(&file, made);
+        let after = fs::read_to_string(&file).unwrap();
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o640
+        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        match outcome {
+            Ok(_) => Ok(after),
+            Err(error) => {
+                assert_eq!(after, text, "it stays as it was");
+                Err(error.to_string())
+            }
+        }
+    }
+
+    const COMMENTED: &str = "# Who may connect.\n\n# the boss\n[[peers]]\nid = \"a\" # first\nscopes = []\n\n# the other\n[[peers]]\nid = \"b\"\n";
+
+    #[test]
+    fn comments_survive_every_change() {
+        let mut c = peer("c");
+        c.keys = vec![KEY.to_owned()];
+        let added = changed("p.toml", COMMENTED, &Change::Add(&c)).unwrap();
+        assert_eq!(
+            added,
+            format!(
+                "{COMMENTED}\n[[peers]]\nid = \"c\"\nkeys = [\n  \"{KEY}\",\n]\nscopes = [\n  \"ssh:exec\",\n]\n"
+            )
+        );
+        let removed = changed("p.toml", COMMENTED, &Change::Remove("a")).unwrap();
+        assert_eq!(
+            removed,
+            "# Who may connect.\n\n# the other\n[[peers]]\nid = \"b\"\n"
+        );
+        let last = changed("p.toml", &removed, &Change::Remove("b")).unwrap();
+        assert_eq!(last, "# Who may connect.\n");
+        let disabled = changed("p.toml", COMMENTED, &Change::Disable("b", true)).unwrap();
+        assert_eq!(disabled, format!("{COMMENTED}disabled = true\n"));
+        let enabled = changed("p.toml", &disabled, &Change::Disable("b", false)).unwrap();
+        assert_eq!(enabled, COMMENTED);
+    }
+
+    #[test]
+    fn the_first_peer_of_an_empty_file_is_added() {
+        for text in ["", "peers = []\n", "# nobody\n"] {
+            let added = changed("p.toml", text, &Change::Add(&peer("a"))).unwrap();
+            assert!(added.contains("[[peers]]\nid = \"a\"\n"), "{added}");
+        }
+    }
+
+    #[test]
+    fn json_is_changed_too() {
+        let text = r#"{"peers":[{"id":"a"}]}"#;
+        let added = changed("p.json", text, &Change::Add(&peer("b"))).unwrap();
+        let value: Value = serde_json::from_str(&added).unwrap();
+        assert_eq!(value["peers"][1]["id"], "b");
+    }
+
+    #[test]
+    fn what_would_not_be_valid_is_not_written() {
+        for (made, said) in [
+            (Change::Add(&peer("a")), "exists"),
+            (Change::Add(&peer("x y")), "not valid"),
+            (Change::Remove("z"), "there are a, b"),
+            (Change::Disable("z", true), "no peer"),
+        ] {
+            let error = changed("p.toml", COMMENTED, &made).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+        let inline = "peers = [{ id = \"a\" }]\n";
+        let error = changed("p.toml", inline, &Change::Remove("a")).unwrap_err();
+        assert!(error.contains("[[peers]]"), "{error}");
+    }
+}

@@ -1,0 +1,104 @@
+use std::path::PathBuf;
+
+use alknet_document::{Fault, join_pointer};
+use alknet_loader::{LoadedPlugin, discover};
+
+use super::configure::{Place, Unfit, configure, plugin_pointer};
+use super::libraries::Libraries;
+use crate::plan::{PlannedPlugin, Problem, Warning};
+use crate::trust::configured_trust;
+
+/// Loads the plugins of a folder for a start, each with its configuration.
+pub(crate) fn gather(
+    place: Place<'_>,
+    folder: PathBuf,
+    libraries: &Libraries,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Warning>,
+) -> Vec<PlannedPlugin> {
+    let Place { config, granter } = place;
+    let document = granter.document;
+    let trust = match configured_trust(document, config) {
+        Ok(trust) => trust,
+        Err(fault) => {
+            problems.push(Problem::Config(fault));
+            return Vec::new();
+        }
+    };
+    let candidates = match discover(&folder) {
+        Ok(candidates) => candidates,
+        Err(error) => {
+            let fault = Fault::at(document, "/plugins/folder", error.to_string());
+            problems.push(Problem::Config(fault));
+            return Vec::new();
+        }
+    };
+    if let Err(refusal) = libraries.sweep() {
+        warnings.push(Warning::Plugin(refusal));
+    }
+    let mut planned: Vec<PlannedPlugin> = Vec::new();
+    for candidate in &candidates {
+        let file = candidate.path();
+        let plugin = match libraries.load(file, &trust) {
+            Ok(plugin) => plugin,
+            Err(refusal) => {
+                warnings.push(Warning::Plugin(refusal));
+                continue;
+            }
+        };
+        if let Some(first) = planned.iter().find(|p| p.plugin.name() == plugin.name()) {
+            warnings.push(Warning::SamePlugin {
+                name: plugin.name().to_owned(),
+                first: first.file.clone(),
+                second: file.to_owned(),
+            });
+        } else if let Some((alpn, first)) = rival(&planned, &plugin) {
+            warnings.push(Warning::SameAlpn {
+                alpn,
+                first,
+                second: file.to_owned(),
+            });
+        } else {
+            match configure(place, file, plugin) {
+                Ok(plugin) => planned.push(plugin),
+                Err(Unfit::Schema(refused)) => warnings.push(Warning::Handler(refused)),
+                Err(Unfit::Config(faults)) => {
+                    problems.extend(faults.into_iter().map(Problem::Config));
+                }
+            }
+        }
+    }
+    if candidates.is_empty() {
+        warnings.push(Warning::NoPlugins { folder });
+    }
+    let configured = config
+        .plugins
+        .config
+        .keys()
+        .map(|name| (name, plugin_pointer(name)));
+    let granted = config.plugins.secrets.keys();
+    let granted = granted.map(|name| (name, join_pointer("/plugins/secrets", name)));
+    for (name, pointer) in configured.chain(granted) {
+        let loaded = planned.iter().any(|p| p.plugin.name() == name);
+        // A plugin that was refused has been named already.
+        if !loaded && planned.len() == candidates.len() {
+            warnings.push(Warning::ConfiguredButAbsent(Fault::at(
+                document,
+                &pointer,
+                format!("the plugin {name:?} is configured but was not loaded"),
+            )));
+        }
+    }
+    planned
+}
+
+/// An ALPN of `plugin` that a planned one serves, and the file of that one.
+fn rival(planned: &[PlannedPlugin], plugin: &LoadedPlugin) -> Option<(String, PathBuf)> {
+    planned.iter().find_map(|other| {
+        let shared = plugin
+            .alpns()
+            .find(|alpn| other.plugin.alpns().any(|taken| taken == *alpn))?;
+        let alpn = String::from_utf8_lossy(shared).into_owned();
+        Some((alpn, other.file.clone()))
+    })
+}

@@ -1,0 +1,58 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use alknet_loader::{Digest, LoadedPlugin, Prepared, Refusal, Stage, Trust, TrustedFile};
+
+use super::probe::probe;
+use crate::metrics::counters;
+
+/// The libraries this process has loaded. A library stays loaded for good, so
+/// a file with the same contents does not load it once more.
+pub(crate) struct Libraries {
+    stage: Stage,
+    loaded: Mutex<BTreeMap<Digest, Arc<LoadedPlugin>>>,
+}
+
+impl Libraries {
+    /// With private copies in that folder.
+    pub(crate) fn open(staging: &Path) -> Result<Self, Refusal> {
+        Ok(Self {
+            stage: Stage::open(staging)?,
+            loaded: Mutex::default(),
+        })
+    }
+
+    /// Removes the copies that ended processes left behind.
+    pub(crate) fn sweep(&self) -> Result<(), Refusal> {
+        self.stage.sweep().map(drop)
+    }
+
+    /// The library at `path`: trusted, checked, staged, tried out in a process
+    /// of its own, and only then loaded here.
+    pub(crate) fn load(&self, path: &Path, trust: &Trust) -> Result<Arc<LoadedPlugin>, Refusal> {
+        let loaded = self.try_load(path, trust);
+        loaded.inspect_err(|refusal| counters::load_failure(refusal.kind()))
+    }
+
+    fn try_load(&self, path: &Path, trust: &Trust) -> Result<Arc<LoadedPlugin>, Refusal> {
+        let file = TrustedFile::read(path, trust)?;
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(library) = loaded.get(&file.digest()) {
+            return Ok(Arc::clone(library));
+        }
+        let prepared = Prepared::new(&file, &self.stage)?;
+        // Its bytes are in the copy now.
+        drop(file);
+        probe(&prepared)?;
+        let library = Arc::new(prepared.load()?);
+        loaded.insert(library.digest(), Arc::clone(&library));
+        Ok(library)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        // Held while a library is tried out, which takes its time.
+        self.loaded.try_lock().map_or(0, |loaded| loaded.len())
+    }
+}

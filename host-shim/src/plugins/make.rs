@@ -1,0 +1,111 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use alknet_handler::{ProtocolHandler, Secret};
+use alknet_identity::PeerStore;
+use alknet_loader::{Generation, HandlerInputs, PluginHandler};
+use tokio::runtime::Handle;
+use tracing_subscriber::filter::Targets;
+
+use super::configure::plugin_pointer;
+use super::patient::{NoAnswer, PatientHandler, within};
+use crate::keys::HostKey;
+use crate::logs;
+use crate::node::HandlerRefused;
+use crate::plan::PlannedPlugin;
+
+/// How long a factory may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A generation whose handler was just made. Must be called inside a tokio
+/// runtime.
+///
+/// # Errors
+/// As for [`make_handler`].
+pub(crate) fn make_generation(
+    id: u64,
+    planned: &PlannedPlugin,
+    host_keys: &[HostKey],
+    peers: &Arc<PeerStore>,
+    filter: &Targets,
+) -> Result<Arc<Generation>, HandlerRefused> {
+    let handler = make_handler(planned, host_keys, peers, filter, id)?;
+    Ok(Arc::new(Generation::new(
+        id,
+        &planned.plugin,
+        planned.file.clone(),
+        planned.config.clone(),
+        handler,
+    )))
+}
+
+/// Calls the factory of a plugin with all that the node injects. Must be
+/// called inside a tokio runtime.
+///
+/// # Errors
+/// What the factory said, or that it took too long. What it makes later is
+/// dropped.
+pub(crate) fn make_handler(
+    planned: &PlannedPlugin,
+    host_keys: &[HostKey],
+    peers: &Arc<PeerStore>,
+    filter: &Targets,
+    generation: u64,
+) -> Result<Arc<dyn ProtocolHandler>, HandlerRefused> {
+    let inputs = HandlerInputs {
+        config: planned.config.clone(),
+        host_keys: host_keys
+            .iter()
+            .map(|key| Secret::new(key.private.expose().to_vec()))
+            .collect(),
+        capabilities: planned.capabilities.clone(),
+        identities: Arc::clone(peers) as _,
+        log_filter: logs::filter_for_plugin(filter, planned.plugin.name()),
+        generation,
+    };
+    let plugin = Arc::clone(&planned.plugin);
+    let runtime = Handle::current();
+    let name = plugin.name().to_owned();
+    let made = within(
+        PATIENCE,
+        move || PluginHandler::create(&plugin, inputs, runtime),
+        move |_| {
+            tracing::warn!(
+                plugin = name,
+                generation,
+                "a factory came back too late; its handler was dropped"
+            );
+        },
+    );
+    let refused = |why: &dyn std::fmt::Display| HandlerRefused {
+        file: planned.file.clone(),
+        reason: format!(
+            "the plugin {:?} could not make its handler: {why}",
+            planned.plugin.name()
+        ),
+        pointer: None,
+    };
+    match made {
+        Ok(Ok(handler)) => Ok(Arc::new(PatientHandler::new(
+            Arc::new(handler),
+            planned.config.to_string(),
+        ))),
+        Ok(Err(fault)) if !fault.pointer.is_empty() => Err(HandlerRefused {
+            pointer: Some(format!(
+                "{}{}",
+                plugin_pointer(planned.plugin.name()),
+                fault.pointer
+            )),
+            reason: fault.message,
+            file: planned.file.clone(),
+        }),
+        Ok(Err(fault)) => Err(refused(&fault)),
+        Err(NoAnswer::Late) => Err(refused(&format_args!(
+            "its factory did not return within {} s and was given up",
+            PATIENCE.as_secs()
+        ))),
+        Err(NoAnswer::Failed) => Err(refused(
+            &"its factory ended early; a panic is in the node's log",
+        )),
+    }
+}

@@ -1,0 +1,22 @@
+//! Plugins from the file to the handler: found, checked, tried out, loaded,
+//! configured, made to serve, and swapped while others go on.
+
+mod configure;
+mod gather;
+mod libraries;
+mod make;
+mod patient;
+mod probe;
+mod report;
+mod retire;
+mod swap;
+mod watch;
+
+pub(crate) use configure::{Place, plugin_config, plugin_pointer};
+pub(crate) use gather::gather;
+pub(crate) use libraries::Libraries;
+pub(crate) use make::{make_generation, make_handler};
+pub(crate) use probe::{ACCEPTED, REFUSED};
+pub(crate) use report::{Kept, Outcome, Swapped};
+pub(crate) use swap::{Listening, Swapper, Wanted};
+pub(crate) use watch::watch;

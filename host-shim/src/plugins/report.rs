@@ -1,0 +1,118 @@
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use alknet_loader::Generation;
+use serde::{Deserialize, Serialize};
+
+use crate::admin::FaultReport;
+use crate::plan::Problem;
+
+/// What became of one file, or one plugin, when plugins were reloaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Swapped {
+    /// The plugin's name, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) plugin: Option<String>,
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// What became of it.
+    #[serde(flatten)]
+    pub(crate) outcome: Outcome,
+}
+
+/// What became of a plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// What the file holds serves already.
+    Unchanged {
+        /// The generation that serves.
+        generation: u64,
+    },
+    /// New connections land on it from now on.
+    Serves {
+        /// What serves now.
+        #[serde(flatten)]
+        now: Kept,
+        /// What served before.
+        replaced: Option<Kept>,
+        /// What an operator should look at.
+        warnings: Vec<String>,
+    },
+    /// New connections land on it no more.
+    Unloaded {
+        /// What served before.
+        #[serde(flatten)]
+        before: Kept,
+    },
+    /// The file is what was rolled back from, or unloaded, so it is loaded
+    /// only when asked for.
+    Held,
+    /// The file is gone; the plugin serves on.
+    FileGone {
+        /// The generation that serves.
+        generation: u64,
+    },
+    /// It cannot serve; what served before goes on.
+    Refused {
+        /// All that is wrong with it.
+        faults: Vec<FaultReport>,
+        /// What serves on.
+        serving: Option<Kept>,
+    },
+}
+
+/// A generation by its marks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// Its id.
+    pub(crate) generation: u64,
+    /// The plugin's version.
+    pub(crate) version: String,
+    /// The digest of the library.
+    pub(crate) digest: String,
+}
+
+impl From<&Generation> for Kept {
+    fn from(generation: &Generation) -> Self {
+        Self {
+            generation: generation.id,
+            version: generation.version.to_string(),
+            digest: generation.digest.to_string(),
+        }
+    }
+}
+
+/// A file that was refused, as `status` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// When.
+    pub(crate) at: SystemTime,
+    /// Why, a line each.
+    pub(crate) reasons: Vec<String>,
+}
+
+impl Swapped {
+    pub(super) fn refused(
+        plugin: Option<&str>,
+        file: &Path,
+        problems: &[Problem],
+        serving: Option<&Generation>,
+    ) -> Self {
+        Self {
+            plugin: plugin.map(str::to_owned),
+            file: file.to_owned(),
+            outcome: Outcome::Refused {
+                faults: problems.iter().map(FaultReport::from).collect(),
+                serving: serving.map(Kept::from),
+            },
+        }
+    }
+
+    /// Whether something was asked for that was not done.
+    pub(crate) fn failed(&self) -> bool {
+        matches!(self.outcome, Outcome::Refused { .. })
+    }
+}
