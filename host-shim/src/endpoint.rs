@@ -146,6 +146,7 @@ pub(crate) async fn hand_over(
         transport,
         alpn = %String::from_utf8_lossy(&auth.alpn),
         generation = generation.id,
+        config = generation.config_generation(),
         tls_key = auth.tls_client_fingerprint.as_deref(),
         identity = auth.identity.as_ref().map(|identity| identity.id.as_str()),
         "connection accepted"

@@ -341,8 +341,10 @@ format = \"human\"
 # listen = \"127.0.0.1:9464\"
 
 [plugins]
-# Every *.so in this folder is loaded at the start.
+# Every *.so in this folder is loaded, at the start and when
+# `alknet-node plugins reload` says so; with watch = true, when it changes.
 folder = \"plugins\"
+watch = false
 # Uncomment to load only files with these digests (sha256sum prints them):
 # allow_digests = [\"sha256:…\"]
 # Uncomment to load only files that one of these keys has signed:

@@ -135,6 +135,9 @@ impl Reloader {
         current.since = SystemTime::now();
         outcome.generation = current.generation;
         self.put(current.clone());
+        for generation in self.registry.generations() {
+            generation.set_config_generation(current.generation);
+        }
         tracing::info!(
             generation = current.generation,
             changed = outcome.changed.join(", "),

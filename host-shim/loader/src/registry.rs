@@ -37,6 +37,7 @@ pub struct Generation {
     /// The library, to make another handler from.
     pub library: Arc<LoadedPlugin>,
     config: RwLock<Arc<Value>>,
+    config_generation: AtomicU64,
     connections: watch::Sender<usize>,
     draining: Mutex<Option<Draining>>,
 }
@@ -71,6 +72,7 @@ impl Generation {
             config_schema: library.config_schema().clone(),
             library: Arc::clone(library),
             config: RwLock::new(Arc::new(config)),
+            config_generation: AtomicU64::new(1),
             connections: watch::Sender::new(0),
             draining: Mutex::new(None),
         }
@@ -89,6 +91,17 @@ impl Generation {
         self.handler.reconfigure(&config.to_string())?;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(config);
         Ok(())
+    }
+
+    /// The number of the node's configuration under which it accepts
+    /// connections.
+    pub fn config_generation(&self) -> u64 {
+        self.config_generation.load(Ordering::Relaxed)
+    }
+
+    /// Records that another configuration of the node is in force.
+    pub fn set_config_generation(&self, number: u64) {
+        self.config_generation.store(number, Ordering::Relaxed);
     }
 
     /// The number of connections it serves now.

@@ -10,7 +10,7 @@ use crate::secrets::{MAX_VALUE, SecretsError, is_name, read_value};
 pub(super) enum SecretCommand {
     /// Store a secret. Its value is read from standard input, less one line
     /// end; at a terminal it is asked for and not shown. A running node has it
-    /// after its next start.
+    /// when the plugin is loaded next.
     Set {
         /// Lower-case letters, digits and `. _ -`
         name: String,
@@ -79,7 +79,9 @@ fn set(state: StateArg, name: &str) -> Result<(), Failed> {
             draft.file().display()
         );
     }
-    say!("a running node has it after its next start");
+    say!(
+        "a running node has it after `alknet-node plugins reload PLUGIN --force`, or its next start"
+    );
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use super::report::{Kept, Outcome, Refused, Swapped};
 use super::retire::Retirement;
 use crate::keys::HostKey;
 use crate::logs;
+use crate::metrics::counters;
 use crate::node::HandlerRefused;
 use crate::plan::{Draft, PlannedPlugin, Problem, Warning};
 use crate::reload::Reloader;
@@ -420,8 +421,13 @@ impl Swapper {
         let filter = logs::parse_filter(filter).unwrap_or_default();
         let id = self.registry.next_id();
         let _inside = self.runtime.enter();
-        let now = make_generation(id, planned, &self.host_keys, &self.peers, &filter)
-            .map_err(|refused| vec![Problem::Handler(refused)])?;
+        let now = make_generation(id, planned, &self.host_keys, &self.peers, &filter).map_err(
+            |refused| {
+                counters::load_failure("handler");
+                vec![Problem::Handler(refused)]
+            },
+        )?;
+        now.set_config_generation(self.reloader.generation());
         if self.reloader.is_stopping() {
             return Err(vec![Problem::Stopping]);
         }
