@@ -572,7 +572,7 @@ fn a_new_version_may_bring_another_alpn_and_needs_its_configuration() {
 #[test]
 fn a_watched_folder_is_loaded_from_once_it_has_settled() {
     let odd = Odd::start_with("VERSION=1.0.0\n", |setup| {
-        setup.replace("[plugins]\n", "[plugins]\nwatch = true\n");
+        setup.replace("watch = false", "watch = true");
     });
     let setup = &odd.node.setup;
     odd.next(1, "VERSION=2.0.0\n");
