@@ -2,7 +2,8 @@ use abi_stable::export_root_module;
 use abi_stable::prefix_type::PrefixTypeTrait;
 use abi_stable::std_types::{RNone, ROption, RStr, RString};
 use alknet_plugin_interface::{
-    Extension, INTERFACE_VERSION, PluginModule, PluginModuleRef, RegistrationBundle, guard,
+    Extension, INTERFACE_VERSION, PluginModule, PluginModuleRef, RegistrationBundle, built_with,
+    guard,
 };
 
 use crate::factory::factory;
@@ -43,8 +44,8 @@ fn bundle(config_schema: RString, capabilities_schema: RString) -> RegistrationB
         name: "ssh".into(),
         version: env!("CARGO_PKG_VERSION").into(),
         interface_version: INTERFACE_VERSION,
-        rustc: env!("ALKNET_RUSTC").into(),
-        target: env!("ALKNET_TARGET").into(),
+        rustc: built_with::RUSTC.into(),
+        target: built_with::TARGET.into(),
         alpns: [ALPN.to_vec().into()].into_iter().collect(),
         config_schema,
         capabilities_schema,

@@ -23,7 +23,7 @@ use std::time::Duration;
 use alknet_handler::{BoxFuture, ProtocolHandler};
 use alknet_ssh::Resolver;
 use russh::client::{ChannelOpenHandle, Handle, Msg, Session};
-use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, ChannelMsg, ChannelOpenFailure};
 use support::{Node, Served, eventually, guard, identity, noise, sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -810,19 +810,8 @@ struct Peer {
 
 impl Peer {
     async fn of(node: &Node) -> Self {
-        let (near, far) = duplex(PIPE);
-        let served = node.serve_stream(far);
-        let config = Arc::new(russh::client::Config::default());
         let (sender, incoming) = mpsc::unbounded_channel();
-        let mut session = russh::client::connect_stream(config, near, Incoming(sender))
-            .await
-            .unwrap();
-        let key = PrivateKeyWithHashAlg::new(Arc::clone(&node.user), None);
-        let login = session
-            .authenticate_publickey("someone", key)
-            .await
-            .unwrap();
-        assert!(login.success());
+        let (session, served) = node.russh(PIPE, Incoming(sender)).await;
         Self {
             session,
             incoming,

@@ -11,13 +11,10 @@
 
 mod support;
 
-use std::sync::Arc;
-
 use russh::client::{Handle, Msg};
-use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
+use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, ChannelMsg};
 use support::{Node, Served, guard};
-use tokio::io::duplex;
 
 const PIPE: usize = 64 * 1024;
 
@@ -214,21 +211,8 @@ async fn answer(channel: &mut Channel<Msg>) -> bool {
     .await
 }
 
-/// A logged-in session of russh's own client, for what ours does not ask.
 async fn raw(node: &Node) -> (Handle<AnyHost>, Served) {
-    let (near, far) = duplex(PIPE);
-    let served = node.serve_stream(far);
-    let config = Arc::new(russh::client::Config::default());
-    let mut session = russh::client::connect_stream(config, near, AnyHost)
-        .await
-        .unwrap();
-    let key = PrivateKeyWithHashAlg::new(Arc::clone(&node.user), None);
-    let login = session
-        .authenticate_publickey("someone", key)
-        .await
-        .unwrap();
-    assert!(login.success());
-    (session, served)
+    node.russh(PIPE, AnyHost).await
 }
 
 struct AnyHost;

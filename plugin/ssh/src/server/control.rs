@@ -191,11 +191,7 @@ fn forward(
             .iter()
             .map(|address| {
                 let one = rules.verdict(policy.forward(subject, &host, port, *address));
-                AddressVerdict {
-                    address: address.to_string(),
-                    allowed: one.allowed,
-                    reason: one.reason,
-                }
+                AddressVerdict::of(address, &one)
             })
             .collect();
     }
@@ -247,16 +243,12 @@ fn listen(
             (bind, rules.verdict(decision))
         })
         .collect();
-    let several = each.len() > 1;
-    let details = each.iter().map(|(address, verdict)| AddressVerdict {
-        address: address.to_string(),
-        allowed: verdict.allowed,
-        reason: verdict.reason.clone(),
-    });
-    let details = if several {
-        details.collect()
-    } else {
-        Vec::new()
+    let details = match each.len() {
+        1 => Vec::new(),
+        _ => each
+            .iter()
+            .map(|(address, verdict)| AddressVerdict::of(address, verdict))
+            .collect(),
     };
     let chosen = each.iter().position(|(_, verdict)| verdict.allowed);
     let mut verdict = each
@@ -266,6 +258,16 @@ fn listen(
         .unwrap_or_default();
     verdict.addresses = details;
     verdict
+}
+
+impl AddressVerdict {
+    fn of(address: &IpAddr, verdict: &Verdict) -> Self {
+        Self {
+            address: address.to_string(),
+            allowed: verdict.allowed,
+            reason: verdict.reason.clone(),
+        }
+    }
 }
 
 /// The rules of a configuration, for their places in it.

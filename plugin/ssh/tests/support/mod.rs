@@ -252,6 +252,26 @@ impl Node {
         Ok(client)
     }
 
+    /// A logged-in session of russh's own client, for what ours does not ask.
+    pub async fn russh<H>(&self, capacity: usize, handler: H) -> (russh::client::Handle<H>, Served)
+    where
+        H: russh::client::Handler<Error = russh::Error> + Send + 'static,
+    {
+        let (near, far) = tokio::io::duplex(capacity);
+        let served = self.serve_stream(far);
+        let config = Arc::new(russh::client::Config::default());
+        let mut session = russh::client::connect_stream(config, near, handler)
+            .await
+            .unwrap();
+        let key = russh::keys::PrivateKeyWithHashAlg::new(Arc::clone(&self.user), None);
+        let login = session
+            .authenticate_publickey("someone", key)
+            .await
+            .unwrap();
+        assert!(login.success());
+        (session, served)
+    }
+
     pub fn status(&self) -> serde_json::Value {
         serde_json::from_str(&self.handler.status()).unwrap()
     }
