@@ -16,6 +16,7 @@ mod rules;
 mod runtime;
 mod schema;
 mod services;
+mod shell;
 mod transport;
 
 use alknet_ssh_policy::{Policy, Switches};
@@ -30,6 +31,7 @@ pub use rules::{PolicyRule, RuleAction};
 pub use runtime::Runtime;
 pub use schema::{capabilities_schema, ssh_config_schema};
 pub use services::{Exec, Services};
+pub use shell::{AgentForwarding, Shell};
 pub use transport::Transport;
 
 /// Configuration of the SSH handler.
@@ -78,8 +80,8 @@ impl SshConfig {
     }
 
     /// What is to be decided by. The rules of `forwarding` come first, those
-    /// of `services` are numbered after them. Shells, file transfer and agent
-    /// forwarding are off: nothing serves them yet.
+    /// of `services` are numbered after them. File transfer is off: nothing
+    /// serves it yet.
     ///
     /// A configuration that [`SshConfig::validate`] refuses allows nothing.
     pub fn policy(&self) -> Policy {
@@ -92,9 +94,9 @@ impl SshConfig {
             forward: self.forwarding.forward,
             listen: self.forwarding.listen,
             streamlocal: self.forwarding.streamlocal,
-            shell: false,
+            shell: self.services.shell.enabled,
             sftp: false,
-            agent: false,
+            agent: self.services.agent_forwarding.enabled,
         };
         Policy::new(switches, rules, self.services.exec.accept_env.clone())
     }
@@ -110,6 +112,8 @@ fn refuse_arrays(text: &str) -> Result<(), SshConfigError> {
         "/limits",
         "/services",
         "/services/exec",
+        "/services/shell",
+        "/services/agent_forwarding",
         "/forwarding",
         "/forwarding/egress",
         "/transport",

@@ -34,3 +34,12 @@ pub(crate) fn environment_schema(_: &mut SchemaGenerator) -> Schema {
         "additionalProperties": { "type": "string", "pattern": "^[^\\u0000]*$" }
     })
 }
+
+/// Names of subsystems (RFC 4250 section 4.6.1) to commands.
+pub(crate) fn subsystems_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "propertyNames": { "pattern": "^[!-+\\--~]{1,64}$", "not": { "const": "sftp" } },
+        "additionalProperties": { "type": "string", "pattern": "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$" }
+    })
+}

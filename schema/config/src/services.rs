@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::range::within;
-use crate::{PolicyRule, SshConfigError, rules};
+use crate::{AgentForwarding, PolicyRule, Shell, SshConfigError, rules};
 
 /// What an authenticated peer can be offered. A service that is on still
 /// needs a rule or a scope of the peer's identity that allows it.
@@ -14,6 +14,16 @@ use crate::{PolicyRule, SshConfigError, rules};
 pub struct Services {
     /// Running commands (`ssh node command`).
     pub exec: Exec,
+    /// Interactive shells and terminals (`ssh node`, `ssh -t node command`).
+    pub shell: Shell,
+    /// Forwarding of the peer's SSH agent (`ssh -A`).
+    pub agent_forwarding: AgentForwarding,
+    /// Other subsystems (`ssh -s node name`) by name, each with the command
+    /// that serves it. Who asks for one needs what running that command needs.
+    /// Names are up to 64 printable ASCII characters without a comma; `sftp`
+    /// is not among them. Default none.
+    #[schemars(schema_with = "crate::schema::subsystems_schema")]
+    pub subsystems: BTreeMap<String, String>,
     /// Rules about `exec`, `exec:<program>`, `shell`, `sftp`, `agent` and
     /// `env:<NAME>`, tried in this order before the scopes. Default none.
     #[schemars(extend("examples" = [[{ "target": "exec:uptime", "action": "allow" }]]))]
@@ -79,10 +89,7 @@ impl Services {
             ));
         }
         for (name, value) in &exec.environment {
-            let pointer = || {
-                let token = name.replace('~', "~0").replace('/', "~1");
-                format!("/services/exec/environment/{token}")
-            };
+            let pointer = || member("/services/exec/environment", name);
             if !is_variable_name(name) {
                 return Err(SshConfigError::at(
                     &pointer(),
@@ -114,6 +121,10 @@ impl Services {
             exec.background_output_seconds,
             0..=86_400,
         )?;
+        self.shell.validate()?;
+        for (name, command) in &self.subsystems {
+            validate_subsystem(name, command)?;
+        }
         self.rules().map(drop)
     }
 
@@ -131,6 +142,37 @@ impl Services {
             "/forwarding/rules",
         )
     }
+}
+
+fn validate_subsystem(name: &str, command: &str) -> Result<(), SshConfigError> {
+    let wrong = |message: String| {
+        let pointer = member("/services/subsystems", name);
+        Err(SshConfigError::at(&pointer, message))
+    };
+    // RFC 4250 section 4.6.1.
+    let is_name = (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b',');
+    if !is_name {
+        return wrong(format!(
+            "{name:?} is not the name of a subsystem (1 to 64 printable ASCII characters \
+             without a comma)"
+        ));
+    }
+    if name == "sftp" {
+        return wrong("the node serves this one itself: see /services/sftp".to_owned());
+    }
+    if command.trim().is_empty() || command.contains('\0') {
+        return wrong(format!("{command:?} is no command that could be run"));
+    }
+    Ok(())
+}
+
+/// The JSON pointer to a member of the object at `pointer` (RFC 6901).
+fn member(pointer: &str, name: &str) -> String {
+    let token = name.replace('~', "~0").replace('/', "~1");
+    format!("{pointer}/{token}")
 }
 
 /// For messages: a person reads an example sooner than a pattern.

@@ -7,9 +7,6 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use alknet_ssh_policy::Command;
-
-use super::access::Grant;
 use super::command;
 use super::session::{Place, Shared};
 use crate::process::Signal;
@@ -23,8 +20,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What a session channel is for.
 pub(super) enum Start {
-    /// A command, with the environment asked for.
-    Command(Command, Vec<(String, String)>, Grant),
+    /// A command.
+    Command(command::Task),
     /// Nothing; the user is told why.
     Refusal(&'static str),
 }
@@ -76,12 +73,7 @@ pub(super) async fn serve(
         }
     };
     match start {
-        Some(Start::Command(command, environment, grant)) => {
-            let task = command::Task {
-                command,
-                environment,
-                grant,
-            };
+        Some(Start::Command(task)) => {
             command::run(task, input, &writer, &handle, &shared).await;
         }
         Some(Start::Refusal(words)) => {

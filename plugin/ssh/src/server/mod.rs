@@ -14,6 +14,7 @@ mod outflow;
 mod russh_handler;
 mod session;
 mod sessions;
+mod subsystem;
 
 use std::sync::Arc;
 use std::time::Duration;

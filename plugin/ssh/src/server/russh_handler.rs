@@ -11,9 +11,11 @@ use tokio::sync::mpsc;
 
 use super::access::Holder;
 use super::channel::{self, Start};
+use super::command::Task;
 use super::end::End;
 use super::forward::{self, Listeners, Opening};
 use super::session::Shared;
+use super::subsystem;
 use crate::auth::{Authenticator, Refusal, fingerprint};
 use crate::metrics::{ChannelKind, RequestKind, Verdict};
 use crate::transport::Control;
@@ -95,6 +97,14 @@ impl RusshHandler {
         };
         let first = !std::mem::replace(&mut requests.started, true);
         first && requests.start.try_send(start).is_ok()
+    }
+
+    /// The variables that were set for what is started next.
+    fn environment(&mut self, channel: ChannelId) -> Vec<(String, String)> {
+        self.channels
+            .get_mut(&channel)
+            .map(|requests| std::mem::take(&mut requests.environment))
+            .unwrap_or_default()
     }
 
     /// A channel that a destination is wanted for; refused without room.
@@ -424,12 +434,12 @@ impl Handler for RusshHandler {
                 return session.channel_failure(channel);
             }
         };
-        let environment = self
-            .channels
-            .get_mut(&channel)
-            .map(|requests| std::mem::take(&mut requests.environment))
-            .unwrap_or_default();
-        if self.start(channel, Start::Command(command, environment, grant)) {
+        let task = Task {
+            command,
+            environment: self.environment(channel),
+            grant,
+        };
+        if self.start(channel, Start::Command(task)) {
             self.count(RequestKind::Exec, Verdict::Granted);
             session.channel_success(channel)
         } else {
@@ -484,11 +494,24 @@ impl Handler for RusshHandler {
     async fn subsystem_request(
         &mut self,
         channel: ChannelId,
-        _: &str,
+        name: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.count(RequestKind::Subsystem, Verdict::Denied);
-        self.shared.deny("subsystem", &"no subsystem is enabled");
-        session.channel_failure(channel)
+        let environment = self.environment(channel);
+        let start = match subsystem::start(name, environment, &self.shared) {
+            Ok(start) => start,
+            Err(unavailable) => {
+                self.count(RequestKind::Subsystem, Verdict::Denied);
+                self.shared.deny("subsystem", &unavailable);
+                return session.channel_failure(channel);
+            }
+        };
+        if self.start(channel, start) {
+            self.count(RequestKind::Subsystem, Verdict::Granted);
+            session.channel_success(channel)
+        } else {
+            self.count(RequestKind::Subsystem, Verdict::Failed);
+            session.channel_failure(channel)
+        }
     }
 }
