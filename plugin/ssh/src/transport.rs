@@ -10,6 +10,7 @@
 //! [`Control`]: russh's task can neither be aborted nor asked whether it only
 //! waits for the peer to close, but it reads and writes here.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,6 +52,11 @@ pub(crate) trait Control: Send + Sync {
 
     /// Completes when [`is_shut_down`](Self::is_shut_down) does.
     fn shut_down(&self) -> BoxFuture<'_, ()>;
+
+    /// Sees to it that a peer gets all that was written, although the session
+    /// has failed and let go of the stream: announces the end and reads on
+    /// until the peer has ended its side too. The caller bounds the time.
+    fn finish(&self) -> BoxFuture<'_, ()>;
 }
 
 #[derive(Debug)]
@@ -187,6 +193,21 @@ impl<S: ByteStream> Control for Shared<S> {
             notified.as_mut().enable();
             if !self.is_shut_down() {
                 notified.await;
+            }
+        })
+    }
+
+    fn finish(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let shutdown = poll_fn(|cx| Pin::new(&mut self.lock().stream).poll_shutdown(cx));
+            if shutdown.await.is_err() {
+                return;
+            }
+            // A TCP socket that is closed with unread input takes back what
+            // was sent last.
+            while self.lock().ended.is_none() {
+                poll_fn(|cx| self.lock().fill(cx, READ_AHEAD)).await;
+                self.lock().inbox.clear();
             }
         })
     }

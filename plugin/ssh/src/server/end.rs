@@ -33,13 +33,12 @@ pub(super) enum End {
 }
 
 impl End {
-    /// How russh's session ended by itself.
-    pub(super) fn of(outcome: Result<(), russh::Error>) -> Self {
-        match outcome {
-            Ok(()) => Self::Normal,
+    /// How russh's session broke off by itself.
+    pub(super) fn of_error(error: russh::Error) -> Self {
+        match error {
             // How every session of a stock client ends: ssh has its ProxyCommand
             // ended, which closes the connection under the stream.
-            Err(russh::Error::IO(error))
+            russh::Error::IO(error)
                 if matches!(
                     error.kind(),
                     ErrorKind::UnexpectedEof
@@ -51,7 +50,7 @@ impl End {
             {
                 Self::PeerGone
             }
-            Err(error) => Self::Failed(error.to_string()),
+            error => Self::Failed(error.to_string()),
         }
     }
 

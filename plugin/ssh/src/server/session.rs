@@ -24,6 +24,8 @@ use crate::window::Windows;
 
 /// How long a peer that was told, or that said, goodbye has to close.
 const LINGER: Duration = Duration::from_secs(10);
+/// How long a peer has to take what was sent before its session failed.
+const LAST_BYTES: Duration = Duration::from_secs(3);
 /// How long the goodbye itself may wait for a place in russh's queue.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -162,7 +164,7 @@ async fn run(core: &Core, shared: &Arc<Shared>, stream: BoxStream, owner: Arc<Ow
     let mut session = tokio::select! {
         setup = setup => match setup {
             Ok(session) => session,
-            Err(error) => return End::of(Err(error)),
+            Err(error) => return failed(control.as_ref(), error).await,
         },
         () = sleep_until(login_end) => {
             count(&core.counters.login_timeouts);
@@ -171,7 +173,10 @@ async fn run(core: &Core, shared: &Arc<Shared>, stream: BoxStream, owner: Arc<Ow
         () = core.drained() => return End::Drained,
     };
     tokio::select! {
-        outcome = &mut session => End::of(outcome),
+        outcome = &mut session => match outcome {
+            Ok(()) => End::Normal,
+            Err(error) => failed(control.as_ref(), error).await,
+        },
         end = reason_to_end(core, shared, control.as_ref(), login_end, &mut revision) => {
             say_goodbye(shared, control.as_ref(), &mut session, &end).await;
             end
@@ -182,6 +187,16 @@ async fn run(core: &Core, shared: &Arc<Shared>, stream: BoxStream, owner: Arc<Ow
             End::Normal
         }
     }
+}
+
+/// A session that broke off: what was sent before still reaches the peer, which
+/// can only then say what it finds wrong (that no algorithm is common, say).
+async fn failed(control: &dyn Control, error: russh::Error) -> End {
+    let end = End::of_error(error);
+    if !matches!(end, End::PeerGone) {
+        let _ = timeout(LAST_BYTES, control.finish()).await;
+    }
+    end
 }
 
 /// Waits for what ends a session from our side.
