@@ -24,6 +24,7 @@ mod metrics;
 mod process;
 mod queue;
 mod server;
+mod sftp;
 mod status;
 mod transport;
 mod window;

@@ -16,6 +16,7 @@ mod rules;
 mod runtime;
 mod schema;
 mod services;
+mod sftp;
 mod shell;
 mod transport;
 
@@ -31,6 +32,7 @@ pub use rules::{PolicyRule, RuleAction};
 pub use runtime::Runtime;
 pub use schema::{capabilities_schema, ssh_config_schema};
 pub use services::{Exec, Services};
+pub use sftp::Sftp;
 pub use shell::{AgentForwarding, Shell};
 pub use transport::Transport;
 
@@ -80,8 +82,7 @@ impl SshConfig {
     }
 
     /// What is to be decided by. The rules of `forwarding` come first, those
-    /// of `services` are numbered after them. File transfer is off: nothing
-    /// serves it yet.
+    /// of `services` are numbered after them.
     ///
     /// A configuration that [`SshConfig::validate`] refuses allows nothing.
     pub fn policy(&self) -> Policy {
@@ -95,7 +96,7 @@ impl SshConfig {
             listen: self.forwarding.listen,
             streamlocal: self.forwarding.streamlocal,
             shell: self.services.shell.enabled,
-            sftp: false,
+            sftp: self.services.sftp.enabled,
             agent: self.services.agent_forwarding.enabled,
         };
         Policy::new(switches, rules, self.services.exec.accept_env.clone())
@@ -112,6 +113,7 @@ fn refuse_arrays(text: &str) -> Result<(), SshConfigError> {
         "/limits",
         "/services",
         "/services/exec",
+        "/services/sftp",
         "/services/shell",
         "/services/agent_forwarding",
         "/forwarding",

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::range::within;
-use crate::{AgentForwarding, PolicyRule, Shell, SshConfigError, rules};
+use crate::{AgentForwarding, PolicyRule, Sftp, Shell, SshConfigError, rules};
 
 /// What an authenticated peer can be offered. A service that is on still
 /// needs a rule or a scope of the peer's identity that allows it.
@@ -16,6 +16,8 @@ pub struct Services {
     pub exec: Exec,
     /// Interactive shells and terminals (`ssh node`, `ssh -t node command`).
     pub shell: Shell,
+    /// File transfer (`sftp`, `scp`).
+    pub sftp: Sftp,
     /// Forwarding of the peer's SSH agent (`ssh -A`).
     pub agent_forwarding: AgentForwarding,
     /// Other subsystems (`ssh -s node name`) by name, each with the command
@@ -122,6 +124,7 @@ impl Services {
             0..=86_400,
         )?;
         self.shell.validate()?;
+        self.sftp.validate()?;
         for (name, command) in &self.subsystems {
             validate_subsystem(name, command)?;
         }

@@ -52,6 +52,7 @@ fn every_bound_is_the_same_for_validator_and_code() {
         (vec!["runtime"], "Runtime"),
         (vec!["limits"], "Limits"),
         (vec!["services", "exec"], "Exec"),
+        (vec!["services", "sftp"], "Sftp"),
         (vec!["forwarding"], "Forwarding"),
         (vec!["transport"], "Transport"),
     ] {
@@ -108,6 +109,10 @@ fn documents() -> Vec<(Value, bool)> {
         (json!({"limits": {"login_grace_seconds": 1.5}}), false),
         (json!({"limits": {"login_grace_seconds": "60"}}), false),
         (json!({"services": {"exec": {"shell": "/bin/bash"}}}), true),
+        (json!({"services": {"sftp": {"root": "/srv/files"}}}), true),
+        (json!({"services": {"sftp": {"root": "files"}}}), false),
+        (json!({"services": {"sftp": {"root": "/a\u{0}"}}}), false),
+        (json!({"services": {"sftp": [true]}}), false),
         (json!({"services": {"exec": {"shell": "bash"}}}), false),
         (json!({"services": {"exec": {"shell": ""}}}), false),
         (

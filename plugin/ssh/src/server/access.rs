@@ -62,6 +62,7 @@ pub(super) enum Request {
         /// Where that leads, links followed.
         leads_to: Option<String>,
     },
+    Sftp,
 }
 
 /// A permission in use; given back when dropped.
@@ -222,6 +223,7 @@ impl Request {
                 let leads_to = leads_to.as_deref();
                 not_denied(leads_to.map(|path| policy.streamlocal(subject, path)))
             }
+            Self::Sftp => policy.sftp(subject).map(drop),
         }
     }
 }

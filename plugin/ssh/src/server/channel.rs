@@ -7,8 +7,10 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::access::Grant;
 use super::command;
 use super::session::{Place, Shared};
+use super::sftp;
 use crate::process::Signal;
 use crate::queue::ByteQueue;
 
@@ -22,6 +24,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 pub(super) enum Start {
     /// A command.
     Command(command::Task),
+    /// File transfer.
+    Sftp(Grant),
     /// Nothing; the user is told why.
     Refusal(&'static str),
 }
@@ -76,6 +80,7 @@ pub(super) async fn serve(
         Some(Start::Command(task)) => {
             command::run(task, input, &writer, &handle, &shared).await;
         }
+        Some(Start::Sftp(grant)) => sftp::run(grant, input, &writer, &shared).await,
         Some(Start::Refusal(words)) => {
             let refusal = async {
                 let _ = tell(&writer, words).await;

@@ -14,6 +14,7 @@ mod outflow;
 mod russh_handler;
 mod session;
 mod sessions;
+mod sftp;
 mod subsystem;
 
 use std::sync::Arc;

@@ -56,6 +56,8 @@ pub(super) struct Shared {
     pub(super) core: Arc<Core>,
     /// Names that are being looked up.
     pub(super) look_ups: Semaphore,
+    /// Files that may be opened by file transfer.
+    pub(super) files: Arc<Semaphore>,
     budget: Budget,
     windows: Mutex<Windows>,
     places: Arc<Semaphore>,
@@ -91,6 +93,9 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
         opened: Instant::now(),
         core: Arc::clone(&core),
         look_ups: Semaphore::new(LOOK_UPS_AT_A_TIME),
+        files: Arc::new(Semaphore::new(
+            active.config.services.sftp.max_open_files as usize,
+        )),
         windows: Mutex::new(windows(&active.config, &budget)),
         budget,
         places: Arc::new(Semaphore::new(active.config.limits.max_channels as usize)),

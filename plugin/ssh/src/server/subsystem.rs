@@ -1,6 +1,6 @@
 //! Subsystems (RFC 4254 section 6.5): what each name starts.
 
-use super::access::Refused;
+use super::access::{Refused, Request};
 use super::channel::Start;
 use super::command::Task;
 use super::session::Shared;
@@ -27,6 +27,9 @@ pub(super) fn start(
     environment: Vec<(String, String)>,
     shared: &Shared,
 ) -> Result<Start, Unavailable> {
+    if name == "sftp" {
+        return Ok(Start::Sftp(shared.access.grant(Request::Sftp)?));
+    }
     match shared.active.config.services.subsystems.get(name) {
         Some(line) => {
             let (command, grant) = shared.access.exec(line.as_bytes())?;

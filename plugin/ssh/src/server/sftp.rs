@@ -1,0 +1,88 @@
+//! File transfer on a channel.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use russh::ChannelWriteHalf;
+use russh::server::Msg;
+
+use super::access::Grant;
+use super::channel::{Event, Input, close_with_words, finish};
+use super::session::Shared;
+use crate::sftp::{Fault, Settings, Sink, serve};
+
+const REVOKED: &str = "alknet: file transfer was ended: it is no longer permitted\r\n";
+const STALLED: &str = "alknet: file transfer was ended: its answers were not read and its \
+                       requests held up other channels\r\n";
+
+/// Serves file transfer until the peer has finished, or may no more.
+pub(super) async fn run(
+    grant: Grant,
+    mut input: Input,
+    writer: &ChannelWriteHalf<Msg>,
+    shared: &Arc<Shared>,
+) {
+    let queue = input.queue.clone();
+    let files = Arc::clone(&shared.files);
+    let end = tokio::select! {
+        outcome = serve(settings(shared), files, &queue, writer) => End::Served(outcome),
+        end = watch(&mut input) => end,
+        () = grant.revoked() => End::Cut(REVOKED),
+    };
+    // Lets the session go on, whatever still comes.
+    drop(input);
+    match end {
+        End::Served(Ok(())) => finish(writer, 0).await,
+        End::Served(Err(fault)) => {
+            match fault {
+                Fault::Root(_) | Fault::Internal => {
+                    let root = &shared.active.config.services.sftp.root;
+                    tracing::warn!(%fault, root, "file transfer failed; see /services/sftp/root");
+                }
+                _ => tracing::debug!(%fault, "file transfer failed"),
+            }
+            close_with_words(writer, &format!("alknet: {fault}\r\n")).await;
+        }
+        End::Cut(why) => close_with_words(writer, why).await,
+        End::Closed => {}
+    }
+}
+
+enum End {
+    Served(Result<(), Fault>),
+    Closed,
+    /// We end it, and say why.
+    Cut(&'static str),
+}
+
+/// Takes in what comes, until there is no sense in going on.
+async fn watch(input: &mut Input) -> End {
+    loop {
+        match input.next().await {
+            Event::Closed => return End::Closed,
+            Event::Stalled => return End::Cut(STALLED),
+            Event::Signal(_) => {}
+        }
+    }
+}
+
+fn settings(shared: &Shared) -> Settings {
+    let sftp = &shared.active.config.services.sftp;
+    let account = &shared.origin.account;
+    Settings {
+        root: sftp.root.clone(),
+        read_only: sftp.read_only,
+        max_open_files: sftp.max_open_files,
+        account: account.name.as_bytes().to_vec(),
+        home: account.home.as_os_str().as_bytes().to_vec(),
+    }
+}
+
+impl Sink for ChannelWriteHalf<Msg> {
+    async fn send(&self, bytes: Bytes) -> io::Result<()> {
+        let sent = self.data_bytes(bytes).await;
+        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}

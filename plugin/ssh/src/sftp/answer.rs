@@ -1,0 +1,380 @@
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fd::BorrowedFd;
+use rustix::fs::{
+    AtFlags, Dir, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, fstatvfs, fsync, ftruncate,
+    futimens, statat,
+};
+use rustix::io::{Errno, pread, pwrite, retry_on_intr};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::attributes::{Attributes, last_failure};
+use super::frames::{Frames, LONGEST_MESSAGE};
+use super::handles::{Handle, Handles};
+use super::longname::longname;
+use super::reply::{Entry, Failed, Replies};
+use super::request::{
+    EXTENSIONS, Message, OPEN_APPEND, OPEN_CREATE, OPEN_NEW, OPEN_READ, OPEN_TRUNCATE, OPEN_WRITE,
+    Request, Unusable, parse,
+};
+use super::tree::{Tree, join};
+use super::{Fault, Settings};
+
+/// The version of the protocol that everybody speaks.
+const VERSION: u32 = 3;
+
+/// Data in one message at most: what OpenSSH's server takes and gives too.
+const MOST_DATA: usize = LONGEST_MESSAGE - 1024;
+
+/// Answers are collected until there are this many bytes of them.
+const ENOUGH: usize = 512 * 1024;
+
+/// Names in one answer about a folder.
+const ENTRIES: usize = 100;
+
+/// Answers requests, one after the other and in their order. Blocks for as
+/// long as the file system takes.
+#[derive(Debug)]
+pub(super) struct Server {
+    tree: Tree,
+    handles: Handles,
+    /// How many handles there may be.
+    most_handles: u32,
+    read_only: bool,
+    account: Vec<u8>,
+    /// Whether the client has said which version it speaks.
+    introduced: bool,
+    /// Nobody waits for answers any more.
+    over: CancellationToken,
+}
+
+impl Server {
+    pub(super) fn new(
+        settings: &Settings,
+        files: Arc<Semaphore>,
+        over: CancellationToken,
+    ) -> Result<Self, Errno> {
+        Ok(Self {
+            tree: Tree::open(settings.root.as_bytes(), &settings.home)?,
+            handles: Handles::new(files),
+            most_handles: settings.max_open_files,
+            read_only: settings.read_only,
+            account: settings.account.clone(),
+            introduced: false,
+            over,
+        })
+    }
+
+    /// Answers what has come in completely, until there is enough to send.
+    pub(super) fn answer(
+        &mut self,
+        frames: &mut Frames,
+        replies: &mut Replies,
+    ) -> Result<(), Fault> {
+        while replies.len() < ENOUGH && !self.over.is_cancelled() {
+            let Some(message) = frames.next()? else {
+                break;
+            };
+            match parse(&message).map_err(|_| Fault::NoMessage)? {
+                Message::Init { version } => self.introduce(version, replies)?,
+                Message::Request { .. } if !self.introduced => return Err(Fault::NoInit),
+                Message::Request { id, request } => {
+                    let outcome = match request {
+                        Ok(request) => self.serve(id, &request, replies),
+                        Err(Unusable::Malformed) => Err(Failed::BadMessage),
+                        Err(Unusable::Unknown) => Err(Failed::Unsupported),
+                    };
+                    if let Err(failed) = outcome {
+                        replies.failed(id, failed);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn introduce(&mut self, version: u32, replies: &mut Replies) -> Result<(), Fault> {
+        if version < VERSION {
+            return Err(Fault::OldVersion(version));
+        }
+        self.introduced = true;
+        let offered = EXTENSIONS
+            .iter()
+            .filter(|(_, _, writes)| !(self.read_only && *writes))
+            .map(|(name, version, _)| (*name, *version));
+        replies.version(VERSION, offered);
+        Ok(())
+    }
+
+    /// Does what is asked, and answers unless it fails.
+    fn serve(
+        &mut self,
+        id: u32,
+        request: &Request<'_>,
+        replies: &mut Replies,
+    ) -> Result<(), Failed> {
+        if self.read_only && request.writes() {
+            return Err(Failed::ReadOnly);
+        }
+        match request {
+            Request::Open {
+                path,
+                flags,
+                attributes,
+            } => {
+                let mode = attributes.mode().unwrap_or(Mode::from_raw_mode(0o666));
+                let tree = &self.tree;
+                let open = || Ok(Handle::File(open(tree, path, *flags, mode)?));
+                replies.handle(id, &self.handles.add(open)?);
+            }
+            Request::OpenFolder { path } => {
+                let tree = &self.tree;
+                let open = || {
+                    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+                    let folder = tree.open_file(path, flags, Mode::empty())?;
+                    Ok(Handle::Folder(Dir::new(folder)?))
+                };
+                replies.handle(id, &self.handles.add(open)?);
+            }
+            Request::Read {
+                handle,
+                offset,
+                length,
+            } => {
+                let file = self.handles.file(handle)?;
+                let length = (*length as usize).min(MOST_DATA);
+                replies.data(id, length, |into| match read(file, into, *offset)? {
+                    0 if !into.is_empty() => Err(Failed::EndOfFile),
+                    taken => Ok(taken),
+                })?;
+            }
+            Request::ReadFolder { handle } => {
+                let confined = self.tree.is_confined();
+                let entries = entries(self.handles.folder(handle)?, confined)?;
+                replies.entries(id, &entries);
+            }
+            Request::Stat { path, follow } => {
+                replies.attributes(id, &self.tree.stat(path, *follow)?);
+            }
+            Request::StatHandle { handle } => {
+                replies.attributes(id, &fstat(self.handles.any(handle)?)?);
+            }
+            Request::RealPath { path } => replies.name(id, &self.tree.real_path(path)?),
+            Request::ExpandPath { path } => replies.name(id, &self.expand(path)?),
+            Request::ReadLink { path } => replies.name(id, &self.tree.read_link(path)?),
+            Request::Home { user } => {
+                if !user.is_empty() && *user != self.account {
+                    return Err(Errno::NOENT.into());
+                }
+                replies.name(id, self.tree.home());
+            }
+            Request::FileSystem { path } => {
+                replies.file_system(id, &self.tree.file_system(path)?);
+            }
+            Request::FileSystemOfHandle { handle } => {
+                replies.file_system(id, &fstatvfs(self.handles.any(handle)?)?);
+            }
+            Request::Limits => {
+                let data = MOST_DATA as u64;
+                let handles = self.most_handles.into();
+                replies.numbers(id, &[LONGEST_MESSAGE as u64, data, data, handles]);
+            }
+            _ => {
+                self.change(request)?;
+                replies.done(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Requests whose answer is that they are done.
+    fn change(&mut self, request: &Request<'_>) -> Result<(), Failed> {
+        match request {
+            Request::Close { handle } => return self.handles.close(handle),
+            Request::Write {
+                handle,
+                offset,
+                data,
+            } => write(self.handles.file(handle)?, data, *offset)?,
+            Request::SetStat {
+                path,
+                attributes,
+                follow,
+            } => self.tree.set_attributes(path, attributes, *follow)?,
+            Request::SetStatHandle { handle, attributes } => {
+                set_attributes(self.handles.any(handle)?, attributes)?;
+            }
+            Request::MakeFolder { path, attributes } => {
+                let mode = attributes.mode().unwrap_or(Mode::from_raw_mode(0o777));
+                self.tree.make_folder(path, mode)?;
+            }
+            Request::RemoveFolder { path } => self.tree.remove_folder(path)?,
+            Request::Remove { path } => self.tree.remove(path)?,
+            Request::Rename { from, to, replace } => self.tree.rename(from, to, *replace)?,
+            Request::Symlink { target, link } => self.tree.symlink(target, link)?,
+            Request::HardLink { from, to } => self.tree.hard_link(from, to)?,
+            Request::Sync { handle } => fsync(self.handles.file(handle)?)?,
+            Request::CopyData {
+                from,
+                from_offset,
+                length,
+                to,
+                to_offset,
+            } => {
+                let places = (*from_offset, *to_offset);
+                self.copy(from, to, places, *length)?;
+            }
+            _ => return Err(Failed::Unsupported),
+        }
+        Ok(())
+    }
+
+    /// What a shell makes of `~`; the home folder of others is not told.
+    fn expand(&self, path: &[u8]) -> Result<Vec<u8>, Failed> {
+        let path = match path.strip_prefix(b"~") {
+            Some(b"") => self.tree.home().to_vec(),
+            Some(rest) if rest.starts_with(b"/") => {
+                let rest = rest.trim_ascii_start();
+                let start = rest.iter().position(|byte| *byte != b'/');
+                let rest = start.and_then(|start| rest.get(start..));
+                join(self.tree.home(), rest.unwrap_or(b"."))
+            }
+            Some(_) => return Err(Errno::NOENT.into()),
+            None => path.to_vec(),
+        };
+        Ok(self.tree.real_path(&path)?)
+    }
+
+    /// Copies from one open file to another, until told that nobody waits.
+    fn copy(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        (mut from_offset, mut to_offset): (u64, u64),
+        length: u64,
+    ) -> Result<(), Failed> {
+        let end = match length {
+            0 => u64::MAX,
+            length => from_offset.saturating_add(length),
+        };
+        let (from, to) = (self.handles.file(from)?, self.handles.file(to)?);
+        let (source, target) = (fstat(from)?, fstat(to)?);
+        // A file copied into itself may have no end.
+        if (source.st_dev, source.st_ino) == (target.st_dev, target.st_ino) {
+            return Err(Errno::EXIST.into());
+        }
+        let mut buffer = vec![0; MOST_DATA];
+        while from_offset < end && !self.over.is_cancelled() {
+            let left = usize::try_from(end - from_offset).unwrap_or(usize::MAX);
+            let wanted = left.min(buffer.len());
+            let buffer = buffer.get_mut(..wanted).unwrap_or_default();
+            let taken = read(from, buffer, from_offset)?;
+            if taken == 0 {
+                break;
+            }
+            write(to, buffer.get(..taken).unwrap_or_default(), to_offset)?;
+            from_offset += taken as u64;
+            to_offset += taken as u64;
+        }
+        Ok(())
+    }
+}
+
+fn open(tree: &Tree, path: &[u8], flags: u32, mode: Mode) -> Result<rustix::fd::OwnedFd, Errno> {
+    let has = |flag| flags & flag != 0;
+    let mut how = match (has(OPEN_READ), has(OPEN_WRITE)) {
+        (true, true) => OFlags::RDWR,
+        (false, true) => OFlags::WRONLY,
+        (_, false) => OFlags::RDONLY,
+    };
+    how.set(OFlags::APPEND, has(OPEN_APPEND));
+    how.set(OFlags::CREATE, has(OPEN_CREATE));
+    how.set(OFlags::TRUNC, has(OPEN_TRUNCATE));
+    how.set(OFlags::EXCL, has(OPEN_NEW));
+    let mode = if has(OPEN_CREATE) {
+        mode
+    } else {
+        Mode::empty()
+    };
+    tree.open_file(path, how, mode)
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read(file: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let mut taken = 0;
+    while let Some(rest) = into.get_mut(taken..).filter(|rest| !rest.is_empty()) {
+        let offset = offset.checked_add(taken as u64).ok_or(Errno::INVAL)?;
+        match retry_on_intr(|| pread(file, &mut *rest, offset)) {
+            Ok(0) => break,
+            Ok(more) => taken += more,
+            // Some was read before: the rest is told of when it is asked for.
+            Err(_) if taken > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(taken)
+}
+
+fn write(file: BorrowedFd<'_>, mut data: &[u8], mut offset: u64) -> Result<(), Errno> {
+    while !data.is_empty() {
+        let written = retry_on_intr(|| pwrite(file, data, offset))?;
+        if written == 0 {
+            return Err(Errno::IO);
+        }
+        data = data.get(written..).unwrap_or_default();
+        offset = offset.checked_add(written as u64).ok_or(Errno::FBIG)?;
+    }
+    Ok(())
+}
+
+/// Changes attributes; all are tried, and the last failure is told.
+fn set_attributes(file: BorrowedFd<'_>, attributes: &Attributes) -> Result<(), Errno> {
+    let owner = attributes.owner.map(|(user, group)| {
+        let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+        fchown(file, Some(user), Some(group))
+    });
+    let outcomes = [
+        attributes.size.map(|size| ftruncate(file, size)),
+        attributes.mode().map(|mode| fchmod(file, mode)),
+        attributes.timestamps().map(|times| futimens(file, &times)),
+        owner,
+    ];
+    last_failure(outcomes)
+}
+
+/// The next names in a folder. What is removed meanwhile is left out.
+fn entries(folder: &mut Dir, confined: bool) -> Result<Vec<Entry>, Failed> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    let mut entries = Vec::new();
+    while entries.len() < ENTRIES {
+        let entry = match folder.read() {
+            Some(entry) => entry?,
+            None => break,
+        };
+        let name = entry.file_name().to_bytes();
+        // The folder above the root is none of the client's business.
+        let at = if confined && name == b".." {
+            b"."
+        } else {
+            name
+        };
+        let Ok(stat) = statat(folder.fd()?, at, AtFlags::SYMLINK_NOFOLLOW) else {
+            continue;
+        };
+        entries.push(Entry {
+            name: name.to_vec(),
+            line: longname(name, &stat, now),
+            stat,
+        });
+    }
+    if entries.is_empty() {
+        return Err(Failed::EndOfFile);
+    }
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests;

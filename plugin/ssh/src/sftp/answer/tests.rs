@@ -1,0 +1,508 @@
+//! Messages in, messages out, against real folders.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rand::{RngExt, SeedableRng};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use tempfile::TempDir;
+
+use super::super::wire::{Put, Reader};
+use super::*;
+
+/// A server with a root, beside which lies what nobody may reach.
+struct World {
+    folder: TempDir,
+    server: Server,
+}
+
+/// An answer: its type, and what follows its number.
+type Answer = (u8, Vec<u8>);
+
+const STATUS: u8 = 101;
+const OK: u32 = 0;
+const NO_SUCH_FILE: u32 = 2;
+const DENIED: u32 = 3;
+const FAILURE: u32 = 4;
+
+const SECRET: &str = "nobody may read this";
+
+impl World {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("root/home")).unwrap();
+        fs::create_dir(folder.path().join("outside")).unwrap();
+        fs::write(folder.path().join("outside/secret"), SECRET).unwrap();
+        let mut settings = Settings {
+            root: folder.path().join("root").to_str().unwrap().to_owned(),
+            read_only: false,
+            max_open_files: 8,
+            account: b"me".to_vec(),
+            home: folder
+                .path()
+                .join("root/home")
+                .as_os_str()
+                .as_bytes()
+                .to_vec(),
+        };
+        change(&mut settings);
+        let files = Arc::new(Semaphore::new(settings.max_open_files as usize));
+        let mut server = Server::new(&settings, files, CancellationToken::new()).unwrap();
+        server.introduced = true;
+        Self { folder, server }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("root")
+    }
+
+    fn outside(&self) -> PathBuf {
+        self.folder.path().join("outside")
+    }
+
+    /// One request, one answer.
+    fn ask(&mut self, kind: u8, body: impl FnOnce(&mut Vec<u8>)) -> Answer {
+        let mut message = vec![kind];
+        message.put_u32(7);
+        body(&mut message);
+        let mut frames = Frames::default();
+        frames.push(&u32::try_from(message.len()).unwrap().to_be_bytes());
+        frames.push(&message);
+        let mut replies = Replies::default();
+        self.server.answer(&mut frames, &mut replies).unwrap();
+        let bytes = replies.into_bytes();
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(reader.u32().unwrap() as usize, bytes.len() - 4);
+        let kind = reader.u8().unwrap();
+        assert_eq!(reader.u32(), Ok(7));
+        (kind, bytes[9..].to_vec())
+    }
+
+    fn status(&mut self, kind: u8, strings: &[&[u8]]) -> u32 {
+        status(&self.ask(kind, |to| {
+            strings.iter().for_each(|text| to.put_string(text))
+        }))
+    }
+
+    /// The text a request that names one file is answered with.
+    fn name(&mut self, kind: u8, path: &str) -> Result<String, u32> {
+        let answer = self.ask(kind, |to| to.put_string(path.as_bytes()));
+        if answer.0 == STATUS {
+            return Err(status(&answer));
+        }
+        let mut reader = Reader::new(&answer.1);
+        assert_eq!(reader.u32(), Ok(1));
+        Ok(String::from_utf8(reader.string().unwrap().to_vec()).unwrap())
+    }
+
+    fn open(&mut self, path: &[u8], flags: u32) -> Result<Vec<u8>, u32> {
+        let answer = self.ask(3, |to| {
+            to.put_string(path);
+            to.put_u32(flags);
+            to.put_u32(0);
+        });
+        match answer {
+            (102, body) => Ok(Reader::new(&body).string().unwrap().to_vec()),
+            answer => Err(status(&answer)),
+        }
+    }
+
+    fn read(&mut self, path: &[u8]) -> Result<Vec<u8>, u32> {
+        let handle = self.open(path, OPEN_READ)?;
+        let answer = self.ask(5, |to| {
+            to.put_string(&handle);
+            to.put_u64(0);
+            to.put_u32(u32::MAX);
+        });
+        assert_eq!(self.status(4, &[&handle]), OK);
+        match answer {
+            (103, body) => Ok(Reader::new(&body).string().unwrap().to_vec()),
+            answer => Err(status(&answer)),
+        }
+    }
+
+    fn write(&mut self, path: &[u8], data: &[u8]) -> Result<(), u32> {
+        let handle = self.open(path, OPEN_WRITE | OPEN_CREATE | OPEN_TRUNCATE)?;
+        let written = status(&self.ask(6, |to| {
+            to.put_string(&handle);
+            to.put_u64(0);
+            to.put_string(data);
+        }));
+        assert_eq!(self.status(4, &[&handle]), OK);
+        if written == OK { Ok(()) } else { Err(written) }
+    }
+
+    /// Sets permissions and times by path.
+    fn set_mode(&mut self, path: &str, mode: u32) -> u32 {
+        status(&self.ask(9, |to| {
+            to.put_string(path.as_bytes());
+            to.put_u32(4 | 8);
+            to.put_u32(mode);
+            to.put_u32(1);
+            to.put_u32(2);
+        }))
+    }
+}
+
+fn status((kind, body): &Answer) -> u32 {
+    assert_eq!(*kind, STATUS);
+    Reader::new(body).u32().unwrap()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn a_file_is_written_read_and_changed() {
+    let mut world = World::new();
+    world.write(b"file", b"some text").unwrap();
+    let path = world.root().join("home/file");
+    assert_eq!(fs::read(&path).unwrap(), b"some text");
+    assert_eq!(world.read(b"/home/file").unwrap(), b"some text");
+    assert_eq!(world.set_mode("file", 0o100_600), OK);
+    assert_eq!(mode(&path), 0o600);
+    let metadata = fs::metadata(&path).unwrap();
+    let modified = metadata.modified().unwrap().duration_since(UNIX_EPOCH);
+    assert_eq!(modified.unwrap().as_secs(), 2);
+    // A size alone.
+    let cut = status(&world.ask(9, |to| {
+        to.put_string(b"file");
+        to.put_u32(1);
+        to.put_u64(4);
+    }));
+    assert_eq!(cut, OK);
+    assert_eq!(fs::read(&path).unwrap(), b"some");
+    assert_eq!(world.read(b"missing"), Err(NO_SUCH_FILE));
+}
+
+#[test]
+fn names_need_not_be_text() {
+    let mut world = World::new();
+    let name = b"caf\xe9 \xff\n";
+    world.write(name, b"x").unwrap();
+    assert_eq!(world.read(name).unwrap(), b"x");
+    let handle = {
+        let (_, body) = world.ask(11, |to| to.put_string(b"."));
+        Reader::new(&body).string().unwrap().to_vec()
+    };
+    let (kind, body) = world.ask(12, |to| to.put_string(&handle));
+    assert_eq!(kind, 104);
+    assert!(body.windows(name.len()).any(|window| window == name));
+}
+
+#[test]
+fn renaming_keeps_what_is_there_unless_told_otherwise() {
+    let mut world = World::new();
+    world.write(b"a", b"new").unwrap();
+    world.write(b"b", b"old").unwrap();
+    assert_eq!(world.status(18, &[b"a", b"b"]), FAILURE);
+    assert_eq!(world.read(b"b").unwrap(), b"old");
+    assert_eq!(
+        world.status(200, &[b"posix-rename@openssh.com", b"a", b"b"]),
+        OK
+    );
+    assert_eq!(world.read(b"b").unwrap(), b"new");
+    assert_eq!(world.status(18, &[b"b", b"c"]), OK);
+    assert_eq!(world.read(b"c").unwrap(), b"new");
+}
+
+#[test]
+fn paths_are_told_as_the_client_sees_them() {
+    let mut world = World::new();
+    symlink("/home", world.root().join("link")).unwrap();
+    for (asked, told) in [
+        (".", "/home"),
+        ("", "/home"),
+        ("..", "/"),
+        ("../../../..", "/"),
+        ("/", "/"),
+        ("/home/../home/./", "/home"),
+        ("/link", "/home"),
+        ("/link/new", "/home/new"),
+        ("new", "/home/new"),
+    ] {
+        assert_eq!(world.name(16, asked), Ok(told.to_owned()), "{asked}");
+    }
+    assert_eq!(world.name(16, "/no/such"), Err(NO_SUCH_FILE));
+    for (asked, told) in [("~", "/home"), ("~/x", "/home/x"), ("~//x", "/home/x")] {
+        let (_, body) = world.ask(200, |to| {
+            to.put_string(b"expand-path@openssh.com");
+            to.put_string(asked.as_bytes());
+        });
+        let name = Reader::new(&body[4..]).string().unwrap().to_vec();
+        assert_eq!(name, told.as_bytes(), "{asked}");
+    }
+}
+
+#[test]
+fn nothing_leads_out_of_the_root() {
+    let mut world = World::new();
+    let outside = world.outside();
+    let secret = outside.join("secret");
+    let before = mode(&secret);
+    symlink(&secret, world.root().join("to_file")).unwrap();
+    symlink(&outside, world.root().join("to_folder")).unwrap();
+    symlink("../../outside", world.root().join("home/climbs")).unwrap();
+    symlink("/proc/self/root", world.root().join("magic")).unwrap();
+    symlink("loop", world.root().join("loop")).unwrap();
+    let absolute = format!("/../../..{}", secret.display());
+    for path in [
+        "/to_file",
+        "/to_folder/secret",
+        "/home/climbs/secret",
+        "../../outside/secret",
+        "/../outside/secret",
+        "/magic/etc/passwd",
+        "/loop",
+        "/proc/self/root/etc/passwd",
+        &absolute,
+    ] {
+        assert_eq!(world.read(path.as_bytes()), Err(NO_SUCH_FILE), "{path}");
+        assert_eq!(world.name(19, &format!("{path}/x")), Err(NO_SUCH_FILE));
+        assert_ne!(world.set_mode(path, 0o777), OK, "{path}");
+        assert_ne!(world.status(17, &[path.as_bytes()]), OK, "{path}");
+    }
+    for folder in ["/to_folder", "/home/climbs", "../../outside"] {
+        let inside = format!("{folder}/new");
+        assert!(world.write(inside.as_bytes(), b"x").is_err());
+        let new = inside.as_bytes();
+        let mkdir = world.ask(14, |to| {
+            to.put_string(new);
+            to.put_u32(0);
+        });
+        assert_ne!(status(&mkdir), OK);
+        let target = format!("{folder}/secret");
+        assert_ne!(world.status(13, &[target.as_bytes()]), OK);
+        assert_ne!(world.status(18, &[target.as_bytes(), b"/stolen"]), OK);
+        assert_ne!(world.status(20, &[b"x", new]), OK);
+        let link = [&b"hardlink@openssh.com"[..], target.as_bytes(), b"/stolen"];
+        assert_ne!(world.status(200, &link), OK);
+        assert_ne!(world.status(11, &[folder.as_bytes()]), OK);
+    }
+    // A link out can be made, read and removed; it just leads nowhere.
+    assert_eq!(world.status(20, &[b"/etc/passwd", b"/made"]), OK);
+    assert_eq!(world.name(19, "/made"), Ok("/etc/passwd".to_owned()));
+    assert_eq!(world.read(b"/made"), Err(NO_SUCH_FILE));
+    assert_eq!(world.status(13, &[b"/made"]), OK);
+    assert_eq!(fs::read_to_string(&secret).unwrap(), SECRET);
+    assert_eq!(mode(&secret), before);
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+}
+
+#[test]
+fn whoever_swaps_folders_and_links_meanwhile_gains_nothing() {
+    let mut world = World::new();
+    let (root, outside) = (world.root(), world.outside());
+    fs::create_dir_all(root.join("swap/deep")).unwrap();
+    fs::write(root.join("swap/secret"), "harmless").unwrap();
+    symlink(&outside, root.join("link")).unwrap();
+    let over = AtomicBool::new(false);
+    let mut inside = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let (one, other) = (root.join("swap"), root.join("link"));
+                renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        for round in 0..20_000 {
+            if world.read(b"/swap/secret").is_ok_and(|text| {
+                assert_eq!(text, b"harmless");
+                true
+            }) {
+                inside += 1;
+            }
+            if let Ok(text) = world.read(b"/swap/deep/../secret") {
+                assert_eq!(text, b"harmless");
+            }
+            let _ = world.write(b"/swap/new", b"x");
+            let _ = world.set_mode("/swap/secret", if round % 2 == 0 { 0o600 } else { 0o644 });
+            let _ = world.status(18, &[b"/swap/new", b"/swap/newer"]);
+            let _ = world.status(13, &[b"/swap/newer"]);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert!(inside > 0, "never read anything");
+    let secret = outside.join("secret");
+    assert_eq!(fs::read_to_string(&secret).unwrap(), SECRET);
+    let modified = fs::metadata(&secret).unwrap().modified().unwrap();
+    let modified = modified.duration_since(UNIX_EPOCH).unwrap();
+    assert_ne!(modified.as_secs(), 2, "its times were set");
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+}
+
+#[test]
+fn a_root_that_is_the_real_one_follows_links_as_usual() {
+    let mut world = World::with(|settings| settings.root = "/".to_owned());
+    let secret = world.outside().join("secret");
+    let link = world.root().join("home/link");
+    symlink(&secret, &link).unwrap();
+    assert_eq!(world.read(b"link").unwrap(), SECRET.as_bytes());
+    let real = secret.canonicalize().unwrap();
+    let told = world.name(16, link.to_str().unwrap());
+    assert_eq!(told, Ok(real.to_str().unwrap().to_owned()));
+}
+
+#[test]
+fn nothing_changes_where_files_can_only_be_read() {
+    let mut world = World::with(|settings| settings.read_only = true);
+    fs::write(world.root().join("home/file"), "text").unwrap();
+    assert_eq!(world.read(b"file").unwrap(), b"text");
+    for flags in [
+        OPEN_WRITE,
+        OPEN_READ | OPEN_CREATE,
+        OPEN_READ | OPEN_TRUNCATE,
+        OPEN_APPEND,
+    ] {
+        assert_eq!(world.open(b"file", flags), Err(DENIED));
+    }
+    assert_eq!(world.set_mode("file", 0o777), DENIED);
+    for (kind, strings) in [
+        (13, &[&b"file"[..]][..]),
+        (15, &[b"/home"]),
+        (18, &[b"file", b"new"]),
+        (20, &[b"file", b"new"]),
+        (200, &[b"posix-rename@openssh.com", b"file", b"new"]),
+        (200, &[b"hardlink@openssh.com", b"file", b"new"]),
+    ] {
+        assert_eq!(world.status(kind, strings), DENIED, "{kind}");
+    }
+    assert_eq!(fs::read_dir(world.root().join("home")).unwrap().count(), 1);
+}
+
+#[test]
+fn only_so_many_files_can_be_open() {
+    let mut world = World::new();
+    world.write(b"file", b"x").unwrap();
+    let handles: Vec<_> = (0..8)
+        .map(|_| world.open(b"file", OPEN_READ).unwrap())
+        .collect();
+    for _ in 0..1000 {
+        assert_eq!(world.open(b"file", OPEN_READ), Err(FAILURE));
+        assert_eq!(world.status(11, &[b"."]), FAILURE);
+    }
+    assert_eq!(world.status(4, &[&handles[3]]), OK);
+    assert_eq!(world.status(4, &[&handles[3]]), FAILURE);
+    let again = world.open(b"file", OPEN_READ).unwrap();
+    assert_ne!(
+        again, handles[3],
+        "a handle closed twice names nothing else"
+    );
+}
+
+#[test]
+fn a_named_pipe_holds_nobody_up() {
+    let mut world = World::new();
+    let pipe = world.root().join("home/pipe");
+    rustix::fs::mkfifoat(CWD, &pipe, Mode::from_raw_mode(0o600)).unwrap();
+    assert!(world.read(b"pipe").is_err());
+    assert_eq!(world.open(b"pipe", OPEN_WRITE), Err(FAILURE));
+}
+
+#[test]
+fn random_messages_get_answers_and_do_nothing_else() {
+    let mut world = World::new();
+    world.write(b"file", &[b'x'; 1000]).unwrap();
+    let handle = world.open(b"file", OPEN_READ | OPEN_WRITE).unwrap();
+    let mut random = rand::rngs::StdRng::seed_from_u64(1);
+    for _ in 0..100_000 {
+        let kind = random.random_range(2..=21);
+        let kind = if kind == 21 { 200 } else { kind };
+        let length = random.random_range(0..40);
+        let words: [&[u8]; 6] = [
+            &handle,
+            b"file",
+            b"..",
+            b"\0\0\0\x01",
+            b"copy-data",
+            b"limits@openssh.com",
+        ];
+        let body: Vec<u8> = std::iter::repeat_with(|| match random.random_range(0..4) {
+            0 => {
+                let mut bytes = Vec::new();
+                bytes.put_string(words[random.random_range(0..words.len())]);
+                bytes
+            }
+            1 => vec![0; 4],
+            _ => vec![random.random()],
+        })
+        .take(length)
+        .flatten()
+        .collect();
+        world.ask(kind, |to| to.extend_from_slice(&body));
+    }
+    assert_eq!(fs::read_dir(world.outside()).unwrap().count(), 1);
+}
+
+#[test]
+fn many_requests_for_much_data_are_answered_in_parts() {
+    let mut world = World::new();
+    world.write(b"file", &[b'x'; MOST_DATA]).unwrap();
+    let handle = world.open(b"file", OPEN_READ).unwrap();
+    let mut frames = Frames::default();
+    for id in 0..1000 {
+        let mut message = vec![5];
+        message.put_u32(id);
+        message.put_string(&handle);
+        message.put_u64(0);
+        message.put_u32(u32::MAX);
+        frames.push(&u32::try_from(message.len()).unwrap().to_be_bytes());
+        frames.push(&message);
+    }
+    let mut answered = 0;
+    while frames.held() > 0 {
+        let mut replies = Replies::default();
+        world.server.answer(&mut frames, &mut replies).unwrap();
+        assert!(replies.len() < ENOUGH + LONGEST_MESSAGE);
+        answered += replies.len() / MOST_DATA;
+    }
+    assert_eq!(answered, 1000);
+}
+
+#[test]
+fn what_is_no_file_transfer_ends_it() {
+    let mut world = World::new();
+    world.server.introduced = false;
+    for (bytes, fault) in [
+        (&b"Hello world"[..], Fault::Length(0x4865_6c6c)),
+        (b"\0\0\0\x05\x05\0\0\0\0", Fault::NoInit),
+        (b"\0\0\0\x05\x01\0\0\0\x02", Fault::OldVersion(2)),
+        (b"\0\0\0\x02\x05\0", Fault::NoMessage),
+    ] {
+        let mut frames = Frames::default();
+        frames.push(bytes);
+        let answered = world.server.answer(&mut frames, &mut Replies::default());
+        assert_eq!(answered, Err(fault));
+    }
+}
+
+#[test]
+fn a_file_is_copied_on_the_node_but_never_into_itself() {
+    let mut world = World::new();
+    world.write(b"file", b"0123456789").unwrap();
+    let from = world.open(b"file", OPEN_READ | OPEN_WRITE).unwrap();
+    let to = world.open(b"copy", OPEN_WRITE | OPEN_CREATE).unwrap();
+    let mut copy = |to_handle: &[u8]| {
+        status(&world.ask(200, |to| {
+            to.put_string(b"copy-data");
+            to.put_string(&from);
+            to.put_u64(2);
+            to.put_u64(5);
+            to.put_string(to_handle);
+            to.put_u64(1);
+        }))
+    };
+    assert_eq!(copy(&to), OK);
+    assert_eq!(copy(&from), FAILURE);
+    assert_eq!(world.read(b"copy").unwrap(), b"\x0023456");
+}

@@ -1,0 +1,85 @@
+use bytes::{Buf, Bytes, BytesMut};
+
+/// The longest message either side sends, without its length field; what
+/// OpenSSH takes as well.
+pub(super) const LONGEST_MESSAGE: usize = 256 * 1024;
+
+/// Finds messages in a stream of bytes: a length, then so many bytes
+/// (draft-ietf-secsh-filexfer-02 section 3).
+#[derive(Debug, Default)]
+pub(super) struct Frames(BytesMut);
+
+/// What came is no file transfer, or not any more: a message of this length
+/// is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BadLength(pub(super) u32);
+
+impl Frames {
+    pub(super) fn push(&mut self, chunk: &[u8]) {
+        self.0.extend_from_slice(chunk);
+    }
+
+    /// Bytes that wait to be taken.
+    pub(super) fn held(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is something for [`next`](Self::next) to say.
+    pub(super) fn is_ready(&self) -> bool {
+        !matches!(self.length(), Ok(None))
+    }
+
+    /// The next message that is complete.
+    pub(super) fn next(&mut self) -> Result<Option<Bytes>, BadLength> {
+        let Some(length) = self.length()? else {
+            return Ok(None);
+        };
+        self.0.advance(size_of::<u32>());
+        Ok(Some(self.0.split_to(length).freeze()))
+    }
+
+    /// How long the next message is, if it is complete.
+    fn length(&self) -> Result<Option<usize>, BadLength> {
+        let Some((length, rest)) = self.0.split_first_chunk() else {
+            return Ok(None);
+        };
+        let claimed = u32::from_be_bytes(*length);
+        let length = claimed as usize;
+        if length == 0 || length > LONGEST_MESSAGE {
+            return Err(BadLength(claimed));
+        }
+        Ok((rest.len() >= length).then_some(length))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_found_however_they_are_cut() {
+        let stream = b"\0\0\0\x02ab\0\0\0\x01c";
+        for cut in 0..stream.len() {
+            let mut frames = Frames::default();
+            let mut found = Vec::new();
+            for part in [&stream[..cut], &stream[cut..]] {
+                frames.push(part);
+                while let Some(message) = frames.next().unwrap() {
+                    found.push(message);
+                }
+            }
+            assert_eq!(found, [&b"ab"[..], b"c"]);
+            assert_eq!(frames.held(), 0);
+        }
+    }
+
+    #[test]
+    fn a_length_nobody_may_send_is_refused_before_anything_is_held_for_it() {
+        for length in [0, LONGEST_MESSAGE as u32 + 1, u32::MAX] {
+            let mut frames = Frames::default();
+            frames.push(&length.to_be_bytes());
+            assert!(frames.is_ready());
+            assert_eq!(frames.next(), Err(BadLength(length)));
+        }
+    }
+}

@@ -1,0 +1,264 @@
+use rustix::fs::{Stat, StatVfs};
+use rustix::io::Errno;
+
+use super::attributes::{put_nothing, put_stat};
+use super::wire::Put;
+
+/// Answers on their way to the client, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Replies(Vec<u8>);
+
+/// A file in a folder.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: Vec<u8>,
+    /// As people are to see it.
+    pub(super) line: Vec<u8>,
+    pub(super) stat: Stat,
+}
+
+/// How a request ended (draft-ietf-secsh-filexfer-02 section 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    Ok = 0,
+    EndOfFile = 1,
+    NoSuchFile = 2,
+    PermissionDenied = 3,
+    Failure = 4,
+    BadMessage = 5,
+    Unsupported = 8,
+}
+
+/// Why a request could not be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// There is no more to read.
+    EndOfFile,
+    /// The message makes no sense.
+    BadMessage,
+    /// The message asks for something we do not know.
+    Unsupported,
+    /// Nothing may be written here.
+    ReadOnly,
+    /// There is no such handle.
+    NoSuchHandle,
+    /// As many handles are open as may be.
+    TooManyHandles,
+    /// The operating system says so.
+    System(Errno),
+}
+
+const VERSION: u8 = 2;
+const STATUS: u8 = 101;
+const HANDLE: u8 = 102;
+const DATA: u8 = 103;
+const NAME: u8 = 104;
+const ATTRIBUTES: u8 = 105;
+const EXTENDED: u8 = 201;
+
+/// Bits of the flags of a file system (OpenSSH's PROTOCOL section 4.4).
+const READ_ONLY: u64 = 1;
+const NO_SETUID: u64 = 2;
+
+impl Replies {
+    /// Bytes that wait to be sent.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// The answer to the first message.
+    pub(super) fn version<'a>(
+        &mut self,
+        version: u32,
+        extensions: impl Iterator<Item = (&'a str, &'a str)>,
+    ) {
+        self.message(VERSION, |to| {
+            to.put_u32(version);
+            for (name, version) in extensions {
+                to.put_string(name.as_bytes());
+                to.put_string(version.as_bytes());
+            }
+        });
+    }
+
+    pub(super) fn done(&mut self, id: u32) {
+        self.status(id, Code::Ok, "Success");
+    }
+
+    pub(super) fn failed(&mut self, id: u32, why: Failed) {
+        match why {
+            Failed::EndOfFile => self.status(id, Code::EndOfFile, "End of file"),
+            Failed::BadMessage => self.status(id, Code::BadMessage, "Bad message"),
+            Failed::Unsupported => self.status(id, Code::Unsupported, "Operation unsupported"),
+            Failed::ReadOnly => self.status(
+                id,
+                Code::PermissionDenied,
+                "Permission denied: files can only be read here",
+            ),
+            Failed::NoSuchHandle => self.status(id, Code::Failure, "No such handle"),
+            Failed::TooManyHandles => {
+                self.status(id, Code::Failure, "Too many open files on this connection");
+            }
+            Failed::System(errno) => self.status(id, code(errno), &words(errno)),
+        }
+    }
+
+    pub(super) fn handle(&mut self, id: u32, handle: &[u8]) {
+        self.message(HANDLE, |to| {
+            to.put_u32(id);
+            to.put_string(handle);
+        });
+    }
+
+    pub(super) fn attributes(&mut self, id: u32, stat: &Stat) {
+        self.message(ATTRIBUTES, |to| {
+            to.put_u32(id);
+            put_stat(to, stat);
+        });
+    }
+
+    /// One name, of which nothing else is known.
+    pub(super) fn name(&mut self, id: u32, name: &[u8]) {
+        self.message(NAME, |to| {
+            to.put_u32(id);
+            to.put_u32(1);
+            to.put_string(name);
+            to.put_string(name);
+            put_nothing(to);
+        });
+    }
+
+    /// A part of a folder.
+    pub(super) fn entries(&mut self, id: u32, entries: &[Entry]) {
+        self.message(NAME, |to| {
+            to.put_u32(id);
+            to.put_u32(u32::try_from(entries.len()).unwrap_or(u32::MAX));
+            for Entry { name, line, stat } in entries {
+                to.put_string(name);
+                to.put_string(line);
+                put_stat(to, stat);
+            }
+        });
+    }
+
+    /// Data, read by `read` into what it is given; it says how much it was.
+    ///
+    /// # Errors
+    /// What `read` says; no answer has been added then.
+    pub(super) fn data(
+        &mut self,
+        id: u32,
+        length: usize,
+        read: impl FnOnce(&mut [u8]) -> Result<usize, Failed>,
+    ) -> Result<(), Failed> {
+        let start = self.0.len();
+        let mut taken = Ok(0);
+        self.message(DATA, |to| {
+            to.put_u32(id);
+            let before = to.len();
+            to.put_u32(0);
+            let data = to.len();
+            to.resize(data + length, 0);
+            taken = read(to.get_mut(data..).unwrap_or_default());
+            let length = taken.unwrap_or(0).min(length);
+            to.truncate(data + length);
+            set_length(to, before);
+        });
+        if taken.is_err() {
+            self.0.truncate(start);
+        }
+        taken.map(drop)
+    }
+
+    pub(super) fn file_system(&mut self, id: u32, is: &StatVfs) {
+        use rustix::fs::StatVfsMountFlags as Flags;
+
+        let flag = |flag, bit| if is.f_flag.contains(flag) { bit } else { 0 };
+        let flags = flag(Flags::RDONLY, READ_ONLY) | flag(Flags::NOSUID, NO_SETUID);
+        self.numbers(
+            id,
+            &[
+                is.f_bsize,
+                is.f_frsize,
+                is.f_blocks,
+                is.f_bfree,
+                is.f_bavail,
+                is.f_files,
+                is.f_ffree,
+                is.f_favail,
+                is.f_fsid,
+                flags,
+                is.f_namemax,
+            ],
+        );
+    }
+
+    /// The answer to an extension that is all numbers.
+    pub(super) fn numbers(&mut self, id: u32, numbers: &[u64]) {
+        self.message(EXTENDED, |to| {
+            to.put_u32(id);
+            for number in numbers {
+                to.put_u64(*number);
+            }
+        });
+    }
+
+    fn status(&mut self, id: u32, code: Code, words: &str) {
+        self.message(STATUS, |to| {
+            to.put_u32(id);
+            to.put_u32(code as u32);
+            to.put_string(words.as_bytes());
+            to.put_string(b"en");
+        });
+    }
+
+    /// Adds a message of this type; `write` appends what it holds.
+    fn message(&mut self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.0.len();
+        self.0.put_u32(0);
+        self.0.push(kind);
+        write(&mut self.0);
+        set_length(&mut self.0, start);
+    }
+}
+
+/// Makes the number at `place` say how much follows it.
+fn set_length(message: &mut [u8], place: usize) {
+    let Some((length, rest)) = message
+        .get_mut(place..)
+        .and_then(|rest| rest.split_first_chunk_mut())
+    else {
+        return;
+    };
+    *length = u32::try_from(rest.len()).unwrap_or(u32::MAX).to_be_bytes();
+}
+
+/// The same for the same error as OpenSSH's server: clients rely on it.
+fn code(errno: Errno) -> Code {
+    match errno {
+        Errno::NOENT | Errno::NOTDIR | Errno::BADF | Errno::LOOP => Code::NoSuchFile,
+        Errno::PERM | Errno::ACCESS | Errno::FAULT => Code::PermissionDenied,
+        Errno::NAMETOOLONG | Errno::INVAL => Code::BadMessage,
+        Errno::NOSYS => Code::Unsupported,
+        _ => Code::Failure,
+    }
+}
+
+/// The operating system's words, without the number Rust adds.
+fn words(errno: Errno) -> String {
+    let words = std::io::Error::from(errno).to_string();
+    match words.find(" (os error") {
+        Some(end) => words.get(..end).unwrap_or_default().to_owned(),
+        None => words,
+    }
+}
+
+impl From<Errno> for Failed {
+    fn from(errno: Errno) -> Self {
+        Self::System(errno)
+    }
+}

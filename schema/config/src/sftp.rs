@@ -1,0 +1,57 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::SshConfigError;
+use crate::range::within;
+
+/// File transfer by the `sftp` subsystem (`sftp`, `scp`, sshfs). Needs the
+/// scope `ssh:sftp`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sftp {
+    /// Whether files can be transferred. Default false.
+    pub enabled: bool,
+    /// The folder that peers see as `/`. Nothing outside of it can be reached,
+    /// by links neither: a link is followed as if this folder were the root
+    /// of the file system. An absolute path. Default `/`, everything the
+    /// node's user may reach.
+    #[schemars(regex(pattern = r"^/[^\u0000]*$"), extend("examples" = ["/srv/files"]))]
+    pub root: String,
+    /// Whether nothing can be written, created, removed or renamed. Default
+    /// false.
+    pub read_only: bool,
+    /// Files and folders one SSH connection may hold open at a time. 1 to
+    /// 4096. Default 128.
+    #[schemars(range(min = 1, max = 4096))]
+    pub max_open_files: u32,
+}
+
+impl Default for Sftp {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            root: "/".to_owned(),
+            read_only: false,
+            max_open_files: 128,
+        }
+    }
+}
+
+impl Sftp {
+    pub(crate) fn validate(&self) -> Result<(), SshConfigError> {
+        if !self.root.starts_with('/') || self.root.contains('\0') {
+            return Err(SshConfigError::at(
+                "/services/sftp/root",
+                format!(
+                    "{:?} is not an absolute path; write for example \"/srv/files\"",
+                    self.root
+                ),
+            ));
+        }
+        within(
+            "/services/sftp/max_open_files",
+            self.max_open_files,
+            1..=4096,
+        )
+    }
+}
