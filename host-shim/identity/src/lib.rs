@@ -7,6 +7,9 @@
 //! A peer has two kinds of keys, and one never stands for the other: `keys`
 //! prove it in SSH (`SHA256:…`), `node_keys` in the TLS handshake
 //! (`ed25519:…`). A key that is meant for both is listed under both.
+//!
+//! A peer may also come in by OpenSSH certificates: those of an authority that
+//! is listed, with a principal that its `certificates` name.
 
 #![forbid(unsafe_code)]
 
@@ -21,7 +24,7 @@ mod validate;
 mod write;
 
 pub use authorized_key::{AuthorizedKey, KeyError};
-pub use config::{Peer, PeersConfig};
+pub use config::{Authority, CertificateGrant, Peer, PeersConfig};
 pub use key_blob::BlobError;
 pub use key_file::{KeyFileError, read_public_key_file};
 pub use node_key::{NodeKey, NodeKeyError};

@@ -1,15 +1,20 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use alknet_ssh_policy::{ConditionError, Conditions};
+
 use crate::{
-    AuthorizedKey, KeyError, NodeKey, NodeKeyError, Peer, PeersConfig, ScopeError, check_scope,
+    Authority, AuthorizedKey, CertificateGrant, KeyError, NodeKey, NodeKeyError, Peer, PeersConfig,
+    ScopeError, check_scope,
 };
 
 const MAX_ID: usize = 64;
 
 impl PeersConfig {
-    /// Checks everything that the types alone cannot: ids, keys, scopes, and
-    /// that no id or key occurs twice. Disabled peers are checked as well.
+    /// Checks everything that the types alone cannot: ids, keys, scopes,
+    /// conditions, and that no id or key occurs twice and no certificate stands
+    /// for two peers by the same principal. What is disabled is checked as
+    /// well.
     ///
     /// # Errors
     /// All faults there are, in the order of the file.
@@ -17,14 +22,18 @@ impl PeersConfig {
         self.keys_by_fingerprint().map(drop)
     }
 
-    /// Every key's fingerprint with the index of the peer it belongs to.
-    pub(crate) fn keys_by_fingerprint(&self) -> Result<HashMap<String, usize>, PeersError> {
+    /// Every key's fingerprint with whom it belongs to.
+    pub(crate) fn keys_by_fingerprint(&self) -> Result<HashMap<String, Owner>, PeersError> {
         let mut check = Check {
             config: self,
             ids: HashMap::new(),
             owners: HashMap::new(),
+            granted: HashMap::new(),
             faults: Vec::new(),
         };
+        for (index, authority) in self.authorities.iter().enumerate() {
+            check.authority(index, authority);
+        }
         for (index, peer) in self.peers.iter().enumerate() {
             check.peer(index, peer);
         }
@@ -38,34 +47,123 @@ impl PeersConfig {
     }
 }
 
+/// Whom a key belongs to, by its place in the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Peer(usize),
+    Authority(usize),
+}
+
 struct Check<'a> {
     config: &'a PeersConfig,
     ids: HashMap<&'a str, usize>,
-    owners: HashMap<String, usize>,
+    owners: HashMap<String, Owner>,
+    /// Authority, principal and user, and the peer they lead to.
+    granted: HashMap<(&'a str, &'a str, &'a str), usize>,
     faults: Vec<PeerFault>,
 }
 
 impl<'a> Check<'a> {
-    fn peer(&mut self, index: usize, peer: &'a Peer) {
-        self.id(index, &peer.id);
-        for (at, line) in peer.keys.iter().enumerate() {
-            let pointer = format!("/peers/{index}/keys/{at}");
+    fn authority(&mut self, index: usize, authority: &'a Authority) {
+        let pointer = format!("/authorities/{index}/id");
+        let id = &authority.id;
+        let earlier = self.config.authorities.iter().take(index);
+        if !is_id(id) {
+            self.fault(pointer, PeerProblem::Id { id: id.clone() });
+        } else if let Some(first) = earlier.clone().position(|other| other.id == *id) {
+            let first = format!("/authorities/{first}");
+            let id = id.clone();
+            self.fault(pointer, PeerProblem::DuplicateId { id, first });
+        }
+        let keys = format!("/authorities/{index}/keys");
+        self.keys(&keys, &authority.keys, Owner::Authority(index));
+    }
+
+    fn keys(&mut self, pointer: &str, lines: &[String], owner: Owner) {
+        for (at, line) in lines.iter().enumerate() {
+            let pointer = format!("{pointer}/{at}");
             match line.parse::<AuthorizedKey>() {
-                Ok(key) => self.own(pointer, index, key.fingerprint),
+                Ok(key) => self.own(pointer, owner, key.fingerprint),
                 Err(error) => self.fault(pointer, PeerProblem::Key(error)),
             }
         }
+    }
+
+    fn peer(&mut self, index: usize, peer: &'a Peer) {
+        self.id(index, &peer.id);
+        let keys = format!("/peers/{index}/keys");
+        self.keys(&keys, &peer.keys, Owner::Peer(index));
         for (at, text) in peer.node_keys.iter().enumerate() {
             let pointer = format!("/peers/{index}/node_keys/{at}");
             match text.parse::<NodeKey>() {
-                Ok(key) => self.own(pointer, index, key.to_string()),
+                Ok(key) => self.own(pointer, Owner::Peer(index), key.to_string()),
                 Err(error) => self.fault(pointer, PeerProblem::NodeKey(error)),
             }
+        }
+        for (at, grant) in peer.certificates.iter().enumerate() {
+            self.certificates(&format!("/peers/{index}/certificates/{at}"), index, grant);
         }
         for (at, scope) in peer.scopes.iter().enumerate() {
             if let Err(error) = check_scope(scope) {
                 let pointer = format!("/peers/{index}/scopes/{at}");
                 self.fault(pointer, PeerProblem::Scope(error));
+            }
+        }
+        for error in Conditions::read(&peer.resources).err().unwrap_or_default() {
+            let mut pointer = format!("/peers/{index}/resources/{}", token(&error.kind));
+            if let Some(at) = error.index {
+                pointer.push_str(&format!("/{at}"));
+            }
+            self.fault(pointer, PeerProblem::Condition(error));
+        }
+    }
+
+    fn certificates(&mut self, pointer: &str, peer: usize, grant: &'a CertificateGrant) {
+        let known = &self.config.authorities;
+        if !known.iter().any(|known| known.id == grant.authority) {
+            let known: Vec<_> = known.iter().map(|known| known.id.as_str()).collect();
+            let problem = PeerProblem::UnknownAuthority {
+                id: grant.authority.clone(),
+                known: match known.is_empty() {
+                    true => "there are none".to_owned(),
+                    false => format!("there are {}", known.join(", ")),
+                },
+            };
+            self.fault(format!("{pointer}/authority"), problem);
+        }
+        let principals = format!("{pointer}/principals");
+        if grant.principals.is_empty() {
+            self.fault(principals, PeerProblem::NoPrincipal);
+            return;
+        }
+        for (at, principal) in grant.principals.iter().enumerate() {
+            let pointer = format!("{principals}/{at}");
+            if principal.is_empty() || principal.contains(['*', '?', ',']) {
+                let principal = principal.clone();
+                self.fault(pointer, PeerProblem::Principal { principal });
+                continue;
+            }
+            let users = match grant.users.as_slice() {
+                [] => std::slice::from_ref(principal),
+                users => users,
+            };
+            for user in users {
+                let leads_to = (grant.authority.as_str(), principal.as_str(), user.as_str());
+                let first = *self.granted.entry(leads_to).or_insert(peer);
+                if first != peer {
+                    let first = self.config.peers.get(first).map_or("", |peer| &peer.id);
+                    let problem = PeerProblem::SamePrincipal {
+                        principal: principal.clone(),
+                        first: first.to_owned(),
+                    };
+                    self.fault(pointer.clone(), problem);
+                }
+            }
+        }
+        for (at, user) in grant.users.iter().enumerate() {
+            if user.is_empty() || (user != "*" && user.contains(['*', '?', ','])) {
+                let problem = PeerProblem::User { user: user.clone() };
+                self.fault(format!("{pointer}/users/{at}"), problem);
             }
         }
     }
@@ -87,18 +185,28 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn own(&mut self, pointer: String, index: usize, fingerprint: String) {
+    fn own(&mut self, pointer: String, owner: Owner, fingerprint: String) {
         if let Some(&first) = self.owners.get(&fingerprint) {
-            let name = |index: usize| self.config.peers.get(index).map_or("", |peer| &peer.id);
             let problem = PeerProblem::DuplicateKey {
-                peer: name(index).to_owned(),
-                first: name(first).to_owned(),
+                owner: self.name(owner),
+                first: self.name(first),
                 fingerprint,
             };
             self.fault(pointer, problem);
         } else {
-            self.owners.insert(fingerprint, index);
+            self.owners.insert(fingerprint, owner);
         }
+    }
+
+    fn name(&self, owner: Owner) -> String {
+        let (what, id) = match owner {
+            Owner::Peer(index) => ("peer", self.config.peers.get(index).map(|peer| &peer.id)),
+            Owner::Authority(index) => {
+                let authority = self.config.authorities.get(index);
+                ("authority", authority.map(|authority| &authority.id))
+            }
+        };
+        format!("{what} `{}`", id.map_or("", String::as_str))
     }
 
     fn fault(&mut self, pointer: String, problem: PeerProblem) {
@@ -114,6 +222,11 @@ fn is_id(id: &str) -> bool {
         && id
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "._-@".contains(c))
+}
+
+/// A reference token of a JSON pointer (RFC 6901, section 3).
+fn token(text: &str) -> String {
+    text.replace('~', "~0").replace('/', "~1")
 }
 
 /// A peers configuration that cannot be used.
@@ -173,16 +286,54 @@ pub enum PeerProblem {
     NodeKey(NodeKeyError),
     /// A key is listed twice, so it would not say who its owner is.
     #[error(
-        "the key {fingerprint} of peer `{peer}` is already listed for peer `{first}`; remove one of the two"
+        "the key {fingerprint} of {owner} is already listed for {first}; remove one of the two"
     )]
     DuplicateKey {
         /// The key.
         fingerprint: String,
-        /// The peer whose entry is the second one.
-        peer: String,
-        /// The peer that has it already; may be the same.
+        /// The peer or authority whose entry is the second one.
+        owner: String,
+        /// The one that has it already; may be the same.
         first: String,
     },
+    /// There is no such authority.
+    #[error("no authority has the id {id:?}; {known}: add it under `authorities`")]
+    UnknownAuthority {
+        /// The id.
+        id: String,
+        /// Those there are.
+        known: String,
+    },
+    /// Any certificate would do.
+    #[error(
+        "no principal is listed, so no certificate would do; name the principals the certificates carry"
+    )]
+    NoPrincipal,
+    /// A principal could not be one of a certificate's.
+    #[error("{principal:?} is no principal: it is compared letter by letter, without wildcards")]
+    Principal {
+        /// The text.
+        principal: String,
+    },
+    /// A user name could not be asked for.
+    #[error("{user:?} is no user name; write the name, or \"*\" alone for any")]
+    User {
+        /// The text.
+        user: String,
+    },
+    /// A certificate would stand for two peers.
+    #[error(
+        "certificates of this authority with the principal {principal:?} lead to peer `{first}` already; give each peer principals of its own"
+    )]
+    SamePrincipal {
+        /// The principal.
+        principal: String,
+        /// The peer that has it already.
+        first: String,
+    },
+    /// A resource that is about SSH means nothing.
+    #[error("{0}")]
+    Condition(ConditionError),
     /// An entry of `scopes` means nothing.
     #[error("{0}")]
     Scope(ScopeError),

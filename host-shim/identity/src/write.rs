@@ -1,6 +1,6 @@
 use std::fmt::{self, Write};
 
-use crate::{AuthorizedKey, Peer, PeersConfig};
+use crate::{Authority, AuthorizedKey, CertificateGrant, Peer, PeersConfig};
 
 const HEADER: &str = "\
 # Who may connect to this node, and what each of them may do.
@@ -16,8 +16,12 @@ const HEADER: &str = "\
 #                ssh:listen:<address>:<port>  have this node listen
 #                ssh:streamlocal:<path>       reach a Unix socket
 #                ssh:shell  ssh:sftp  ssh:agent  ssh:env:<NAME>
-#   resources  further attributes, by kind
+#   resources  further attributes, by kind; conditions on its log-ins:
+#                ssh:from  ssh:expires  ssh:command  ssh:environment  ssh:no-pty
 #   disabled   true keeps the entry but lets the peer in no more
+#
+# OpenSSH certificates: [[authorities]] with an id and keys, and in a peer
+# certificates = [{ authority = \"<id>\", principals = [\"<name>\"] }]
 ";
 
 impl PeersConfig {
@@ -36,8 +40,23 @@ impl PeersConfig {
             writeln!(out, "\"$schema\" = {}\n", quoted(schema))?;
         }
         out.write_str(HEADER)?;
+        let mut authorities = self.authorities.iter();
+        authorities.try_for_each(|authority| write_authority(out, authority))?;
         self.peers.iter().try_for_each(|peer| write_peer(out, peer))
     }
+}
+
+fn write_authority(out: &mut String, authority: &Authority) -> fmt::Result {
+    writeln!(out, "\n[[authorities]]\nid = {}", quoted(&authority.id))?;
+    if authority.disabled {
+        writeln!(out, "disabled = true")?;
+    }
+    write_list(out, "keys", &authority.keys, fingerprint)
+}
+
+fn fingerprint(line: &str) -> Option<String> {
+    let key: AuthorizedKey = line.parse().ok()?;
+    Some(key.fingerprint)
 }
 
 fn write_peer(out: &mut String, peer: &Peer) -> fmt::Result {
@@ -45,10 +64,15 @@ fn write_peer(out: &mut String, peer: &Peer) -> fmt::Result {
     if peer.disabled {
         writeln!(out, "disabled = true")?;
     }
-    write_list(out, "keys", &peer.keys, |key| {
-        key.parse().ok().map(|key: AuthorizedKey| key.fingerprint)
-    })?;
+    write_list(out, "keys", &peer.keys, fingerprint)?;
     write_list(out, "node_keys", &peer.node_keys, |_| None)?;
+    if !peer.certificates.is_empty() {
+        writeln!(out, "certificates = [")?;
+        for grant in &peer.certificates {
+            writeln!(out, "  {},", inline(grant))?;
+        }
+        writeln!(out, "]")?;
+    }
     write_list(out, "scopes", &peer.scopes, |_| None)?;
     if !peer.resources.is_empty() {
         writeln!(out, "\n[peers.resources]")?;
@@ -56,6 +80,22 @@ fn write_peer(out: &mut String, peer: &Peer) -> fmt::Result {
     peer.resources
         .iter()
         .try_for_each(|(kind, values)| write_list(out, &quoted(kind), values, |_| None))
+}
+
+fn inline(grant: &CertificateGrant) -> String {
+    let list = |names: &[String]| {
+        let names: Vec<_> = names.iter().map(|name| quoted(name)).collect();
+        names.join(", ")
+    };
+    let users = match grant.users.is_empty() {
+        true => String::new(),
+        false => format!(", users = [{}]", list(&grant.users)),
+    };
+    format!(
+        "{{ authority = {}, principals = [{}]{users} }}",
+        quoted(&grant.authority),
+        list(&grant.principals)
+    )
 }
 
 fn write_list(

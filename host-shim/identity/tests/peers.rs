@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alknet_handler::{CertificateQuery, Identity, IdentityProvider};
-use alknet_identity::{Peer, PeerStore, PeersConfig};
+use alknet_identity::{Authority, CertificateGrant, Peer, PeerStore, PeersConfig};
 use proptest::prelude::*;
 
 const ALICE: &str =
@@ -108,6 +108,142 @@ async fn disabled_peers_tokens_and_certificates_are_unknown() {
         requested_user: "bob".into(),
     };
     assert_eq!(store.resolve_from_certificate(&certificate).await, Ok(None));
+}
+
+const CA: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+
+fn authority(id: &str, keys: &[&str]) -> Authority {
+    Authority {
+        id: id.into(),
+        keys: keys.iter().map(|key| (*key).into()).collect(),
+        disabled: false,
+    }
+}
+
+fn grant(authority: &str, principals: &[&str], users: &[&str]) -> CertificateGrant {
+    let owned = |names: &[&str]| names.iter().map(|name| (*name).into()).collect();
+    CertificateGrant {
+        authority: authority.into(),
+        principals: owned(principals),
+        users: owned(users),
+    }
+}
+
+fn with_certificates(id: &str, certificates: &[CertificateGrant]) -> Peer {
+    Peer {
+        certificates: certificates.to_vec(),
+        ..peer(id, &[])
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_stands_for_the_peer_that_takes_its_principal() {
+    let ca = CA.parse::<alknet_identity::AuthorizedKey>().unwrap();
+    let mut config = PeersConfig {
+        authorities: vec![authority("staff", &[CA])],
+        ..config([
+            with_certificates("alice", &[grant("staff", &["alice", "ops"], &[])]),
+            with_certificates("deploy", &[grant("staff", &["ci", "cd"], &["git", "www"])]),
+            with_certificates("any", &[grant("staff", &["all"], &["*"])]),
+        ])
+    };
+    let store = PeerStore::new(config.clone()).unwrap();
+    let ask = |principals: &[&str], user: &str| {
+        let query = CertificateQuery {
+            ca_fingerprint: ca.fingerprint.clone(),
+            key_id: "anything".into(),
+            serial: 1,
+            principals: principals.iter().map(|name| (*name).into()).collect(),
+            requested_user: user.into(),
+        };
+        let store = &store;
+        async move {
+            let found = store.resolve_from_certificate(&query).await;
+            found.map(|found| found.map(|identity| identity.id))
+        }
+    };
+    for (principals, user, expected) in [
+        (&["alice"][..], "alice", Some("alice")),
+        (&["alice", "ops"], "ops", Some("alice")),
+        // The user name must be a principal of both sides.
+        (&["alice"], "ops", None),
+        (&["alice"], "root", None),
+        (&["bob"], "bob", None),
+        (&[], "alice", None),
+        (&["*"], "alice", None),
+        (&["Alice"], "Alice", None),
+        // Unless the users are listed.
+        (&["cd"], "git", Some("deploy")),
+        (&["cd"], "cd", None),
+        (&["all"], "whoever", Some("any")),
+    ] {
+        let found = ask(principals, user).await.unwrap();
+        assert_eq!(found.as_deref(), expected, "{principals:?} {user}");
+    }
+    // With principals of two peers, the user name says who is meant, or nobody is.
+    let found = ask(&["alice", "ci"], "git").await.unwrap();
+    assert_eq!(found.as_deref(), Some("deploy"));
+    let error = ask(&["ci", "all"], "git").await.unwrap_err().to_string();
+    assert!(error.contains("deploy and any"), "{error}");
+
+    config.authorities[0].disabled = true;
+    store.replace(config.clone()).unwrap();
+    assert_eq!(ask(&["alice"], "alice").await, Ok(None));
+    config.authorities[0].disabled = false;
+    config.peers[0].disabled = true;
+    store.replace(config).unwrap();
+    assert_eq!(ask(&["alice"], "alice").await, Ok(None));
+    assert_eq!(
+        who(&store, &ca.fingerprint).await,
+        None,
+        "a CA's key logs nobody in"
+    );
+}
+
+#[test]
+fn faults_of_certificates_and_conditions_are_named_with_their_place() {
+    let mut alice = with_certificates(
+        "alice",
+        &[
+            grant("staff", &[], &[]),
+            grant("stuff", &["alice"], &[]),
+            grant("staff", &["a*", "ops"], &["r?ot"]),
+        ],
+    );
+    alice.keys = vec![CA.into()];
+    alice.resources = BTreeMap::from([
+        ("ssh:form".into(), vec!["*".into()]),
+        ("ssh:from".into(), vec!["*".into(), "x.example".into()]),
+        ("own/kind".into(), vec![]),
+    ]);
+    let bob = with_certificates("bob", &[grant("staff", &["ops"], &["r?ot"])]);
+    let config = PeersConfig {
+        authorities: vec![
+            authority("staff", &[CA]),
+            authority("staff", &["nonsense"]),
+            authority("a b", &[]),
+        ],
+        ..config([alice, bob])
+    };
+    let expected = [
+        "/authorities/1/id: the id `staff` is taken by /authorities/0",
+        "/authorities/1/keys/0: the line does not start with a key type",
+        "/authorities/2/id: \"a b\" cannot be",
+        "/peers/0/keys/0: the key SHA256:",
+        "/peers/0/certificates/0/principals: no principal is listed",
+        "/peers/0/certificates/1/authority: no authority has the id \"stuff\"; there are staff",
+        "/peers/0/certificates/2/principals/0: \"a*\" is no principal",
+        "/peers/0/certificates/2/users/0: \"r?ot\" is no user name",
+        "/peers/0/resources/ssh:form: ssh:form: there is no such kind",
+        "/peers/0/resources/ssh:from/1: ssh:from: \"x.example\" is no address",
+        "/peers/1/certificates/0/principals/0: certificates of this authority with the principal \"ops\" lead to peer `alice`",
+        "/peers/1/certificates/0/users/0: \"r?ot\" is no user name",
+    ];
+    let found = faults(&config);
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
 }
 
 #[tokio::test]
@@ -228,11 +364,32 @@ fn the_written_file_explains_itself() {
 }
 
 prop_compose! {
+    fn any_grant()(
+        authority in ".{0,10}",
+        principals in proptest::collection::vec("(?s).{0,10}", 0..3),
+        users in proptest::collection::vec("(?s).{0,10}", 0..3),
+    ) -> CertificateGrant {
+        CertificateGrant { authority, principals, users }
+    }
+}
+
+prop_compose! {
+    fn any_authority()(
+        id in ".{0,10}",
+        keys in proptest::collection::vec("(?s).{0,20}", 0..3),
+        disabled in any::<bool>(),
+    ) -> Authority {
+        Authority { id, keys, disabled }
+    }
+}
+
+prop_compose! {
     fn any_peer()(
         id in ".{0,10}",
         keys in proptest::collection::vec(prop_oneof![Just(ALICE.to_owned()), "(?s).{0,20}"], 0..3),
         node_keys in proptest::collection::vec("(?s).{0,20}", 0..2),
         scopes in proptest::collection::vec("(?s).{0,20}", 0..3),
+        certificates in proptest::collection::vec(any_grant(), 0..2),
         resources in proptest::collection::btree_map(
             "(?s).{0,8}",
             proptest::collection::vec("(?s).{0,8}", 0..3),
@@ -240,7 +397,7 @@ prop_compose! {
         ),
         disabled in any::<bool>(),
     ) -> Peer {
-        Peer { id, keys, node_keys, scopes, resources, disabled }
+        Peer { id, keys, node_keys, certificates, scopes, resources, disabled }
     }
 }
 
@@ -248,9 +405,10 @@ proptest! {
     #[test]
     fn what_is_written_reads_back(
         schema in proptest::option::of("(?s).{0,20}"),
+        authorities in proptest::collection::vec(any_authority(), 0..2),
         peers in proptest::collection::vec(any_peer(), 0..3),
     ) {
-        let config = PeersConfig { schema, peers };
+        let config = PeersConfig { schema, authorities, peers };
         let text = config.to_toml_string();
         let read: PeersConfig = toml::from_str(&text).unwrap();
         prop_assert_eq!(read, config, "{}", text);

@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod conditions;
 mod denied;
 mod destination;
 mod host;
@@ -33,9 +34,11 @@ mod pattern;
 mod policy;
 mod rule;
 mod scope;
+mod sources;
 mod subject;
 
 pub use command::Command;
+pub use conditions::{BadCondition, ConditionError, Conditions};
 pub use denied::Denied;
 pub use destination::{Destination, DestinationError, PortPattern};
 pub use host::{BadHost, Host, canonical};
@@ -45,4 +48,5 @@ pub use pattern::HostPattern;
 pub use policy::{Basis, Policy, Switches};
 pub use rule::{Action, Rule, RuleError, RuleTarget};
 pub use scope::{Scope, ScopeError, Service};
+pub use sources::{BadSource, Sources};
 pub use subject::{Restrictions, Subject};

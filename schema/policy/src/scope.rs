@@ -182,7 +182,7 @@ fn is_word(text: &str) -> bool {
 }
 
 /// POSIX.1-2017, section 8.1.
-fn is_variable(name: &str) -> bool {
+pub(crate) fn is_variable(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
