@@ -57,7 +57,7 @@ pub(crate) struct Metrics {
     channels: Matrix<5, 3>,
     requests: Matrix<7, 3>,
     accepted: AtomicU64,
-    refused: Row<11>,
+    refused: Row<22>,
     ended: Row<8>,
     login: Histogram,
     received: AtomicU64,
@@ -173,7 +173,7 @@ const REQUESTS: [&str; 7] = [
     "streamlocal_forward",
 ];
 /// In the order of [`Refusal`].
-const REFUSALS: [&str; 11] = [
+const REFUSALS: [&str; 22] = [
     "unknown_key",
     "signature",
     "sha1",
@@ -185,6 +185,17 @@ const REFUSALS: [&str; 11] = [
     "other_identity",
     "too_many",
     "store",
+    "host_certificate",
+    "certificate_dates",
+    "certificate_signature",
+    "no_principal",
+    "unknown_certificate",
+    "critical_option",
+    "address",
+    "expired",
+    "revoked",
+    "two_commands",
+    "conditions",
 ];
 const ENDS: [&str; 8] = [
     "normal",

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod certificates;
 mod egress;
 mod error;
 mod forwarding;
@@ -24,6 +25,7 @@ use alknet_ssh_policy::{Policy, Switches};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use certificates::Certificates;
 pub use egress::{Egress, Proxy, ProxyKind};
 pub use error::SshConfigError;
 pub use forwarding::Forwarding;
@@ -44,6 +46,8 @@ pub struct SshConfig {
     pub runtime: Runtime,
     /// Bounds on time, number and size.
     pub limits: Limits,
+    /// Log-ins by certificate, and revoked keys.
+    pub certificates: Certificates,
     /// What an authenticated peer can be offered.
     pub services: Services,
     /// Forwarding of ports and Unix sockets.
@@ -76,6 +80,7 @@ impl SshConfig {
     pub fn validate(&self) -> Result<(), SshConfigError> {
         self.runtime.validate()?;
         self.limits.validate()?;
+        self.certificates.validate()?;
         self.services.validate()?;
         self.forwarding.validate()?;
         self.transport.validate()
@@ -111,6 +116,7 @@ fn refuse_arrays(text: &str) -> Result<(), SshConfigError> {
         "",
         "/runtime",
         "/limits",
+        "/certificates",
         "/services",
         "/services/exec",
         "/services/sftp",

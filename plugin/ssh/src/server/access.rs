@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use alknet_handler::Identity;
-use alknet_ssh_policy::{Basis, Command, Denied, Host, Policy, Restrictions, Subject};
+use alknet_ssh_policy::{Basis, Command, Denied, Host, Policy, Subject};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+
+use crate::auth::Holder;
 
 /// The permissions of one SSH connection's peer.
 #[derive(Clone)]
@@ -26,14 +27,6 @@ pub(super) struct Permissions {
     pub(super) policy: Policy,
     /// Whether peers may be given ports below 1024.
     pub(super) privileged_ports: bool,
-}
-
-/// Whose permissions they are.
-#[derive(Clone)]
-pub(super) struct Holder {
-    /// The key that proved it.
-    pub(super) fingerprint: String,
-    pub(super) identity: Identity,
 }
 
 /// Something that can be granted and later taken back.
@@ -174,7 +167,7 @@ impl State {
         let subject = Subject {
             id: &holder.identity.id,
             scopes: &holder.identity.scopes,
-            restrictions: &Restrictions::default(),
+            restrictions: &holder.restrictions,
         };
         decision(&self.permissions().policy, &subject).map_err(Refused::from)
     }

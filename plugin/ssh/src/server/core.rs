@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::access::Permissions;
 use super::forward::{Egress, Resolver};
 use super::sessions::Sessions;
+use crate::auth::LoginRules;
 use crate::process::Account;
 use crate::queue::Budget;
 use crate::status::Counters;
@@ -42,6 +43,8 @@ pub(super) struct Core {
     active: RwLock<Arc<Active>>,
     /// Those of the active configuration.
     pub(super) permissions: Arc<RwLock<Arc<Permissions>>>,
+    /// The same for log-ins.
+    pub(super) login_rules: Arc<RwLock<Arc<LoginRules>>>,
     /// What all connections together may hold of unread input.
     pub(super) budget: Budget,
     /// Grows when identities or the policy may have changed.
@@ -68,10 +71,12 @@ impl Core {
     ) -> Result<Self, ConfigError> {
         config.validate().map_err(config_error)?;
         let permissions = Arc::new(RwLock::new(permissions(&config)));
+        let login_rules = LoginRules::read(&config.certificates)?;
         let budget = Budget::new(config.limits.total_buffer_bytes as usize);
         let active = Active::new(config, host_keys, &capabilities)?;
         Ok(Self {
             permissions,
+            login_rules: Arc::new(RwLock::new(Arc::new(login_rules))),
             budget,
             identities,
             resolver,
@@ -104,9 +109,12 @@ impl Core {
         }
         let host_keys = active.russh.keys.clone();
         let permissions = permissions(&config);
+        let login_rules = Arc::new(LoginRules::read(&config.certificates)?);
         *active = Arc::new(Active::new(config, host_keys, &self.capabilities)?);
         let in_force = self.permissions.write();
         *in_force.unwrap_or_else(PoisonError::into_inner) = permissions;
+        let in_force = self.login_rules.write();
+        *in_force.unwrap_or_else(PoisonError::into_inner) = login_rules;
         drop(active);
         self.permissions_changed();
         Ok(())
@@ -120,6 +128,12 @@ impl Core {
     /// Follows [`permissions_changed`](Self::permissions_changed).
     pub(super) fn revision(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
+    }
+
+    /// What counts for log-ins at the moment.
+    pub(super) fn login_rules(&self) -> Arc<LoginRules> {
+        let rules = self.login_rules.read();
+        Arc::clone(&rules.unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn is_draining(&self) -> bool {

@@ -1,22 +1,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use alknet_handler::Identity;
-use russh::keys::{Certificate, PublicKey};
+use russh::keys::Certificate;
 use russh::server::{
     Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use tokio::sync::mpsc;
 
-use super::access::Holder;
 use super::channel::{self, Start};
 use super::command::Task;
 use super::end::End;
 use super::forward::{self, Listeners, Opening};
 use super::session::Shared;
 use super::subsystem;
-use crate::auth::{Authenticator, Refusal, fingerprint};
+use crate::auth::{Authenticator, Holder, Refusal};
 use crate::metrics::{ChannelKind, RequestKind, Verdict};
 use crate::transport::Control;
 
@@ -62,8 +60,8 @@ impl RusshHandler {
         }
     }
 
-    fn refuse(&mut self, user: &str, key: Option<&PublicKey>, refusal: Refusal) -> Auth {
-        self.auth.refuse(user, key, refusal);
+    fn refuse(&mut self, user: &str, refusal: Refusal) -> Auth {
+        self.auth.refuse(user, refusal);
         self.rejected()
     }
 
@@ -74,19 +72,15 @@ impl RusshHandler {
         Auth::reject()
     }
 
-    fn accepted(&mut self, key: &PublicKey, identity: Identity) -> Auth {
-        if self
-            .shared
-            .connection
-            .set_identity(identity.clone())
-            .is_err()
-        {
+    fn concluded(&mut self, holder: Option<Holder>) -> Auth {
+        let Some(holder) = holder else {
+            return self.rejected();
+        };
+        let identity = holder.identity.clone();
+        if self.shared.connection.set_identity(identity).is_err() {
             tracing::debug!("the connection's identity had been recorded before");
         }
-        self.shared.access.claim(Holder {
-            fingerprint: fingerprint(key),
-            identity,
-        });
+        self.shared.access.claim(holder);
         Auth::Accept
     }
 
@@ -154,7 +148,7 @@ impl Handler for RusshHandler {
     }
 
     async fn auth_password(&mut self, user: &str, _: &str) -> Result<Auth, Self::Error> {
-        Ok(self.refuse(user, None, Refusal::Method))
+        Ok(self.refuse(user, Refusal::Method))
     }
 
     async fn auth_keyboard_interactive<'a>(
@@ -163,7 +157,7 @@ impl Handler for RusshHandler {
         _: &str,
         _: Option<Response<'a>>,
     ) -> Result<Auth, Self::Error> {
-        Ok(self.refuse(user, None, Refusal::Method))
+        Ok(self.refuse(user, Refusal::Method))
     }
 
     async fn auth_openssh_certificate(
@@ -171,8 +165,8 @@ impl Handler for RusshHandler {
         user: &str,
         certificate: &Certificate,
     ) -> Result<Auth, Self::Error> {
-        let key = PublicKey::new(certificate.public_key().clone(), "");
-        Ok(self.refuse(user, Some(&key), Refusal::Certificate))
+        let holder = self.auth.certified(user, certificate).await;
+        Ok(self.concluded(holder))
     }
 
     async fn auth_publickey_offered(
@@ -196,14 +190,9 @@ impl Handler for RusshHandler {
         user: &str,
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, Self::Error> {
-        match self
-            .auth
-            .verified(user, key.public_key, key.algorithm)
-            .await
-        {
-            Some(identity) => Ok(self.accepted(key.public_key, identity)),
-            None => Ok(self.rejected()),
-        }
+        let proven = self.auth.verified(user, key.public_key, key.algorithm);
+        let holder = proven.await;
+        Ok(self.concluded(holder))
     }
 
     async fn auth_succeeded(&mut self, _: &mut Session) -> Result<(), Self::Error> {

@@ -10,12 +10,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::access::{Access, Holder};
+use super::access::Access;
 use super::core::{Active, Core};
 use super::end::End;
 use super::greeting;
 use super::russh_handler::RusshHandler;
-use crate::auth::{Authenticator, Owner, Peer as Address};
+use crate::auth::{Authenticator, Credential, Holder, Owner, Peer as Address};
 use crate::process::Origin;
 use crate::queue::Budget;
 use crate::status::{Counters, Live, count};
@@ -153,6 +153,7 @@ async fn run(core: &Core, shared: &Arc<Shared>, stream: BoxStream, owner: Arc<Ow
         shared.origin.peer,
         limits,
         owner,
+        Arc::clone(&core.login_rules),
     );
     let mut revision = core.revision();
     let (mut transport, control) = Transport::new(
@@ -267,13 +268,13 @@ async fn linger(control: &dyn Control, session: &mut RunningSession<RusshHandler
 }
 
 /// Asks the store a few times: a session is not to end because of a hiccup.
-async fn look_up_again(core: &Core, fingerprint: &str) -> Result<Option<Identity>, IdentityError> {
+async fn look_up_again(
+    core: &Core,
+    credential: &Credential,
+) -> Result<Option<Identity>, IdentityError> {
     let mut attempt = 1;
     loop {
-        let answer = timeout(
-            LOOK_UP,
-            core.identities.resolve_from_fingerprint(fingerprint),
-        );
+        let answer = timeout(LOOK_UP, credential.resolve(core.identities.as_ref()));
         let error = match answer.await {
             Ok(Ok(identity)) => return Ok(identity),
             Ok(Err(error)) => error,
@@ -340,9 +341,12 @@ impl Shared {
             let Some(holder) = self.access.holder() else {
                 return End::Revoked;
             };
+            if holder.credential.check(&core.login_rules()).is_err() {
+                return End::Revoked;
+            }
             // Rules first: the look-up may take its time.
             let by_rules = self.access.update(holder.clone());
-            let identity = match look_up_again(core, &holder.fingerprint).await {
+            let identity = match look_up_again(core, &holder.credential).await {
                 Ok(Some(identity)) if identity.id == holder.identity.id => identity,
                 Ok(_) => return End::Revoked,
                 Err(error) => {
@@ -350,7 +354,11 @@ impl Shared {
                     return End::Unconfirmed;
                 }
             };
-            let holder = Holder { identity, ..holder };
+            let address = self.origin.peer.map(|peer| peer.ip());
+            let now = SystemTime::now();
+            let Ok(holder) = Holder::new(holder.credential, identity, address, now) else {
+                return End::Revoked;
+            };
             let revoked = by_rules + self.access.update(holder);
             if revoked > 0 {
                 tracing::info!(

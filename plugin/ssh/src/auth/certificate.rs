@@ -1,0 +1,112 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use alknet_handler::CertificateQuery;
+use alknet_ssh_policy::{Restrictions, Sources};
+use russh::keys::ssh_key::certificate::CertType;
+use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
+
+use super::{Refusal, check_algorithm, fingerprint};
+
+/// An OpenSSH user certificate (`PROTOCOL.certkeys`) that is sound in itself.
+/// Whether its authority is trusted, and for whom, others know.
+#[derive(Clone, Debug)]
+pub(crate) struct UserCertificate {
+    pub(super) query: CertificateQuery,
+    /// The authority's key.
+    pub(super) authority: PublicKey,
+    /// What it withholds.
+    pub(super) restrictions: Restrictions,
+}
+
+impl UserCertificate {
+    /// Checks all that can be without knowing any authority. The dates and the
+    /// source address count for this log-in; neither ends a session later.
+    pub(super) fn check(
+        certificate: &Certificate,
+        user: &str,
+        peer: Option<IpAddr>,
+        now: SystemTime,
+    ) -> Result<Self, Refusal> {
+        if certificate.cert_type() != CertType::User {
+            return Err(Refusal::HostCertificate);
+        }
+        let authority = PublicKey::from(certificate.signature_key().clone());
+        check_algorithm(&authority, &certificate.signature().algorithm())?;
+        check_dates_and_signature(certificate, &authority, now)?;
+        if certificate.valid_principals().is_empty() {
+            return Err(Refusal::NoPrincipal);
+        }
+        let force_command = critical_options(certificate.critical_options(), peer)?;
+        let permits = |name: &str| {
+            let extension = certificate.extensions().get(name);
+            extension.is_some_and(String::is_empty)
+        };
+        Ok(Self {
+            query: CertificateQuery {
+                ca_fingerprint: fingerprint(&authority),
+                key_id: certificate.key_id().to_owned(),
+                serial: certificate.serial(),
+                principals: certificate.valid_principals().to_vec(),
+                requested_user: user.to_owned(),
+            },
+            authority,
+            restrictions: Restrictions {
+                no_port_forwarding: !permits("permit-port-forwarding"),
+                no_pty: !permits("permit-pty"),
+                no_agent_forwarding: !permits("permit-agent-forwarding"),
+                force_command,
+            },
+        })
+    }
+}
+
+/// russh checks these too, but takes a time beyond the clock's range for none.
+fn check_dates_and_signature(
+    certificate: &Certificate,
+    authority: &PublicKey,
+    now: SystemTime,
+) -> Result<(), Refusal> {
+    let now = now.duration_since(UNIX_EPOCH);
+    let now = now.map_err(|_| Refusal::CertificateDates)?.as_secs();
+    if now < certificate.valid_after() || now >= certificate.valid_before() {
+        return Err(Refusal::CertificateDates);
+    }
+    certificate
+        .validate_at(now, [&authority.fingerprint(HashAlg::Sha256)])
+        .map_err(|_| Refusal::CertificateSignature)
+}
+
+/// The forced command. Whatever else is critical and not understood here
+/// refuses the certificate.
+fn critical_options(
+    options: &BTreeMap<String, String>,
+    peer: Option<IpAddr>,
+) -> Result<Option<Vec<u8>>, Refusal> {
+    let mut force_command = None;
+    for (name, value) in options {
+        match name.as_str() {
+            "force-command" if !value.is_empty() => {
+                force_command = Some(value.clone().into_bytes());
+            }
+            "source-address" => {
+                let sources = Sources::networks(value).map_err(|_| Refusal::CriticalOption)?;
+                if !peer.is_some_and(|peer| sources.admit(peer)) {
+                    return Err(Refusal::Address);
+                }
+            }
+            _ => return Err(Refusal::CriticalOption),
+        }
+    }
+    Ok(force_command)
+}
+
+/// The algorithm of a certified key: what russh calls it in an offer.
+pub(super) fn is_for(certificate: &Certificate, key: &PublicKey, algorithm: &Algorithm) -> bool {
+    certificate.public_key() == key.key_data()
+        && match (certificate.algorithm(), algorithm) {
+            (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }) => true,
+            (of_certificate, algorithm) => of_certificate == *algorithm,
+        }
+}

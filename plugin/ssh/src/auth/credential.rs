@@ -1,0 +1,130 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use alknet_handler::{Identity, IdentityError, IdentityProvider};
+use alknet_ssh_policy::{Conditions, Restrictions};
+use russh::keys::PublicKey;
+
+use super::{LoginRules, Refusal, UserCertificate, fingerprint};
+
+/// What a peer proved itself with: enough to ask again later who it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Credential {
+    pub(super) key: PublicKey,
+    pub(super) certificate: Option<Arc<UserCertificate>>,
+}
+
+/// Who a peer is, by what, and under which terms.
+#[derive(Clone, Debug)]
+pub(crate) struct Holder {
+    pub(crate) credential: Credential,
+    pub(crate) identity: Identity,
+    /// What certificate and identity withhold.
+    pub(crate) restrictions: Restrictions,
+    /// Variables for all its commands.
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+impl Credential {
+    pub(super) fn of_key(key: &PublicKey) -> Self {
+        Self {
+            key: key.clone(),
+            certificate: None,
+        }
+    }
+
+    /// The fingerprint of the key, also of a certified one.
+    pub(crate) fn fingerprint(&self) -> String {
+        fingerprint(&self.key)
+    }
+
+    /// Asks who that is.
+    pub(crate) async fn resolve(
+        &self,
+        identities: &dyn IdentityProvider,
+    ) -> Result<Option<Identity>, IdentityError> {
+        match &self.certificate {
+            Some(certificate) => {
+                identities
+                    .resolve_from_certificate(&certificate.query)
+                    .await
+            }
+            None => {
+                identities
+                    .resolve_from_fingerprint(&self.fingerprint())
+                    .await
+            }
+        }
+    }
+
+    /// What the rules in force say of it, whoever it belongs to.
+    pub(crate) fn check(&self, rules: &LoginRules) -> Result<(), Refusal> {
+        let revoked = &rules.revoked;
+        let revoked = match &self.certificate {
+            Some(_) if !rules.certificates => return Err(Refusal::CertificatesOff),
+            Some(certificate) => {
+                let query = &certificate.query;
+                revoked.holds_key(&self.key)
+                    || revoked.holds_key(&certificate.authority)
+                    || revoked.holds_certificate(
+                        &certificate.authority,
+                        query.serial,
+                        &query.key_id,
+                    )
+            }
+            None => revoked.holds_key(&self.key),
+        };
+        if revoked {
+            Err(Refusal::Revoked)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Holder {
+    /// The terms under which an identity is let in: what its resources ask of
+    /// the log-in holds at this time, and what its certificate and they
+    /// withhold is added up.
+    pub(crate) fn new(
+        credential: Credential,
+        identity: Identity,
+        peer: Option<IpAddr>,
+        now: SystemTime,
+    ) -> Result<Self, Refusal> {
+        let conditions = Conditions::read(&identity.resources).map_err(|_| Refusal::Conditions)?;
+        if let Some(sources) = &conditions.from
+            && !peer.is_some_and(|peer| sources.admit(peer))
+        {
+            return Err(Refusal::Address);
+        }
+        if conditions.expires.is_some_and(|expires| now >= expires) {
+            return Err(Refusal::Expired);
+        }
+        let mut restrictions = conditions.restrictions();
+        if let Some(certificate) = &credential.certificate {
+            restrictions = both(&restrictions, &certificate.restrictions)?;
+        }
+        Ok(Self {
+            credential,
+            identity,
+            restrictions,
+            environment: conditions.environment,
+        })
+    }
+}
+
+/// Of two forced commands there cannot be both, unless they are one.
+fn both(one: &Restrictions, other: &Restrictions) -> Result<Restrictions, Refusal> {
+    let force_command = match (&one.force_command, &other.force_command) {
+        (Some(one), Some(other)) if one != other => return Err(Refusal::TwoCommands),
+        (one, other) => one.clone().or_else(|| other.clone()),
+    };
+    Ok(Restrictions {
+        no_port_forwarding: one.no_port_forwarding || other.no_port_forwarding,
+        no_pty: one.no_pty || other.no_pty,
+        no_agent_forwarding: one.no_agent_forwarding || other.no_agent_forwarding,
+        force_command,
+    })
+}

@@ -1,0 +1,345 @@
+//! Decisions about one SSH connection's authentication attempts.
+
+mod certificate;
+mod credential;
+mod krl;
+mod owner;
+mod refusal;
+mod revoked;
+mod rules;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use alknet_handler::IdentityProvider;
+use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
+
+pub(crate) use self::certificate::UserCertificate;
+pub(crate) use self::credential::{Credential, Holder};
+pub(crate) use self::owner::Owner;
+pub(crate) use self::refusal::Refusal;
+pub(crate) use self::rules::LoginRules;
+
+use crate::host_key::{MIN_RSA_BITS, rsa_bits};
+use crate::status::{Counters, count};
+
+/// An identity store that has not answered by then refuses.
+const LOOK_UP: Duration = Duration::from_secs(10);
+
+/// What the peer of one SSH connection has tried so far.
+pub(crate) struct Authenticator {
+    pub(crate) identities: Arc<dyn IdentityProvider>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) max_tries: u32,
+    pub(crate) max_offers: u32,
+    pub(crate) owner: Arc<Owner>,
+    rules: Arc<RwLock<Arc<LoginRules>>>,
+    offers: u32,
+    failures: u32,
+    /// The known key that was offered last; it still has to prove itself with
+    /// a signature.
+    offered: Option<Offer>,
+}
+
+struct Offer {
+    user: String,
+    key: PublicKey,
+    algorithm: Algorithm,
+    /// Why the key alone will not do. It may belong to a certificate.
+    alone: Option<Refusal>,
+}
+
+impl Authenticator {
+    pub(crate) fn new(
+        identities: Arc<dyn IdentityProvider>,
+        counters: Arc<Counters>,
+        peer: Option<SocketAddr>,
+        limits: &alknet_ssh_config::Limits,
+        owner: Arc<Owner>,
+        rules: Arc<RwLock<Arc<LoginRules>>>,
+    ) -> Self {
+        Self {
+            identities,
+            counters,
+            peer,
+            max_tries: limits.max_auth_tries,
+            max_offers: limits.max_key_offers,
+            owner,
+            rules,
+            offers: 0,
+            failures: 0,
+            offered: None,
+        }
+    }
+
+    /// Whether the peer has used up what it may try.
+    pub(crate) fn exhausted(&self) -> bool {
+        self.failures >= self.max_tries || self.offers > self.max_offers
+    }
+
+    /// A key was named, not yet proven. A certificate looks the same here, so
+    /// where they are accepted a key that is good for nothing by itself has to
+    /// be given its chance.
+    pub(crate) async fn offer(
+        &mut self,
+        user: &str,
+        key: &PublicKey,
+        algorithm: &Algorithm,
+    ) -> bool {
+        self.close_open_offer();
+        self.offers += 1;
+        if self.offers > self.max_offers {
+            self.log_refusal(user, Some(key), Refusal::TooManyOffers);
+            return false;
+        }
+        let alone = match check_algorithm(key, algorithm) {
+            Ok(()) => self.look_up(Credential::of_key(key)).await.err(),
+            Err(refusal) => {
+                self.log_refusal(user, Some(key), refusal);
+                return false;
+            }
+        };
+        match alone {
+            Some(refusal) if !self.rules().certificates || !may_be_a_certificate(refusal) => {
+                self.log_refusal(user, Some(key), refusal);
+                false
+            }
+            alone => {
+                self.offered = Some(Offer {
+                    user: user.to_owned(),
+                    key: key.clone(),
+                    algorithm: algorithm.clone(),
+                    alone,
+                });
+                true
+            }
+        }
+    }
+
+    /// A key has proven itself with a signature.
+    pub(crate) async fn verified(
+        &mut self,
+        user: &str,
+        key: &PublicKey,
+        algorithm: &Algorithm,
+    ) -> Option<Holder> {
+        let was_offered = self.take_offer(user, key).is_some();
+        // Asked anew: between the offer and the proof lies the time a person
+        // takes to touch a key.
+        let found = match check_algorithm(key, algorithm) {
+            Ok(()) => self.look_up(Credential::of_key(key)).await,
+            Err(refusal) => Err(refusal),
+        };
+        self.conclude(user, key, None, found, was_offered)
+    }
+
+    /// A certificate has, by a signature of the key in it.
+    pub(crate) async fn certified(
+        &mut self,
+        user: &str,
+        certificate: &Certificate,
+    ) -> Option<Holder> {
+        let key = PublicKey::from(certificate.public_key().clone());
+        let offer = self.take_offer(user, &key);
+        let was_offered = offer.is_some();
+        let checked = match offer {
+            _ if !self.rules().certificates => Err(Refusal::CertificatesOff),
+            // What signed is known from the offer alone.
+            Some(offer) if certificate::is_for(certificate, &key, &offer.algorithm) => {
+                UserCertificate::check(certificate, user, self.peer_ip(), SystemTime::now())
+            }
+            _ => Err(Refusal::NoValidSignature),
+        };
+        let (certificate, found) = match checked {
+            Ok(certificate) => {
+                let certificate = Arc::new(certificate);
+                let credential = Credential {
+                    key: key.clone(),
+                    certificate: Some(Arc::clone(&certificate)),
+                };
+                (Some(certificate), self.look_up(credential).await)
+            }
+            Err(refusal) => (None, Err(refusal)),
+        };
+        self.conclude(user, &key, certificate.as_deref(), found, was_offered)
+    }
+
+    fn take_offer(&mut self, user: &str, key: &PublicKey) -> Option<Offer> {
+        let offer = self.offered.take();
+        offer.filter(|offer| offer.user == user && offer.key.key_data() == key.key_data())
+    }
+
+    fn conclude(
+        &mut self,
+        user: &str,
+        key: &PublicKey,
+        certificate: Option<&UserCertificate>,
+        found: Result<Holder, Refusal>,
+        was_offered: bool,
+    ) -> Option<Holder> {
+        let owned = found.and_then(|holder| {
+            let owned = self.owner.claim(&holder.identity);
+            owned.then_some(holder).ok_or(Refusal::OtherIdentity)
+        });
+        match owned {
+            Ok(holder) => {
+                count(&self.counters.auth_accepted);
+                self.counters.metrics.accepted();
+                let certificate = certificate.map(|certificate| &certificate.query);
+                tracing::info!(
+                    target: "alknet_ssh::auth",
+                    remote_addr = %Peer(self.peer),
+                    user,
+                    key_fingerprint = %fingerprint(key),
+                    certificate_id = certificate.map(|query| query.key_id.as_str()),
+                    certificate_serial = certificate.map(|query| query.serial),
+                    ca_fingerprint = certificate.map(|query| query.ca_fingerprint.as_str()),
+                    identity = %holder.identity.id,
+                    result = "accepted",
+                    "auth attempt"
+                );
+                Some(holder)
+            }
+            Err(refusal) => {
+                if !(was_offered && refusal.is_only_an_offer()) {
+                    self.failures += 1;
+                }
+                self.log(user, &fingerprint(key), certificate, refusal);
+                None
+            }
+        }
+    }
+
+    /// An attempt that public keys have no part in.
+    pub(crate) fn refuse(&mut self, user: &str, refusal: Refusal) {
+        self.offered = None;
+        self.failures += 1;
+        self.log_refusal(user, None, refusal);
+    }
+
+    /// A known key that was offered and did not prove itself before the next
+    /// attempt, or at all: russh checks signatures by itself and reports only
+    /// good ones.
+    pub(crate) fn close_open_offer(&mut self) {
+        if let Some(offer) = self.offered.take() {
+            let refusal = offer.alone.unwrap_or(Refusal::NoValidSignature);
+            if offer.alone.is_none() {
+                self.failures += 1;
+            }
+            self.log(&offer.user, &fingerprint(&offer.key), None, refusal);
+        }
+    }
+
+    async fn look_up(&self, credential: Credential) -> Result<Holder, Refusal> {
+        credential.check(&self.rules())?;
+        let unknown = match credential.certificate {
+            Some(_) => Refusal::UnknownCertificate,
+            None => Refusal::UnknownKey,
+        };
+        let answer = tokio::time::timeout(LOOK_UP, credential.resolve(self.identities.as_ref()));
+        let identity = match answer.await {
+            Ok(Ok(Some(identity))) => identity,
+            Ok(Ok(None)) => return Err(unknown),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "an identity look-up failed");
+                count(&self.counters.auth_errors);
+                return Err(Refusal::StoreFailed);
+            }
+            Err(_) => {
+                tracing::error!("an identity look-up took more than {LOOK_UP:?}");
+                count(&self.counters.auth_errors);
+                return Err(Refusal::StoreFailed);
+            }
+        };
+        if !self.owner.admits(&identity) {
+            return Err(Refusal::OtherIdentity);
+        }
+        Holder::new(credential, identity, self.peer_ip(), SystemTime::now())
+    }
+
+    fn rules(&self) -> Arc<LoginRules> {
+        let rules = self.rules.read();
+        Arc::clone(&rules.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn peer_ip(&self) -> Option<IpAddr> {
+        self.peer.map(|peer| peer.ip())
+    }
+
+    fn log_refusal(&self, user: &str, key: Option<&PublicKey>, refusal: Refusal) {
+        let fingerprint = key.map(fingerprint).unwrap_or_default();
+        self.log(user, &fingerprint, None, refusal);
+    }
+
+    fn log(
+        &self,
+        user: &str,
+        fingerprint: &str,
+        certificate: Option<&UserCertificate>,
+        refusal: Refusal,
+    ) {
+        count(&self.counters.auth_refused);
+        self.counters.metrics.refused(refusal);
+        let certificate = certificate.map(|certificate| &certificate.query);
+        tracing::info!(
+            target: "alknet_ssh::auth",
+            remote_addr = %Peer(self.peer),
+            user,
+            key_fingerprint = %fingerprint,
+            certificate_id = certificate.map(|query| query.key_id.as_str()),
+            certificate_serial = certificate.map(|query| query.serial),
+            ca_fingerprint = certificate.map(|query| query.ca_fingerprint.as_str()),
+            result = "refused",
+            reason = %refusal,
+            "auth attempt"
+        );
+    }
+}
+
+/// Refusals of a key that do not hold for a certificate with that key in it.
+fn may_be_a_certificate(refusal: Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::UnknownKey | Refusal::OtherIdentity | Refusal::Address | Refusal::Expired
+    )
+}
+
+impl Drop for Authenticator {
+    fn drop(&mut self) {
+        self.close_open_offer();
+    }
+}
+
+fn check_algorithm(key: &PublicKey, algorithm: &Algorithm) -> Result<(), Refusal> {
+    match algorithm {
+        // It would be known by the key in it, but not be found among revoked ones.
+        _ if key.key_data().is_certificate() => Err(Refusal::Algorithm),
+        Algorithm::Ed25519 | Algorithm::Ecdsa { .. } => Ok(()),
+        Algorithm::Rsa { hash: None } => Err(Refusal::Sha1),
+        Algorithm::Rsa { hash: Some(_) } => match rsa_bits(key) {
+            Some(bits) if bits >= MIN_RSA_BITS => Ok(()),
+            _ => Err(Refusal::WeakRsa),
+        },
+        Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => Err(Refusal::SecurityKey),
+        _ => Err(Refusal::Algorithm),
+    }
+}
+
+/// `SHA256:<base64>`, as `ssh-keygen -l` prints it.
+pub(crate) fn fingerprint(key: &PublicKey) -> String {
+    key.fingerprint(HashAlg::Sha256).to_string()
+}
+
+/// A peer's address in a log line.
+pub(crate) struct Peer(pub(crate) Option<SocketAddr>);
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("unknown"),
+        }
+    }
+}

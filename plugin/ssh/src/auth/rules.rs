@@ -1,0 +1,57 @@
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use alknet_handler::ConfigError;
+use alknet_ssh_config::Certificates;
+
+use super::revoked::RevokedKeys;
+
+/// Far more than any list that was seen.
+const MAX_LENGTH: u64 = 64 << 20;
+
+/// What the configuration in force says of log-ins.
+#[derive(Debug, Default)]
+pub(crate) struct LoginRules {
+    /// Whether certificates are looked at.
+    pub(super) certificates: bool,
+    pub(super) revoked: RevokedKeys,
+}
+
+impl LoginRules {
+    /// Reads the files that the configuration names.
+    pub(crate) fn read(config: &Certificates) -> Result<Self, ConfigError> {
+        let revoked = match &config.revoked_keys {
+            None => RevokedKeys::default(),
+            Some(path) => revoked(Path::new(path)).map_err(|message| ConfigError {
+                pointer: "/certificates/revoked_keys".to_owned(),
+                message: format!("{path}: {message}"),
+            })?,
+        };
+        Ok(Self {
+            certificates: config.enabled,
+            revoked,
+        })
+    }
+}
+
+fn revoked(path: &Path) -> Result<RevokedKeys, String> {
+    let cannot = |error: io::Error| {
+        format!(
+            "cannot be read: {error}; write a list there with `ssh-keygen -k -f`, or an empty file"
+        )
+    };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(cannot)?;
+    // A pipe would never end.
+    if !file.metadata().map_err(cannot)?.is_file() {
+        return Err("is not a regular file".to_owned());
+    }
+    file.take(MAX_LENGTH + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
+    if bytes.len() as u64 > MAX_LENGTH {
+        return Err(format!("is larger than {} MiB", MAX_LENGTH >> 20));
+    }
+    RevokedKeys::parse(&bytes).map_err(|error| error.to_string())
+}

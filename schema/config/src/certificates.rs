@@ -1,0 +1,35 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::SshConfigError;
+
+/// Log-ins by OpenSSH user certificate, and what is revoked. Which authorities
+/// are trusted, and for whom, the peers file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Certificates {
+    /// Whether certificates are looked at. A client's offer of a certificate
+    /// cannot be told from one of its plain key, so with this on, a key that
+    /// the node does not know is refused only after it has signed. Default
+    /// false.
+    pub enabled: bool,
+    /// A file of what lets nobody in any more, whether as a key, as the key of
+    /// a certificate or as that of its authority: a key revocation list as
+    /// `ssh-keygen -k` makes it, which can also hold serial numbers and key
+    /// ids of certificates, or public keys, one a line. An absolute path. Read
+    /// at the start and with each reload. Default none.
+    #[schemars(regex(pattern = r"^/[^\u0000]*$"), extend("examples" = ["/etc/alknet/revoked.krl"]))]
+    pub revoked_keys: Option<String>,
+}
+
+impl Certificates {
+    pub(crate) fn validate(&self) -> Result<(), SshConfigError> {
+        match &self.revoked_keys {
+            Some(path) if !path.starts_with('/') || path.contains('\0') => Err(SshConfigError::at(
+                "/certificates/revoked_keys",
+                format!("{path:?} is not an absolute path"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
