@@ -282,9 +282,7 @@ impl Reloader {
         let mut undo = Undo::default();
         for (generation, config) in &next.plugins {
             let before = generation.config();
-            if before == *config {
-                continue;
-            }
+            // Also one that is the same: the files it names may have changed.
             if let Err(error) = generation.reconfigure(config) {
                 undo.all();
                 let pointer = format!("{}{}", plugin_pointer(&generation.plugin), error.pointer);
@@ -317,7 +315,6 @@ impl Reloader {
                 continue;
             }
             let applied = match config_for(&next.draft, &generation) {
-                Ok(config) if config == *generation.config() => continue,
                 Ok(config) => generation
                     .reconfigure(&Arc::new(config))
                     .map_err(|error| error.to_string()),

@@ -14,7 +14,7 @@ const MAX_LENGTH: u64 = 1024 * 1024;
 /// When the file cannot be read, holds no key, or holds a line that is not a
 /// key that can be authorised; options in front of a key are refused.
 pub fn read_public_key_file(path: &Path) -> Result<Vec<AuthorizedKey>, KeyFileError> {
-    let text = read(path)?;
+    let text = read_text(path)?;
     let keys = text
         .lines()
         .enumerate()
@@ -35,7 +35,11 @@ pub fn read_public_key_file(path: &Path) -> Result<Vec<AuthorizedKey>, KeyFileEr
     Ok(keys)
 }
 
-fn read(path: &Path) -> Result<String, KeyFileError> {
+/// Reads a file of public keys as text.
+///
+/// # Errors
+/// When it cannot be read, is not UTF-8 or far too large.
+pub fn read_text(path: &Path) -> Result<String, KeyFileError> {
     let fail = |source| KeyFileError::Read {
         path: path.to_owned(),
         source,

@@ -4,14 +4,17 @@ use std::fmt;
 /// NUL (unix(7)).
 const LONGEST: usize = 107;
 
-/// Which Unix sockets a scope or rule is about: one absolute path, or every
-/// name directly in a folder, written `/run/app/*`.
+/// Which Unix sockets a scope or rule is about: one absolute path, every name
+/// directly in a folder, written `/run/app/*`, or every path below it,
+/// `/run/app/**`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PathPattern {
     /// This path.
     Exact(String),
     /// Any one name in this folder; the empty text is the root folder.
     In(String),
+    /// Anything below this folder.
+    Below(String),
 }
 
 impl PathPattern {
@@ -20,19 +23,19 @@ impl PathPattern {
     /// # Errors
     /// When it could never match a path.
     pub fn parse(text: &str) -> Result<Self, BadPath> {
-        let pattern = match text.strip_suffix("/*") {
-            // The shortest path it has to match decides whether it fits.
-            Some(folder) => {
-                check(&format!("{folder}/x"))?;
-                Self::In(folder.to_owned())
-            }
-            None => {
-                check(text)?;
-                Self::Exact(text.to_owned())
-            }
+        // The shortest path it has to match decides whether it fits.
+        let pattern = if let Some(folder) = text.strip_suffix("/*") {
+            check(&format!("{folder}/x"))?;
+            Self::In(folder.to_owned())
+        } else if let Some(folder) = text.strip_suffix("/**") {
+            check(&format!("{folder}/x"))?;
+            Self::Below(folder.to_owned())
+        } else {
+            check(text)?;
+            Self::Exact(text.to_owned())
         };
         let plain = match &pattern {
-            Self::In(folder) => folder,
+            Self::In(folder) | Self::Below(folder) => folder,
             Self::Exact(path) => path,
         };
         if plain.contains('*') {
@@ -43,12 +46,13 @@ impl PathPattern {
 
     /// Whether the path, which [`check`] has passed, is one of these.
     pub(crate) fn holds(&self, path: &str) -> bool {
+        let below = |folder: &str| path.strip_prefix(folder)?.strip_prefix('/');
         match self {
             Self::Exact(exact) => exact == path,
-            Self::In(folder) => path
-                .strip_prefix(folder.as_str())
-                .and_then(|rest| rest.strip_prefix('/'))
-                .is_some_and(|name| !name.is_empty() && !name.contains('/')),
+            Self::In(folder) => {
+                below(folder).is_some_and(|name| !name.is_empty() && !name.contains('/'))
+            }
+            Self::Below(folder) => below(folder).is_some_and(|rest| !rest.is_empty()),
         }
     }
 }
@@ -58,6 +62,7 @@ impl fmt::Display for PathPattern {
         match self {
             Self::Exact(path) => f.write_str(path),
             Self::In(folder) => write!(f, "{folder}/*"),
+            Self::Below(folder) => write!(f, "{folder}/**"),
         }
     }
 }
@@ -122,6 +127,8 @@ mod tests {
         assert!(!holds("/run/app/*", "/run/application"));
         assert!(holds("/*", "/a"));
         assert!(!holds("/*", "/a/b"));
+        assert!(holds("/run/**", "/run/a/b") && holds("/**", "/a") && holds("/**", "/a/b"));
+        assert!(!holds("/run/**", "/run") && !holds("/run/**", "/running"));
     }
 
     #[test]
@@ -158,6 +165,9 @@ mod tests {
             ("/run/*/x", BadPath::Star),
             ("/run/a*", BadPath::Star),
             ("/run/*/*", BadPath::Star),
+            ("/run/**/x", BadPath::Star),
+            ("/run/***", BadPath::Star),
+            ("/run/**/*", BadPath::Star),
             ("/run/../*", BadPath::Detour),
             ("//*", BadPath::Detour),
             ("/run/", BadPath::Detour),

@@ -93,12 +93,16 @@ impl RusshHandler {
         first && requests.start.try_send(start).is_ok()
     }
 
-    /// The variables that were set for what is started next.
+    /// The variables that were set for what is started next, and over them
+    /// those that the peer's identity brings.
     fn environment(&mut self, channel: ChannelId) -> Vec<(String, String)> {
-        self.channels
-            .get_mut(&channel)
+        let requests = self.channels.get_mut(&channel);
+        let mut environment = requests
             .map(|requests| std::mem::take(&mut requests.environment))
-            .unwrap_or_default()
+            .unwrap_or_default();
+        let holder = self.shared.access.holder();
+        environment.extend(holder.into_iter().flat_map(|holder| holder.environment));
+        environment
     }
 
     /// A channel that a destination is wanted for; refused without room.
