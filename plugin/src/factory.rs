@@ -48,6 +48,7 @@ fn create(context: HandlerContext) -> Result<SshPluginHandler, PluginError> {
     let identities = Arc::new(NodeIdentities(context.identities));
     let handler =
         SshHandler::new(config, host_keys, capabilities, identities).map_err(config_error)?;
+    handler.set_generation(context.generation);
     Ok(SshPluginHandler::new(handler, runtime))
 }
 

@@ -17,7 +17,9 @@ const CONNECTIONS: usize = 200;
 #[test]
 fn two_hundred_connections_that_never_log_in_are_gone_after_the_grace() {
     let setup = Setup::new();
-    setup.ssh_config("limits.login_grace_seconds = 3");
+    setup.ssh_config(
+        "limits.login_grace_seconds = 3\nlimits.max_startups = { start = 500, full = 500 }",
+    );
     let node = setup.start();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::auth::Refusal;
+use crate::server::Rejection;
 
 /// What a channel is for.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,13 @@ pub(crate) enum ChannelKind {
     DirectStreamLocal,
     ForwardedTcpip,
     ForwardedStreamLocal,
+}
+
+impl ChannelKind {
+    /// As metrics and records name it.
+    pub(crate) fn name(self) -> &'static str {
+        CHANNELS.get(self as usize).copied().unwrap_or_default()
+    }
 }
 
 /// What a channel or global request is about.
@@ -30,11 +38,28 @@ pub(crate) enum RequestKind {
     StreamLocalForward,
 }
 
+impl RequestKind {
+    /// As metrics and records name it.
+    pub(crate) fn name(self) -> &'static str {
+        REQUESTS.get(self as usize).copied().unwrap_or_default()
+    }
+}
+
 /// How it was answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Verdict {
     Granted,
     Denied,
+    Failed,
+}
+
+/// What became of a record for the audit file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AuditOutcome {
+    Written,
+    /// More came than could be written.
+    Dropped,
+    /// The file did not take it.
     Failed,
 }
 
@@ -58,6 +83,9 @@ pub(crate) struct Metrics {
     requests: Matrix<7, 3>,
     accepted: AtomicU64,
     refused: Row<22>,
+    accepted_by_endpoint: AtomicU64,
+    rejected: Row<4>,
+    audit: Row<3>,
     ended: Row<8>,
     login: Histogram,
     received: AtomicU64,
@@ -75,6 +103,20 @@ impl Metrics {
 
     pub(crate) fn accepted(&self) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Somebody was logged in by the key of the handshake below SSH.
+    pub(crate) fn accepted_by_endpoint(&self) {
+        self.accepted_by_endpoint.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection was turned away before it could log in.
+    pub(crate) fn rejected(&self, rejection: Rejection) {
+        self.rejected.add(rejection as usize);
+    }
+
+    pub(crate) fn audit(&self, outcome: AuditOutcome, records: u64) {
+        self.audit.add_many(outcome as usize, records);
     }
 
     pub(crate) fn refused(&self, refusal: Refusal) {
@@ -107,9 +149,15 @@ impl Metrics {
             &REFUSALS,
             |reason| json!({ "result": "refused", "reason": reason }),
         );
-        let accepted = json!({
-            "labels": { "result": "accepted", "reason": "publickey" },
-            "value": read(&self.accepted),
+        let accepted = [
+            ("publickey", &self.accepted),
+            ("endpoint_key", &self.accepted_by_endpoint),
+        ]
+        .map(|(reason, counter)| {
+            json!({
+                "labels": { "result": "accepted", "reason": reason },
+                "value": read(counter),
+            })
         });
         json!([
             {
@@ -128,7 +176,23 @@ impl Metrics {
                 "name": "auth_total",
                 "type": "counter",
                 "help": "Attempts to authenticate, by result and reason.",
-                "samples": std::iter::once(accepted).chain(refused).collect::<Vec<_>>(),
+                "samples": accepted.into_iter().chain(refused).collect::<Vec<_>>(),
+            },
+            {
+                "name": "rejected_total",
+                "type": "counter",
+                "help": "Connections turned away before they could log in, by reason.",
+                "samples": self.rejected
+                    .samples(&REJECTIONS, |reason| json!({ "reason": reason }))
+                    .collect::<Vec<_>>(),
+            },
+            {
+                "name": "audit_records_total",
+                "type": "counter",
+                "help": "Records for the audit file, by what became of them.",
+                "samples": self.audit
+                    .samples(&["written", "dropped", "failed"], |result| json!({ "result": result }))
+                    .collect::<Vec<_>>(),
             },
             {
                 "name": "sessions_ended_total",
@@ -197,6 +261,8 @@ const REFUSALS: [&str; 22] = [
     "two_commands",
     "conditions",
 ];
+/// In the order of [`Rejection`].
+const REJECTIONS: [&str; 4] = ["penalised", "per_source", "max_startups", "unbound"];
 const ENDS: [&str; 8] = [
     "normal",
     "idle",
@@ -219,8 +285,12 @@ impl<const N: usize> Default for Row<N> {
 
 impl<const N: usize> Row<N> {
     fn add(&self, at: usize) {
+        self.add_many(at, 1);
+    }
+
+    fn add_many(&self, at: usize, count: u64) {
         if let Some(counter) = self.0.get(at) {
-            counter.fetch_add(1, Ordering::Relaxed);
+            counter.fetch_add(count, Ordering::Relaxed);
         }
     }
 

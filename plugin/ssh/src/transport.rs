@@ -47,6 +47,9 @@ pub(crate) trait Control: Send + Sync {
     /// A number that grows with every byte read or written.
     fn moved(&self) -> u64;
 
+    /// How many bytes were read, and how many written.
+    fn bytes(&self) -> (u64, u64);
+
     /// Whether the session has begun to shut the stream down.
     fn is_shut_down(&self) -> bool;
 
@@ -74,7 +77,8 @@ struct State<S> {
     inbox: BytesMut,
     capacity: usize,
     ended: Option<io::Result<()>>,
-    moved: u64,
+    received: u64,
+    written: u64,
     metrics: Option<Arc<Metrics>>,
     /// Bytes of coming writes that have been sent already.
     sent: usize,
@@ -95,7 +99,8 @@ impl<S: ByteStream> Transport<S> {
                 inbox: BytesMut::new(),
                 capacity,
                 ended: None,
-                moved: 0,
+                received: 0,
+                written: 0,
                 metrics,
                 sent: 0,
             }),
@@ -179,7 +184,13 @@ impl<S: ByteStream> Control for Shared<S> {
     }
 
     fn moved(&self) -> u64 {
-        self.lock().moved
+        let (received, written) = self.bytes();
+        received.wrapping_add(written)
+    }
+
+    fn bytes(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.received, state.written)
     }
 
     fn is_shut_down(&self) -> bool {
@@ -276,14 +287,14 @@ impl<S: ByteStream> State<S> {
     }
 
     fn has_read(&mut self, bytes: usize) {
-        self.moved += bytes as u64;
+        self.received += bytes as u64;
         if let Some(metrics) = &self.metrics {
             metrics.received(bytes);
         }
     }
 
     fn wrote(&mut self, bytes: usize) {
-        self.moved += bytes as u64;
+        self.written += bytes as u64;
         if let Some(metrics) = &self.metrics {
             metrics.sent(bytes);
         }

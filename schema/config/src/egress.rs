@@ -62,11 +62,7 @@ impl Egress {
             ))
         };
         if !is_secret_name(name) {
-            return fault(
-                "a secret's name has 1 to 64 of a-z, 0-9, `.`, `_` and `-`, and starts with a \
-                 letter or digit; this is the name, not the secret itself"
-                    .to_owned(),
-            );
+            return fault(SECRET_NAME_FORM.to_owned());
         }
         if self.proxy.is_none() {
             return fault(
@@ -116,7 +112,12 @@ fn parse(url: &str) -> Result<Proxy, &'static str> {
     })
 }
 
-fn is_secret_name(name: &str) -> bool {
+/// What a secret's name looks like, for messages.
+pub(crate) const SECRET_NAME_FORM: &str = "a secret's name has 1 to 64 of a-z, 0-9, `.`, `_` and `-`, \
+                                           and starts with a letter or digit; this is the name, \
+                                           not the secret itself";
+
+pub(crate) fn is_secret_name(name: &str) -> bool {
     let of_a_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     name.len() <= 64
         && name.bytes().next().is_some_and(of_a_name)

@@ -7,11 +7,14 @@
 
 #![forbid(unsafe_code)]
 
+mod audit;
 mod certificates;
 mod egress;
+mod endpoint_identity;
 mod error;
 mod forwarding;
 mod limits;
+mod penalties;
 mod range;
 mod rules;
 mod runtime;
@@ -19,23 +22,28 @@ mod schema;
 mod services;
 mod sftp;
 mod shell;
+mod startups;
 mod transport;
 
 use alknet_ssh_policy::{Policy, Switches};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use audit::{Audit, AuditEvent, AuditRecord, AuditVerdict, Destinations};
 pub use certificates::Certificates;
 pub use egress::{Egress, Proxy, ProxyKind};
+pub use endpoint_identity::EndpointIdentity;
 pub use error::SshConfigError;
 pub use forwarding::Forwarding;
 pub use limits::Limits;
+pub use penalties::Penalties;
 pub use rules::{PolicyRule, RuleAction};
 pub use runtime::Runtime;
-pub use schema::{capabilities_schema, ssh_config_schema};
+pub use schema::{audit_schema, capabilities_schema, ssh_config_schema};
 pub use services::{Exec, Services};
 pub use sftp::Sftp;
 pub use shell::{AgentForwarding, Shell};
+pub use startups::MaxStartups;
 pub use transport::Transport;
 
 /// Configuration of the SSH handler.
@@ -54,6 +62,10 @@ pub struct SshConfig {
     pub forwarding: Forwarding,
     /// Flow control and re-keying of the SSH transport.
     pub transport: Transport,
+    /// What a key that was shown before SSH counts.
+    pub endpoint_identity: EndpointIdentity,
+    /// A record of who did what.
+    pub audit: Audit,
 }
 
 impl SshConfig {
@@ -83,7 +95,8 @@ impl SshConfig {
         self.certificates.validate()?;
         self.services.validate()?;
         self.forwarding.validate()?;
-        self.transport.validate()
+        self.transport.validate()?;
+        self.audit.validate()
     }
 
     /// What is to be decided by. The rules of `forwarding` come first, those
@@ -117,6 +130,8 @@ fn refuse_arrays(text: &str) -> Result<(), SshConfigError> {
         "/runtime",
         "/limits",
         "/certificates",
+        "/limits/max_startups",
+        "/limits/penalties",
         "/services",
         "/services/exec",
         "/services/sftp",
@@ -125,6 +140,8 @@ fn refuse_arrays(text: &str) -> Result<(), SshConfigError> {
         "/forwarding",
         "/forwarding/egress",
         "/transport",
+        "/endpoint_identity",
+        "/audit",
     ];
     let rules = ["/services/rules", "/forwarding/rules"]
         .into_iter()

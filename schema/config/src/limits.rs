@@ -1,8 +1,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::SshConfigError;
 use crate::range::within;
+use crate::{MaxStartups, Penalties, SshConfigError};
 
 /// Bounds on time, number and size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -70,6 +70,20 @@ pub struct Limits {
     /// ended. 1 to 86400. Default 10.
     #[schemars(range(min = 1, max = 86_400))]
     pub stalled_channel_seconds: u32,
+    /// Connections on which nobody has logged in yet.
+    pub max_startups: MaxStartups,
+    /// What follows for an address from which log-ins fail.
+    pub penalties: Penalties,
+    /// Seconds after which an SSH connection without an open channel is
+    /// closed; listeners (`ssh -R`) are no channels. 0 means never. 0 to
+    /// 31536000 (a year). Default 0.
+    #[schemars(range(min = 0, max = 31_536_000))]
+    pub session_idle_seconds: u32,
+    /// Seconds without a byte in either direction after which a channel is
+    /// closed, its command ended. 0 means never. 0 to 31536000 (a year).
+    /// Default 0.
+    #[schemars(range(min = 0, max = 31_536_000))]
+    pub channel_idle_seconds: u32,
 }
 
 impl Default for Limits {
@@ -89,6 +103,10 @@ impl Default for Limits {
             session_buffer_bytes: 16 << 20,
             total_buffer_bytes: 256 << 20,
             stalled_channel_seconds: 10,
+            max_startups: MaxStartups::default(),
+            penalties: Penalties::default(),
+            session_idle_seconds: 0,
+            channel_idle_seconds: 0,
         }
     }
 }
@@ -145,6 +163,18 @@ impl Limits {
             "/limits/stalled_channel_seconds",
             self.stalled_channel_seconds,
             1..=86_400,
-        )
+        )?;
+        within(
+            "/limits/session_idle_seconds",
+            self.session_idle_seconds,
+            0..=31_536_000,
+        )?;
+        within(
+            "/limits/channel_idle_seconds",
+            self.channel_idle_seconds,
+            0..=31_536_000,
+        )?;
+        self.max_startups.validate()?;
+        self.penalties.validate()
     }
 }

@@ -1,12 +1,18 @@
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde_json::{Value, json};
 
-use crate::SshConfig;
+use crate::{AuditRecord, SshConfig};
 
 /// JSON Schema (draft 2020-12) of [`SshConfig`].
 pub fn ssh_config_schema() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     generator.into_root_schema_for::<SshConfig>().to_value()
+}
+
+/// JSON Schema (draft 2020-12) of one line of the audit file.
+pub fn audit_schema() -> Value {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    generator.into_root_schema_for::<AuditRecord>().to_value()
 }
 
 /// JSON Schema (draft 2020-12) of the named secrets the node may grant the

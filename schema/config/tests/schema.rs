@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use alknet_ssh_config::{SshConfig, capabilities_schema, ssh_config_schema};
+use alknet_ssh_config::{SshConfig, audit_schema, capabilities_schema, ssh_config_schema};
 use serde_json::{Value, json};
 
 #[test]
@@ -16,6 +16,11 @@ fn the_committed_config_schema_is_current() {
 #[test]
 fn the_committed_capabilities_schema_is_current() {
     compare("ssh-capabilities.schema.json", &capabilities_schema());
+}
+
+#[test]
+fn the_committed_audit_schema_is_current() {
+    compare("ssh-audit.schema.json", &audit_schema());
 }
 
 #[test]
@@ -95,6 +100,7 @@ fn every_field_is_described() {
         }
     }
     walk("", &ssh_config_schema());
+    walk("", &audit_schema());
 }
 
 fn documents() -> Vec<(Value, bool)> {
@@ -161,6 +167,29 @@ fn documents() -> Vec<(Value, bool)> {
         (json!({"services": {"subsystems": {"a,b": "cat"}}}), false),
         (json!({"services": {"subsystems": {"": "cat"}}}), false),
         (json!({"services": {"subsystems": {"a": " "}}}), false),
+        (json!({"limits": {"max_startups": []}}), false),
+        (json!({"limits": {"max_startups": "10:30:100"}}), false),
+        (
+            json!({"limits": {"max_startups": {"start": 10, "full": 10}}}),
+            true,
+        ),
+        (json!({"limits": {"max_startups": {"rate": 101}}}), false),
+        (json!({"limits": {"penalties": {"exempt": []}}}), true),
+        (json!({"limits": {"penalties": {"exempt": [""]}}}), false),
+        (json!({"limits": {"penalties": {"max_seconds": 0}}}), false),
+        (json!({"limits": {"penalties": false}}), false),
+        (json!({"endpoint_identity": {"allow_none": true}}), true),
+        (json!({"endpoint_identity": []}), false),
+        (json!({"audit": []}), false),
+        (json!({"audit": {"file": "/a"}}), true),
+        (json!({"audit": {"file": "a"}}), false),
+        (json!({"audit": {"file": "/a/"}}), false),
+        (json!({"audit": {"destinations": "some"}}), false),
+        (
+            json!({"audit": {"destinations": "hashed", "hash_key": "audit"}}),
+            true,
+        ),
+        (json!({"audit": {"hash_key": "A"}}), false),
         (json!({"forwarding": []}), false),
         (json!({"forwarding": {"egress": []}}), false),
         (json!({"forwarding": {"rules": {}}}), false),

@@ -98,7 +98,7 @@ impl HostPattern {
 
     /// Whether the address lies in this network. It is compared as it is:
     /// [`crate::canonical`] comes first where that matters.
-    pub(crate) fn holds_address(&self, address: IpAddr) -> bool {
+    pub fn holds_address(&self, address: IpAddr) -> bool {
         match self {
             Self::Network {
                 address: network,

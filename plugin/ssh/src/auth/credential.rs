@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use alknet_handler::{Identity, IdentityError, IdentityProvider};
 use alknet_ssh_policy::{Conditions, Restrictions};
 use russh::keys::PublicKey;
+use russh::keys::ssh_key::public::{Ed25519PublicKey, KeyData};
 
 use super::{LoginRules, Refusal, UserCertificate, fingerprint};
 
@@ -13,6 +14,9 @@ use super::{LoginRules, Refusal, UserCertificate, fingerprint};
 pub(crate) struct Credential {
     pub(super) key: PublicKey,
     pub(super) certificate: Option<Arc<UserCertificate>>,
+    /// The name the store has for the key, where that was shown in the
+    /// handshake below SSH.
+    pub(super) endpoint: Option<Arc<str>>,
 }
 
 /// Who a peer is, by what, and under which terms.
@@ -31,12 +35,34 @@ impl Credential {
         Self {
             key: key.clone(),
             certificate: None,
+            endpoint: None,
         }
     }
 
-    /// The fingerprint of the key, also of a certified one.
+    /// The key that was shown in the handshake below SSH: `ed25519:` and 64
+    /// hex digits.
+    pub(super) fn of_endpoint(name: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        let mut digits = name.strip_prefix("ed25519:")?.chars();
+        for byte in &mut bytes {
+            let (high, low) = (digits.next()?.to_digit(16)?, digits.next()?.to_digit(16)?);
+            *byte = u8::try_from(high << 4 | low).ok()?;
+        }
+        let key = KeyData::Ed25519(Ed25519PublicKey(bytes));
+        digits.next().is_none().then(|| Self {
+            key: PublicKey::from(key),
+            certificate: None,
+            endpoint: Some(name.into()),
+        })
+    }
+
+    /// The fingerprint of the key, also of a certified one; for a key of the
+    /// handshake below SSH its name.
     pub(crate) fn fingerprint(&self) -> String {
-        fingerprint(&self.key)
+        match &self.endpoint {
+            Some(name) => name.to_string(),
+            None => fingerprint(&self.key),
+        }
     }
 
     /// Asks who that is.

@@ -7,8 +7,10 @@ mod owner;
 mod refusal;
 mod revoked;
 mod rules;
+mod shown;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -20,8 +22,10 @@ pub(crate) use self::credential::{Credential, Holder};
 pub(crate) use self::owner::Owner;
 pub(crate) use self::refusal::Refusal;
 pub(crate) use self::rules::LoginRules;
+pub(crate) use self::shown::{Peer, shown};
 
 use crate::host_key::{MIN_RSA_BITS, rsa_bits};
+use crate::server::SessionAudit;
 use crate::status::{Counters, count};
 
 /// An identity store that has not answered by then refuses.
@@ -36,11 +40,19 @@ pub(crate) struct Authenticator {
     pub(crate) max_offers: u32,
     pub(crate) owner: Arc<Owner>,
     rules: Arc<RwLock<Arc<LoginRules>>>,
+    recorder: Recorder,
     offers: u32,
     failures: u32,
     /// The known key that was offered last; it still has to prove itself with
     /// a signature.
     offered: Option<Offer>,
+}
+
+/// What takes note of attempts.
+pub(crate) struct Recorder {
+    pub(crate) audit: SessionAudit,
+    /// Whether one was refused.
+    pub(crate) refused: Arc<AtomicBool>,
 }
 
 struct Offer {
@@ -59,6 +71,7 @@ impl Authenticator {
         limits: &alknet_ssh_config::Limits,
         owner: Arc<Owner>,
         rules: Arc<RwLock<Arc<LoginRules>>>,
+        recorder: Recorder,
     ) -> Self {
         Self {
             identities,
@@ -68,6 +81,7 @@ impl Authenticator {
             max_offers: limits.max_key_offers,
             owner,
             rules,
+            recorder,
             offers: 0,
             failures: 0,
             offered: None,
@@ -132,7 +146,17 @@ impl Authenticator {
             Ok(()) => self.look_up(Credential::of_key(key)).await,
             Err(refusal) => Err(refusal),
         };
-        self.conclude(user, key, None, found, was_offered)
+        self.conclude(user, &fingerprint(key), None, found, was_offered)
+    }
+
+    /// The peer would be who the handshake below SSH showed it to be, by the
+    /// key of this name; the store is asked whether it still is.
+    pub(crate) async fn by_endpoint(&mut self, user: &str, name: &str) -> Option<Holder> {
+        let found = match Credential::of_endpoint(name) {
+            Some(credential) => self.look_up(credential).await,
+            None => Err(Refusal::Algorithm),
+        };
+        self.conclude(user, name, None, found, false)
     }
 
     /// A certificate has, by a signature of the key in it.
@@ -158,12 +182,20 @@ impl Authenticator {
                 let credential = Credential {
                     key: key.clone(),
                     certificate: Some(Arc::clone(&certificate)),
+                    endpoint: None,
                 };
                 (Some(certificate), self.look_up(credential).await)
             }
             Err(refusal) => (None, Err(refusal)),
         };
-        self.conclude(user, &key, certificate.as_deref(), found, was_offered)
+        let fingerprint = fingerprint(&key);
+        self.conclude(
+            user,
+            &fingerprint,
+            certificate.as_deref(),
+            found,
+            was_offered,
+        )
     }
 
     fn take_offer(&mut self, user: &str, key: &PublicKey) -> Option<Offer> {
@@ -174,7 +206,7 @@ impl Authenticator {
     fn conclude(
         &mut self,
         user: &str,
-        key: &PublicKey,
+        fingerprint: &str,
         certificate: Option<&UserCertificate>,
         found: Result<Holder, Refusal>,
         was_offered: bool,
@@ -186,14 +218,20 @@ impl Authenticator {
         match owned {
             Ok(holder) => {
                 count(&self.counters.auth_accepted);
-                self.counters.metrics.accepted();
+                match &holder.credential.endpoint {
+                    Some(_) => self.counters.metrics.accepted_by_endpoint(),
+                    None => self.counters.metrics.accepted(),
+                }
+                let audit = &self.recorder.audit;
+                audit.identity(&holder.identity.id);
+                audit.auth(user, fingerprint, None);
                 let certificate = certificate.map(|certificate| &certificate.query);
                 tracing::info!(
                     target: "alknet_ssh::auth",
                     remote_addr = %Peer(self.peer),
-                    user,
-                    key_fingerprint = %fingerprint(key),
-                    certificate_id = certificate.map(|query| query.key_id.as_str()),
+                    user = shown(user),
+                    key_fingerprint = %fingerprint,
+                    certificate_id = certificate.map(|query| shown(&query.key_id)),
                     certificate_serial = certificate.map(|query| query.serial),
                     ca_fingerprint = certificate.map(|query| query.ca_fingerprint.as_str()),
                     identity = %holder.identity.id,
@@ -206,7 +244,7 @@ impl Authenticator {
                 if !(was_offered && refusal.is_only_an_offer()) {
                     self.failures += 1;
                 }
-                self.log(user, &fingerprint(key), certificate, refusal);
+                self.log(user, fingerprint, certificate, refusal);
                 None
             }
         }
@@ -282,13 +320,15 @@ impl Authenticator {
     ) {
         count(&self.counters.auth_refused);
         self.counters.metrics.refused(refusal);
+        self.recorder.refused.store(true, Ordering::Relaxed);
+        self.recorder.audit.auth(user, fingerprint, Some(refusal));
         let certificate = certificate.map(|certificate| &certificate.query);
         tracing::info!(
             target: "alknet_ssh::auth",
             remote_addr = %Peer(self.peer),
-            user,
+            user = shown(user),
             key_fingerprint = %fingerprint,
-            certificate_id = certificate.map(|query| query.key_id.as_str()),
+            certificate_id = certificate.map(|query| shown(&query.key_id)),
             certificate_serial = certificate.map(|query| query.serial),
             ca_fingerprint = certificate.map(|query| query.ca_fingerprint.as_str()),
             result = "refused",
@@ -330,16 +370,4 @@ fn check_algorithm(key: &PublicKey, algorithm: &Algorithm) -> Result<(), Refusal
 /// `SHA256:<base64>`, as `ssh-keygen -l` prints it.
 pub(crate) fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
-}
-
-/// A peer's address in a log line.
-pub(crate) struct Peer(pub(crate) Option<SocketAddr>);
-
-impl std::fmt::Display for Peer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some(address) => address.fmt(f),
-            None => f.write_str("unknown"),
-        }
-    }
 }

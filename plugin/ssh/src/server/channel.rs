@@ -8,9 +8,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::access::Grant;
+use super::audit::{About, ChannelRecord};
 use super::command;
 use super::session::{Place, Shared};
 use super::sftp;
+use super::traffic::Traffic;
+use crate::metrics::ChannelKind;
 use crate::process::Signal;
 use crate::queue::ByteQueue;
 
@@ -35,7 +38,10 @@ pub(super) enum Start {
 pub(super) struct Input {
     reader: ChannelReadHalf,
     pub(super) queue: ByteQueue,
+    /// What goes out is to be counted there.
+    pub(super) traffic: Arc<Traffic>,
     shared: Arc<Shared>,
+    _record: ChannelRecord,
     /// Since when the queue is full without anything being taken, and what had
     /// been taken then.
     full: Option<(Instant, u64)>,
@@ -49,6 +55,8 @@ pub(super) enum Event {
     Closed,
     /// Nothing has been taken for long, and other channels are held up by it.
     Stalled,
+    /// Nothing has come or gone for as long as is configured.
+    Idle,
 }
 
 /// Serves one session channel to the end of its last process.
@@ -61,7 +69,11 @@ pub(super) async fn serve(
     _place: Place,
 ) {
     let (reader, writer) = channel.split();
-    let mut input = Input::new(reader, queue, Arc::clone(&shared));
+    let about = About {
+        kind: ChannelKind::Session,
+        destination: None,
+    };
+    let mut input = Input::new(reader, queue, Arc::clone(&shared), &about);
     let start = loop {
         tokio::select! {
             biased;
@@ -69,6 +81,10 @@ pub(super) async fn serve(
             event = input.next() => match event {
                 Event::Signal(_) => {}
                 Event::Closed => return,
+                Event::Idle => {
+                    close_with_words(&writer, "alknet: no command was given for too long\r\n").await;
+                    return;
+                }
                 Event::Stalled => {
                     close_with_words(&writer, "alknet: too much input before any command\r\n").await;
                     return;
@@ -96,10 +112,18 @@ pub(super) async fn serve(
 }
 
 impl Input {
-    pub(super) fn new(reader: ChannelReadHalf, queue: ByteQueue, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        reader: ChannelReadHalf,
+        queue: ByteQueue,
+        shared: Arc<Shared>,
+        about: &About<'_>,
+    ) -> Self {
+        let traffic = Arc::new(Traffic::new());
         Self {
+            _record: shared.audit.opened(about, Arc::clone(&traffic)),
             reader,
             queue,
+            traffic,
             shared,
             full: None,
         }
@@ -112,6 +136,7 @@ impl Input {
             let message = tokio::select! {
                 message = self.reader.wait() => message,
                 () = self.shared.over.cancelled() => return Event::Closed,
+                () = self.traffic.idle(&self.shared.core) => return Event::Idle,
                 () = look_again(stalled), if stalled.is_some() => {
                     // Something may have been taken while nothing came.
                     let due = self.stalled_at().is_some_and(|at| at <= Instant::now());
@@ -125,7 +150,10 @@ impl Input {
                 }
             };
             match message {
-                Some(ChannelMsg::Data { data }) => self.queue.push(data),
+                Some(ChannelMsg::Data { data }) => {
+                    self.traffic.received(data.len());
+                    self.queue.push(data);
+                }
                 Some(ChannelMsg::Eof) => self.queue.finish(),
                 Some(ChannelMsg::Signal { signal }) => return Event::Signal(signal.into()),
                 Some(ChannelMsg::Close) | None => return Event::Closed,

@@ -18,6 +18,7 @@ use super::access::Grant;
 use super::channel::{Event, Input, STDERR, close_with_words, finish, tell};
 use super::outflow;
 use super::session::Shared;
+use super::traffic::Traffic;
 use crate::process::{ProcessGroup, Signal, Spawned, spawn};
 use crate::queue::ByteQueue;
 use crate::status::{Live, count};
@@ -62,10 +63,12 @@ pub(super) async fn run(
         stderr,
     } = spawned;
     let queue = input.queue.clone();
+    let traffic = Arc::clone(&input.traffic);
     let end = {
         let background = Duration::from_secs(exec.background_output_seconds.into());
         let output = async {
-            let status = output(&mut child, &stdout, &stderr, writer, background).await;
+            let pipes = (&stdout, &stderr);
+            let status = output(&mut child, pipes, writer, background, &traffic).await;
             report(writer, handle, status).await;
         };
         tokio::select! {
@@ -96,6 +99,8 @@ enum End {
 
 const STALLED: &str =
     "alknet: the command was ended: it did not read its input and held up other channels\r\n";
+const IDLE: &str =
+    "alknet: the command was ended: nothing came from it or went to it for too long\r\n";
 const REVOKED: &str = "alknet: the command was ended: it is no longer permitted\r\n";
 
 /// Follows the channel while the command runs; ends only when it does.
@@ -110,6 +115,7 @@ async fn watch(input: &mut Input, group: ProcessGroup) -> End {
             },
             Event::Closed => return End::Closed,
             Event::Stalled => return End::Cut(STALLED),
+            Event::Idle => return End::Cut(IDLE),
         }
     }
 }
@@ -132,16 +138,16 @@ async fn feed(mut stdin: ChildStdin, queue: &ByteQueue) {
 /// command's own end is waited for only while it goes on writing.
 async fn output(
     child: &mut Child,
-    stdout: &pipe::Receiver,
-    stderr: &pipe::Receiver,
+    (stdout, stderr): (&pipe::Receiver, &pipe::Receiver),
     writer: &ChannelWriteHalf<Msg>,
     background: Duration,
+    traffic: &Traffic,
 ) -> io::Result<ExitStatus> {
     let (out_steps, err_steps) = (AtomicU64::new(0), AtomicU64::new(0));
     let pipes = async {
         tokio::join!(
-            outflow::pass(stdout, writer, None, &out_steps),
-            outflow::pass(stderr, writer, Some(STDERR), &err_steps),
+            outflow::pass(stdout, writer, None, &out_steps, traffic),
+            outflow::pass(stderr, writer, Some(STDERR), &err_steps, traffic),
         )
     };
     tokio::pin!(pipes);

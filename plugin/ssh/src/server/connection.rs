@@ -1,13 +1,22 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alknet_handler::{AuthContext, Connection, HandlerError, StreamError};
+use alknet_handler::{AuthContext, BoxStream, Connection, HandlerError, StreamError};
+use alknet_ssh_config::AuditEvent;
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use super::admission::{Offence, Rejection, Startup};
 use super::core::Core;
+use super::endpoint::Endpoint;
 use super::session::{self, Peer};
-use crate::auth::Owner;
+use crate::auth::{Owner, Peer as Address};
 use crate::status::Live;
+
+/// How long a peer that is turned away may take to hear why.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Serves every stream of a connection as an SSH connection; returns when the
 /// connection accepts no more and the last of them has ended.
@@ -23,14 +32,36 @@ pub(super) async fn serve(
         ));
     }
     let _live = Live::new(&core.counters.connections);
+    let endpoint = Endpoint::of(&auth).map(Arc::new);
+    let address = connection.remote_addr().or(auth.remote_addr);
+    let admitted = admitted(&core, address, endpoint.is_some());
+    let startup = match admitted {
+        Ok(startup) => startup,
+        Err(rejection) => {
+            turn_away(&core, connection.as_ref(), address, rejection).await;
+            return Ok(());
+        }
+    };
     let owner = Arc::new(Owner::new(auth.identity.as_ref()));
     let sessions = TaskTracker::new();
-    let end = accept(&core, &connection, &auth, &owner, &sessions).await;
+    let entrance = Entrance {
+        address,
+        owner: &owner,
+        endpoint,
+    };
+    let end = accept(&core, &connection, &entrance, startup, &sessions).await;
     sessions.close();
     sessions.wait().await;
     match end {
         End::Closed | End::Draining => {}
-        End::Idle => connection.close(0, "nobody logged in on this connection"),
+        End::Idle { used } => {
+            if !used {
+                let limits = &core.active().config.limits;
+                core.admission
+                    .penalise(address, Offence::GraceExceeded, limits);
+            }
+            connection.close(0, "nobody logged in on this connection");
+        }
         End::Failed(error) => return Err(HandlerError::StreamError(error)),
     }
     if core.is_draining() {
@@ -43,17 +74,97 @@ pub(super) async fn serve(
 enum End {
     Closed,
     Draining,
-    Idle,
+    /// Nobody logged in in time; sessions may have tried.
+    Idle {
+        used: bool,
+    },
     Failed(StreamError),
+}
+
+/// Whose a connection may be.
+struct Entrance<'a> {
+    address: Option<SocketAddr>,
+    owner: &'a Arc<Owner>,
+    endpoint: Option<Arc<Endpoint>>,
+}
+
+/// Lets a connection in. One that is known to be somebody's does not count
+/// among those on which nobody has logged in.
+fn admitted(
+    core: &Core,
+    address: Option<SocketAddr>,
+    is_known: bool,
+) -> Result<Option<Startup>, Rejection> {
+    let active = core.active();
+    if is_known {
+        return Ok(None);
+    }
+    if active.config.endpoint_identity.require_bound_identity {
+        return Err(Rejection::Unbound);
+    }
+    core.admission
+        .admit(address, &active.config.limits)
+        .map(Some)
+}
+
+/// Says why nothing will come of a connection, as far as the peer can be told.
+async fn turn_away(
+    core: &Core,
+    connection: &dyn Connection,
+    address: Option<SocketAddr>,
+    rejection: Rejection,
+) {
+    note(core, address, rejection);
+    if let Ok(Ok(stream)) = timeout(LAST_WORDS, connection.accept_bi()).await {
+        say(stream, rejection).await;
+    }
+    connection.close(0, rejection.words());
+}
+
+/// Counts, records and logs a connection that was turned away.
+fn note(core: &Core, address: Option<SocketAddr>, rejection: Rejection) {
+    core.counters.metrics.rejected(rejection);
+    let Some(left_out) = core.rejections.pass() else {
+        return;
+    };
+    core.active().audit.record(
+        core.generation(),
+        0,
+        address.map(|address| address.to_string()),
+        None,
+        AuditEvent::SessionRejected {
+            reason: rejection.to_string(),
+        },
+    );
+    tracing::info!(
+        target: "alknet_ssh::auth",
+        remote_addr = %Address(address),
+        reason = %rejection,
+        left_out,
+        "connection rejected"
+    );
+}
+
+/// A line before the identification, which clients may show (RFC 4253 section
+/// 4.2).
+async fn say(mut stream: BoxStream, rejection: Rejection) {
+    let words = format!("{}\r\n", rejection.words());
+    let telling = async {
+        let _ = stream.write_all(words.as_bytes()).await;
+        let _ = stream.shutdown().await;
+    };
+    let _ = timeout(LAST_WORDS, telling).await;
 }
 
 async fn accept(
     core: &Arc<Core>,
     connection: &Arc<dyn Connection>,
-    auth: &AuthContext,
-    owner: &Arc<Owner>,
+    entrance: &Entrance<'_>,
+    mut startup: Option<Startup>,
     sessions: &TaskTracker,
 ) -> End {
+    let owner = entrance.owner;
+    let mut used = false;
     // One for the whole connection: further streams gain a peer no time.
     let nobody_logs_in = nobody_logs_in(core, owner, sessions);
     tokio::pin!(nobody_logs_in);
@@ -61,7 +172,7 @@ async fn accept(
         let stream = tokio::select! {
             stream = connection.accept_bi() => stream,
             () = core.draining() => return End::Draining,
-            () = &mut nobody_logs_in => return End::Idle,
+            () = &mut nobody_logs_in => return End::Idle { used },
         };
         let stream = match stream {
             Ok(stream) => stream,
@@ -77,10 +188,25 @@ async fn accept(
             );
             continue;
         }
+        let address = connection.remote_addr().or(entrance.address);
+        let startup = match startup.take() {
+            Some(startup) => Some(startup),
+            None => match admitted(core, address, owner.is_known()) {
+                Ok(startup) => startup,
+                Err(rejection) => {
+                    note(core, address, rejection);
+                    sessions.spawn(say(stream, rejection));
+                    continue;
+                }
+            },
+        };
+        used = true;
         let peer = Peer {
-            address: connection.remote_addr().or(auth.remote_addr),
+            address,
             connection: Arc::clone(connection),
             owner: Arc::clone(owner),
+            endpoint: entrance.endpoint.clone(),
+            startup,
         };
         let task = session::serve(Arc::clone(core), active, stream, peer);
         sessions.spawn(core.sessions.track_future(task));

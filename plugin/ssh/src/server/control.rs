@@ -25,6 +25,17 @@ enum Request {
     Sessions {},
     /// End one of them.
     CloseSession { id: u64 },
+    /// What a handler that takes this one's place should know.
+    HandOver {},
+    /// What the handler before this one knew.
+    TakeOver { state: HandedOver },
+}
+
+/// What one handler tells the next.
+#[derive(Default, Serialize, Deserialize)]
+struct HandedOver {
+    #[serde(default)]
+    penalties: serde_json::Value,
 }
 
 #[derive(Deserialize)]
@@ -115,6 +126,17 @@ pub(super) fn answer(core: &Core, request: &str) -> Result<String, ConfigError> 
                     message: format!("there is no session {id}"),
                 })
             }
+        }
+        Request::HandOver {} => {
+            let state = HandedOver {
+                penalties: core.admission.hand_over(),
+            };
+            Ok(serde_json::json!({ "state": state }).to_string())
+        }
+        Request::TakeOver { state } => {
+            let limits = &core.active().config.limits;
+            core.admission.take_over(&state.penalties, limits);
+            Ok("{}".to_owned())
         }
         Request::Explain { identity, request } => {
             let verdict = explain(&core.active().config, &identity, &request);

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use alknet_handler::{Capabilities, ConfigError, IdentityProvider};
@@ -11,8 +11,11 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::access::Permissions;
+use super::admission::Admission;
+use super::audit::Audit;
 use super::forward::{Egress, Resolver};
 use super::sessions::Sessions;
+use super::throttle::Throttle;
 use crate::auth::LoginRules;
 use crate::process::Account;
 use crate::queue::Budget;
@@ -38,6 +41,10 @@ pub(super) struct Core {
     pub(super) account: Account,
     pub(super) sessions: TaskTracker,
     pub(super) list: Sessions,
+    pub(super) admission: Admission,
+    /// Log lines about connections that were turned away.
+    pub(super) rejections: Throttle,
+    generation: OnceLock<u64>,
     pub(super) resolver: Arc<dyn Resolver>,
     capabilities: Capabilities,
     active: RwLock<Arc<Active>>,
@@ -56,6 +63,7 @@ pub(super) struct Core {
 pub(super) struct Active {
     pub(super) config: SshConfig,
     pub(super) egress: Egress,
+    pub(super) audit: Audit,
     pub(super) russh: Arc<russh::server::Config>,
     /// For clients that may have ChaCha20 alone.
     russh_with_chacha: Arc<russh::server::Config>,
@@ -73,7 +81,9 @@ impl Core {
         let permissions = Arc::new(RwLock::new(permissions(&config)));
         let login_rules = LoginRules::read(&config.certificates)?;
         let budget = Budget::new(config.limits.total_buffer_bytes as usize);
-        let active = Active::new(config, host_keys, &capabilities)?;
+        let counters: Arc<Counters> = Arc::default();
+        let audit = Audit::new(&config.audit, None, &capabilities, &counters.metrics)?;
+        let active = Active::new(config, host_keys, &capabilities, audit)?;
         Ok(Self {
             permissions,
             login_rules: Arc::new(RwLock::new(Arc::new(login_rules))),
@@ -81,10 +91,13 @@ impl Core {
             identities,
             resolver,
             capabilities,
-            counters: Arc::default(),
+            counters,
             account: Account::current(),
             sessions: TaskTracker::new(),
             list: Sessions::default(),
+            admission: Admission::default(),
+            rejections: Throttle::default(),
+            generation: OnceLock::new(),
             active: RwLock::new(Arc::new(active)),
             revision: watch::Sender::new(0),
             drain: watch::Sender::new(None),
@@ -93,6 +106,15 @@ impl Core {
 
     pub(super) fn active(&self) -> Arc<Active> {
         Arc::clone(&self.active.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The number the node has given to the handler.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.get().copied().unwrap_or_default()
+    }
+
+    pub(super) fn set_generation(&self, generation: u64) {
+        let _ = self.generation.set(generation);
     }
 
     pub(super) fn reconfigure(&self, config: &str) -> Result<(), ConfigError> {
@@ -110,7 +132,10 @@ impl Core {
         let host_keys = active.russh.keys.clone();
         let permissions = permissions(&config);
         let login_rules = Arc::new(LoginRules::read(&config.certificates)?);
-        *active = Arc::new(Active::new(config, host_keys, &self.capabilities)?);
+        let metrics = &self.counters.metrics;
+        let before = Some(&active.audit);
+        let audit = Audit::new(&config.audit, before, &self.capabilities, metrics)?;
+        *active = Arc::new(Active::new(config, host_keys, &self.capabilities, audit)?);
         let in_force = self.permissions.write();
         *in_force.unwrap_or_else(PoisonError::into_inner) = permissions;
         let in_force = self.login_rules.write();
@@ -173,10 +198,20 @@ impl Core {
         self.drain.send_replace(Some(deadline));
         self.sessions.close();
         self.sessions.wait().await;
+        let active = self.active();
+        let _ = tokio::task::spawn_blocking(move || active.audit.flush()).await;
     }
 
     pub(super) fn status(&self) -> String {
-        self.counters.to_json(self.is_draining()).to_string()
+        let startups = self.admission.startups();
+        let (penalised, sources) = self.admission.penalised();
+        let mut status = self.counters.to_json(self.is_draining());
+        if let Some(status) = status.as_object_mut() {
+            status.insert("startups".to_owned(), startups.into());
+            status.insert("penalised".to_owned(), penalised.into());
+            status.insert("penalised_sources".to_owned(), sources);
+        }
+        status.to_string()
     }
 }
 
@@ -185,11 +220,13 @@ impl Active {
         config: SshConfig,
         host_keys: Vec<PrivateKey>,
         capabilities: &Capabilities,
+        audit: Audit,
     ) -> Result<Self, ConfigError> {
         let with = |preferred| Arc::new(russh_config(&config, host_keys.clone(), preferred));
         let post_quantum_only = config.transport.require_post_quantum;
         Ok(Self {
             egress: Egress::new(&config.forwarding, capabilities)?,
+            audit,
             russh: with(algorithms::for_server(post_quantum_only)),
             russh_with_chacha: with(algorithms::for_any_client(post_quantum_only)),
             config,

@@ -1,5 +1,6 @@
 use std::io::ErrorKind;
 
+use super::admission::Offence;
 use crate::metrics::SessionEnd;
 
 /// Why an SSH connection ended, or is to end; what the peer and the log are
@@ -20,6 +21,8 @@ pub(super) enum End {
     Lifetime,
     #[error("the peer is silent")]
     Silence,
+    #[error("no channel was open for as long as this node waits")]
+    Unused,
     #[error("your access to this node has been withdrawn")]
     Revoked,
     #[error("your access to this node could not be confirmed")]
@@ -54,13 +57,24 @@ impl End {
         }
     }
 
+    /// What the address is penalised for when nobody had logged in by then.
+    pub(super) fn offence(&self, refused: bool) -> Option<Offence> {
+        match self {
+            Self::LoginGrace => Some(Offence::GraceExceeded),
+            // Our own doing.
+            Self::Drained | Self::Lifetime | Self::Closed | Self::Unused => None,
+            _ if refused => Some(Offence::AuthFailed),
+            _ => Some(Offence::NoAuth),
+        }
+    }
+
     pub(super) fn label(&self) -> SessionEnd {
         match self {
             Self::Normal | Self::PeerGone => SessionEnd::Normal,
             Self::LoginGrace => SessionEnd::LoginGrace,
             Self::Drained => SessionEnd::Drained,
             Self::Lifetime => SessionEnd::Lifetime,
-            Self::Silence => SessionEnd::Idle,
+            Self::Silence | Self::Unused => SessionEnd::Idle,
             Self::Revoked | Self::Unconfirmed => SessionEnd::Revoked,
             Self::Closed => SessionEnd::Closed,
             Self::TooManyFailures | Self::WindowExceeded | Self::Failed(_) => SessionEnd::Error,

@@ -2,12 +2,15 @@
 //! connection with a life-time of its own.
 
 mod access;
+mod admission;
+mod audit;
 mod channel;
 mod command;
 mod connection;
 mod control;
 mod core;
 mod end;
+mod endpoint;
 mod forward;
 mod greeting;
 mod outflow;
@@ -16,6 +19,8 @@ mod session;
 mod sessions;
 mod sftp;
 mod subsystem;
+mod throttle;
+mod traffic;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +32,8 @@ use alknet_handler::{
 use alknet_ssh_config::SshConfig;
 use russh::keys::PrivateKey;
 
+pub(crate) use self::admission::Rejection;
+pub(crate) use self::audit::SessionAudit;
 use self::core::Core;
 pub use self::forward::{Resolver, SystemResolver};
 use crate::host_key::check_host_keys;
@@ -69,6 +76,11 @@ impl SshHandler {
         check_host_keys(&host_keys)?;
         Core::new(config, host_keys, capabilities, identities, resolver)
             .map(|core| Self(Arc::new(core)))
+    }
+
+    /// Tells the handler its number, for the audit stream. Once.
+    pub fn set_generation(&self, generation: u64) {
+        self.0.set_generation(generation);
     }
 }
 

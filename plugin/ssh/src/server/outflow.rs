@@ -9,6 +9,8 @@ use russh::server::Msg;
 use tokio::net::unix::pipe;
 use tokio::net::{tcp, unix};
 
+use super::traffic::Traffic;
+
 /// Bytes asked for at once: what a pipe holds.
 const READ: usize = 64 * 1024;
 
@@ -19,7 +21,8 @@ pub(super) trait Source {
 }
 
 /// Passes all there is on to the channel; the peer's window sets the pace.
-/// `steps` is odd while the peer has still to take what was read.
+/// `steps` is odd while the peer has still to take what was read; `traffic`
+/// counts what it has taken.
 ///
 /// # Errors
 /// When reading fails, or the session is over.
@@ -28,6 +31,7 @@ pub(super) async fn pass(
     writer: &ChannelWriteHalf<Msg>,
     extended: Option<u32>,
     steps: &AtomicU64,
+    traffic: &Traffic,
 ) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     loop {
@@ -45,12 +49,14 @@ pub(super) async fn pass(
         }
         steps.fetch_add(1, Ordering::Relaxed);
         let chunk = buffer.split().freeze();
+        let length = chunk.len();
         let sent = match extended {
             None => writer.data_bytes(chunk).await,
             Some(code) => writer.extended_data_bytes(code, chunk).await,
         };
         steps.fetch_add(1, Ordering::Relaxed);
         sent.map_err(|_| io::ErrorKind::BrokenPipe)?;
+        traffic.sent(length);
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::channel::{self, Start};
 use super::command::Task;
 use super::end::End;
+use super::endpoint::Endpoint;
 use super::forward::{self, Listeners, Opening};
 use super::session::Shared;
 use super::subsystem;
@@ -29,6 +30,7 @@ const MOST_ENVIRONMENT: usize = 32 * 1024;
 /// decide; what takes time happens in the channel's own task.
 pub(super) struct RusshHandler {
     auth: Authenticator,
+    endpoint: Option<Arc<Endpoint>>,
     shared: Arc<Shared>,
     transport: Arc<dyn Control>,
     channels: HashMap<ChannelId, Requests>,
@@ -48,11 +50,13 @@ struct Requests {
 impl RusshHandler {
     pub(super) fn new(
         auth: Authenticator,
+        endpoint: Option<Arc<Endpoint>>,
         shared: Arc<Shared>,
         transport: Arc<dyn Control>,
     ) -> Self {
         Self {
             auth,
+            endpoint,
             shared,
             transport,
             channels: HashMap::new(),
@@ -128,6 +132,11 @@ impl RusshHandler {
 
     fn count(&self, kind: RequestKind, verdict: Verdict) {
         self.shared.counters.metrics.request(kind, verdict);
+        // What is denied is recorded with its reason where that is known.
+        let of_note = !matches!(kind, RequestKind::Env | RequestKind::Pty);
+        if of_note && !matches!(verdict, Verdict::Denied) {
+            self.shared.audit.request(kind.name(), verdict, None);
+        }
     }
 
     /// Data has come for a channel; holds the session up where it must.
@@ -145,10 +154,22 @@ impl RusshHandler {
 impl Handler for RusshHandler {
     type Error = russh::Error;
 
-    async fn auth_none(&mut self, _: &str) -> Result<Auth, Self::Error> {
-        // How clients ask which methods there are (RFC 4252 section 5.2).
+    async fn auth_none(&mut self, user: &str) -> Result<Auth, Self::Error> {
         self.auth.close_open_offer();
-        Ok(Auth::reject())
+        let allowed = self
+            .shared
+            .core
+            .active()
+            .config
+            .endpoint_identity
+            .allow_none;
+        let endpoint = self.endpoint.as_ref().filter(|_| allowed).map(Arc::clone);
+        let Some(endpoint) = endpoint else {
+            // How clients ask which methods there are (RFC 4252 section 5.2).
+            return Ok(Auth::reject());
+        };
+        let holder = self.auth.by_endpoint(user, &endpoint.fingerprint).await;
+        Ok(self.concluded(holder))
     }
 
     async fn auth_password(&mut self, user: &str, _: &str) -> Result<Auth, Self::Error> {

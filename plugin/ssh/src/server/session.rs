@@ -1,9 +1,10 @@
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use alknet_handler::{BoxStream, Connection, Identity, IdentityError};
-use alknet_ssh_config::SshConfig;
+use alknet_ssh_config::{AuditEvent, SshConfig};
 use russh::server::RunningSession;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -11,11 +12,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::access::Access;
+use super::admission::Startup;
+use super::audit::{SessionAudit, millis};
 use super::core::{Active, Core};
 use super::end::End;
+use super::endpoint::Endpoint;
 use super::greeting;
 use super::russh_handler::RusshHandler;
-use crate::auth::{Authenticator, Credential, Holder, Owner, Peer as Address};
+use crate::auth::{Authenticator, Credential, Holder, Owner, Peer as Address, Recorder};
+use crate::metrics::Verdict;
 use crate::process::Origin;
 use crate::queue::Budget;
 use crate::status::{Counters, Live, count};
@@ -42,6 +47,9 @@ pub(super) struct Peer {
     pub(super) address: Option<SocketAddr>,
     pub(super) connection: Arc<dyn Connection>,
     pub(super) owner: Arc<Owner>,
+    pub(super) endpoint: Option<Arc<Endpoint>>,
+    /// Absent where the connection is known to be somebody's.
+    pub(super) startup: Option<Startup>,
 }
 
 /// What the parts of one SSH connection share.
@@ -54,6 +62,7 @@ pub(super) struct Shared {
     pub(super) since: SystemTime,
     pub(super) opened: Instant,
     pub(super) core: Arc<Core>,
+    pub(super) audit: SessionAudit,
     /// Names that are being looked up.
     pub(super) look_ups: Semaphore,
     /// Files that may be opened by file transfer.
@@ -61,6 +70,10 @@ pub(super) struct Shared {
     budget: Budget,
     windows: Mutex<Windows>,
     places: Arc<Semaphore>,
+    /// How many of them are taken.
+    taken: Arc<watch::Sender<usize>>,
+    /// Given back once somebody has logged in.
+    startup: Mutex<Option<Startup>>,
     /// Cancelled when the connection is over: every child and task ends.
     pub(super) over: CancellationToken,
     pub(super) channels: TaskTracker,
@@ -81,7 +94,13 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
     let budget = core
         .budget
         .part(buffer.max(config.transport.window_bytes) as usize);
+    let id = core.list.next_id();
+    let audit = SessionAudit::new(Arc::clone(&core), id, address);
+    audit.record(|| AuditEvent::SessionOpened);
     let shared = Arc::new(Shared {
+        audit,
+        taken: Arc::default(),
+        startup: Mutex::new(peer.startup),
         counters: Arc::clone(&core.counters),
         origin: Origin {
             account: core.account.clone(),
@@ -107,15 +126,35 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
         end_notify: Notify::new(),
         active,
     });
-    let listed = core.list.enter(&shared);
-    let end = run(&core, &shared, stream, peer.owner).await;
+    let listed = core.list.enter(id, &shared);
+    let entrant = Entrant {
+        owner: Arc::clone(&peer.owner),
+        endpoint: peer.endpoint,
+        refused: Arc::default(),
+    };
+    let refused = Arc::clone(&entrant.refused);
+    let (end, traffic) = run(&core, &shared, stream, entrant).await;
     core.counters.metrics.ended(end.label());
+    if !shared.authenticated.is_cancelled() && !peer.owner.is_known() {
+        let refused = refused.load(Ordering::Relaxed);
+        if let Some(offence) = end.offence(refused) {
+            let limits = &core.active().config.limits;
+            core.admission.penalise(address, offence, limits);
+        }
+    }
+    drop(shared.take_startup());
     shared.over.cancel();
     shared.listeners.close();
     shared.listeners.wait().await;
     shared.channels.close();
     shared.channels.wait().await;
     drop(listed);
+    shared.audit.record(|| AuditEvent::SessionClosed {
+        reason: end.to_string(),
+        bytes_received: traffic.0,
+        bytes_sent: traffic.1,
+        duration_ms: millis(shared.opened.elapsed()),
+    });
     let event = if shared.authenticated.is_cancelled() {
         "connection closed"
     } else {
@@ -129,10 +168,26 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
     );
 }
 
+/// Who wants to log in.
+struct Entrant {
+    owner: Arc<Owner>,
+    endpoint: Option<Arc<Endpoint>>,
+    /// Whether an attempt was refused.
+    refused: Arc<AtomicBool>,
+}
+
 /// One of the channels a connection may have; given back when dropped.
 pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
     _live: Live,
+    taken: Arc<watch::Sender<usize>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.taken
+            .send_modify(|taken| *taken = taken.saturating_sub(1));
+    }
 }
 
 fn windows(config: &SshConfig, budget: &Budget) -> Windows {
@@ -143,25 +198,50 @@ fn windows(config: &SshConfig, budget: &Budget) -> Windows {
     )
 }
 
-/// Runs the protocol; says why it ended.
-async fn run(core: &Core, shared: &Arc<Shared>, stream: BoxStream, owner: Arc<Owner>) -> End {
-    let limits = &shared.active.config.limits;
-    let login_end = Instant::now() + Duration::from_secs(limits.login_grace_seconds.into());
+/// Runs the protocol; says why it ended, and how many bytes came and went.
+async fn run(
+    core: &Core,
+    shared: &Arc<Shared>,
+    stream: BoxStream,
+    entrant: Entrant,
+) -> (End, (u64, u64)) {
     let authenticator = Authenticator::new(
         Arc::clone(&core.identities),
         Arc::clone(&core.counters),
         shared.origin.peer,
-        limits,
-        owner,
+        &shared.active.config.limits,
+        entrant.owner,
         Arc::clone(&core.login_rules),
+        Recorder {
+            audit: shared.audit.clone(),
+            refused: entrant.refused,
+        },
     );
-    let mut revision = core.revision();
-    let (mut transport, control) = Transport::new(
+    let (transport, control) = Transport::new(
         stream,
         shared.active.read_ahead(),
         Some(Arc::clone(&shared.counters.metrics)),
     );
-    let handler = RusshHandler::new(authenticator, Arc::clone(shared), Arc::clone(&control));
+    let handler = RusshHandler::new(
+        authenticator,
+        entrant.endpoint,
+        Arc::clone(shared),
+        Arc::clone(&control),
+    );
+    let end = converse(core, shared, transport, control.as_ref(), handler).await;
+    (end, control.bytes())
+}
+
+async fn converse(
+    core: &Core,
+    shared: &Arc<Shared>,
+    mut transport: Transport<BoxStream>,
+    control: &dyn Control,
+    handler: RusshHandler,
+) -> End {
+    let grace = shared.active.config.limits.login_grace_seconds;
+    let login_end = Instant::now() + Duration::from_secs(grace.into());
+    let mut revision = core.revision();
     let setup = async {
         let has_aes_gcm = greeting::exchange(&mut transport).await?;
         let config = shared.active.russh_for(has_aes_gcm);
@@ -170,7 +250,7 @@ async fn run(core: &Core, shared: &Arc<Shared>, stream: BoxStream, owner: Arc<Ow
     let mut session = tokio::select! {
         setup = setup => match setup {
             Ok(session) => session,
-            Err(error) => return failed(control.as_ref(), error).await,
+            Err(error) => return failed(control, error).await,
         },
         () = sleep_until(login_end) => {
             count(&core.counters.login_timeouts);
@@ -181,15 +261,15 @@ async fn run(core: &Core, shared: &Arc<Shared>, stream: BoxStream, owner: Arc<Ow
     tokio::select! {
         outcome = &mut session => match outcome {
             Ok(()) => End::Normal,
-            Err(error) => failed(control.as_ref(), error).await,
+            Err(error) => failed(control, error).await,
         },
-        end = reason_to_end(core, shared, control.as_ref(), login_end, &mut revision) => {
-            say_goodbye(shared, control.as_ref(), &mut session, &end).await;
+        end = reason_to_end(core, shared, control, login_end, &mut revision) => {
+            say_goodbye(shared, control, &mut session, &end).await;
             end
         }
         () = control.shut_down() => {
             shared.over.cancel();
-            linger(control.as_ref(), &mut session).await;
+            linger(control, &mut session).await;
             End::Normal
         }
     }
@@ -234,6 +314,7 @@ async fn reason_to_end(
         () = lifetime_over => End::Lifetime,
         () = core.drained() => End::Drained,
         () = shared.silence(control) => End::Silence,
+        () = shared.unused() => End::Unused,
         end = shared.revoked(core, revision) => end,
         end = shared.asked_to_end() => end,
     }
@@ -292,6 +373,12 @@ impl Shared {
     /// The peer has proven who it is.
     pub(super) fn authenticated(&self) {
         self.authenticated.cancel();
+        drop(self.take_startup());
+    }
+
+    fn take_startup(&self) -> Option<Startup> {
+        let mut startup = self.startup.lock().unwrap_or_else(PoisonError::into_inner);
+        startup.take()
     }
 
     /// Asks for the session's end; the peer is told the reason.
@@ -312,7 +399,9 @@ impl Shared {
     /// Room for one more channel, if there is any.
     pub(super) fn place(&self) -> Option<Place> {
         let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        self.taken.send_modify(|taken| *taken += 1);
         Some(Place {
+            taken: Arc::clone(&self.taken),
             _permit: permit,
             _live: Live::new(&self.counters.channels),
         })
@@ -320,6 +409,12 @@ impl Shared {
 
     /// Counts and logs what was refused; where it would have led stays out.
     pub(super) fn deny(&self, what: &str, reason: &dyn std::fmt::Display) {
+        self.audit.request(what, Verdict::Denied, Some(reason));
+        self.log_denied(what, reason);
+    }
+
+    /// The same for what the audit stream tells in its own way.
+    pub(super) fn log_denied(&self, what: &str, reason: &dyn std::fmt::Display) {
         count(&self.counters.requests_denied);
         let holder = self.access.holder();
         tracing::info!(
@@ -370,6 +465,27 @@ impl Shared {
             }
         }
         std::future::pending().await
+    }
+
+    /// Completes when no channel has been open for as long as is configured.
+    async fn unused(&self) {
+        self.authenticated.cancelled().await;
+        let mut taken = self.taken.subscribe();
+        loop {
+            let seconds = self.core.active().config.limits.session_idle_seconds;
+            let unused = *taken.borrow_and_update() == 0 && seconds > 0;
+            let patience = async {
+                if unused {
+                    sleep(Duration::from_secs(seconds.into())).await;
+                } else {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = patience => return,
+                _ = taken.changed() => {}
+            }
+        }
     }
 
     async fn asked_to_end(&self) -> End {

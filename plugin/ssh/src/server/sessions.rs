@@ -40,11 +40,16 @@ pub(super) struct Summary {
 }
 
 impl Sessions {
-    /// Lists a connection for as long as the entry lives.
-    pub(super) fn enter(&self, shared: &Arc<Shared>) -> Entry {
+    /// A number no other connection has.
+    pub(super) fn next_id(&self) -> u64 {
         let mut state = lock(&self.0);
         state.last += 1;
-        let id = state.last;
+        state.last
+    }
+
+    /// Lists a connection for as long as the entry lives.
+    pub(super) fn enter(&self, id: u64, shared: &Arc<Shared>) -> Entry {
+        let mut state = lock(&self.0);
         state.live.insert(id, Arc::downgrade(shared));
         Entry {
             sessions: Arc::clone(&self.0),

@@ -11,9 +11,11 @@ use russh::server::Msg;
 use super::access::Grant;
 use super::channel::{Event, Input, close_with_words, finish};
 use super::session::Shared;
+use super::traffic::Traffic;
 use crate::sftp::{Fault, Settings, Sink, serve};
 
 const REVOKED: &str = "alknet: file transfer was ended: it is no longer permitted\r\n";
+const IDLE: &str = "alknet: file transfer was ended: nothing was transferred for too long\r\n";
 const STALLED: &str = "alknet: file transfer was ended: its answers were not read and its \
                        requests held up other channels\r\n";
 
@@ -26,8 +28,12 @@ pub(super) async fn run(
 ) {
     let queue = input.queue.clone();
     let files = Arc::clone(&shared.files);
+    let sink = Counted {
+        writer,
+        traffic: Arc::clone(&input.traffic),
+    };
     let end = tokio::select! {
-        outcome = serve(settings(shared), files, &queue, writer) => End::Served(outcome),
+        outcome = serve(settings(shared), files, &queue, &sink) => End::Served(outcome),
         end = watch(&mut input) => end,
         () = grant.revoked() => End::Cut(REVOKED),
     };
@@ -63,6 +69,7 @@ async fn watch(input: &mut Input) -> End {
         match input.next().await {
             Event::Closed => return End::Closed,
             Event::Stalled => return End::Cut(STALLED),
+            Event::Idle => return End::Cut(IDLE),
             Event::Signal(_) => {}
         }
     }
@@ -80,9 +87,18 @@ fn settings(shared: &Shared) -> Settings {
     }
 }
 
-impl Sink for ChannelWriteHalf<Msg> {
+/// A channel whose answers count as its traffic.
+struct Counted<'a> {
+    writer: &'a ChannelWriteHalf<Msg>,
+    traffic: Arc<Traffic>,
+}
+
+impl Sink for Counted<'_> {
     async fn send(&self, bytes: Bytes) -> io::Result<()> {
-        let sent = self.data_bytes(bytes).await;
-        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
+        let length = bytes.len();
+        let sent = self.writer.data_bytes(bytes).await;
+        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        self.traffic.sent(length);
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! section 2.4).
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::path::Path;
@@ -18,9 +19,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::socket::Socket;
 use super::unix::{self, SocketFile};
-use super::{connect, pump, say_how_it_ended};
+use super::{connect, host_and_port, pump, say_how_it_ended};
 use crate::metrics::{ChannelKind, Verdict};
 use crate::server::access::{Grant, Refused, Request};
+use crate::server::audit::About;
 use crate::server::channel::Input;
 use crate::server::session::{Place, Shared};
 use crate::status::{Live, count};
@@ -321,6 +323,15 @@ enum Origin {
     Unix { path: String },
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { asked, port } => f.write_str(&host_and_port(asked, (*port).into())),
+            Self::Unix { path } => f.write_str(path),
+        }
+    }
+}
+
 /// One listening socket.
 enum Listener {
     Tcp(TcpListener),
@@ -426,10 +437,15 @@ async fn forwarded(
         opened = open(&handle, &origin, from) => opened,
         () = shared.over.cancelled() => return,
     };
+    let about = About {
+        kind,
+        destination: Some(&|| origin.to_string()),
+    };
     let channel = match opened {
         Ok(channel) => channel,
         Err(error) => {
             metrics.channel(kind, Verdict::Failed);
+            shared.audit.not_opened(&about, Verdict::Failed, &error);
             tracing::debug!(%error, "the peer refused a forwarded connection");
             return;
         }
@@ -439,7 +455,7 @@ async fn forwarded(
     let _live = Live::new(&shared.counters.forwards);
     let queue = shared.windows().open(channel.id().into());
     let (reader, writer) = channel.split();
-    let input = Input::new(reader, queue, Arc::clone(&shared));
+    let input = Input::new(reader, queue, Arc::clone(&shared), &about);
     let end = pump::run(input, &writer, socket, grant.token(), &shared).await;
     say_how_it_ended(&shared, kind, &end);
 }

@@ -24,6 +24,7 @@ pub(super) use self::listen::Listeners;
 use self::pump::End;
 pub use self::resolve::{Resolver, SystemResolver};
 use super::access::Grant;
+use super::audit::About;
 use super::channel::Input;
 use super::session::{Place, Shared};
 use crate::metrics::{ChannelKind, Verdict};
@@ -46,19 +47,34 @@ pub(super) async fn direct_tcpip(opening: Opening, host: String, port: u32) {
         connected = connect::tcp(&shared, &host, port) => connected,
         () = shared.over.cancelled() => return,
     };
-    opening.conclude(ChannelKind::DirectTcpip, connected).await;
+    let about = About {
+        kind: ChannelKind::DirectTcpip,
+        destination: Some(&|| host_and_port(&host, port)),
+    };
+    opening.conclude(&about, connected).await;
 }
 
 /// Serves a `direct-streamlocal@openssh.com` channel.
 pub(super) async fn direct_streamlocal(opening: Opening, path: String) {
     let shared = Arc::clone(&opening.shared);
     let connected = tokio::select! {
-        connected = connect::unix(&shared, path) => connected,
+        connected = connect::unix(&shared, path.clone()) => connected,
         () = shared.over.cancelled() => return,
     };
-    opening
-        .conclude(ChannelKind::DirectStreamLocal, connected)
-        .await;
+    let about = About {
+        kind: ChannelKind::DirectStreamLocal,
+        destination: Some(&|| path.clone()),
+    };
+    opening.conclude(&about, connected).await;
+}
+
+/// As the audit stream names it.
+fn host_and_port(host: &str, port: u32) -> String {
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 impl Opening {
@@ -66,7 +82,7 @@ impl Opening {
     /// well.
     async fn conclude(
         self,
-        kind: ChannelKind,
+        about: &About<'_>,
         connected: Result<(socket::Socket, Grant), Refusal>,
     ) {
         let Self {
@@ -76,6 +92,7 @@ impl Opening {
             shared,
             place: _place,
         } = self;
+        let kind = about.kind;
         match connected {
             Ok((socket, grant)) => {
                 reply.accept().await;
@@ -83,13 +100,13 @@ impl Opening {
                 shared.counters.metrics.channel(kind, Verdict::Granted);
                 let _live = Live::new(&shared.counters.forwards);
                 let (reader, writer) = channel.split();
-                let input = Input::new(reader, queue, Arc::clone(&shared));
+                let input = Input::new(reader, queue, Arc::clone(&shared), about);
                 let end = pump::run(input, &writer, socket, grant.token(), &shared).await;
                 say_how_it_ended(&shared, kind, &end);
             }
             Err(refusal) => {
                 queue.close();
-                say_why_not(&shared, kind, &refusal);
+                say_why_not(&shared, about, &refusal);
                 reply.reject(refusal.code()).await;
             }
         }
@@ -108,11 +125,14 @@ fn name(kind: ChannelKind) -> &'static str {
 }
 
 /// The destination stays out of it.
-fn say_why_not(shared: &Shared, kind: ChannelKind, refusal: &Refusal) {
+fn say_why_not(shared: &Shared, about: &About<'_>, refusal: &Refusal) {
+    let kind = about.kind;
     if refusal.code() == ChannelOpenFailure::AdministrativelyProhibited {
         shared.counters.metrics.channel(kind, Verdict::Denied);
-        shared.deny(name(kind), refusal);
+        shared.audit.not_opened(about, Verdict::Denied, refusal);
+        shared.log_denied(name(kind), refusal);
     } else {
+        shared.audit.not_opened(about, Verdict::Failed, refusal);
         count(&shared.counters.forwards_failed);
         shared.counters.metrics.channel(kind, Verdict::Failed);
         shared.core.active().egress.complain(refusal);
@@ -135,6 +155,14 @@ fn say_how_it_ended(shared: &Shared, kind: ChannelKind, end: &End) {
                 request = name(kind),
                 seconds = shared.active.config.limits.stalled_channel_seconds,
                 "closed a channel: its target took nothing while it held up other channels"
+            );
+        }
+        End::Idle => {
+            tracing::info!(
+                target: "alknet_ssh::forward",
+                remote_addr = %crate::auth::Peer(shared.origin.peer),
+                request = name(kind),
+                "closed a channel: nothing went through it for too long"
             );
         }
         End::Revoked => {

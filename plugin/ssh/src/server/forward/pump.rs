@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::queue::ByteQueue;
 use crate::server::channel::{Event, Input};
 use crate::server::outflow::{self, Source};
 use crate::server::session::Shared;
+use crate::server::traffic::Traffic;
 
 /// How a forwarded channel ended.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(super) enum End {
     Broken(#[allow(dead_code)] io::Error),
     /// The socket took nothing for too long and held up other channels.
     Stalled,
+    /// Nothing went either way for as long as is configured.
+    Idle,
     /// It is no longer permitted.
     Revoked,
 }
@@ -66,10 +70,11 @@ async fn carry(
     shared: &Shared,
 ) -> End {
     let queue = input.queue.clone();
+    let traffic = Arc::clone(&input.traffic);
     let mut inward = pin!(feed(&queue, write).fuse());
     let both_ways = async {
         let inward = inward.as_mut().map(Ok::<_, io::Error>);
-        tokio::try_join!(inward, outward(&read, writer))
+        tokio::try_join!(inward, outward(&read, writer, &traffic))
     };
     let end = tokio::select! {
         outcome = both_ways => match outcome {
@@ -105,8 +110,12 @@ async fn feed(queue: &ByteQueue, mut socket: impl AsyncWrite + Unpin) {
     let _ = socket.shutdown().await;
 }
 
-async fn outward(socket: &impl Source, writer: &ChannelWriteHalf<Msg>) -> io::Result<()> {
-    outflow::pass(socket, writer, None, &AtomicU64::new(0)).await?;
+async fn outward(
+    socket: &impl Source,
+    writer: &ChannelWriteHalf<Msg>,
+    traffic: &Traffic,
+) -> io::Result<()> {
+    outflow::pass(socket, writer, None, &AtomicU64::new(0), traffic).await?;
     writer
         .eof()
         .await
@@ -120,6 +129,7 @@ async fn watch(input: &mut Input) -> End {
             Event::Signal(_) => {}
             Event::Closed => return End::Closed,
             Event::Stalled => return End::Stalled,
+            Event::Idle => return End::Idle,
         }
     }
 }

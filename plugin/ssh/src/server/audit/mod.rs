@@ -1,0 +1,106 @@
+//! The audit stream: who did what, as lines of JSON in a file of its own.
+//!
+//! Sessions only put records into a bounded queue; a thread writes them. A
+//! full or slow disk costs records, which are counted, and holds nobody up.
+
+mod destination;
+mod file;
+mod session;
+mod stream;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use alknet_handler::{Capabilities, ConfigError};
+use alknet_ssh_config::{Audit as Config, AuditEvent, AuditRecord};
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use self::destination::Masking;
+pub(crate) use self::session::SessionAudit;
+pub(super) use self::session::{About, ChannelRecord, millis};
+use self::stream::Stream;
+use crate::metrics::Metrics;
+
+/// Where records go, and how much they say.
+pub(super) struct Audit {
+    config: Config,
+    stream: Option<Arc<Stream>>,
+    masking: Masking,
+}
+
+impl Audit {
+    /// As configured. Goes on with the file of `before` where that is the same.
+    ///
+    /// # Errors
+    /// When the file cannot be had, or the key of the hashes was not granted.
+    pub(super) fn new(
+        config: &Config,
+        before: Option<&Self>,
+        capabilities: &Capabilities,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, ConfigError> {
+        let masking = Masking::new(config, capabilities)?;
+        let same = before.filter(|before| before.config.file == config.file);
+        let stream = match (&config.file, same) {
+            (None, _) => None,
+            (Some(_), Some(before)) => before.stream.clone(),
+            (Some(file), None) => Some(Arc::new(
+                Stream::open(PathBuf::from(file), Arc::clone(metrics)).map_err(|error| {
+                    ConfigError {
+                        pointer: "/audit/file".to_owned(),
+                        message: error.to_string(),
+                    }
+                })?,
+            )),
+        };
+        Ok(Self {
+            config: config.clone(),
+            stream,
+            masking,
+        })
+    }
+
+    /// Whether anything is recorded.
+    pub(super) fn is_on(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// Waits, not for long, until what was recorded has been written.
+    pub(super) fn flush(&self) {
+        if let Some(stream) = &self.stream {
+            stream.flush();
+        }
+    }
+
+    /// Where a forward leads, as far as it may be said.
+    pub(super) fn destination(&self, clear: &dyn Fn() -> String) -> Option<String> {
+        self.stream.as_ref()?;
+        self.masking.mask(clear)
+    }
+
+    /// Records what is about no session in particular, or about one.
+    pub(super) fn record(
+        &self,
+        generation: u64,
+        session: u64,
+        remote_addr: Option<String>,
+        identity: Option<String>,
+        event: AuditEvent,
+    ) {
+        let Some(stream) = &self.stream else { return };
+        stream.put(&AuditRecord {
+            time: now(),
+            generation,
+            session,
+            remote_addr,
+            identity,
+            event,
+        });
+    }
+}
+
+/// The time of a record.
+fn now() -> String {
+    let now = DateTime::<Utc>::from(std::time::SystemTime::now());
+    now.to_rfc3339_opts(SecondsFormat::Millis, true)
+}

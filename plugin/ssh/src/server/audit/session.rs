@@ -1,0 +1,169 @@
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use alknet_ssh_config::{AuditEvent, AuditVerdict};
+
+use crate::auth::{Refusal, shown};
+use crate::metrics::{ChannelKind, Verdict};
+use crate::server::core::Core;
+use crate::server::traffic::Traffic;
+
+/// What is recorded of one SSH connection.
+#[derive(Clone)]
+pub(crate) struct SessionAudit(Arc<State>);
+
+struct State {
+    core: Arc<Core>,
+    id: u64,
+    peer: Option<SocketAddr>,
+    identity: OnceLock<String>,
+    channels: AtomicU64,
+}
+
+/// A channel that is or was asked for.
+pub(in crate::server) struct About<'a> {
+    pub(in crate::server) kind: ChannelKind,
+    /// Where it leads, for those that lead anywhere.
+    pub(in crate::server) destination: Option<&'a (dyn Fn() -> String + Sync)>,
+}
+
+/// An open channel; its end is recorded when this is dropped.
+pub(in crate::server) struct ChannelRecord {
+    audit: SessionAudit,
+    channel: u64,
+    kind: ChannelKind,
+    traffic: Arc<Traffic>,
+}
+
+impl SessionAudit {
+    pub(in crate::server) fn new(core: Arc<Core>, id: u64, peer: Option<SocketAddr>) -> Self {
+        Self(Arc::new(State {
+            core,
+            id,
+            peer,
+            identity: OnceLock::new(),
+            channels: AtomicU64::new(0),
+        }))
+    }
+
+    /// Whose the connection is; counts for all records after this.
+    pub(crate) fn identity(&self, id: &str) {
+        let _ = self.0.identity.set(id.to_owned());
+    }
+
+    pub(in crate::server) fn record(&self, event: impl FnOnce() -> AuditEvent) {
+        let State { core, id, peer, .. } = &*self.0;
+        let active = core.active();
+        if active.audit.is_on() {
+            active.audit.record(
+                core.generation(),
+                *id,
+                peer.map(|peer| peer.to_string()),
+                self.0.identity.get().cloned(),
+                event(),
+            );
+        }
+    }
+
+    /// An attempt to log in; refused for a reason, or not.
+    pub(crate) fn auth(&self, user: &str, key: &str, refused: Option<Refusal>) {
+        self.record(|| AuditEvent::Auth {
+            user: shown(user),
+            key_fingerprint: (!key.is_empty()).then(|| key.to_owned()),
+            verdict: match refused {
+                None => AuditVerdict::Granted,
+                Some(_) => AuditVerdict::Denied,
+            },
+            reason: refused.map(|refusal| refusal.to_string()),
+        });
+    }
+
+    /// A request within the connection.
+    pub(in crate::server) fn request(
+        &self,
+        kind: &str,
+        verdict: Verdict,
+        reason: Option<&dyn Display>,
+    ) {
+        self.record(|| AuditEvent::Request {
+            kind: kind.to_owned(),
+            verdict: verdict.into(),
+            reason: reason.map(ToString::to_string),
+        });
+    }
+
+    /// A channel that is open from now on.
+    pub(in crate::server) fn opened(
+        &self,
+        about: &About<'_>,
+        traffic: Arc<Traffic>,
+    ) -> ChannelRecord {
+        let channel = self.0.channels.fetch_add(1, Ordering::Relaxed) + 1;
+        self.channel(channel, about, Verdict::Granted, None);
+        ChannelRecord {
+            audit: self.clone(),
+            channel,
+            kind: about.kind,
+            traffic,
+        }
+    }
+
+    /// A channel that was not opened.
+    pub(in crate::server) fn not_opened(
+        &self,
+        about: &About<'_>,
+        verdict: Verdict,
+        why: &dyn Display,
+    ) {
+        self.channel(0, about, verdict, Some(why));
+    }
+
+    fn channel(
+        &self,
+        channel: u64,
+        about: &About<'_>,
+        verdict: Verdict,
+        reason: Option<&dyn Display>,
+    ) {
+        let audit = &self.0.core.active().audit;
+        self.record(|| AuditEvent::ChannelOpened {
+            channel,
+            kind: about.kind.name().to_owned(),
+            verdict: verdict.into(),
+            destination: about
+                .destination
+                .and_then(|destination| audit.destination(destination)),
+            reason: reason.map(ToString::to_string),
+        });
+    }
+}
+
+impl Drop for ChannelRecord {
+    fn drop(&mut self) {
+        self.audit.record(|| AuditEvent::ChannelClosed {
+            channel: self.channel,
+            kind: self.kind.name().to_owned(),
+            bytes_received: self.traffic.bytes_received(),
+            bytes_sent: self.traffic.bytes_sent(),
+            duration_ms: millis(self.traffic.age()),
+        });
+    }
+}
+
+impl From<Verdict> for AuditVerdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Granted => Self::Granted,
+            Verdict::Denied => Self::Denied,
+            Verdict::Failed => Self::Failed,
+        }
+    }
+}
+
+/// As records tell times.
+pub(in crate::server) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,16 @@
+use alknet_handler::AuthContext;
+
+/// The key that the handshake below SSH showed, of somebody who is known.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    /// As the identity store knows it.
+    pub(super) fingerprint: String,
+}
+
+impl Endpoint {
+    pub(super) fn of(auth: &AuthContext) -> Option<Self> {
+        auth.identity.as_ref()?;
+        let fingerprint = auth.tls_client_fingerprint.clone()?;
+        Some(Self { fingerprint })
+    }
+}

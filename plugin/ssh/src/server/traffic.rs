@@ -1,0 +1,71 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::core::Core;
+
+/// What has gone through a channel, and when something did last.
+#[derive(Debug)]
+pub(super) struct Traffic {
+    opened: Instant,
+    received: AtomicU64,
+    sent: AtomicU64,
+    /// Milliseconds after the opening.
+    last: AtomicU64,
+}
+
+impl Traffic {
+    pub(super) fn new() -> Self {
+        Self {
+            opened: Instant::now(),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            last: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes came from the peer.
+    pub(super) fn received(&self, bytes: usize) {
+        self.add(&self.received, bytes);
+    }
+
+    /// Bytes went to the peer.
+    pub(super) fn sent(&self, bytes: usize) {
+        self.add(&self.sent, bytes);
+    }
+
+    pub(super) fn bytes_received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn bytes_sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    /// Completes when nothing has passed for as long as is configured.
+    pub(super) async fn idle(&self, core: &Core) {
+        loop {
+            let seconds = core.active().config.limits.channel_idle_seconds;
+            if seconds == 0 {
+                return std::future::pending().await;
+            }
+            let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
+            let until = self.opened + last + Duration::from_secs(seconds.into());
+            if until <= Instant::now() {
+                return;
+            }
+            sleep_until(until).await;
+        }
+    }
+
+    fn add(&self, counter: &AtomicU64, bytes: usize) {
+        counter.fetch_add(bytes as u64, Ordering::Relaxed);
+        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(now, Ordering::Relaxed);
+    }
+}
