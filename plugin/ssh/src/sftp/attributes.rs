@@ -68,8 +68,8 @@ impl Attributes {
 
 /// What to say of several changes that were all tried.
 pub(super) fn last_failure(outcomes: [Option<Result<(), Errno>>; 4]) -> Result<(), Errno> {
-    let failures = outcomes.into_iter().flatten().filter_map(Result::err);
-    failures.last().map_or(Ok(()), Err)
+    let mut failures = outcomes.into_iter().flatten().filter_map(Result::err);
+    failures.next_back().map_or(Ok(()), Err)
 }
 
 /// Appends what is known of a file.
