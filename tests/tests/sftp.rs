@@ -348,14 +348,14 @@ fn transfer_ends_when_it_is_no_longer_permitted() {
     let mut raw = Raw::open(&ssh);
     raw.open_file("/etc/passwd", READ);
     let mut command = Background::spawn(ssh.command("cat"));
-    command.echoes("still here\n");
+    command.echoes("still here");
 
     peers.rescope("alice", &["ssh:exec"]).write(&node.setup);
     node.setup.on_state("reload").output();
 
     let said = raw.closed();
     assert!(said.contains("no longer permitted"), "{said}");
-    command.echoes("not affected\n");
+    command.echoes("not affected");
     let ended = ssh.program("ssh").args(["-s", "node", "sftp"]).ended();
     ended.line_with(&["subsystem request failed"]);
 }
