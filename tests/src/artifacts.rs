@@ -1,6 +1,7 @@
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde_json::Value;
 
@@ -55,18 +56,36 @@ pub fn workspace() -> &'static Path {
         .expect("the tests lie in the workspace")
 }
 
+/// The contents of the library that cargo builds with these arguments in a
+/// folder of the workspace, besides what the tests themselves are of.
+pub fn library_built_with(folder: &str, args: &[&str]) -> Vec<u8> {
+    // Another build may put another library in the same place.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let built = cargo_build(&workspace().join(folder), args);
+    let found = built.iter().rev().find_map(library);
+    let path = found.unwrap_or_else(|| panic!("cargo built no library with {args:?}"));
+    fs::read(path).unwrap()
+}
+
 fn build() -> Vec<Value> {
+    // All of it: for a part, cargo would choose other features of the
+    // dependencies and build those again.
+    let mut args = vec!["--workspace"];
+    if !cfg!(debug_assertions) {
+        args.push("--release");
+    }
+    cargo_build(workspace(), &args)
+}
+
+fn cargo_build(folder: &Path, args: &[&str]) -> Vec<Value> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .current_dir(workspace())
-        // All of it: for a part, cargo would choose other features of the
-        // dependencies and build those again.
-        .args(["build", "--workspace", "--locked", "--message-format=json"])
+        .current_dir(folder)
+        .args(["build", "--locked", "--message-format=json"])
+        .args(args)
         .stderr(Stdio::inherit());
-    if !cfg!(debug_assertions) {
-        command.arg("--release");
-    }
     // What cargo told this test of its own package would make build scripts
     // (ring's) run again, here and then outside.
     for (name, _) in std::env::vars_os() {
@@ -76,10 +95,7 @@ fn build() -> Vec<Value> {
         }
     }
     let output = command.output().expect("cargo can be run");
-    assert!(
-        output.status.success(),
-        "the programs under test do not build"
-    );
+    assert!(output.status.success(), "cargo build {args:?} fails");
     String::from_utf8(output.stdout)
         .expect("cargo speaks UTF-8")
         .lines()

@@ -14,7 +14,9 @@
 mod artifacts;
 mod background;
 mod client;
+mod crowd;
 mod data;
+mod disk;
 mod key;
 mod memory;
 mod node;
@@ -24,18 +26,22 @@ mod process;
 mod rules;
 mod setup;
 mod ssh;
+/// Versions of plugins that take turns.
+pub mod swapping;
 /// What forwards lead to, and what goes through them.
 pub mod target;
 mod transport;
 mod upstream;
 mod wait;
 
-pub use artifacts::{Artifacts, artifacts, workspace};
+pub use artifacts::{Artifacts, artifacts, library_built_with, workspace};
 pub use background::Background;
 pub use client::{Dialled, connect_ssh, dial, dial_as};
+pub use crowd::{Crowd, Member, peer_of};
 pub use data::{Random, sha256, sha256_of_file};
+pub use disk::{Disk, Full};
 pub use key::TestKey;
-pub use memory::Memory;
+pub use memory::{Memory, proportional_kib};
 pub use node::{Stopped, TestNode};
 pub use packets::{Fields, Message, Packets};
 pub use peers::Peers;

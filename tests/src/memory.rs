@@ -53,6 +53,15 @@ impl Drop for Memory {
     }
 }
 
+/// What a process takes of the machine's memory in KiB, its part of what it
+/// shares with others (PSS, proc(5)).
+pub fn proportional_kib(pid: u32) -> usize {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = rollup.lines().find(|line| line.starts_with("Pss:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    kib.and_then(|kib| kib.parse().ok()).unwrap()
+}
+
 fn resident_kib(pid: u32) -> Option<usize> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;

@@ -42,6 +42,12 @@ impl TestNode {
         Self::started(setup, run)
     }
 
+    /// `alknet-node run` by another program that becomes it, ready.
+    pub fn start_under(wrapper: &[&str], setup: Setup) -> Self {
+        let run = setup.on_state("run").under(wrapper);
+        Self::started(setup, run)
+    }
+
     /// `alknet-node up`, ready.
     pub fn up(setup: Setup) -> Self {
         let run = setup.on_state("up").args(["--listen", "127.0.0.1:0"]);

@@ -1,5 +1,5 @@
 /// The two ways to a node. What is served is the same on both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Transport {
     /// QUIC, through our ProxyCommand.
     Quic,

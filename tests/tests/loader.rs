@@ -13,6 +13,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use alknet_quic::QuicStream;
+use integration_tests::swapping::bad_libraries;
 use integration_tests::{
     Ended, HANG, Setup, TestNode, artifacts, connect_ssh, dial, dial_as, sha256_of_file,
 };
@@ -88,26 +89,10 @@ fn a_good_plugin_is_accepted_and_described() {
 fn bad_files(setup: &Setup) -> Vec<(PathBuf, &'static str)> {
     let good = fs::read(&artifacts().plugin).unwrap();
     let put = |name: &str, bytes: &[u8]| setup.install_bytes(bytes, name);
-    let mut wrong_machine = good.clone();
-    // e_machine of the ELF header: 0xf3 is RISC-V.
-    wrong_machine[18..20].copy_from_slice(&[0xf3, 0]);
-    let mut files = vec![
-        (put("bad-empty.so", b""), "the file is empty"),
-        (
-            put("bad-text.so", b"#!/bin/sh\n"),
-            "not an ELF shared library",
-        ),
-        (put("bad-zeros.so", &[0; 5000]), "not an ELF shared library"),
-        (put("bad-machine.so", &wrong_machine), "is for"),
-        (
-            put("bad-program.so", &fs::read(&artifacts().client).unwrap()),
-            "bad-program.so",
-        ),
-        (
-            put("bad-foreign.so", &fs::read(foreign_library()).unwrap()),
-            "is not an alknet plugin",
-        ),
-    ];
+    let mut files: Vec<_> = bad_libraries()
+        .into_iter()
+        .map(|bad| (put(&format!("bad-{}.so", bad.name), &bad.bytes), bad.words))
+        .collect();
     let group = put("bad-group.so", &good);
     fs::set_permissions(&group, fs::Permissions::from_mode(0o664)).unwrap();
     files.push((group, "writable by group"));
@@ -118,17 +103,6 @@ fn bad_files(setup: &Setup) -> Vec<(PathBuf, &'static str)> {
     fs::create_dir(&folder).unwrap();
     files.push((folder, "a folder"));
     files
-}
-
-/// A shared library of somebody else: the C library of this process.
-fn foreign_library() -> PathBuf {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let path = maps
-        .lines()
-        .filter_map(|line| line.split_whitespace().nth(5))
-        .find(|path| path.contains("libc.so") || path.contains("libc-") || path.contains("ld-musl"))
-        .expect("a C library is loaded");
-    path.into()
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use object::elf::{self, Machine};
 use object::endian::Endianness;
-use object::read::elf::{Dyn as _, FileHeader, ProgramHeader as _, SectionHeader as _, Sym as _};
+use object::read::elf::{
+    Dyn as _, FileHeader, ProgramHeader as _, SectionHeader as _, Sym as _, SymbolTable,
+};
 
 use crate::refusal::Refusal;
 
@@ -19,7 +21,8 @@ type Header = elf::FileHeader64<Endianness>;
 type Header = elf::FileHeader32<Endianness>;
 
 /// Checks that `bytes` are a shared library for the machine this process runs on, that every byte its headers speak of
-/// is there, and that it exports [`ROOT_SYMBOL`]. `path` is for the message only.
+/// is there, that it exports [`ROOT_SYMBOL`], and that a panic in it does not end the process. `path` is for the message
+/// only.
 ///
 /// A file cut short at any length is refused, since linkers write the section table last and a library without one is
 /// refused too. Damage inside the code is not seen: only a digest shows that.
@@ -84,10 +87,16 @@ impl<'a, H: FileHeader<Endian = Endianness>> Library<'a, H> {
         let segments = self.segments()?;
         let sections = self.sections()?;
         self.check_dynamic(segments)?;
-        if !self.exports_root(sections)? {
+        let symbols = self.symbols()?;
+        if !self.exports_root(sections, &symbols) {
             return Err(Refusal::NotAPlugin {
                 path: self.path.to_owned(),
                 symbol: ROOT_SYMBOL,
+            });
+        }
+        if self.aborts(&symbols) {
+            return Err(Refusal::Aborts {
+                path: self.path.to_owned(),
             });
         }
         Ok(())
@@ -247,17 +256,32 @@ impl<'a, H: FileHeader<Endian = Endianness>> Library<'a, H> {
             })
     }
 
-    fn exports_root(&self, sections: &'a [H::SectionHeader]) -> Result<bool, Refusal> {
+    fn symbols(&self) -> Result<SymbolTable<'a, H>, Refusal> {
         let table = self.header.sections(self.endian, self.bytes);
-        let symbols =
-            table.and_then(|table| table.symbols(self.endian, self.bytes, elf::SHT_DYNSYM));
-        let symbols = symbols.map_err(|e| self.malformed(e.to_string()))?;
-        Ok(symbols.iter().any(|symbol| {
+        table
+            .and_then(|table| table.symbols(self.endian, self.bytes, elf::SHT_DYNSYM))
+            .map_err(|e| self.malformed(e.to_string()))
+    }
+
+    fn exports_root(&self, sections: &'a [H::SectionHeader], symbols: &SymbolTable<'a, H>) -> bool {
+        symbols.iter().any(|symbol| {
             let in_section = symbol.st_shndx(self.endian).index();
             !symbol.is_local()
                 && in_section.is_some_and(|index| index > 0 && usize::from(index) < sections.len())
                 && symbol.name(self.endian, symbols.strings()) == Ok(ROOT_SYMBOL.as_bytes())
-        }))
+        })
+    }
+
+    /// Whether a panic in it ends the process: it uses the system's unwinder,
+    /// as std does for backtraces, and never to raise anything. A library that
+    /// brings its own unwinder shows nothing of it.
+    fn aborts(&self, symbols: &SymbolTable<'a, H>) -> bool {
+        let mut used = symbols
+            .iter()
+            .filter_map(|symbol| symbol.name(self.endian, symbols.strings()).ok())
+            .filter(|name| name.starts_with(b"_Unwind_"))
+            .peekable();
+        used.peek().is_some() && !used.any(|name| name == b"_Unwind_RaiseException")
     }
 
     fn within(&self, part: &str, start: u64, size: u64) -> Result<(), Refusal> {

@@ -246,6 +246,15 @@ pub enum Refusal {
         /// The symbol every plugin exports.
         symbol: &'static str,
     },
+    /// A panic in it would end the whole process.
+    #[error(
+        "{}: is built with panic = \"abort\", so any panic in it would end the node with all its sessions; build it with panic = \"unwind\"",
+        shown(path)
+    )]
+    Aborts {
+        /// The library.
+        path: PathBuf,
+    },
     /// The system's loader would not open it.
     #[error("{}: cannot be loaded: {problem}", shown(path))]
     Open {
@@ -349,6 +358,7 @@ impl Refusal {
             | Self::Truncated { path, .. }
             | Self::Malformed { path, .. }
             | Self::NotAPlugin { path, .. }
+            | Self::Aborts { path }
             | Self::Open { path, .. }
             | Self::Interface { path, .. }
             | Self::Abi { path, .. }
@@ -383,6 +393,7 @@ impl Refusal {
             Self::Truncated { .. } => "truncated",
             Self::Malformed { .. } => "malformed",
             Self::NotAPlugin { .. } => "not_a_plugin",
+            Self::Aborts { .. } => "aborts",
             Self::Open { .. } => "open",
             Self::Interface { .. } => "interface",
             Self::Abi { .. } => "abi",

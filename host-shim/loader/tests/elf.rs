@@ -134,6 +134,23 @@ fn a_library_that_is_no_plugin_is_named_so() {
     assert_eq!(refusal(&user).kind(), "not_a_plugin");
 }
 
+#[test]
+fn a_plugin_whose_panics_end_the_process_is_refused() {
+    let root = alknet_loader::elf::ROOT_SYMBOL;
+    let using = |symbols: &[&str]| {
+        let declared = symbols.iter().map(|name| format!("void {name}(void);"));
+        let called = symbols.iter().map(|name| format!("{name}();"));
+        let (declared, called): (String, String) = (declared.collect(), called.collect());
+        let text = format!("int {root} = 1; {declared} void f(void) {{ {called} }}");
+        compile(&text, &["-shared", "-fPIC"])
+    };
+    // Backtraces alone.
+    let aborting = using(&["_Unwind_Backtrace", "_Unwind_Resume"]);
+    assert_eq!(refusal(&aborting).kind(), "aborts");
+    let unwinding = using(&["_Unwind_Backtrace", "_Unwind_RaiseException"]);
+    alknet_loader::elf::check(Path::new("libx.so"), &unwinding).unwrap();
+}
+
 fn refusal(bytes: &[u8]) -> Refusal {
     alknet_loader::elf::check(Path::new("libx.so"), bytes).unwrap_err()
 }

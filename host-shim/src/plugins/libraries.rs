@@ -38,12 +38,14 @@ impl Libraries {
     fn try_load(&self, path: &Path, trust: &Trust) -> Result<Arc<LoadedPlugin>, Refusal> {
         let file = TrustedFile::read(path, trust)?;
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(library) = loaded.get(&file.digest()) {
+        let digest = file.digest();
+        if let Some(library) = loaded.get(&digest) {
             return Ok(Arc::clone(library));
         }
         let prepared = Prepared::new(&file, &self.stage)?;
         // Its bytes are in the copy now.
         drop(file);
+        tracing::debug!(file = %path.display(), %digest, "trying out a library in a process of its own");
         probe(&prepared)?;
         let library = Arc::new(prepared.load()?);
         loaded.insert(library.digest(), Arc::clone(&library));
