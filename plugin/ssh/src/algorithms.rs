@@ -3,6 +3,8 @@ use std::borrow::Cow;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{Preferred, cipher, compression, kex, mac};
 
+use crate::client::HostTrust;
+
 /// Key exchanges: the post-quantum hybrid first, then the curve every client
 /// has; and the extension markers of RFC 8308 and of strict key exchange.
 const KEX: &[kex::Name] = &[
@@ -81,6 +83,21 @@ pub(crate) fn for_any_client(post_quantum_only: bool) -> Preferred {
 /// What the client proposes, fastest first.
 pub(crate) fn for_client() -> Preferred {
     preferred(KEX, if has_aes() { AES_FIRST } else { CHACHA_FIRST })
+}
+
+/// What the client proposes to a host of which something is known: the kinds of
+/// keys it is known by first.
+pub(crate) fn for_client_of(trust: &HostTrust) -> Preferred {
+    let certificates = if trust.takes_certificates() {
+        Cow::Borrowed(KEYS)
+    } else {
+        Cow::Borrowed(&[][..])
+    };
+    Preferred {
+        key: Cow::Owned(trust.order(KEYS)),
+        host_key_certificates: certificates,
+        ..for_client()
+    }
 }
 
 fn kex(post_quantum_only: bool) -> &'static [kex::Name] {

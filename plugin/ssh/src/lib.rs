@@ -18,7 +18,7 @@
 
 mod algorithms;
 mod auth;
-mod client;
+pub mod client;
 mod host_key;
 mod metrics;
 mod process;

@@ -177,6 +177,11 @@ impl ByteQueue {
         self.0.taken.notify_one();
     }
 
+    /// Whether nobody takes from it any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// Whether nothing will come or be taken any more.
     pub(crate) fn is_over(&self) -> bool {
         let state = self.lock();

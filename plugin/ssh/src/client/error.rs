@@ -1,18 +1,40 @@
+use super::{HostKeyError, Tried};
+
 /// Why something asked of an SSH server did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The server's host key is not the one expected.
+    /// The caller did not accept the server's host key.
     #[error("the server's host key is not the one expected")]
     HostKeyRefused,
+    /// The server is not taken for the right one.
+    #[error(transparent)]
+    HostKey(#[from] Box<HostKeyError>),
     /// The server does not accept this user with this key.
     #[error("the server refused the key")]
     AuthenticationFailed,
+    /// The server accepts none of the user's keys.
+    #[error("cannot log in as {user:?}: {}", no_key(tried))]
+    NoKeyAccepted {
+        /// The user name that was given.
+        user: String,
+        /// The keys, in the order they were tried.
+        tried: Vec<Tried>,
+    },
+    /// The server ended the connection instead of trying more keys.
+    #[error("cannot log in: the server closed the connection; {}", no_key(tried))]
+    LoginCutOff {
+        /// The keys, in the order they were tried.
+        tried: Vec<Tried>,
+    },
     /// The server does not open a channel.
     #[error("the server refused to open a channel: {0}")]
-    ChannelRefused(String),
+    ChannelRefused(OpenRefusal),
     /// The server does not run this command for this user.
     #[error("the server refused to run the command")]
     CommandRefused,
+    /// The server does not listen there for this user.
+    #[error("the server refused to listen there")]
+    ForwardRefused,
     /// No answer in time, with what was waited for.
     #[error("no answer from the server in time ({0})")]
     Timeout(&'static str),
@@ -24,13 +46,60 @@ pub enum ClientError {
     Protocol(#[source] russh::Error),
 }
 
+/// Why a server does not open a channel (RFC 4254 section 5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenRefusal {
+    /// The user may not (reason code 1).
+    #[error("administratively prohibited")]
+    Prohibited,
+    /// The target cannot be reached (reason code 2).
+    #[error("connect failed")]
+    ConnectFailed,
+    /// The server does not know this kind of channel (reason code 3).
+    #[error("unknown channel type")]
+    UnknownType,
+    /// The server has too much to do (reason code 4).
+    #[error("resource shortage")]
+    Shortage,
+    /// A reason that RFC 4254 does not name.
+    #[error("reason code {0}")]
+    Other(u32),
+}
+
+impl From<russh::ChannelOpenFailure> for OpenRefusal {
+    fn from(reason: russh::ChannelOpenFailure) -> Self {
+        match reason.code() {
+            1 => Self::Prohibited,
+            2 => Self::ConnectFailed,
+            3 => Self::UnknownType,
+            4 => Self::Shortage,
+            code => Self::Other(code),
+        }
+    }
+}
+
 impl From<russh::Error> for ClientError {
     fn from(error: russh::Error) -> Self {
         match error {
             russh::Error::UnknownKey => Self::HostKeyRefused,
-            russh::Error::ChannelOpenFailure(reason) => Self::ChannelRefused(format!("{reason:?}")),
+            russh::Error::ChannelOpenFailure(reason) => Self::ChannelRefused(reason.into()),
+            russh::Error::RequestDenied => Self::ForwardRefused,
             russh::Error::Disconnect | russh::Error::SendError | russh::Error::HUP => Self::Closed,
             error => Self::Protocol(error),
         }
     }
+}
+
+fn no_key(tried: &[Tried]) -> String {
+    if tried.is_empty() {
+        return "there is no key to log in with; make one with ssh-keygen -t ed25519, \
+                or name one with -i FILE"
+            .to_owned();
+    }
+    let mut text = "no key was accepted; tried".to_owned();
+    for tried in tried {
+        text.push_str("\n  ");
+        text.push_str(&tried.to_string());
+    }
+    text
 }

@@ -1,22 +1,69 @@
+use std::sync::{Arc, Mutex, PoisonError};
+
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::{PublicKey, PublicKeyOrCertificate};
-use russh::{Channel, ChannelId, ChannelOpenFailure};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Names};
 
-/// Answers russh's calls: checks the host key, and refuses every channel the
-/// server opens, for none was asked for.
+use super::forwards::{Forwards, RemoteListener};
+use super::{ClientError, HostTrust};
+
+/// Answers russh's calls: checks the host key, and refuses every channel that
+/// was not asked for.
 pub(crate) struct ClientHandler {
-    verify: Box<dyn FnMut(&PublicKey) -> bool + Send>,
+    check: Check,
+    forwards: Forwards,
+    story: Story,
+}
+
+/// How the server's host key is checked.
+pub(super) enum Check {
+    Trust(Box<HostTrust>),
+    Caller(Box<dyn FnMut(&PublicKey) -> bool + Send>),
+}
+
+/// What became known of the server and of the connection's end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Story(Arc<Mutex<Chapters>>);
+
+#[derive(Debug, Default)]
+struct Chapters {
+    version: String,
+    end: Option<String>,
+}
+
+impl Story {
+    /// The server's version line.
+    pub(super) fn version(&self) -> String {
+        self.with(|chapters| chapters.version.clone())
+    }
+
+    /// How the connection ended, if it has.
+    pub(super) fn end(&self) -> Option<String> {
+        self.with(|chapters| chapters.end.clone())
+    }
+
+    fn with<R>(&self, look: impl FnOnce(&mut Chapters) -> R) -> R {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl ClientHandler {
-    pub(crate) fn new(verify: impl FnMut(&PublicKey) -> bool + Send + 'static) -> Self {
+    pub(super) fn new(check: Check, forwards: Forwards, story: Story) -> Self {
         Self {
-            verify: Box::new(verify),
+            check,
+            forwards,
+            story,
         }
     }
 }
 
-async fn refuse(reply: ChannelOpenHandle) -> Result<(), russh::Error> {
+impl Drop for ClientHandler {
+    fn drop(&mut self) {
+        self.forwards.end();
+    }
+}
+
+async fn refuse(reply: ChannelOpenHandle) -> Result<(), ClientError> {
     reply
         .reject(ChannelOpenFailure::AdministrativelyProhibited)
         .await;
@@ -24,56 +71,79 @@ async fn refuse(reply: ChannelOpenHandle) -> Result<(), russh::Error> {
 }
 
 impl Handler for ClientHandler {
-    type Error = russh::Error;
+    type Error = ClientError;
 
     async fn check_server_key(
         &mut self,
         key: &PublicKeyOrCertificate,
-    ) -> Result<bool, Self::Error> {
-        match key {
-            PublicKeyOrCertificate::PublicKey { key, .. } => Ok((self.verify)(key)),
+    ) -> Result<bool, ClientError> {
+        match (&mut self.check, key) {
+            (Check::Trust(trust), shown) => {
+                trust.verify(shown).map_err(Box::new)?;
+                Ok(true)
+            }
+            (Check::Caller(verify), PublicKeyOrCertificate::PublicKey { key, .. }) => {
+                Ok(verify(key))
+            }
             // None is asked for, so none can have been negotiated.
-            PublicKeyOrCertificate::Certificate(_) => Ok(false),
+            (Check::Caller(_), PublicKeyOrCertificate::Certificate(_)) => Ok(false),
         }
+    }
+
+    async fn kex_done(
+        &mut self,
+        _: Option<&[u8]>,
+        names: &Names,
+        session: &mut Session,
+    ) -> Result<(), ClientError> {
+        let version = String::from_utf8_lossy(session.remote_sshid()).into_owned();
+        tracing::debug!(?names, version, "keys are agreed on");
+        self.story.with(|chapters| chapters.version = version);
+        Ok(())
     }
 
     async fn disconnected(
         &mut self,
-        reason: DisconnectReason<Self::Error>,
-    ) -> Result<(), Self::Error> {
-        match reason {
+        reason: DisconnectReason<ClientError>,
+    ) -> Result<(), ClientError> {
+        let (end, outcome) = match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
-                tracing::info!(reason = ?info.message, "the server closed the connection");
-                Ok(())
+                (format!("the server said {:?}", info.message), Ok(()))
             }
-            DisconnectReason::Error(error) => {
-                tracing::debug!(%error, "the connection ended");
-                Err(error)
-            }
-        }
+            DisconnectReason::Error(error) => (error.to_string(), Err(error)),
+        };
+        tracing::debug!(end, "the connection ended");
+        self.story.with(|chapters| chapters.end = Some(end));
+        outcome
     }
 
     async fn server_channel_open_forwarded_tcpip(
         &mut self,
-        _: Channel<Msg>,
-        _: &str,
-        _: u32,
-        _: &str,
-        _: u32,
+        channel: Channel<Msg>,
+        address: &str,
+        port: u32,
+        from_address: &str,
+        from_port: u32,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Self::Error> {
-        refuse(reply).await
+    ) -> Result<(), ClientError> {
+        let address = address.to_owned();
+        let listener = RemoteListener::Tcp { address, port };
+        let from = Some((from_address.to_owned(), from_port));
+        self.forwards.offer(listener, from, channel, reply).await;
+        Ok(())
     }
 
     async fn server_channel_open_forwarded_streamlocal(
         &mut self,
-        _: Channel<Msg>,
-        _: &str,
+        channel: Channel<Msg>,
+        path: &str,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Self::Error> {
-        refuse(reply).await
+    ) -> Result<(), ClientError> {
+        let listener = RemoteListener::Unix(path.to_owned());
+        self.forwards.offer(listener, None, channel, reply).await;
+        Ok(())
     }
 
     async fn server_channel_open_agent_forward(
@@ -81,7 +151,7 @@ impl Handler for ClientHandler {
         _: Channel<Msg>,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Self::Error> {
+    ) -> Result<(), ClientError> {
         refuse(reply).await
     }
 
@@ -98,7 +168,7 @@ impl Handler for ClientHandler {
         _: Channel<Msg>,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Self::Error> {
+    ) -> Result<(), ClientError> {
         refuse(reply).await
     }
 
@@ -111,7 +181,7 @@ impl Handler for ClientHandler {
         _: u32,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Self::Error> {
+    ) -> Result<(), ClientError> {
         refuse(reply).await
     }
 
@@ -121,7 +191,7 @@ impl Handler for ClientHandler {
         _: &str,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Self::Error> {
+    ) -> Result<(), ClientError> {
         refuse(reply).await
     }
 
@@ -132,7 +202,7 @@ impl Handler for ClientHandler {
         _: u32,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Self::Error> {
+    ) -> Result<(), ClientError> {
         refuse(reply).await
     }
 }

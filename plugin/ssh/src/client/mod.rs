@@ -1,9 +1,15 @@
 //! The SSH client: one authenticated connection over a stream, on which
-//! commands are run.
+//! commands are run and streams forwarded.
 
+mod channel;
 mod error;
+mod forwards;
 mod handler;
+mod key_file;
+mod known_hosts;
+mod login;
 mod process;
+mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +18,22 @@ use alknet_handler::ByteStream;
 use alknet_ssh_config::Transport as TransportConfig;
 use russh::client::{AuthResult, Config, Handle};
 use russh::keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
-use russh::{Limits, SshId};
+use russh::{Limits, Preferred, SshId};
 use tokio::time::timeout;
 
-pub use error::ClientError;
-use handler::ClientHandler;
-pub use process::{Exit, RemoteInput, RemoteOutput, RemoteProcess};
+pub use channel::ChannelStream;
+pub use error::{ClientError, OpenRefusal};
+use forwards::Forwards;
+pub use forwards::{Incoming, RemoteForward, RemoteListener};
+use handler::{Check, ClientHandler, Story};
+pub use key_file::{AskPassphrase, KeyFile, KeyFileError};
+pub use known_hosts::{HostName, KnownHostsError, Place, record_host};
+pub use login::{Identities, Tried, TriedOutcome};
+pub use process::{
+    Exit, Program, RemoteControl, RemoteEnd, RemoteInput, RemoteOutput, RemoteProcess,
+    SessionRequest, Terminal, TerminalSize,
+};
+pub use trust::{CertificateFault, HostKeyError, HostTrust, fingerprint};
 
 use crate::queue::Budget;
 use crate::transport::{Control, Transport};
@@ -32,6 +48,9 @@ const UNREAD_OUTPUT: usize = 16 << 20;
 const ALL_UNREAD_OUTPUT: usize = 64 << 20;
 /// Bytes the server may have under way beside what is kept of it.
 const READ_AHEAD: usize = 64 << 20;
+/// Where a forwarded connection comes from: RFC 4254 wants it told, and it is
+/// nobody's business.
+const ORIGINATOR: (&str, u32) = ("127.0.0.1", 0);
 /// How long an orderly goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -68,10 +87,28 @@ pub struct Client {
     handle: Handle<ClientHandler>,
     control: Arc<dyn Control>,
     budget: Budget,
+    forwards: Forwards,
+    story: Story,
     timeout: Duration,
 }
 
 impl Client {
+    /// Agrees on keys with the server at the other end of `stream`, which must
+    /// prove to be the one that `trust` is about.
+    ///
+    /// # Errors
+    /// When it is not ([`ClientError::HostKey`]), there is no common algorithm,
+    /// or the stream fails or takes too long.
+    pub async fn connect_to<S: ByteStream>(
+        stream: S,
+        options: &ClientOptions,
+        trust: HostTrust,
+    ) -> Result<Self, ClientError> {
+        let preferred = algorithms::for_client_of(&trust);
+        let check = Check::Trust(Box::new(trust));
+        Self::establish(stream, options, preferred, check).await
+    }
+
     /// Agrees on keys with the server at the other end of `stream`, and asks
     /// `verify` whether its host key is the one expected.
     ///
@@ -83,13 +120,26 @@ impl Client {
         options: &ClientOptions,
         verify: impl FnMut(&PublicKey) -> bool + Send + 'static,
     ) -> Result<Self, ClientError> {
+        let check = Check::Caller(Box::new(verify));
+        Self::establish(stream, options, algorithms::for_client(), check).await
+    }
+
+    async fn establish<S: ByteStream>(
+        stream: S,
+        options: &ClientOptions,
+        preferred: Preferred,
+        check: Check,
+    ) -> Result<Self, ClientError> {
         let (transport, control) = Transport::new(stream, READ_AHEAD, None);
         let cut = Cut {
             control,
             armed: true,
         };
-        let handler = ClientHandler::new(verify);
-        let config = Arc::new(config(options));
+        let budget = Budget::new(ALL_UNREAD_OUTPUT);
+        let forwards = Forwards::new(budget.clone());
+        let story = Story::default();
+        let handler = ClientHandler::new(check, forwards.clone(), story.clone());
+        let config = Arc::new(config(options, preferred));
         let setup = russh::client::connect_stream(config, transport, handler);
         let handle = timeout(options.timeout, setup)
             .await
@@ -97,9 +147,25 @@ impl Client {
         Ok(Self {
             handle,
             control: cut.keep(),
-            budget: Budget::new(ALL_UNREAD_OUTPUT),
+            budget,
+            forwards,
+            story,
             timeout: options.timeout,
         })
+    }
+
+    /// Logs in as `user` with the first key that the server accepts. A
+    /// passphrase is asked for only once the server has accepted its key.
+    ///
+    /// # Errors
+    /// When it accepts none, with what was tried, or the connection fails.
+    pub async fn log_in(
+        &mut self,
+        user: &str,
+        identities: &mut Identities,
+        ask: &dyn AskPassphrase,
+    ) -> Result<(), ClientError> {
+        login::run(&mut self.handle, user, identities, ask, self.timeout).await
     }
 
     /// Logs in as `user` with a key. May be called again with another key
@@ -138,8 +204,128 @@ impl Client {
         command: impl Into<Vec<u8>>,
         environment: &[(&str, &str)],
     ) -> Result<RemoteProcess, ClientError> {
+        self.start(SessionRequest {
+            program: Program::Command(command.into()),
+            environment: environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            terminal: None,
+        })
+        .await
+    }
+
+    /// Runs a command, a shell or a subsystem, on a terminal if one is asked
+    /// for. Whether it has got the terminal is told by
+    /// [`RemoteProcess::has_terminal`].
+    ///
+    /// # Errors
+    /// When the server refuses the channel or the program, or the connection
+    /// fails.
+    pub async fn start(&self, request: SessionRequest) -> Result<RemoteProcess, ClientError> {
         let channel = self.handle.channel_open_session().await?;
-        process::start(channel, command.into(), environment, &self.budget).await
+        process::start(channel, request, &self.budget).await
+    }
+
+    /// Has the server connect to a TCP target, whose name it resolves. The
+    /// target is connected when this returns.
+    ///
+    /// # Errors
+    /// [`ClientError::ChannelRefused`] with the server's reason, or when the
+    /// connection fails.
+    ///
+    /// Let it complete, in a task of its own if need be: what is opened for a
+    /// caller that has gone stays open until the SSH connection ends.
+    pub async fn direct_tcpip(&self, host: &str, port: u16) -> Result<ChannelStream, ClientError> {
+        let (from, from_port) = ORIGINATOR;
+        let opening = self
+            .handle
+            .channel_open_direct_tcpip(host, port.into(), from, from_port);
+        Ok(ChannelStream::new(opening.await?, &self.budget))
+    }
+
+    /// Has the server connect to a Unix socket at its end.
+    ///
+    /// # Errors
+    /// [`ClientError::ChannelRefused`] with the server's reason, or when the
+    /// connection fails.
+    pub async fn direct_streamlocal(&self, path: &str) -> Result<ChannelStream, ClientError> {
+        let channel = self.handle.channel_open_direct_streamlocal(path).await?;
+        Ok(ChannelStream::new(channel, &self.budget))
+    }
+
+    /// Has the server listen for us, on a port of its choice if that is 0.
+    ///
+    /// # Errors
+    /// [`ClientError::ForwardRefused`], or when the connection fails.
+    pub async fn forward(&self, listener: RemoteListener) -> Result<RemoteForward, ClientError> {
+        match listener {
+            RemoteListener::Tcp { address, port: 0 } => {
+                let _open = self.forwards.request();
+                let port = self.handle.tcpip_forward(address.as_str(), 0).await?;
+                Ok(self.forwards.add(RemoteListener::Tcp { address, port }))
+            }
+            // Connections may come before the answer has been looked at.
+            RemoteListener::Tcp { ref address, port } => {
+                let forward = self.forwards.add(listener.clone());
+                self.handle.tcpip_forward(address.as_str(), port).await?;
+                Ok(forward)
+            }
+            RemoteListener::Unix(ref path) => {
+                let forward = self.forwards.add(listener.clone());
+                self.handle.streamlocal_forward(path.as_str()).await?;
+                Ok(forward)
+            }
+        }
+    }
+
+    /// Has the server stop listening. What was accepted goes on.
+    ///
+    /// # Errors
+    /// [`ClientError::ForwardRefused`] when it does not listen there, or when
+    /// the connection fails.
+    pub async fn cancel_forward(&self, listener: &RemoteListener) -> Result<(), ClientError> {
+        match listener {
+            RemoteListener::Tcp { address, port } => {
+                self.handle
+                    .cancel_tcpip_forward(address.as_str(), *port)
+                    .await?;
+            }
+            RemoteListener::Unix(path) => {
+                self.handle
+                    .cancel_streamlocal_forward(path.as_str())
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the server for a sign of life, and waits for it.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub async fn ping(&self) -> Result<(), ClientError> {
+        self.handle.send_ping().await?;
+        if self.is_closed() {
+            return Err(ClientError::Closed);
+        }
+        Ok(())
+    }
+
+    /// The server's version line (RFC 4253 section 4.2).
+    pub fn server_version(&self) -> String {
+        self.story.version()
+    }
+
+    /// How the connection ended, if it has: what the server said, or what
+    /// failed.
+    pub fn end(&self) -> Option<String> {
+        self.story.end()
+    }
+
+    /// Completes when the connection has ended.
+    pub async fn closed(&self) {
+        self.forwards.ended().await;
     }
 
     /// Whether the connection has ended.
@@ -202,7 +388,7 @@ pub async fn fetch_host_key<S: ByteStream>(
     }
 }
 
-fn config(options: &ClientOptions) -> Config {
+fn config(options: &ClientOptions, preferred: Preferred) -> Config {
     let transport = &options.transport;
     let rekey_bytes = usize::try_from(transport.rekey_bytes).unwrap_or(usize::MAX);
     Config {
@@ -215,7 +401,7 @@ fn config(options: &ClientOptions) -> Config {
         window_size: transport.window_bytes,
         maximum_packet_size: transport.max_packet_bytes,
         channel_buffer_size: CHANNEL_MESSAGES,
-        preferred: algorithms::for_client(),
+        preferred,
         keepalive_interval: options.keep_alive,
         keepalive_max: 3,
         ..Config::default()

@@ -5,9 +5,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use russh::client::Msg;
-use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Pty};
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{ClientError, UNREAD_OUTPUT};
@@ -25,9 +25,19 @@ pub struct RemoteProcess {
     pub stdout: RemoteOutput,
     /// The command's standard error.
     pub stderr: RemoteOutput,
-    exit: oneshot::Receiver<Exit>,
-    writer: Arc<ChannelWriteHalf<Msg>>,
+    /// The command's end.
+    pub end: RemoteEnd,
+    has_terminal: bool,
+    control: RemoteControl,
 }
+
+/// How a command ends, once it has.
+#[derive(Debug)]
+pub struct RemoteEnd(oneshot::Receiver<Exit>);
+
+/// What can be told a command that runs, from anywhere.
+#[derive(Clone, Debug)]
+pub struct RemoteControl(Arc<ChannelWriteHalf<Msg>>);
 
 /// How a command ended (RFC 4254 section 6.10).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,23 +73,70 @@ pub struct RemoteOutput {
     _close_on_drop: Option<DropGuard>,
 }
 
-/// Asks for the environment and the command, and waits for the answer.
+/// What is to run at the server, and in which surroundings.
+#[derive(Clone, Debug)]
+pub struct SessionRequest {
+    /// What runs.
+    pub program: Program,
+    /// Variables to set; it is up to the server which of them it does.
+    pub environment: Vec<(String, String)>,
+    /// The terminal it runs on, if any; standard error then comes with standard
+    /// output.
+    pub terminal: Option<Terminal>,
+}
+
+/// A program at the server (RFC 4254 section 6.5).
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// A command, for the user's shell to run.
+    Command(Vec<u8>),
+    /// The user's shell.
+    Shell,
+    /// A subsystem, such as `sftp`.
+    Subsystem(String),
+}
+
+/// A terminal at our end, for the server to imitate (RFC 4254 section 6.2).
+#[derive(Clone, Debug)]
+pub struct Terminal {
+    /// Its kind, as in `TERM`.
+    pub kind: String,
+    /// Its size.
+    pub size: TerminalSize,
+    /// Modes by the opcodes of RFC 4254 section 8; unknown ones are left out.
+    pub modes: Vec<(u8, u32)>,
+}
+
+/// The size of a terminal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Characters across.
+    pub columns: u32,
+    /// Characters down.
+    pub rows: u32,
+    /// Pixels across; 0 if unknown.
+    pub width: u32,
+    /// Pixels down; 0 if unknown.
+    pub height: u32,
+}
+
+/// Asks for the surroundings and the program in one go, and waits for the
+/// answers.
 pub(super) async fn start(
     channel: Channel<Msg>,
-    command: Vec<u8>,
-    environment: &[(&str, &str)],
+    request: SessionRequest,
     budget: &Budget,
 ) -> Result<RemoteProcess, ClientError> {
     let (reader, writer) = channel.split();
     let writer = Arc::new(writer);
-    let (accepted, answer) = oneshot::channel();
+    let (answered, mut answers) = mpsc::unbounded_channel();
     let (exited, exit) = oneshot::channel();
     let closed = CancellationToken::new();
     let stdout_dropped = CancellationToken::new();
     let incoming = Incoming {
         stdout: ByteQueue::new(UNREAD_OUTPUT, budget.clone()),
         stderr: ByteQueue::new(UNREAD_OUTPUT, budget.clone()),
-        accepted: Some(accepted),
+        answered,
         exit: Exit::Unknown,
     };
     let output = |queue: &ByteQueue, guard| RemoteOutput {
@@ -87,15 +144,16 @@ pub(super) async fn start(
         rest: Bytes::new(),
         _close_on_drop: guard,
     };
-    let process = RemoteProcess {
+    let mut process = RemoteProcess {
         stdin: RemoteInput {
             writer: Arc::clone(&writer),
             closed: closed.clone(),
         },
         stdout: output(&incoming.stdout, Some(stdout_dropped.clone().drop_guard())),
         stderr: output(&incoming.stderr, None),
-        exit,
-        writer: Arc::clone(&writer),
+        end: RemoteEnd(exit),
+        has_terminal: false,
+        control: RemoteControl(Arc::clone(&writer)),
     };
     tokio::spawn({
         let writer = Arc::clone(&writer);
@@ -105,15 +163,48 @@ pub(super) async fn start(
             let _ = exited.send(exit);
         }
     });
-    for (name, value) in environment {
-        writer.set_env(false, *name, *value).await?;
+    if let Some(terminal) = &request.terminal {
+        request_terminal(&writer, terminal).await?;
     }
-    writer.exec(true, command).await?;
-    match answer.await {
-        Ok(true) => Ok(process),
-        Ok(false) => Err(ClientError::CommandRefused),
-        Err(_) => Err(ClientError::Closed),
+    for (name, value) in &request.environment {
+        writer.set_env(false, name, value).await?;
     }
+    match request.program {
+        Program::Command(command) => writer.exec(true, command).await?,
+        Program::Shell => writer.request_shell(true).await?,
+        Program::Subsystem(name) => writer.request_subsystem(true, name).await?,
+    }
+    if request.terminal.is_some() {
+        process.has_terminal = answers.recv().await.ok_or(ClientError::Closed)?;
+    }
+    match answers.recv().await {
+        Some(true) => Ok(process),
+        Some(false) => Err(ClientError::CommandRefused),
+        None => Err(ClientError::Closed),
+    }
+}
+
+async fn request_terminal(
+    writer: &ChannelWriteHalf<Msg>,
+    terminal: &Terminal,
+) -> Result<(), russh::Error> {
+    let modes: Vec<(Pty, u32)> = terminal
+        .modes
+        .iter()
+        .filter_map(|(code, value)| Some((Pty::from_u8(*code)?, *value)))
+        .collect();
+    let size = terminal.size;
+    writer
+        .request_pty(
+            true,
+            &terminal.kind,
+            size.columns,
+            size.rows,
+            size.width,
+            size.height,
+            &modes,
+        )
+        .await
 }
 
 impl RemoteProcess {
@@ -122,13 +213,55 @@ impl RemoteProcess {
     /// # Errors
     /// When the connection has ended.
     pub async fn signal(&self, signal: Signal) -> Result<(), ClientError> {
-        Ok(self.writer.signal(signal.into()).await?)
+        self.control.signal(signal).await
+    }
+
+    /// Whether the server gave it the terminal it was to have.
+    pub fn has_terminal(&self) -> bool {
+        self.has_terminal
+    }
+
+    /// What signals and window sizes go through while the streams are in use.
+    pub fn control(&self) -> RemoteControl {
+        self.control.clone()
     }
 
     /// Waits for the command's end. Its output must be read meanwhile, or it
     /// may never come.
     pub async fn wait(&mut self) -> Exit {
-        (&mut self.exit).await.unwrap_or(Exit::Unknown)
+        self.end.wait().await
+    }
+}
+
+impl RemoteEnd {
+    /// Waits for the command's end. Its output must be read meanwhile, or it
+    /// may never come.
+    pub async fn wait(&mut self) -> Exit {
+        (&mut self.0).await.unwrap_or(Exit::Unknown)
+    }
+}
+
+impl RemoteControl {
+    /// Sends the command a signal.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub async fn signal(&self, signal: Signal) -> Result<(), ClientError> {
+        Ok(self.0.signal(signal.into()).await?)
+    }
+
+    /// Tells it that the terminal has another size (RFC 4254 section 6.7).
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub async fn resize(&self, size: TerminalSize) -> Result<(), ClientError> {
+        let TerminalSize {
+            columns,
+            rows,
+            width,
+            height,
+        } = size;
+        Ok(self.0.window_change(columns, rows, width, height).await?)
     }
 }
 
@@ -196,7 +329,7 @@ impl Drop for RemoteOutput {
 struct Incoming {
     stdout: ByteQueue,
     stderr: ByteQueue,
-    accepted: Option<oneshot::Sender<bool>>,
+    answered: mpsc::UnboundedSender<bool>,
     exit: Exit,
 }
 
@@ -265,9 +398,8 @@ impl Incoming {
         }
     }
 
-    fn answer(&mut self, answer: bool) {
-        if let Some(accepted) = self.accepted.take() {
-            let _ = accepted.send(answer);
-        }
+    fn answer(&self, answer: bool) {
+        // Nobody asks any more once the command runs.
+        let _ = self.answered.send(answer);
     }
 }

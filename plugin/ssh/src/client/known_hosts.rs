@@ -1,0 +1,297 @@
+//! Files of known SSH hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
+
+use std::fmt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ring::hmac;
+use russh::keys::PublicKey;
+use russh::keys::ssh_key::known_hosts::HostPatterns;
+use rustix::fs::{FlockOperation, flock};
+
+/// A host as such files name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostName {
+    host: String,
+    port: u16,
+}
+
+/// What some files say, in their order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KnownHosts {
+    entries: Vec<Entry>,
+}
+
+/// Where something is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub path: Arc<Path>,
+    /// The line, counted from 1.
+    pub line: usize,
+}
+
+/// A key that a file gives for a host.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) marker: Marker,
+    hosts: HostPatterns,
+    pub(super) key: PublicKey,
+    pub(super) place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Marker {
+    None,
+    CertAuthority,
+    Revoked,
+}
+
+/// Why a file of known hosts is of no help.
+#[derive(Debug, thiserror::Error)]
+pub enum KnownHostsError {
+    /// It cannot be read.
+    #[error("cannot read the known hosts in {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It cannot be written.
+    #[error("cannot add the host to {}: {source}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl HostName {
+    /// A host by name or address, and its port. Case does not matter.
+    pub fn new(host: &str, port: u16) -> Self {
+        Self {
+            host: host.to_lowercase(),
+            port,
+        }
+    }
+
+    /// The name or address alone, which is what a certificate names.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+}
+
+/// `host`, or `[host]:port` for any port but SSH's own.
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            22 => f.write_str(&self.host),
+            port => write!(f, "[{}]:{port}", self.host),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.path.display(), self.line)
+    }
+}
+
+impl KnownHosts {
+    /// Adds what `path` says; a file that does not exist says nothing. Lines
+    /// that cannot be understood are passed over, as OpenSSH does.
+    pub(super) fn read(&mut self, path: &Path) -> Result<(), KnownHostsError> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if is_absent(&error) => return Ok(()),
+            Err(source) => {
+                return Err(KnownHostsError::Unreadable {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+        };
+        let path: Arc<Path> = Arc::from(path);
+        for (index, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
+            let place = Place {
+                path: Arc::clone(&path),
+                line: index + 1,
+            };
+            match parse(line) {
+                Ok(Some((marker, hosts, key))) => self.entries.push(Entry {
+                    marker,
+                    hosts,
+                    key,
+                    place,
+                }),
+                Ok(None) => {}
+                Err(NotUnderstood) => {
+                    tracing::warn!(%place, "a line of known hosts is passed over: it cannot be understood")
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is said of a host.
+    pub(super) fn of(&self, name: &HostName) -> impl Iterator<Item = &Entry> {
+        let name = name.to_string();
+        self.entries
+            .iter()
+            .filter(move |entry| entry.is_about(&name))
+    }
+}
+
+/// Adds a host's key to a file, which is made if need be, readable by its
+/// owner alone.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn record_host(path: &Path, name: &HostName, key: &PublicKey) -> Result<(), KnownHostsError> {
+    append(path, name, key).map_err(|source| KnownHostsError::Unwritable {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn append(path: &Path, name: &HostName, key: &PublicKey) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(folder)?;
+    }
+    let mut file: File = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
+    flock(&file, FlockOperation::LockExclusive)?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)?;
+    let line_break = match text.last() {
+        None | Some(b'\n') => "",
+        Some(_) => "\n",
+    };
+    let bare = PublicKey::new(key.key_data().clone(), "");
+    let key = bare.to_openssh().map_err(io::Error::other)?;
+    // One write, so that a reader without the lock sees all or nothing.
+    file.write_all(format!("{line_break}{name} {}\n", key.trim_end()).as_bytes())
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+struct NotUnderstood;
+
+type Line = (Marker, HostPatterns, PublicKey);
+
+fn parse(line: &str) -> Result<Option<Line>, NotUnderstood> {
+    let mut words = line.split_ascii_whitespace().peekable();
+    let marker = match words.peek().copied() {
+        None => return Ok(None),
+        Some(word) if word.starts_with('#') => return Ok(None),
+        Some("@cert-authority") => Marker::CertAuthority,
+        Some("@revoked") => Marker::Revoked,
+        Some(word) if word.starts_with('@') => return Err(NotUnderstood),
+        Some(_) => Marker::None,
+    };
+    if marker != Marker::None {
+        words.next();
+    }
+    let (Some(hosts), Some(kind), Some(key)) = (words.next(), words.next(), words.next()) else {
+        return Err(NotUnderstood);
+    };
+    let hosts = hosts.parse().map_err(|_| NotUnderstood)?;
+    let key = PublicKey::from_openssh(&format!("{kind} {key}")).map_err(|_| NotUnderstood)?;
+    Ok(Some((marker, hosts, key)))
+}
+
+impl Entry {
+    fn is_about(&self, name: &str) -> bool {
+        match &self.hosts {
+            HostPatterns::HashedName { salt, hash } => {
+                let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, salt);
+                hmac::verify(&key, name.as_bytes(), hash).is_ok()
+            }
+            HostPatterns::Patterns(patterns) => {
+                let mut found = false;
+                for pattern in patterns {
+                    match pattern.strip_prefix('!') {
+                        Some(pattern) if matches(pattern, name) => return false,
+                        Some(_) => {}
+                        None => found |= matches(pattern, name),
+                    }
+                }
+                found
+            }
+        }
+    }
+}
+
+/// Whether `text` has the form of `pattern`, in which `*` stands for any
+/// characters and `?` for one; case does not matter.
+pub(super) fn matches(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.to_lowercase(), text.to_lowercase());
+    let (mut pattern, mut text) = (pattern.as_str(), text.as_str());
+    // Where to go on if the last star has to take in one character more.
+    let mut retry: Option<(&str, &str)> = None;
+    loop {
+        let mut pattern_rest = pattern.chars();
+        let mut text_rest = text.chars();
+        match (pattern_rest.next(), text_rest.next()) {
+            (Some('*'), _) => {
+                pattern = pattern_rest.as_str();
+                retry = Some((pattern, text));
+                continue;
+            }
+            (None, None) => return true,
+            (Some(wanted), Some(found)) if wanted == '?' || wanted == found => {
+                (pattern, text) = (pattern_rest.as_str(), text_rest.as_str());
+                continue;
+            }
+            _ => {}
+        }
+        let Some((after_star, taken)) = retry else {
+            return false;
+        };
+        let mut taken = taken.chars();
+        if taken.next().is_none() {
+            return false;
+        }
+        (pattern, text) = (after_star, taken.as_str());
+        retry = Some((after_star, text));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_as_in_ssh() {
+        for (pattern, text, expected) in [
+            ("a", "a", true),
+            ("A", "a", true),
+            ("a", "ab", false),
+            ("*", "", true),
+            ("*.example", "a.b.example", true),
+            ("*.example", "example", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-b-b", false),
+            ("?", "", false),
+            ("h?st", "host", true),
+            ("[*.example]:22??", "[a.example]:2222", true),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+}

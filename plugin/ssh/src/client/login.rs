@@ -1,0 +1,408 @@
+//! Which keys a client offers, in which order, and who signs with them.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use russh::client::{AuthResult, Handle};
+use russh::keys::agent::AgentIdentity;
+use russh::keys::agent::client::AgentClient;
+use russh::keys::signature::Signer as _;
+use russh::keys::ssh_encoding::Encode;
+use russh::keys::ssh_key::Signature;
+use russh::keys::ssh_key::private::KeypairData;
+use russh::keys::{Algorithm, Certificate, HashAlg, PrivateKey, PublicKey};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::handler::ClientHandler;
+use super::{AskPassphrase, ClientError, KeyFile, KeyFileError, fingerprint};
+
+/// What a user has to log in with.
+#[derive(Debug, Default)]
+pub struct Identities {
+    /// Keys in files, in the order to try them.
+    pub files: Vec<KeyFile>,
+    /// Files that were named and cannot be used, and why; they are told of when
+    /// no other key is accepted.
+    pub unusable: Vec<(PathBuf, KeyFileError)>,
+    /// The socket of an agent (`SSH_AUTH_SOCK`), whose keys are tried as well.
+    pub agent: Option<PathBuf>,
+    /// Tries the files before what else the agent has, as for keys that the
+    /// user named. Otherwise the agent's come first.
+    pub files_first: bool,
+}
+
+/// A key that was tried, and what became of it.
+#[derive(Debug)]
+pub struct Tried {
+    /// The file, or `agent` and the comment there.
+    pub name: String,
+    /// Kind and fingerprint, where they are known.
+    pub key: String,
+    /// What became of it.
+    pub outcome: TriedOutcome,
+}
+
+/// What became of a key that was tried.
+#[derive(Debug)]
+pub enum TriedOutcome {
+    /// The server does not accept it.
+    Refused,
+    /// The server accepts it as one of several steps; there is no other.
+    NotEnough,
+    /// It cannot be used.
+    Unusable(KeyFileError),
+    /// The agent did not sign with it.
+    AgentFailed(String),
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name)?;
+        if !self.key.is_empty() {
+            write!(f, " ({})", self.key)?;
+        }
+        match &self.outcome {
+            TriedOutcome::Refused => write!(f, ": refused"),
+            TriedOutcome::NotEnough => {
+                write!(f, ": accepted, but the server wants more than a key")
+            }
+            TriedOutcome::Unusable(error) => write!(f, ": {error}"),
+            TriedOutcome::AgentFailed(error) => write!(f, ": the agent did not sign: {error}"),
+        }
+    }
+}
+
+/// How long an agent may take to list its keys.
+const AGENT_LISTS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Tries one key after the other.
+pub(super) async fn run(
+    handle: &mut Handle<ClientHandler>,
+    user: &str,
+    identities: &mut Identities,
+    ask: &dyn AskPassphrase,
+    patience: Duration,
+) -> Result<(), ClientError> {
+    let mut tried: Vec<Tried> = Vec::new();
+    let mut agent = Agent::connect(identities.agent.as_deref(), &mut tried).await;
+    let offers = offers(identities, &agent);
+    let mut rsa_hash = None;
+    for offer in offers {
+        let public = match &offer.public {
+            Some(public) => public.clone(),
+            // An old format, which shows nothing before it is unlocked.
+            None => match unlock(identities, &offer, ask).await {
+                Ok(key) => key.public_key().clone(),
+                Err(error) => {
+                    tried.push(offer.became(TriedOutcome::Unusable(error)));
+                    continue;
+                }
+            },
+        };
+        let hash = match public.algorithm() {
+            Algorithm::Rsa { .. } if rsa_hash.is_none() => {
+                // The strongest SHA-2 the server takes; never SHA-1.
+                let best = handle.best_supported_rsa_hash().await?.flatten();
+                rsa_hash = Some(best.unwrap_or(HashAlg::Sha512));
+                rsa_hash
+            }
+            Algorithm::Rsa { .. } => rsa_hash,
+            _ => None,
+        };
+        let may_ask = offer.may_ask(identities);
+        let mut signer = Signer {
+            identities,
+            offer: &offer,
+            agent: &mut agent.client,
+            ask,
+        };
+        let login = async {
+            match offer.certificate.clone() {
+                Some(certificate) => {
+                    handle
+                        .authenticate_certificate_with(user, certificate, hash, &mut signer)
+                        .await
+                }
+                None => {
+                    handle
+                        .authenticate_publickey_with(user, public, hash, &mut signer)
+                        .await
+                }
+            }
+        };
+        // The user may take longer over a passphrase than the network may.
+        let outcome = if may_ask {
+            login.await
+        } else {
+            let ended = timeout(patience, login).await;
+            ended.map_err(|_| ClientError::Timeout("authentication"))?
+        };
+        match outcome {
+            Ok(AuthResult::Success) => return Ok(()),
+            Ok(AuthResult::Failure {
+                remaining_methods, ..
+            }) if remaining_methods.is_empty() => {
+                tried.push(offer.became(TriedOutcome::Refused));
+                return Err(ClientError::LoginCutOff { tried });
+            }
+            Ok(AuthResult::Failure {
+                partial_success, ..
+            }) => tried.push(offer.became(if partial_success {
+                TriedOutcome::NotEnough
+            } else {
+                TriedOutcome::Refused
+            })),
+            Err(SigningFault::Gone) => return Err(ClientError::LoginCutOff { tried }),
+            Err(SigningFault::KeyFile(error)) => {
+                tried.push(offer.became(TriedOutcome::Unusable(error)));
+            }
+            Err(SigningFault::Agent(error)) => {
+                tried.push(offer.became(TriedOutcome::AgentFailed(error)));
+            }
+        }
+    }
+    for (path, error) in identities.unusable.drain(..) {
+        tried.push(Tried {
+            name: path.display().to_string(),
+            key: String::new(),
+            outcome: TriedOutcome::Unusable(error),
+        });
+    }
+    Err(ClientError::NoKeyAccepted {
+        user: user.to_owned(),
+        tried,
+    })
+}
+
+/// A key to be offered, and who can sign with it.
+struct Offer {
+    name: String,
+    /// Unknown for encrypted files of old formats.
+    public: Option<PublicKey>,
+    certificate: Option<Certificate>,
+    by: By,
+}
+
+enum By {
+    File(usize),
+    Agent(Box<AgentIdentity>),
+}
+
+impl Offer {
+    fn became(&self, outcome: TriedOutcome) -> Tried {
+        let key = self.public.as_ref().map(|key| {
+            let kind = if self.certificate.is_some() {
+                " certificate"
+            } else {
+                ""
+            };
+            format!("{}{kind} {}", key.algorithm(), fingerprint(key))
+        });
+        Tried {
+            name: self.name.clone(),
+            key: key.unwrap_or_default(),
+            outcome,
+        }
+    }
+
+    /// Whether the signature may have to wait for somebody: for a passphrase,
+    /// or for an agent that asks or wants a touch.
+    fn may_ask(&self, identities: &Identities) -> bool {
+        match self.by {
+            By::File(index) => identities
+                .files
+                .get(index)
+                .is_some_and(KeyFile::is_encrypted),
+            By::Agent(_) => true,
+        }
+    }
+
+    fn is(&self, public: &PublicKey, certificate: Option<&Certificate>) -> bool {
+        let same_key = |own: &PublicKey| own.key_data() == public.key_data();
+        self.public.as_ref().is_some_and(same_key) && self.certificate.as_ref() == certificate
+    }
+}
+
+fn offers(identities: &Identities, agent: &Agent) -> Vec<Offer> {
+    let mut from_files = Vec::new();
+    for (index, file) in identities.files.iter().enumerate() {
+        let held = file.public_key().and_then(|public| agent.holds(public));
+        let by = || match held {
+            Some(held) => By::Agent(Box::new(held.clone())),
+            None => By::File(index),
+        };
+        for certificate in file
+            .certificate()
+            .into_iter()
+            .cloned()
+            .map(Some)
+            .chain([None])
+        {
+            from_files.push(Offer {
+                name: file.path().display().to_string(),
+                public: file.public_key().cloned(),
+                certificate,
+                by: by(),
+            });
+        }
+    }
+    let from_agent = agent.identities.iter().map(|identity| {
+        let certificate = match identity {
+            AgentIdentity::Certificate { certificate, .. } => Some(certificate.clone()),
+            AgentIdentity::PublicKey { .. } => None,
+        };
+        Offer {
+            name: format!("agent, {:?}", identity.comment()),
+            public: Some(identity.public_key().into_owned()),
+            certificate,
+            by: By::Agent(Box::new(identity.clone())),
+        }
+    });
+    let (first, then): (Vec<_>, Vec<_>) = if identities.files_first {
+        (from_files, from_agent.collect())
+    } else {
+        (from_agent.collect(), from_files)
+    };
+    let mut offers: Vec<Offer> = Vec::new();
+    for offer in first.into_iter().chain(then) {
+        let known = offer.public.as_ref().is_some_and(|public| {
+            let certificate = offer.certificate.as_ref();
+            offers.iter().any(|known| known.is(public, certificate))
+        });
+        if !known {
+            offers.push(offer);
+        }
+    }
+    offers
+}
+
+async fn unlock(
+    identities: &mut Identities,
+    offer: &Offer,
+    ask: &dyn AskPassphrase,
+) -> Result<std::sync::Arc<PrivateKey>, KeyFileError> {
+    match offer.by {
+        By::File(index) => match identities.files.get_mut(index) {
+            Some(file) => file.unlock(ask).await,
+            None => Err(KeyFileError::PublicOnly),
+        },
+        By::Agent(_) => Err(KeyFileError::PublicOnly),
+    }
+}
+
+struct Agent {
+    client: Option<AgentClient<UnixStream>>,
+    identities: Vec<AgentIdentity>,
+}
+
+impl Agent {
+    /// An agent that cannot be reached has no keys, which is told.
+    async fn connect(socket: Option<&Path>, tried: &mut Vec<Tried>) -> Self {
+        let none = Self {
+            client: None,
+            identities: Vec::new(),
+        };
+        let Some(socket) = socket else {
+            return none;
+        };
+        let listing = async {
+            let mut client = AgentClient::connect_uds(socket).await?;
+            let identities = client.request_identities().await?;
+            Ok::<_, russh::keys::Error>((client, identities))
+        };
+        let fault = match timeout(AGENT_LISTS_WITHIN, listing).await {
+            Ok(Ok((client, identities))) => {
+                return Self {
+                    client: Some(client),
+                    identities,
+                };
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer".to_owned(),
+        };
+        tried.push(Tried {
+            name: format!("agent at {}", socket.display()),
+            key: String::new(),
+            outcome: TriedOutcome::AgentFailed(fault),
+        });
+        none
+    }
+
+    /// The plain key if it has that, or else a certificate for it.
+    fn holds(&self, public: &PublicKey) -> Option<&AgentIdentity> {
+        let same = |held: &&AgentIdentity| held.public_key().key_data() == public.key_data();
+        let is_plain = |held: &&AgentIdentity| matches!(held, AgentIdentity::PublicKey { .. });
+        let mut all = self.identities.iter();
+        all.clone()
+            .filter(same)
+            .find(is_plain)
+            .or_else(|| all.find(same))
+    }
+}
+
+/// Signs for the key on offer, once the server has accepted it.
+struct Signer<'a> {
+    identities: &'a mut Identities,
+    offer: &'a Offer,
+    agent: &'a mut Option<AgentClient<UnixStream>>,
+    ask: &'a dyn AskPassphrase,
+}
+
+enum SigningFault {
+    Gone,
+    KeyFile(KeyFileError),
+    Agent(String),
+}
+
+impl From<russh::SendError> for SigningFault {
+    fn from(_: russh::SendError) -> Self {
+        Self::Gone
+    }
+}
+
+impl russh::Signer for Signer<'_> {
+    type Error = SigningFault;
+
+    async fn auth_sign(
+        &mut self,
+        _: &AgentIdentity,
+        hash: Option<HashAlg>,
+        mut to_sign: Vec<u8>,
+    ) -> Result<Vec<u8>, SigningFault> {
+        if let By::Agent(held) = &self.offer.by {
+            let Some(agent) = &mut self.agent else {
+                return Err(SigningFault::Agent("it is gone".to_owned()));
+            };
+            return agent
+                .sign_request(held, hash, to_sign)
+                .await
+                .map_err(|error| SigningFault::Agent(error.to_string()));
+        }
+        let key = unlock(self.identities, self.offer, self.ask)
+            .await
+            .map_err(SigningFault::KeyFile)?;
+        let signature = sign(&key, hash, &to_sign)
+            .map_err(|_| SigningFault::KeyFile(KeyFileError::NotUnderstood))?;
+        to_sign.extend_from_slice(&signature);
+        Ok(to_sign)
+    }
+}
+
+/// The signature as a string of SSH (RFC 4253 section 6.6).
+fn sign(
+    key: &PrivateKey,
+    hash: Option<HashAlg>,
+    message: &[u8],
+) -> Result<Vec<u8>, russh::keys::ssh_key::Error> {
+    let signature: Signature = match key.key_data() {
+        KeypairData::Rsa(pair) => (pair, hash).try_sign(message)?,
+        pair => pair.try_sign(message)?,
+    };
+    let mut blob = Vec::new();
+    signature.encode(&mut blob)?;
+    let mut text = Vec::new();
+    blob.encode(&mut text)?;
+    Ok(text)
+}
