@@ -1,5 +1,5 @@
-//! SSH-2 (RFC 4251 to 4254) over any byte stream: a server for commands and
-//! forwards, and the client that goes with it.
+//! SSH-2 (RFC 4251 to 4254) over any byte stream: a server for commands, files
+//! and forwards, and the client that goes with it.
 //!
 //! [`SshHandler`] serves the connections an endpoint hands over; every stream
 //! of a connection is an SSH connection of its own. Who a peer is comes from

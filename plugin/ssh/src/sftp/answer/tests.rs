@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -153,6 +153,14 @@ impl World {
     }
 }
 
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn status((kind, body): &Answer) -> u32 {
     assert_eq!(*kind, STATUS);
     Reader::new(body).u32().unwrap()
@@ -171,9 +179,7 @@ fn a_file_is_written_read_and_changed() {
     assert_eq!(world.read(b"/home/file").unwrap(), b"some text");
     assert_eq!(world.set_mode("file", 0o100_600), OK);
     assert_eq!(mode(&path), 0o600);
-    let metadata = fs::metadata(&path).unwrap();
-    let modified = metadata.modified().unwrap().duration_since(UNIX_EPOCH);
-    assert_eq!(modified.unwrap().as_secs(), 2);
+    assert_eq!(fs::metadata(&path).unwrap().mtime(), 2);
     // A size alone.
     let cut = status(&world.ask(9, |to| {
         to.put_string(b"file");
@@ -289,6 +295,18 @@ fn nothing_leads_out_of_the_root() {
         assert_ne!(world.status(200, &link), OK);
         assert_ne!(world.status(11, &[folder.as_bytes()]), OK);
     }
+    // The link itself can be given other times, its target not.
+    let dated = world.ask(200, |to| {
+        to.put_string(b"lsetstat@openssh.com");
+        to.put_string(b"/to_file");
+        to.put_u32(8);
+        to.put_u32(1);
+        to.put_u32(2);
+    });
+    assert_eq!(status(&dated), OK);
+    let link = fs::symlink_metadata(world.root().join("to_file")).unwrap();
+    assert_eq!(link.mtime(), 2);
+    assert_ne!(fs::metadata(&secret).unwrap().mtime(), 2);
     // A link out can be made, read and removed; it just leads nowhere.
     assert_eq!(world.status(20, &[b"/etc/passwd", b"/made"]), OK);
     assert_eq!(world.name(19, "/made"), Ok("/etc/passwd".to_owned()));
@@ -315,6 +333,8 @@ fn whoever_swaps_folders_and_links_meanwhile_gains_nothing() {
                 renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE).unwrap();
             }
         });
+        // The other thread ends with this one, also when it panics.
+        let _over = Over(&over);
         for round in 0..20_000 {
             if world.read(b"/swap/secret").is_ok_and(|text| {
                 assert_eq!(text, b"harmless");
@@ -330,14 +350,12 @@ fn whoever_swaps_folders_and_links_meanwhile_gains_nothing() {
             let _ = world.status(18, &[b"/swap/new", b"/swap/newer"]);
             let _ = world.status(13, &[b"/swap/newer"]);
         }
-        over.store(true, Ordering::Relaxed);
     });
     assert!(inside > 0, "never read anything");
     let secret = outside.join("secret");
     assert_eq!(fs::read_to_string(&secret).unwrap(), SECRET);
-    let modified = fs::metadata(&secret).unwrap().modified().unwrap();
-    let modified = modified.duration_since(UNIX_EPOCH).unwrap();
-    assert_ne!(modified.as_secs(), 2, "its times were set");
+    let modified = fs::metadata(&secret).unwrap().mtime();
+    assert_ne!(modified, 2, "its times were set");
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
 }
 
