@@ -223,8 +223,8 @@ fn request(kind: u8, mut from: Reader<'_>) -> Result<Request<'_>, Unusable> {
         19 => Request::ReadLink {
             path: from.string()?,
         },
-        // The draft says it the other way round, OpenSSH sends it so, and
-        // everybody follows OpenSSH.
+        // The draft says it the other way round; OpenSSH sends it so to
+        // every server, and most clients do (ADR 31).
         20 => Request::Symlink {
             target: from.string()?,
             link: from.string()?,
