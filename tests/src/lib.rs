@@ -45,7 +45,7 @@ pub use memory::{Memory, proportional_kib};
 pub use node::{Stopped, TestNode};
 pub use packets::{Fields, Message, Packets};
 pub use peers::Peers;
-pub use process::{Ended, HANG, Run, Running, alive, requires};
+pub use process::{Ended, HANG, Run, Running, alive, requires, requires_that};
 pub use rules::rules;
 pub use setup::Setup;
 pub use ssh::{Reached, Ssh};

@@ -272,18 +272,23 @@ pub fn requires(programs: &[&str]) -> bool {
         .iter()
         .filter(|program| !std::env::split_paths(&paths).any(|dir| dir.join(program).is_file()))
         .collect();
-    if missing.is_empty() {
+    requires_that(&format!("{missing:?}"), missing.is_empty())
+}
+
+/// As [`requires`], for what is no program.
+pub fn requires_that(what: &str, there: bool) -> bool {
+    if there {
         return true;
     }
     assert!(
         std::env::var_os("CI").is_none(),
-        "{missing:?} must be installed here"
+        "{what} must be installed here"
     );
     let test = std::thread::current().name().unwrap_or("?").to_owned();
     // Past the capture of the test harness: nobody should miss it.
     let _ = writeln!(
         std::io::stderr(),
-        "SKIPPED: {test} needs {missing:?}, which is not installed"
+        "SKIPPED: {test} needs {what}, which is not installed"
     );
     false
 }

@@ -58,31 +58,88 @@ const AES_FIRST: &[cipher::Name] = &[
     cipher::AES_128_GCM,
     cipher::CHACHA20_POLY1305,
 ];
+/// With AES-CTR (RFC 4344) at the end, for those who have nothing newer.
+const AES_FIRST_AND_CTR: &[cipher::Name] = &[
+    cipher::AES_256_GCM,
+    cipher::AES_128_GCM,
+    cipher::CHACHA20_POLY1305,
+    cipher::AES_256_CTR,
+    cipher::AES_192_CTR,
+    cipher::AES_128_CTR,
+];
+const CHACHA_FIRST_AND_CTR: &[cipher::Name] = &[
+    cipher::CHACHA20_POLY1305,
+    cipher::AES_256_GCM,
+    cipher::AES_128_GCM,
+    cipher::AES_256_CTR,
+    cipher::AES_192_CTR,
+    cipher::AES_128_CTR,
+];
 
-/// All ciphers above authenticate by themselves; clients still insist on a
-/// common entry here.
+/// For AES-CTR alone: the other ciphers authenticate by themselves. Clients
+/// still insist on a common entry here.
 const MACS: &[mac::Name] = &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM];
+/// With the plain forms behind (RFC 6668), whose order of encryption and MAC
+/// is the weaker.
+const MACS_AND_PLAIN: &[mac::Name] = &[
+    mac::HMAC_SHA512_ETM,
+    mac::HMAC_SHA256_ETM,
+    mac::HMAC_SHA512,
+    mac::HMAC_SHA256,
+];
+
+/// What is known of a client from its version line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientKind {
+    /// It has AES-GCM.
+    HasAesGcm,
+    /// Nothing. Dropbear as it is commonly built has no AES-GCM, Paramiko
+    /// before 3.5 and PuTTY before 0.81 neither; that Paramiko has no ChaCha20
+    /// on top.
+    Unknown,
+    /// libssh2: before 1.11 it has AES-CTR alone, with plain MACs.
+    Libssh2,
+}
+
+impl ClientKind {
+    const BY_VERSION: &[(&[u8], Self)] = &[
+        (b"SSH-2.0-OpenSSH", Self::HasAesGcm),
+        (b"SSH-2.0-alknet", Self::HasAesGcm),
+        (b"SSH-2.0-russh", Self::HasAesGcm),
+        (b"SSH-2.0-Go", Self::HasAesGcm),
+        (b"SSH-2.0-libssh2_", Self::Libssh2),
+    ];
+
+    /// By how the version line begins. A line that was changed on its way
+    /// fails the key exchange, which covers it (RFC 4253 section 8).
+    pub(crate) fn of(version: &[u8]) -> Self {
+        Self::BY_VERSION
+            .iter()
+            .find(|(name, _)| version.starts_with(name))
+            .map_or(Self::Unknown, |(_, kind)| *kind)
+    }
+}
 
 const COMPRESSION: &[compression::Name] = &[compression::NONE];
 
-/// What the server offers a client that has AES-GCM. The client's order
-/// decides, and OpenSSH's starts with ChaCha20, which costs twice the CPU of
-/// AES-GCM where the processor has AES instructions: there it is not offered.
-pub(crate) fn for_server(post_quantum_only: bool) -> Preferred {
-    let ciphers = if has_aes() { AES_GCM } else { CHACHA_FIRST };
-    preferred(kex(post_quantum_only), ciphers)
-}
-
-/// What the server offers any other client: Dropbear, as it is commonly built,
-/// has no AES-GCM.
-pub(crate) fn for_any_client(post_quantum_only: bool) -> Preferred {
-    let ciphers = if has_aes() { AES_FIRST } else { CHACHA_FIRST };
-    preferred(kex(post_quantum_only), ciphers)
+/// What the server offers. The client's order decides, and OpenSSH's starts
+/// with ChaCha20, which costs twice the CPU of AES-GCM where the processor has
+/// AES instructions: there it is not offered to who has AES-GCM.
+pub(crate) fn for_server(client: ClientKind, post_quantum_only: bool) -> Preferred {
+    let (ciphers, macs) = match (client, has_aes()) {
+        (ClientKind::HasAesGcm, true) => (AES_GCM, MACS),
+        (ClientKind::HasAesGcm, false) => (CHACHA_FIRST, MACS),
+        (ClientKind::Unknown, true) => (AES_FIRST_AND_CTR, MACS),
+        (ClientKind::Unknown, false) => (CHACHA_FIRST_AND_CTR, MACS),
+        (ClientKind::Libssh2, true) => (AES_FIRST_AND_CTR, MACS_AND_PLAIN),
+        (ClientKind::Libssh2, false) => (CHACHA_FIRST_AND_CTR, MACS_AND_PLAIN),
+    };
+    preferred(kex(post_quantum_only), ciphers, macs)
 }
 
 /// What the client proposes, fastest first.
 pub(crate) fn for_client() -> Preferred {
-    preferred(KEX, if has_aes() { AES_FIRST } else { CHACHA_FIRST })
+    preferred(KEX, if has_aes() { AES_FIRST } else { CHACHA_FIRST }, MACS)
 }
 
 /// What the client proposes to a host of which something is known: the kinds of
@@ -108,13 +165,17 @@ fn kex(post_quantum_only: bool) -> &'static [kex::Name] {
     }
 }
 
-fn preferred(kex: &'static [kex::Name], ciphers: &'static [cipher::Name]) -> Preferred {
+fn preferred(
+    kex: &'static [kex::Name],
+    ciphers: &'static [cipher::Name],
+    macs: &'static [mac::Name],
+) -> Preferred {
     Preferred {
         kex: Cow::Borrowed(kex),
         key: Cow::Borrowed(KEYS),
         host_key_certificates: Cow::Borrowed(&[]),
         cipher: Cow::Borrowed(ciphers),
-        mac: Cow::Borrowed(MACS),
+        mac: Cow::Borrowed(macs),
         compression: Cow::Borrowed(COMPRESSION),
     }
 }

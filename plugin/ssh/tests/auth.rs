@@ -295,25 +295,32 @@ async fn what_is_not_ssh_is_closed_at_once() {
 }
 
 #[tokio::test]
-async fn a_client_without_aes_gcm_is_offered_chacha20() {
-    let node = Node::new();
-    let (near, far) = duplex(PIPE);
-    node.serve_stream(far);
-    let config = russh::client::Config {
-        client_id: russh::SshId::Standard("SSH-2.0-dropbear_2022.83".into()),
-        preferred: russh::Preferred {
-            cipher: vec![russh::cipher::CHACHA20_POLY1305].into(),
-            ..russh::Preferred::default()
-        },
-        ..russh::client::Config::default()
-    };
-    let session = russh::client::connect_stream(Arc::new(config), near, AnyHost).await;
-    let user = PrivateKeyWithHashAlg::new(Arc::clone(&node.user), None);
-    let login = session
-        .unwrap()
-        .authenticate_publickey("someone", user)
-        .await;
-    assert!(login.unwrap().success());
+async fn clients_without_aes_gcm_are_offered_what_they_have() {
+    use russh::cipher::{AES_128_CTR, AES_256_GCM, CHACHA20_POLY1305};
+    use russh::mac::{HMAC_SHA256, HMAC_SHA256_ETM};
+    for (version, cipher, mac, served) in [
+        ("dropbear_2022.83", CHACHA20_POLY1305, HMAC_SHA256_ETM, true),
+        ("paramiko_2.12.0", AES_128_CTR, HMAC_SHA256_ETM, true),
+        ("paramiko_2.12.0", AES_128_CTR, HMAC_SHA256, false),
+        ("libssh2_1.10.0", AES_128_CTR, HMAC_SHA256, true),
+        ("OpenSSH_9.2p1", AES_128_CTR, HMAC_SHA256_ETM, false),
+        ("OpenSSH_9.2p1", AES_256_GCM, HMAC_SHA256_ETM, true),
+    ] {
+        let node = Node::new();
+        let (near, far) = duplex(PIPE);
+        node.serve_stream(far);
+        let config = russh::client::Config {
+            client_id: russh::SshId::Standard(format!("SSH-2.0-{version}").into()),
+            preferred: russh::Preferred {
+                cipher: vec![cipher].into(),
+                mac: vec![mac].into(),
+                ..russh::Preferred::default()
+            },
+            ..russh::client::Config::default()
+        };
+        let connected = russh::client::connect_stream(Arc::new(config), near, AnyHost).await;
+        assert_eq!(connected.is_ok(), served, "{version} {cipher:?} {mac:?}");
+    }
 }
 
 /// A session of russh's own client, for what ours does not do.

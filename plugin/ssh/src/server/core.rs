@@ -16,11 +16,12 @@ use super::audit::Audit;
 use super::forward::{Egress, Resolver};
 use super::sessions::Sessions;
 use super::throttle::Throttle;
+use crate::SSH_ID;
+use crate::algorithms::{self, ClientKind};
 use crate::auth::LoginRules;
 use crate::process::Account;
 use crate::queue::Budget;
 use crate::status::Counters;
-use crate::{SSH_ID, algorithms};
 
 /// Messages russh keeps for one channel, and results it keeps for the whole
 /// session. The latter bounds what is encrypted before the next read, and so
@@ -64,9 +65,9 @@ pub(super) struct Active {
     pub(super) config: SshConfig,
     pub(super) egress: Egress,
     pub(super) audit: Audit,
-    pub(super) russh: Arc<russh::server::Config>,
-    /// For clients that may have ChaCha20 alone.
-    russh_with_chacha: Arc<russh::server::Config>,
+    russh: Arc<russh::server::Config>,
+    russh_for_unknown: Arc<russh::server::Config>,
+    russh_for_libssh2: Arc<russh::server::Config>,
 }
 
 impl Core {
@@ -222,23 +223,26 @@ impl Active {
         capabilities: &Capabilities,
         audit: Audit,
     ) -> Result<Self, ConfigError> {
-        let with = |preferred| Arc::new(russh_config(&config, host_keys.clone(), preferred));
-        let post_quantum_only = config.transport.require_post_quantum;
+        let offer = |client| {
+            let preferred = algorithms::for_server(client, config.transport.require_post_quantum);
+            Arc::new(russh_config(&config, host_keys.clone(), preferred))
+        };
         Ok(Self {
             egress: Egress::new(&config.forwarding, capabilities)?,
             audit,
-            russh: with(algorithms::for_server(post_quantum_only)),
-            russh_with_chacha: with(algorithms::for_any_client(post_quantum_only)),
+            russh: offer(ClientKind::HasAesGcm),
+            russh_for_unknown: offer(ClientKind::Unknown),
+            russh_for_libssh2: offer(ClientKind::Libssh2),
             config,
         })
     }
 
     /// What a client is offered.
-    pub(super) fn russh_for(&self, has_aes_gcm: bool) -> Arc<russh::server::Config> {
-        Arc::clone(if has_aes_gcm {
-            &self.russh
-        } else {
-            &self.russh_with_chacha
+    pub(super) fn russh_for(&self, client: ClientKind) -> Arc<russh::server::Config> {
+        Arc::clone(match client {
+            ClientKind::HasAesGcm => &self.russh,
+            ClientKind::Unknown => &self.russh_for_unknown,
+            ClientKind::Libssh2 => &self.russh_for_libssh2,
         })
     }
 

@@ -5,22 +5,18 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::SSH_ID;
+use crate::algorithms::ClientKind;
 use crate::transport::Transport;
 
 /// Longest identification line (RFC 4253 section 4.2).
 const LONGEST: usize = 255;
-/// Clients that are known to have AES-GCM, by how their version begins.
-const HAVE_AES_GCM: &[&[u8]] = &[
-    b"SSH-2.0-OpenSSH",
-    b"SSH-2.0-alknet",
-    b"SSH-2.0-russh",
-    b"SSH-2.0-Go",
-];
 
 /// Exchanges the identification lines before russh does, because what is to be
 /// offered depends on the client; leaves the transport as if nothing had been
-/// said. Says whether the client is known to have AES-GCM.
-pub(super) async fn exchange<S: ByteStream>(transport: &mut Transport<S>) -> io::Result<bool> {
+/// said. Says what is known of the client.
+pub(super) async fn exchange<S: ByteStream>(
+    transport: &mut Transport<S>,
+) -> io::Result<ClientKind> {
     let ours = format!("{SSH_ID}\r\n");
     transport.write_all(ours.as_bytes()).await?;
     transport.flush().await?;
@@ -30,7 +26,7 @@ pub(super) async fn exchange<S: ByteStream>(transport: &mut Transport<S>) -> io:
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    let known = HAVE_AES_GCM.iter().any(|name| theirs.starts_with(name));
+    let client = ClientKind::of(&theirs);
     transport.rewind(theirs, ours.len());
-    Ok(known)
+    Ok(client)
 }

@@ -243,8 +243,8 @@ async fn converse(
     let login_end = Instant::now() + Duration::from_secs(grace.into());
     let mut revision = core.revision();
     let setup = async {
-        let has_aes_gcm = greeting::exchange(&mut transport).await?;
-        let config = shared.active.russh_for(has_aes_gcm);
+        let client = greeting::exchange(&mut transport).await?;
+        let config = shared.active.russh_for(client);
         russh::server::run_stream(config, transport, handler).await
     };
     let mut session = tokio::select! {
