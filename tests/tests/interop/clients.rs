@@ -1,5 +1,5 @@
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use integration_tests::target::{Target, free_port};
@@ -41,7 +41,7 @@ impl Client {
                     )
             }
             Self::Go => requires(&["go"]) && go().is_some(),
-            Self::Plink => requires(&["plink", "puttygen"]),
+            Self::Plink => requires(&["plink", "psftp", "puttygen"]),
             Self::Dropbear => requires(&["dbclient", "dropbearconvert"]),
         }
     }
@@ -49,6 +49,11 @@ impl Client {
     /// Whether it can be told to use a command instead of a TCP connection.
     pub(crate) fn takes_a_proxy_command(self) -> bool {
         self != Self::Go
+    }
+
+    /// Whether it has a client for SFTP of its own.
+    pub(crate) fn has_sftp(self) -> bool {
+        self != Self::Dropbear
     }
 
     /// Whether it is a program of ours on somebody's library.
@@ -167,6 +172,37 @@ impl Way<'_> {
         (Background::spawn(run), port)
     }
 
+    /// Copies a file to the node by SFTP.
+    pub(crate) fn put(&self, local: &Path, remote: &str) -> Run {
+        match self.client {
+            Client::Plink => self.psftp(&format!("put {} {remote}", local.display())),
+            _ => self.library(&["put", local.to_str().unwrap(), remote]),
+        }
+    }
+
+    /// Copies a file from the node by SFTP.
+    pub(crate) fn get(&self, remote: &str, local: &Path) -> Run {
+        match self.client {
+            Client::Plink => self.psftp(&format!("get {remote} {}", local.display())),
+            _ => self.library(&["get", remote, local.to_str().unwrap()]),
+        }
+    }
+
+    /// Prints what a folder of the node holds, by SFTP.
+    pub(crate) fn list(&self, path: &str) -> Run {
+        match self.client {
+            Client::Plink => self.psftp(&format!("ls {path}")),
+            _ => self.library(&["list", path]),
+        }
+    }
+
+    /// PuTTY's own program for SFTP.
+    fn psftp(&self, line: &str) -> Run {
+        let batch = self.node.setup.folder().join("batch");
+        fs::write(&batch, format!("{line}\n")).unwrap();
+        self.putty("psftp").arg("-b").arg(batch).arg(self.host())
+    }
+
     /// A command of our programs on the libraries, see `tests/interop/README.md`.
     pub(crate) fn library(&self, args: &[&str]) -> Run {
         let program = match self.client {
@@ -193,24 +229,32 @@ impl Way<'_> {
 
     /// PuTTY or Dropbear, with `args` before the host.
     fn program(&self, args: &[&str]) -> Run {
-        let addr = self.node.tcp.unwrap();
-        let home = self.node.setup.folder();
         let run = match self.client {
-            Client::Plink => Run::new("plink")
-                .args(["-batch", "-ssh", "-hostkey"])
-                .arg(&self.fingerprint()),
-            _ => {
-                fs::create_dir_all(home.join(".ssh")).unwrap();
-                let line = format!("{} {}\n", addr.ip(), self.node.host_key);
-                fs::write(home.join(".ssh/known_hosts"), line).unwrap();
-                Run::new("dbclient").arg("-T")
-            }
+            Client::Plink => self.putty("plink").arg("-ssh"),
+            _ => self.dbclient(),
         };
-        let (port, proxy) = match self.client {
-            Client::Plink => ("-P", "-proxycmd"),
-            _ => ("-p", "-J"),
-        };
-        let run = run.env("HOME", home).arg(port).arg(addr.port().to_string());
+        run.args(args).arg(self.host())
+    }
+
+    fn putty(&self, program: &str) -> Run {
+        let run = Run::new(program).args(["-batch", "-hostkey"]);
+        let run = run.arg(self.fingerprint());
+        self.common(run, "-P", "-proxycmd")
+    }
+
+    fn dbclient(&self) -> Run {
+        let hosts = self.node.setup.folder().join(".ssh");
+        fs::create_dir_all(&hosts).unwrap();
+        let addr = self.node.tcp.unwrap();
+        let line = format!("{} {}\n", addr.ip(), self.node.host_key);
+        fs::write(hosts.join("known_hosts"), line).unwrap();
+        self.common(Run::new("dbclient").arg("-T"), "-p", "-J")
+    }
+
+    fn common(&self, run: Run, port: &str, proxy: &str) -> Run {
+        let addr = self.node.tcp.unwrap();
+        let run = run.env("HOME", self.node.setup.folder());
+        let run = run.arg(port).arg(addr.port().to_string());
         let run = match self.via() {
             Some(command) => run.args([proxy, &command]),
             None => run,
@@ -218,8 +262,10 @@ impl Way<'_> {
         self.keys
             .iter()
             .fold(run, |run, key| run.arg("-i").arg(self.converted(key)))
-            .args(args)
-            .arg(format!("someone@{}", addr.ip()))
+    }
+
+    fn host(&self) -> String {
+        format!("someone@{}", self.node.tcp.unwrap().ip())
     }
 
     /// The key in the client's own format.

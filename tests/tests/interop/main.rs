@@ -10,6 +10,7 @@
 
 mod clients;
 
+use std::fs;
 use std::net::{SocketAddr, TcpStream};
 
 use clients::Client;
@@ -20,6 +21,8 @@ use integration_tests::{
 };
 
 const BULK: usize = 100 << 20;
+/// Enough for many requests under way at once.
+const FILE: usize = 32 << 20;
 /// Bytes after which new keys are agreed, so that it happens in every transfer.
 const REKEY: &str = "8388608";
 
@@ -53,26 +56,35 @@ fn dropbear_dbclient() {
     serves(Client::Dropbear);
 }
 
-/// libssh2, through curl. Without SFTP it copies with the node's own `scp`.
+/// libssh2, through curl: SFTP, and the node's own `scp` as a command.
 #[test]
 fn curl_with_libssh2() {
     if !requires(&["curl", "scp"]) || !curl_speaks_ssh() {
         return;
     }
-    let node = node("");
-    let folder = node.setup.folder();
+    let node = with_sftp();
+    let folder = node.setup.folder().canonicalize().unwrap();
     let digest = Random::new(1).file(&folder.join("up"), BULK);
-    let url = format!("scp://{}{}/copy", node.tcp.unwrap(), folder.display());
-    curl(&node, &url).arg("-T").arg(folder.join("up")).output();
-    assert_eq!(sha256_of_file(&folder.join("copy")), digest);
-    curl(&node, &url)
-        .arg("-o")
-        .arg(folder.join("down"))
-        .output();
-    assert_eq!(sha256_of_file(&folder.join("down")), digest);
-
-    let ended = curl(&node, &url.replace("copy", "nothing")).ended();
-    assert!(!ended.status.success());
+    for (scheme, path) in [
+        ("sftp", "/copy".to_owned()),
+        ("scp", format!("{}/served/copy", folder.display())),
+    ] {
+        let url = format!("{scheme}://{}{path}", node.tcp.unwrap());
+        curl(&node, &url).arg("-T").arg(folder.join("up")).output();
+        assert_eq!(sha256_of_file(&folder.join("served/copy")), digest);
+        curl(&node, &url)
+            .arg("-o")
+            .arg(folder.join("down"))
+            .output();
+        assert_eq!(sha256_of_file(&folder.join("down")), digest);
+        fs::remove_file(folder.join("served/copy")).unwrap();
+        let ended = curl(&node, &url).ended();
+        assert!(!ended.status.success(), "{scheme} {ended}");
+    }
+    let url = format!("sftp://{}/", node.tcp.unwrap());
+    fs::write(folder.join("served/here"), "").unwrap();
+    let names = curl(&node, &url).arg("--list-only").output();
+    assert!(names.lines().any(|name| name == "here"), "{names}");
 }
 
 /// The whole of what a client is served, one thing after the other.
@@ -86,6 +98,7 @@ fn serves(client: Client) {
     listeners(client);
     many_at_once(client);
     bulk(client);
+    files(client);
 }
 
 fn commands(client: Client) {
@@ -288,10 +301,55 @@ fn bulk(client: Client) {
     }
 }
 
+/// SFTP, where the client has it.
+fn files(client: Client) {
+    if !client.has_sftp() {
+        return;
+    }
+    let refuses = node("");
+    let keys = [&refuses.setup.key];
+    let ended = client.to(&refuses, &keys, Transport::Tcp).list("/").ended();
+    assert_ne!(ended.code(), 0, "{client:?} {ended}");
+
+    let node = with_sftp();
+    let folder = node.setup.folder();
+    let keys = [&node.setup.key];
+    let way = client.to(&node, &keys, Transport::Tcp);
+    let (up, down) = (folder.join("up"), folder.join("down"));
+    let digest = Random::new(4).file(&up, FILE);
+    let ended = way.put(&up, "/copy").ended();
+    assert_eq!(ended.code(), 0, "{client:?} {ended}");
+    assert_eq!(sha256_of_file(&folder.join("served/copy")), digest);
+    let ended = way.get("/copy", &down).ended();
+    assert_eq!(ended.code(), 0, "{client:?} {ended}");
+    assert_eq!(sha256_of_file(&down), digest, "{client:?}");
+    let names = way.list("/").output();
+    assert!(names.contains("copy"), "{client:?} {names}");
+    // Nothing outside of the root.
+    let ended = way.get("/../up", &folder.join("stolen")).ended();
+    assert_ne!(ended.code(), 0, "{client:?} {ended}");
+}
+
 fn node(config: &str) -> TestNode {
+    granting(Setup::new(), config)
+}
+
+/// A node that serves the folder `served` below its own.
+fn with_sftp() -> TestNode {
     let setup = Setup::new();
+    let root = setup.folder().join("served");
+    fs::create_dir(&root).unwrap();
+    let config = format!("services = {{ sftp = {{ enabled = true, root = {root:?} }} }}");
+    granting(setup, &config)
+}
+
+fn granting(setup: Setup, config: &str) -> TestNode {
     setup.listen_on_tcp().ssh_config(config);
-    setup.grant(&["ssh:forward:127.0.0.1:*", "ssh:listen:127.0.0.1:*"]);
+    setup.grant(&[
+        "ssh:forward:127.0.0.1:*",
+        "ssh:listen:127.0.0.1:*",
+        "ssh:sftp",
+    ]);
     setup.start()
 }
 
@@ -299,9 +357,9 @@ fn curl(node: &TestNode, url: &str) -> Run {
     let key = &node.setup.key;
     let blob = node.host_key.split(' ').nth(1).unwrap();
     let known_hosts = node.setup.folder().join(".ssh");
-    std::fs::create_dir_all(&known_hosts).unwrap();
+    fs::create_dir_all(&known_hosts).unwrap();
     let addr = node.tcp.unwrap();
-    std::fs::write(
+    fs::write(
         known_hosts.join("known_hosts"),
         format!("[{}]:{} ssh-ed25519 {blob}\n", addr.ip(), addr.port()),
     )
