@@ -65,7 +65,7 @@ pub(super) struct Active {
     pub(super) config: SshConfig,
     pub(super) egress: Egress,
     pub(super) audit: Audit,
-    russh: Arc<russh::server::Config>,
+    pub(super) russh: Arc<russh::server::Config>,
     russh_for_unknown: Arc<russh::server::Config>,
     russh_for_libssh2: Arc<russh::server::Config>,
 }
