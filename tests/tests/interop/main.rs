@@ -16,8 +16,8 @@ use std::net::{SocketAddr, TcpStream};
 use clients::Client;
 use integration_tests::target::{self, Target};
 use integration_tests::{
-    Random, Run, Setup, TestKey, TestNode, Transport, eventually, requires, requires_that, sha256,
-    sha256_of_file,
+    Peers, Random, Run, Setup, TestKey, TestNode, Transport, eventually, requires, requires_that,
+    sha256, sha256_of_file,
 };
 
 const BULK: usize = 100 << 20;
@@ -306,7 +306,13 @@ fn files(client: Client) {
     if !client.has_sftp() {
         return;
     }
-    let refuses = node("");
+    // Without commands too: psftp would run the node's own `sftp-server`.
+    let setup = Setup::new();
+    setup.listen_on_tcp();
+    Peers::new()
+        .add("owner", &setup.key, &["ssh:sftp"])
+        .write(&setup);
+    let refuses = setup.start();
     let keys = [&refuses.setup.key];
     let ended = client.to(&refuses, &keys, Transport::Tcp).list("/").ended();
     assert_ne!(ended.code(), 0, "{client:?} {ended}");
