@@ -19,7 +19,7 @@ use crate::metrics::counters;
 use crate::metrics::{Collector, MetricsBindError, Responder};
 use crate::plan::{Plan, PlannedPlugin, Warning};
 use crate::plugins::{self, Listening, Swapper, make_generation};
-use crate::reload::Reloader;
+use crate::reload::{FIRST, Reloader};
 use crate::tcp;
 
 /// How long after the deadline of a drain a handler may take to end the rest:
@@ -352,7 +352,7 @@ fn serve(
     filter: &tracing_subscriber::filter::Targets,
 ) -> Result<(), HandlerRefused> {
     let id = registry.next_id();
-    let generation = make_generation(id, &planned, host_keys, peers, filter)?;
+    let generation = make_generation(id, &planned, host_keys, peers, filter, FIRST)?;
     registry
         .insert(&generation)
         .map_err(|taken| HandlerRefused {

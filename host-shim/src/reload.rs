@@ -48,6 +48,9 @@ const AT_NEXT_LOAD: [&str; 6] = [
     "/plugins/secrets",
 ];
 
+/// The number of the configuration that a node starts with.
+pub(crate) const FIRST: u64 = 1;
+
 /// Reloads the configuration of a running node.
 pub struct Reloader {
     file: PathBuf,
@@ -99,7 +102,7 @@ impl Reloader {
             turn: Mutex::new(()),
             current: Mutex::new(Current {
                 config: started.clone(),
-                generation: 1,
+                generation: FIRST,
                 since: SystemTime::now(),
             }),
             started,
@@ -125,19 +128,19 @@ impl Reloader {
         if dry_run {
             return Ok(outcome);
         }
-        self.apply(&next, &mut outcome)?;
+        let following = self.apply(&next, &mut outcome)?;
+        current.generation += 1;
+        for generation in &following {
+            generation.set_config_generation(current.generation);
+        }
         if next.draft.config.log.filter != current.config.log.filter {
             self.apply_filter(&next.draft.config.log.filter, &mut outcome.warnings);
         }
         self.tell_handlers(&mut outcome);
-        current.generation += 1;
         current.config = next.draft.config;
         current.since = SystemTime::now();
         outcome.generation = current.generation;
         self.put(current.clone());
-        for generation in self.registry.generations() {
-            generation.set_config_generation(current.generation);
-        }
         tracing::info!(
             generation = current.generation,
             changed = outcome.changed.join(", "),
@@ -277,8 +280,12 @@ impl Reloader {
     }
 
     /// Gives the handlers their configuration and the store its peers, all or
-    /// none.
-    fn apply(&self, next: &Next, outcome: &mut Reloaded) -> Result<(), Vec<Problem>> {
+    /// none. Gives the generations for which the new configuration counts.
+    fn apply(
+        &self,
+        next: &Next,
+        outcome: &mut Reloaded,
+    ) -> Result<Vec<Arc<Generation>>, Vec<Problem>> {
         let mut undo = Undo::default();
         for (generation, config) in &next.plugins {
             let before = generation.config();
@@ -299,13 +306,16 @@ impl Reloader {
             undo.all();
             return Err(vec![Problem::Peers(error)]);
         }
-        self.apply_to_draining(next, &mut outcome.warnings);
-        Ok(())
+        let serving = next.plugins.iter().map(|(serving, _)| Arc::clone(serving));
+        let draining = self.apply_to_draining(next, &mut outcome.warnings);
+        Ok(serving.chain(draining).collect())
     }
 
     /// Older generations of a plugin follow as far as they understand the new
-    /// configuration; they are not asked whether it may be in force.
-    fn apply_to_draining(&self, next: &Next, warnings: &mut Vec<String>) {
+    /// configuration; they are not asked whether it may be in force. Gives
+    /// those that did.
+    fn apply_to_draining(&self, next: &Next, warnings: &mut Vec<String>) -> Vec<Arc<Generation>> {
+        let mut following = Vec::new();
         for generation in self.registry.live() {
             let serving = next
                 .plugins
@@ -320,13 +330,15 @@ impl Reloader {
                     .map_err(|error| error.to_string()),
                 Err(_) => Err("its schema has no place for it".to_owned()),
             };
-            if let Err(why) = applied {
-                warnings.push(format!(
+            match applied {
+                Ok(()) => following.push(generation),
+                Err(why) => warnings.push(format!(
                     "old sessions on {} keep the configuration they had: {why}",
                     name(&generation)
-                ));
+                )),
             }
         }
+        following
     }
 
     fn apply_filter(&self, filter: &str, warnings: &mut Vec<String>) {

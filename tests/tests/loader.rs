@@ -315,6 +315,21 @@ fn a_factory_that_fails_or_panics_leaves_the_others_serving() {
 }
 
 #[test]
+fn a_check_outlives_what_it_checks_and_leaves_nothing_behind() {
+    for (load, words) in [
+        ("exit", "ended that process with status 3"),
+        ("segv", "signal 11 (SIGSEGV)"),
+    ] {
+        let (mut setup, file) = with_odd(&[("ODD_LOAD", load)]);
+        let temporary = setup.folder().join("temporary");
+        fs::create_dir(&temporary).unwrap();
+        setup.env("TMPDIR", temporary.to_str().unwrap());
+        assert_refused(&setup, &file, words);
+        assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+    }
+}
+
+#[test]
 fn a_handler_that_panics_ends_one_connection() {
     for manner in ["panic", "panic-later", "panic-unguarded"] {
         let (setup, _) = with_odd(&[("ODD_HANDLE", manner)]);

@@ -292,3 +292,17 @@ fn the_socket_is_for_its_owner_and_takes_nothing_else() {
     assert!(fault["file"].as_str().unwrap().ends_with("peers.toml"));
     assert!(fault["line"].as_u64().unwrap() > 1, "{fault}");
 }
+
+#[test]
+fn each_line_of_a_session_names_the_configuration_it_had() {
+    if !requires(&["ssh"]) {
+        return;
+    }
+    let node = Setup::new().start();
+    assert!(may_log_in(&Ssh::to(&node)));
+    node.logged(&["auth attempt", "accepted", "config=1", "generation=1"]);
+    assert!(!node.log().contains("config=2"));
+    assert_eq!(reload(&node.setup).code(), 0);
+    assert!(may_log_in(&Ssh::to(&node)));
+    node.logged(&["auth attempt", "accepted", "config=2", "generation=1"]);
+}

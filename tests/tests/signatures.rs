@@ -11,7 +11,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use integration_tests::{Run, Setup, TestKey, requires};
+use integration_tests::swapping::{plugins, serving, swap, variant};
+use integration_tests::{Run, Setup, TestKey, artifacts, requires};
 
 const NAMESPACE: &str = "alknet-plugin";
 
@@ -171,6 +172,66 @@ fn where_signatures_are_optional_a_wrong_one_still_counts() {
     signed.assert_refused(&["not a configured signer"]);
     signed.sign(&signed.release, NAMESPACE);
     signed.assert_loaded();
+}
+
+#[test]
+fn a_check_of_one_file_asks_for_what_the_node_asks_for() {
+    if !requires(&["ssh-keygen"]) {
+        return;
+    }
+    let signed = Signed::new("");
+    let check = |args: &[&str]| {
+        let check = signed.setup.node(&["plugins", "check"]);
+        check.arg(&signed.plugin).args(args).ended()
+    };
+    let state = signed.setup.state().display().to_string();
+    // Where there is no node, nobody asks for a signature.
+    assert_eq!(check(&[]).code(), 0);
+    let ended = check(&["--state", &state]);
+    assert_eq!(ended.code(), 1, "{ended}");
+    ended.line_with(&["refused", "is not signed"]);
+    signed.sign(&signed.release, NAMESPACE);
+    let ended = check(&["--state", &state]);
+    assert_eq!(ended.code(), 0, "{ended}");
+    assert!(ended.out().contains("signed by SHA256:"), "{ended}");
+    assert!(ended.out().contains("node.toml asks"), "{ended}");
+    let ended = check(&["--state", "/nowhere"]);
+    assert_eq!(ended.code(), 1, "{ended}");
+    ended.line_with(&["/nowhere/node.toml does not exist"]);
+}
+
+#[test]
+fn a_rollback_asks_who_had_signed_the_version_before() {
+    if !requires(&["ssh-keygen"]) {
+        return;
+    }
+    let signed = Signed::new("");
+    signed.sign(&signed.release, NAMESPACE);
+    let Signed {
+        setup,
+        release,
+        plugin,
+    } = signed;
+    let next = TestKey::make(setup.folder(), "next");
+    let both = format!("{:?}, {:?}", release.public_line(), next.public_line());
+    setup.replace(&format!("{:?}", release.public_line()), &both);
+    let node = setup.start();
+    let setup = &node.setup;
+    fs::write(&plugin, variant(&artifacts().plugin, 1)).unwrap();
+    sign(&next, NAMESPACE, &plugin);
+    let ended = swap(setup);
+    assert_eq!(ended.code(), 0, "{ended}");
+    // The first key is retired: what it signed does not come back.
+    let second = format!("{:?}", next.public_line());
+    setup.replace(&both, &second);
+    let ended = plugins(setup, &["rollback"]);
+    assert_eq!(ended.code(), 1, "{ended}");
+    ended.line_with(&["was signed by SHA256:", "plugins reload"]);
+    assert_eq!(serving(setup, "ssh")["id"], 2);
+    setup.replace(&second, &both);
+    let ended = plugins(setup, &["rollback"]);
+    assert_eq!(ended.code(), 0, "{ended}");
+    assert_eq!(serving(setup, "ssh")["id"], 3);
 }
 
 #[test]

@@ -118,6 +118,19 @@ impl Prepared {
         })
     }
 
+    /// As [`new`](Self::new), with a copy in memory: for a process that loads
+    /// one library and ends. A debugger finds no file there.
+    ///
+    /// # Errors
+    /// When it is no library for this machine, or there is no memory for it.
+    pub fn in_memory(file: &TrustedFile) -> Result<Self, Refusal> {
+        elf::check(file.path(), file.bytes())?;
+        Ok(Self {
+            source: file.path().to_owned(),
+            staged: Staged::in_memory(file)?,
+        })
+    }
+
     /// The file it came from.
     pub fn source(&self) -> &Path {
         &self.source

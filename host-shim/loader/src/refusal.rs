@@ -127,6 +127,22 @@ pub enum Refusal {
         /// Whose signature would do.
         expected: Vec<Signer>,
     },
+    /// A library that was loaded before is not signed by any of those who are
+    /// believed now.
+    #[error(
+        "{}: the version before was {} when it was loaded, and the configured signers are {}; put that version there again, signed by one of them, and run: alknet-node plugins reload",
+        shown(path),
+        signer.as_ref().map_or_else(|| "not seen to be signed".to_owned(), |signer| format!("signed by {signer}")),
+        list(expected)
+    )]
+    NoLongerTrusted {
+        /// Where the library was.
+        path: PathBuf,
+        /// Who had signed it, as far as that was looked at.
+        signer: Option<Signer>,
+        /// Whose signature would do.
+        expected: Vec<Signer>,
+    },
     /// What lies beside the library is not a signature.
     #[error(
         "{}: its signature {} is damaged: {problem}; copy it again, or sign again",
@@ -348,6 +364,7 @@ impl Refusal {
             | Self::Changed { path, .. }
             | Self::DigestNotAllowed { path, .. }
             | Self::Unsigned { path, .. }
+            | Self::NoLongerTrusted { path, .. }
             | Self::SignatureDamaged { path, .. }
             | Self::SignatureNamespace { path, .. }
             | Self::UnknownSigner { path, .. }
@@ -383,6 +400,7 @@ impl Refusal {
             Self::Changed { .. } => "changed",
             Self::DigestNotAllowed { .. } => "digest",
             Self::Unsigned { .. } => "unsigned",
+            Self::NoLongerTrusted { .. } => "no_longer_trusted",
             Self::SignatureDamaged { .. } => "signature_damaged",
             Self::SignatureNamespace { .. } => "signature_namespace",
             Self::UnknownSigner { .. } => "signer",

@@ -37,7 +37,7 @@ pub struct Generation {
     /// The library, to make another handler from.
     pub library: Arc<LoadedPlugin>,
     config: RwLock<Arc<Value>>,
-    config_generation: AtomicU64,
+    config_generation: Arc<AtomicU64>,
     connections: watch::Sender<usize>,
     draining: Mutex<Option<Draining>>,
 }
@@ -53,13 +53,15 @@ pub struct Draining {
 
 impl Generation {
     /// A generation without connections, whose handler was made with `config`
-    /// from a library that was found at `file`.
+    /// from a library that was found at `file`. `config_generation` is the
+    /// number that the handler tells with its log records.
     pub fn new(
         id: u64,
         library: &Arc<LoadedPlugin>,
         file: PathBuf,
         config: Value,
         handler: Arc<dyn ProtocolHandler>,
+        config_generation: Arc<AtomicU64>,
     ) -> Self {
         Self {
             id,
@@ -72,7 +74,7 @@ impl Generation {
             config_schema: library.config_schema().clone(),
             library: Arc::clone(library),
             config: RwLock::new(Arc::new(config)),
-            config_generation: AtomicU64::new(1),
+            config_generation,
             connections: watch::Sender::new(0),
             draining: Mutex::new(None),
         }

@@ -7,13 +7,14 @@
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, unlinkat,
+    AtFlags, Dir, FileType, FlockOperation, MemfdFlags, Mode, OFlags, flock, fstat, memfd_create,
+    mkdirat, openat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -94,23 +95,20 @@ impl Stage {
                 Err(errno) => return Err(failed("create the staged copy")(errno)),
             };
             flock(&file, FlockOperation::LockShared).map_err(failed("lock the staged copy"))?;
-            let mut staged = Staged {
-                path: path.clone(),
-                digest: library.digest(),
-                file,
-            };
             // Another process's sweep may have come between creating and locking.
-            if fstat(&staged.file)
+            let links = fstat(&file)
                 .map_err(failed("look at the staged copy"))?
-                .st_nlink
-                == 0
-            {
+                .st_nlink;
+            if links == 0 {
                 continue;
             }
-            staged
-                .file
-                .write_all(library.bytes())
-                .map_err(|e| io_error(&path, "write the staged copy", e))?;
+            let written = (&file).write_all(library.bytes());
+            let staged = Staged {
+                path: path.clone(),
+                digest: library.digest(),
+                locked: Some(file),
+            };
+            written.map_err(|e| io_error(&path, "write the staged copy", e))?;
             return Ok(staged);
         }
     }
@@ -157,11 +155,28 @@ impl Stage {
 pub struct Staged {
     path: PathBuf,
     digest: Digest,
-    /// Holds the lock.
-    file: File,
+    /// The copy, which is locked; none if it is in memory.
+    locked: Option<File>,
 }
 
 impl Staged {
+    /// A copy in memory (memfd_create(2)), for a process that shall leave nothing behind however it ends.
+    pub(crate) fn in_memory(library: &TrustedFile) -> Result<Self, Refusal> {
+        let failed = |error: io::Error| io_error(library.path(), "make a copy in memory", error);
+        let file = memfd_create("alknet-plugin", MemfdFlags::CLOEXEC);
+        let mut file = file.map(File::from).map_err(|errno| failed(errno.into()))?;
+        file.write_all(library.bytes()).map_err(failed)?;
+        // With the process's id, so that one it starts can open it too.
+        let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+        // Never closed: under the same path the loader would take the next copy for this one.
+        std::mem::forget(file);
+        Ok(Self {
+            path: path.into(),
+            digest: library.digest(),
+            locked: None,
+        })
+    }
+
     /// The path to open: absolute, never used before.
     pub fn path(&self) -> &Path {
         &self.path
@@ -183,8 +198,10 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        // What cannot be removed now is swept at the next start.
-        let _ = std::fs::remove_file(&self.path);
+        if self.locked.is_some() {
+            // What cannot be removed now is swept at the next start.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -29,11 +29,33 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Whether a library that was let in before may still be, by its digest.
+    /// Whether a library that was let in before may still be: by its digest,
+    /// and by who had signed it then.
     ///
     /// # Errors
     /// When it may not.
-    pub fn accepts(&self, path: &Path, digest: Digest) -> Result<(), Refusal> {
+    pub fn still_accepts(
+        &self,
+        path: &Path,
+        digest: Digest,
+        signer: Option<&Signer>,
+    ) -> Result<(), Refusal> {
+        self.accepts(path, digest)?;
+        let trusted = match signer {
+            Some(signer) => self.signers.contains(signer),
+            None => self.allow_unsigned,
+        };
+        if trusted || self.signers.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::NoLongerTrusted {
+            path: path.to_owned(),
+            signer: signer.cloned(),
+            expected: self.signers.clone(),
+        })
+    }
+
+    fn accepts(&self, path: &Path, digest: Digest) -> Result<(), Refusal> {
         match &self.allow_digests {
             Some(allowed) if !allowed.contains(&digest) => Err(Refusal::DigestNotAllowed {
                 path: path.to_owned(),

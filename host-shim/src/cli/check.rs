@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use alknet_loader::{LoadedPlugin, Stage, Trust};
+use alknet_loader::{Prepared, Refusal, Trust, TrustedFile};
 use clap::Args;
 
 use super::{
@@ -12,7 +12,9 @@ use super::{
 };
 use crate::logs;
 use crate::plan::Draft;
-use crate::plugins::make_handler;
+use crate::plugins::{Numbers, make_handler, probe};
+use crate::state::StateFolder;
+use crate::trust::configured_trust;
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
@@ -46,7 +48,13 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
     runtime.block_on(async {
         let filter = logs::parse_filter(&plan.config.log.filter).unwrap_or_default();
         for planned in &plan.plugins {
-            let made = make_handler(planned, &plan.keys.host_keys, &plan.peers, &filter, 0);
+            let made = make_handler(
+                planned,
+                &plan.keys.host_keys,
+                &plan.peers,
+                &filter,
+                Numbers::default(),
+            );
             if let Err(refused) = made {
                 match refused.fault(&plan.source.document) {
                     Some(fault) => say(&fault),
@@ -65,20 +73,44 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The loader's verdict on one file.
-pub(super) fn plugin(file: &Path) -> Result<(), Failed> {
-    let folder = std::env::temp_dir().join(format!("alknet-check-{}", std::process::id()));
-    let stage = Stage::open(&folder).map_err(fail)?;
-    let verdict = LoadedPlugin::load(file, &Trust::default(), &stage);
-    // Nothing is loaded after this, so the private copies may go.
-    let _ = std::fs::remove_dir_all(&folder);
-    let plugin = verdict.map_err(|refusal| fail(format_args!("refused: {refusal}")))?;
+/// The loader's verdict on one file, by the settings of a node if there is one.
+pub(super) fn plugin(file: &Path, state: StateArg) -> Result<(), Failed> {
+    let (trust, config) = match node_of(state)? {
+        Some(config) => (trust(&config)?, Some(config)),
+        None => (Trust::default(), None),
+    };
+    let refused = |refusal: Refusal| fail(format_args!("refused: {refusal}"));
+    let contents = TrustedFile::read(file, &trust).map_err(refused)?;
+    let prepared = Prepared::in_memory(&contents).map_err(refused)?;
+    probe(&prepared).map_err(refused)?;
+    let plugin = prepared.load().map_err(refused)?;
     let alpns: Vec<_> = plugin.alpns().map(String::from_utf8_lossy).collect();
     say!("accepted: {}", file.display());
     say!("plugin    {} {}", plugin.name(), plugin.version());
     say!("serves    {}", alpns.join(", "));
     say!("digest    {}", plugin.digest());
+    if let Some(signer) = contents.signer() {
+        say!("signed by {signer}");
+    }
+    if let Some(config) = config {
+        say!("trusted   as {} asks", config.display());
+    }
     say!("interface {}", plugin.interface_version());
     say!("built by  {} for {}", plugin.rustc(), plugin.target());
     Ok(())
+}
+
+/// The configuration of the node that is meant: one that was named must be
+/// there.
+fn node_of(state: StateArg) -> Result<Option<PathBuf>, Failed> {
+    if state.state.is_some() {
+        return existing_config(&folder(state)?).map(Some);
+    }
+    let usual = StateFolder::default_location().filter(StateFolder::is_initialised);
+    Ok(usual.map(|state| state.config_file()))
+}
+
+fn trust(config: &Path) -> Result<Trust, Failed> {
+    let draft = Draft::read(config).map_err(|problems| fail_all(&problems))?;
+    configured_trust(draft.document(), &draft.config).map_err(fail)
 }

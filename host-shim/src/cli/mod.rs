@@ -107,13 +107,16 @@ struct StateArg {
 
 #[derive(Subcommand)]
 enum PluginsCommand {
-    /// Give the loader's verdict on one file.
+    /// Give the loader's verdict on one file. Digests and signers count as the
+    /// node in the state folder has them, if there is one.
     Check {
         /// The library
         file: PathBuf,
+        #[command(flatten)]
+        state: StateArg,
         /// Use the plugin as a node would, in a process of its own, and say
         /// whether it keeps to the interface
-        #[arg(long)]
+        #[arg(long, conflicts_with = "state")]
         deep: bool,
         /// The plugin's configuration for that, in JSON or TOML; empty without
         #[arg(long, value_name = "FILE", requires = "deep")]
@@ -152,8 +155,13 @@ pub fn main() -> ExitCode {
         Command::Plugins(PluginsCommand::Rollback(args)) => swap::rollback(args),
         Command::Plugins(PluginsCommand::Unload(args)) => swap::unload(args),
         Command::Conformance(args) => return conformance::conformance(&args),
-        Command::Plugins(PluginsCommand::Check { file, deep, config }) => match deep {
-            false => check::plugin(&file),
+        Command::Plugins(PluginsCommand::Check {
+            file,
+            state,
+            deep,
+            config,
+        }) => match deep {
+            false => check::plugin(&file, state),
             true => conformance::check_deep(&file, config.as_deref()),
         },
     };

@@ -13,7 +13,7 @@ use super::{Failed, StateArg, existing_config, fail, fail_all, folder, runtime};
 use crate::explain::{Answer, Asked, explain};
 use crate::logs;
 use crate::plan::{Draft, Plan};
-use crate::plugins::{make_handler, plugin_pointer};
+use crate::plugins::{Numbers, make_handler, plugin_pointer};
 
 #[derive(Subcommand)]
 pub(super) enum PolicyCommand {
@@ -184,8 +184,14 @@ async fn answer(
         )));
     };
     let filter = logs::parse_filter(&plan.config.log.filter).unwrap_or_default();
-    let handler =
-        make_handler(planned, &plan.keys.host_keys, &plan.peers, &filter, 0).map_err(fail)?;
+    let handler = make_handler(
+        planned,
+        &plan.keys.host_keys,
+        &plan.peers,
+        &filter,
+        Numbers::default(),
+    )
+    .map_err(fail)?;
     explain(handler.as_ref(), &plan.peers.config(), identity, asked)
         .await
         .map_err(fail)

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use alknet_loader::{Digest, LoadedPlugin, Prepared, Refusal, Stage, Trust, TrustedFile};
+use alknet_loader::{Digest, LoadedPlugin, Prepared, Refusal, Signer, Stage, Trust, TrustedFile};
 
 use super::probe::probe;
 use crate::metrics::counters;
@@ -11,7 +11,14 @@ use crate::metrics::counters;
 /// a file with the same contents does not load it once more.
 pub(crate) struct Libraries {
     stage: Stage,
-    loaded: Mutex<BTreeMap<Digest, Arc<LoadedPlugin>>>,
+    loaded: Mutex<BTreeMap<Digest, Known>>,
+}
+
+/// A library that is loaded.
+struct Known {
+    library: Arc<LoadedPlugin>,
+    /// Whose signature it had when it was looked at last.
+    signer: Option<Signer>,
 }
 
 impl Libraries {
@@ -39,8 +46,10 @@ impl Libraries {
         let file = TrustedFile::read(path, trust)?;
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let digest = file.digest();
-        if let Some(library) = loaded.get(&digest) {
-            return Ok(Arc::clone(library));
+        let signer = file.signer().cloned();
+        if let Some(known) = loaded.get_mut(&digest) {
+            known.signer = signer;
+            return Ok(Arc::clone(&known.library));
         }
         let prepared = Prepared::new(&file, &self.stage)?;
         // Its bytes are in the copy now.
@@ -48,8 +57,26 @@ impl Libraries {
         tracing::debug!(file = %path.display(), %digest, "trying out a library in a process of its own");
         probe(&prepared)?;
         let library = Arc::new(prepared.load()?);
-        loaded.insert(library.digest(), Arc::clone(&library));
+        let known = Known {
+            library: Arc::clone(&library),
+            signer,
+        };
+        loaded.insert(digest, known);
         Ok(library)
+    }
+
+    /// Whether a library that was loaded from that file may still serve.
+    pub(crate) fn still_trusted(
+        &self,
+        file: &Path,
+        library: &LoadedPlugin,
+        trust: &Trust,
+    ) -> Result<(), Refusal> {
+        let digest = library.digest();
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let signer = loaded.get(&digest).and_then(|known| known.signer.as_ref());
+        let trusted = trust.still_accepts(file, digest, signer);
+        trusted.inspect_err(|refusal| counters::load_failure(refusal.kind()))
     }
 
     /// How many there are.

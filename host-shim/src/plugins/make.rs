@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use alknet_handler::{ProtocolHandler, Secret};
@@ -17,8 +18,17 @@ use crate::plan::PlannedPlugin;
 /// How long a factory may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A generation whose handler was just made. Must be called inside a tokio
-/// runtime.
+/// What a handler's log records are numbered with.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Numbers {
+    /// The generation it belongs to.
+    pub(crate) generation: u64,
+    /// The node's configuration that it has.
+    pub(crate) config: Arc<AtomicU64>,
+}
+
+/// A generation whose handler was just made, under the configuration of that
+/// number. Must be called inside a tokio runtime.
 ///
 /// # Errors
 /// As for [`make_handler`].
@@ -28,14 +38,21 @@ pub(crate) fn make_generation(
     host_keys: &[HostKey],
     peers: &Arc<PeerStore>,
     filter: &Targets,
+    config_generation: u64,
 ) -> Result<Arc<Generation>, HandlerRefused> {
-    let handler = make_handler(planned, host_keys, peers, filter, id)?;
+    let config_generation = Arc::new(AtomicU64::new(config_generation));
+    let numbers = Numbers {
+        generation: id,
+        config: Arc::clone(&config_generation),
+    };
+    let handler = make_handler(planned, host_keys, peers, filter, numbers)?;
     Ok(Arc::new(Generation::new(
         id,
         &planned.plugin,
         planned.file.clone(),
         planned.config.clone(),
         handler,
+        config_generation,
     )))
 }
 
@@ -50,7 +67,7 @@ pub(crate) fn make_handler(
     host_keys: &[HostKey],
     peers: &Arc<PeerStore>,
     filter: &Targets,
-    generation: u64,
+    numbers: Numbers,
 ) -> Result<Arc<dyn ProtocolHandler>, HandlerRefused> {
     let inputs = HandlerInputs {
         config: planned.config.clone(),
@@ -61,11 +78,12 @@ pub(crate) fn make_handler(
         capabilities: planned.capabilities.clone(),
         identities: Arc::clone(peers) as _,
         log_filter: logs::filter_for_plugin(filter, planned.plugin.name()),
-        generation,
+        generation: numbers.generation,
+        config_generation: numbers.config,
     };
     let plugin = Arc::clone(&planned.plugin);
     let runtime = Handle::current();
-    let name = plugin.name().to_owned();
+    let (name, generation) = (plugin.name().to_owned(), numbers.generation);
     let made = within(
         PATIENCE,
         move || PluginHandler::create(&plugin, inputs, runtime),

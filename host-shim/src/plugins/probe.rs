@@ -20,7 +20,7 @@ pub(crate) const REFUSED: &str = "alknet-probe refused: ";
 
 /// Loads a library in a process of its own first: what kills or holds up its
 /// loader shall do that there.
-pub(super) fn probe(prepared: &Prepared) -> Result<(), Refusal> {
+pub(crate) fn probe(prepared: &Prepared) -> Result<(), Refusal> {
     // This very program, even where its file was replaced meanwhile.
     let mut command = Command::new("/proc/self/exe");
     command

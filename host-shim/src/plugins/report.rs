@@ -111,6 +111,63 @@ impl Swapped {
         }
     }
 
+    /// Tells the log of it.
+    pub(super) fn log(&self) {
+        let plugin = self.plugin.as_deref();
+        let file = self.file.display();
+        match &self.outcome {
+            Outcome::Unchanged { generation } => {
+                tracing::debug!(plugin, %file, generation, "plugin unchanged");
+            }
+            Outcome::Serves {
+                now,
+                replaced,
+                warnings,
+            } => {
+                let replaced = replaced.as_ref();
+                tracing::info!(
+                    plugin,
+                    version = now.version,
+                    generation = now.generation,
+                    digest = now.digest,
+                    %file,
+                    replaced_generation = replaced.map(|replaced| replaced.generation),
+                    replaced_version = replaced.map(|replaced| replaced.version.as_str()),
+                    "plugin serves"
+                );
+                warnings
+                    .iter()
+                    .for_each(|warning| tracing::warn!("{warning}"));
+            }
+            Outcome::Unloaded { before } => {
+                tracing::info!(plugin, generation = before.generation, "plugin unloaded");
+            }
+            Outcome::Held => tracing::info!(
+                plugin,
+                %file,
+                "left alone: it is what was rolled back from or unloaded; `alknet-node plugins reload` loads it"
+            ),
+            Outcome::FileGone { generation } => tracing::warn!(
+                plugin,
+                generation,
+                "{file}: the file is gone; the plugin serves on until it is unloaded or the node ends"
+            ),
+            Outcome::Refused { faults, serving } => {
+                for fault in faults {
+                    tracing::error!(plugin, "{}", fault.message);
+                }
+                if let Some(serving) = serving {
+                    tracing::warn!(
+                        plugin,
+                        version = serving.version,
+                        generation = serving.generation,
+                        "nothing was swapped; the version that serves goes on"
+                    );
+                }
+            }
+        }
+    }
+
     /// Whether something was asked for that was not done.
     pub(crate) fn failed(&self) -> bool {
         matches!(self.outcome, Outcome::Refused { .. })

@@ -1,18 +1,18 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
 use alknet_document::Fault;
 use alknet_identity::PeerStore;
-use alknet_loader::{Digest, Generation, LoadedPlugin, Registry, discover};
+use alknet_loader::{Generation, LoadedPlugin, Registry, discover};
 use alknet_quic::Server;
-use serde_json::Value;
 use tokio::runtime::Handle;
 
 use super::configure::{Place, configure};
 use super::libraries::Libraries;
 use super::make::make_generation;
+use super::memory::Memory;
 use super::report::{Kept, Outcome, Refused, Swapped};
 use super::retire::Retirement;
 use crate::keys::HostKey;
@@ -39,7 +39,7 @@ pub(crate) struct Swapper {
     pub(crate) listening: Listening,
     pub(crate) runtime: Handle,
     retirement: Retirement,
-    memory: Mutex<Memory>,
+    pub(super) memory: Memory,
 }
 
 /// Where connections come from.
@@ -48,24 +48,6 @@ pub(crate) struct Listening {
     pub(crate) server: Server,
     /// The ALPN of connections over TCP, if the node accepts any.
     pub(crate) tcp_alpn: Option<String>,
-}
-
-/// What is remembered between reloads.
-#[derive(Default)]
-struct Memory {
-    /// What each plugin was before its last swap.
-    previous: BTreeMap<String, Previous>,
-    /// What was rolled back from, or unloaded, by plugin.
-    left: BTreeMap<String, Digest>,
-    /// Files that were refused last time.
-    refused: BTreeMap<PathBuf, Refused>,
-}
-
-#[derive(Clone)]
-struct Previous {
-    library: Arc<LoadedPlugin>,
-    file: PathBuf,
-    config: Arc<Value>,
 }
 
 /// What to reload.
@@ -99,13 +81,8 @@ impl Swapper {
         listening: Listening,
         warnings: &[Warning],
     ) -> Self {
-        let refused = warnings.iter().filter_map(refused_at_start);
-        let refused = refused.map(|refused| (refused.file.clone(), refused));
         Self {
-            memory: Mutex::new(Memory {
-                refused: refused.collect(),
-                ..Memory::default()
-            }),
+            memory: Memory::of_start(warnings),
             libraries,
             registry,
             reloader,
@@ -130,7 +107,7 @@ impl Swapper {
 
     /// The files that were refused last time.
     pub(crate) fn refused(&self) -> Vec<Refused> {
-        self.with_memory(|memory| memory.refused.values().cloned().collect())
+        self.memory.refused()
     }
 
     /// Loads what is new or has changed in the plugins folder, and has it
@@ -143,7 +120,7 @@ impl Swapper {
         let _turn = self.reloader.turn()?;
         let outcomes = self.reload_in_turn(wanted);
         match &outcomes {
-            Ok(outcomes) => outcomes.iter().for_each(log),
+            Ok(outcomes) => outcomes.iter().for_each(Swapped::log),
             Err(problems) => problems.iter().for_each(|p| tracing::error!("{p}")),
         }
         outcomes
@@ -189,7 +166,7 @@ impl Swapper {
                     Swapped::refused(plugin, file, &problems, holder.map(|h| &**h))
                 }
             };
-            self.remember(&outcome);
+            self.memory.file(&outcome);
             if let (Outcome::Serves { warnings, .. }, Some(warning)) =
                 (&mut outcome.outcome, self.tcp_unserved())
             {
@@ -197,7 +174,7 @@ impl Swapper {
             }
             outcomes.push(outcome);
         }
-        self.forget_absent(&files);
+        self.memory.only_files(&files);
         for gone in self.registry.generations() {
             let concerned = wanted.name.as_ref().is_none_or(|name| *name == gone.plugin);
             if concerned && !files.contains(&*gone.file) {
@@ -252,8 +229,7 @@ impl Swapper {
                 });
             }
         }
-        let left = self.with_memory(|memory| memory.left.get(&name).copied());
-        if wanted.hold && left == Some(library.digest()) {
+        if wanted.hold && self.memory.was_left(&name, library.digest()) {
             return outcome(Outcome::Held);
         }
         match self
@@ -261,7 +237,7 @@ impl Swapper {
             .and_then(|planned| self.switch(&planned))
         {
             Ok((now, before)) => {
-                self.with_memory(|memory| memory.left.remove(&name));
+                self.memory.came_back(&name);
                 outcome(Outcome::Serves {
                     now: Kept::from(&*now),
                     replaced: before.as_deref().map(Kept::from),
@@ -272,100 +248,7 @@ impl Swapper {
         }
     }
 
-    /// Has the version before the last swap of a plugin serve again, or, where
-    /// it was rolled back already, the one that was rolled back from.
-    ///
-    /// # Errors
-    /// When there is none, or it cannot serve any more.
-    pub(crate) fn rollback(&self, name: Option<&str>) -> Result<Swapped, Vec<Problem>> {
-        let _turn = self.reloader.turn()?;
-        let (name, previous) = self
-            .previous(name)
-            .map_err(|why| vec![Problem::Absent(why)])?;
-        let draft = Draft::read(self.reloader.file())?;
-        let config_fault = |fault| vec![Problem::Config(fault)];
-        let trust = configured_trust(draft.document(), &draft.config).map_err(config_fault)?;
-        let digest = previous.library.digest();
-        trust
-            .accepts(&previous.file, digest)
-            .map_err(|refusal| vec![Problem::Plugin(refusal)])?;
-        let mut warnings = Vec::new();
-        let planned = match self.plan(&draft, &previous.file, Arc::clone(&previous.library)) {
-            Ok(planned) => planned,
-            Err(problems) => {
-                warnings.extend(problems.iter().map(|problem| {
-                    format!("it serves with the configuration it had, since: {problem}")
-                }));
-                self.plan_as_before(&draft, &previous)?
-            }
-        };
-        let (now, before) = self.switch(&planned)?;
-        if let Some(before) = &before {
-            self.with_memory(|memory| memory.left.insert(name.clone(), before.digest));
-        }
-        warnings.extend(self.tcp_unserved());
-        let outcome = Swapped {
-            plugin: Some(name),
-            file: planned.file,
-            outcome: Outcome::Serves {
-                now: Kept::from(&*now),
-                replaced: before.as_deref().map(Kept::from),
-                warnings,
-            },
-        };
-        log(&outcome);
-        Ok(outcome)
-    }
-
-    /// Has a plugin serve no more. Connections there are go on.
-    ///
-    /// # Errors
-    /// When it does not serve.
-    pub(crate) fn unload(&self, name: &str) -> Result<Swapped, Vec<Problem>> {
-        let _turn = self.reloader.turn()?;
-        let alpns = self.registry.alpns();
-        let Some(before) = self.registry.remove(name) else {
-            let why = format!("no plugin {name:?} serves; {}", self.names());
-            return Err(vec![Problem::Absent(why)]);
-        };
-        self.announce_alpns(&alpns);
-        let outcome = Swapped {
-            plugin: Some(name.to_owned()),
-            file: before.file.clone(),
-            outcome: Outcome::Unloaded {
-                before: Kept::from(&*before),
-            },
-        };
-        self.with_memory(|memory| memory.left.insert(name.to_owned(), before.digest));
-        self.retire(before);
-        log(&outcome);
-        Ok(outcome)
-    }
-
-    fn previous(&self, name: Option<&str>) -> Result<(String, Previous), String> {
-        self.with_memory(|memory| {
-            let mut known = memory.previous.iter();
-            let found = match name {
-                Some(name) => memory.previous.get_key_value(name),
-                None => known.next().filter(|_| known.next().is_none()),
-            };
-            let found = found.map(|(name, previous)| (name.clone(), previous.clone()));
-            found.ok_or_else(|| {
-                let swapped: Vec<&str> = memory.previous.keys().map(String::as_str).collect();
-                match (name, swapped.is_empty()) {
-                    (Some(name), _) => format!(
-                        "the plugin {name:?} has no version to go back to: it was not swapped since the node started"
-                    ),
-                    (None, true) => {
-                        "there is no version to go back to: no plugin was swapped since the node started".to_owned()
-                    }
-                    (None, false) => format!("name the plugin to roll back: {}", swapped.join(", ")),
-                }
-            })
-        })
-    }
-
-    fn plan(
+    pub(super) fn plan(
         &self,
         draft: &Draft,
         file: &Path,
@@ -379,31 +262,9 @@ impl Swapper {
         configure(place, file, library).map_err(Vec::from)
     }
 
-    /// A version with the configuration it had when it was replaced, for want
-    /// of one that fits it.
-    fn plan_as_before(
-        &self,
-        draft: &Draft,
-        previous: &Previous,
-    ) -> Result<PlannedPlugin, Vec<Problem>> {
-        let name = previous.library.name();
-        let names = draft.config.plugins.secrets.get(name);
-        let names = names.map(Vec::as_slice).unwrap_or_default();
-        let granter = draft.granter_for(name)?;
-        let capabilities = granter
-            .grant(name, names, previous.library.capabilities_schema())
-            .map_err(|faults| faults.into_iter().map(Problem::Config).collect::<Vec<_>>())?;
-        Ok(PlannedPlugin {
-            plugin: Arc::clone(&previous.library),
-            file: previous.file.clone(),
-            config: (*previous.config).clone(),
-            capabilities,
-        })
-    }
-
     /// Makes the handler of a plugin, has new connections land on it, and
     /// retires what served before.
-    fn switch(&self, planned: &PlannedPlugin) -> Result<Switched, Vec<Problem>> {
+    pub(super) fn switch(&self, planned: &PlannedPlugin) -> Result<Switched, Vec<Problem>> {
         let file = &planned.file;
         let refused = |reason: &dyn std::fmt::Display| {
             vec![Problem::Handler(HandlerRefused {
@@ -420,14 +281,13 @@ impl Swapper {
         let filter = &self.reloader.config().log.filter;
         let filter = logs::parse_filter(filter).unwrap_or_default();
         let id = self.registry.next_id();
+        let config = self.reloader.generation();
         let _inside = self.runtime.enter();
-        let now = make_generation(id, planned, &self.host_keys, &self.peers, &filter).map_err(
-            |refused| {
-                counters::load_failure("handler");
-                vec![Problem::Handler(refused)]
-            },
-        )?;
-        now.set_config_generation(self.reloader.generation());
+        let made = make_generation(id, planned, &self.host_keys, &self.peers, &filter, config);
+        let now = made.map_err(|refused| {
+            counters::load_failure("handler");
+            vec![Problem::Handler(refused)]
+        })?;
         if self.reloader.is_stopping() {
             return Err(vec![Problem::Stopping]);
         }
@@ -438,19 +298,14 @@ impl Swapper {
             .map_err(|taken| refused(&taken))?;
         self.announce_alpns(&alpns);
         if let Some(before) = &before {
-            let previous = Previous {
-                library: Arc::clone(&before.library),
-                file: before.file.clone(),
-                config: before.config(),
-            };
-            self.with_memory(|memory| memory.previous.insert(name.to_owned(), previous));
+            self.memory.replaced(before);
             self.retire(Arc::clone(before));
         }
         Ok((now, before))
     }
 
     /// Has the endpoint speak the ALPNs that are served, where they changed.
-    fn announce_alpns(&self, before: &[Vec<u8>]) {
+    pub(super) fn announce_alpns(&self, before: &[Vec<u8>]) {
         let now = self.registry.alpns();
         if now == before {
             return;
@@ -462,7 +317,7 @@ impl Swapper {
         }
     }
 
-    fn retire(&self, generation: Arc<Generation>) {
+    pub(super) fn retire(&self, generation: Arc<Generation>) {
         let plugins = self.reloader.config().plugins;
         let patience = plugins.drain_seconds.map(u64::from);
         self.retirement.begin(
@@ -473,7 +328,7 @@ impl Swapper {
         );
     }
 
-    fn tcp_unserved(&self) -> Option<String> {
+    pub(super) fn tcp_unserved(&self) -> Option<String> {
         let alpn = self.listening.tcp_alpn.as_deref()?;
         let served = self.registry.alpns().iter().any(|a| a == alpn.as_bytes());
         (!served).then(|| {
@@ -488,7 +343,7 @@ impl Swapper {
         serving.find(|serving| serving.plugin == plugin)
     }
 
-    fn names(&self) -> String {
+    pub(super) fn names(&self) -> String {
         let serving = self.registry.generations();
         let names: Vec<&str> = serving.iter().map(|s| s.plugin.as_str()).collect();
         match names.is_empty() {
@@ -496,101 +351,7 @@ impl Swapper {
             false => format!("these serve: {}", names.join(", ")),
         }
     }
-
-    fn remember(&self, outcome: &Swapped) {
-        self.with_memory(|memory| match &outcome.outcome {
-            Outcome::Refused { faults, .. } => {
-                let refused = Refused {
-                    file: outcome.file.clone(),
-                    at: SystemTime::now(),
-                    reasons: faults.iter().map(|fault| fault.message.clone()).collect(),
-                };
-                memory.refused.insert(outcome.file.clone(), refused);
-            }
-            _ => {
-                memory.refused.remove(&outcome.file);
-            }
-        });
-    }
-
-    fn forget_absent(&self, files: &BTreeSet<&Path>) {
-        self.with_memory(|memory| memory.refused.retain(|file, _| files.contains(&**file)));
-    }
-
-    fn with_memory<T>(&self, act: impl FnOnce(&mut Memory) -> T) -> T {
-        act(&mut self.memory.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 /// What serves now, and what did before.
-type Switched = (Arc<Generation>, Option<Arc<Generation>>);
-
-fn refused_at_start(warning: &Warning) -> Option<Refused> {
-    let file = match warning {
-        Warning::Plugin(refusal) => refusal.path().to_owned(),
-        Warning::Handler(refused) => refused.file.clone(),
-        Warning::SamePlugin { second, .. } | Warning::SameAlpn { second, .. } => second.clone(),
-        _ => return None,
-    };
-    Some(Refused {
-        file,
-        at: SystemTime::now(),
-        reasons: vec![warning.to_string()],
-    })
-}
-
-fn log(swapped: &Swapped) {
-    let plugin = swapped.plugin.as_deref();
-    let file = swapped.file.display();
-    match &swapped.outcome {
-        Outcome::Unchanged { generation } => {
-            tracing::debug!(plugin, %file, generation, "plugin unchanged");
-        }
-        Outcome::Serves {
-            now,
-            replaced,
-            warnings,
-        } => {
-            let replaced = replaced.as_ref();
-            tracing::info!(
-                plugin,
-                version = now.version,
-                generation = now.generation,
-                digest = now.digest,
-                %file,
-                replaced_generation = replaced.map(|replaced| replaced.generation),
-                replaced_version = replaced.map(|replaced| replaced.version.as_str()),
-                "plugin serves"
-            );
-            warnings
-                .iter()
-                .for_each(|warning| tracing::warn!("{warning}"));
-        }
-        Outcome::Unloaded { before } => {
-            tracing::info!(plugin, generation = before.generation, "plugin unloaded");
-        }
-        Outcome::Held => tracing::info!(
-            plugin,
-            %file,
-            "left alone: it is what was rolled back from or unloaded; `alknet-node plugins reload` loads it"
-        ),
-        Outcome::FileGone { generation } => tracing::warn!(
-            plugin,
-            generation,
-            "{file}: the file is gone; the plugin serves on until it is unloaded or the node ends"
-        ),
-        Outcome::Refused { faults, serving } => {
-            for fault in faults {
-                tracing::error!(plugin, "{}", fault.message);
-            }
-            if let Some(serving) = serving {
-                tracing::warn!(
-                    plugin,
-                    version = serving.version,
-                    generation = serving.generation,
-                    "nothing was swapped; the version that serves goes on"
-                );
-            }
-        }
-    }
-}
+pub(super) type Switched = (Arc<Generation>, Option<Arc<Generation>>);

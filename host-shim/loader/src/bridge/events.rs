@@ -8,7 +8,8 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use alknet_plugin_interface::abi_stable::std_types::RStr;
 use alknet_plugin_interface::{EventSink, Level, guard};
@@ -29,13 +30,17 @@ pub(super) struct NodeEvents {
     plugin: String,
     /// Told with each event that does not say itself.
     generation: u64,
+    /// Likewise, the number of the node's configuration that the handler has
+    /// then.
+    config: Arc<AtomicU64>,
 }
 
 impl NodeEvents {
-    pub(super) fn new(plugin: &str, generation: u64) -> Self {
+    pub(super) fn new(plugin: &str, generation: u64, config: Arc<AtomicU64>) -> Self {
         Self {
             plugin: plugin.to_owned(),
             generation,
+            config,
         }
     }
 }
@@ -51,6 +56,9 @@ impl EventSink for NodeEvents {
                 fields
                     .entry("generation")
                     .or_insert_with(|| self.generation.into());
+                fields
+                    .entry("config")
+                    .or_insert_with(|| self.config.load(Ordering::Relaxed).into());
                 emit(
                     &self.plugin,
                     level,

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use alknet_handler::{
@@ -35,6 +36,9 @@ pub struct HandlerInputs {
     pub log_filter: String,
     /// The id of the generation this handler belongs to.
     pub generation: u64,
+    /// The number of the node's configuration that the handler has; told with
+    /// each of its log records.
+    pub config_generation: Arc<AtomicU64>,
 }
 
 /// A plugin's handler, as the plain trait.
@@ -75,7 +79,7 @@ impl PluginHandler {
                 .collect(),
             identities: IdentityProvider_TO::from_value(identities, TD_Opaque),
             events: EventSink_TO::from_value(
-                NodeEvents::new(plugin.name(), inputs.generation),
+                NodeEvents::new(plugin.name(), inputs.generation, inputs.config_generation),
                 TD_Opaque,
             ),
             log_filter: inputs.log_filter.into(),

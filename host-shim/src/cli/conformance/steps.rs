@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use alknet_document::{Document, check_schema};
 use alknet_handler::{Capabilities, HandlerError, ProtocolHandler, Secret};
-use alknet_loader::{HandlerInputs, LoadedPlugin, PluginHandler, Stage, Trust};
+use alknet_loader::{HandlerInputs, LoadedPlugin, PluginHandler, Prepared, Trust, TrustedFile};
 use alknet_vault::Ed25519Key;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -75,12 +75,9 @@ pub(super) fn run(file: &Path, config: Option<&Path>) {
 }
 
 fn load(file: &Path) -> Result<LoadedPlugin, String> {
-    let folder = std::env::temp_dir().join(format!("alknet-check-{}", std::process::id()));
-    let stage = Stage::open(&folder).map_err(text)?;
-    let loaded = LoadedPlugin::load(file, &Trust::default(), &stage);
-    // It is loaded; only a debugger would miss the copy.
-    let _ = std::fs::remove_dir_all(&folder);
-    loaded.map_err(text)
+    let file = TrustedFile::read(file, &Trust::default()).map_err(text)?;
+    let prepared = Prepared::in_memory(&file).map_err(text)?;
+    prepared.load().map_err(text)
 }
 
 fn check_schemas(library: &LoadedPlugin) -> Outcome {
@@ -174,6 +171,7 @@ impl Subject {
                 identities: Arc::new(Nobody),
                 log_filter: "error".to_owned(),
                 generation,
+                config_generation: Arc::default(),
             };
             PluginHandler::create(&library, inputs, runtime)
         })?

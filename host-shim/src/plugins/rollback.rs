@@ -1,0 +1,101 @@
+use std::sync::Arc;
+
+use super::memory::Previous;
+use super::report::{Kept, Outcome, Swapped};
+use super::swap::Swapper;
+use crate::plan::{Draft, PlannedPlugin, Problem};
+use crate::trust::configured_trust;
+
+impl Swapper {
+    /// Has the version before the last swap of a plugin serve again, or, where
+    /// it was rolled back already, the one that was rolled back from.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot serve any more.
+    pub(crate) fn rollback(&self, name: Option<&str>) -> Result<Swapped, Vec<Problem>> {
+        let _turn = self.reloader.turn()?;
+        let previous = self
+            .memory
+            .previous(name)
+            .map_err(|why| vec![Problem::Absent(why)])?;
+        let draft = Draft::read(self.reloader.file())?;
+        let config_fault = |fault| vec![Problem::Config(fault)];
+        let trust = configured_trust(draft.document(), &draft.config).map_err(config_fault)?;
+        self.libraries
+            .still_trusted(&previous.file, &previous.library, &trust)
+            .map_err(|refusal| vec![Problem::Plugin(refusal)])?;
+        let mut warnings = Vec::new();
+        let planned = match self.plan(&draft, &previous.file, Arc::clone(&previous.library)) {
+            Ok(planned) => planned,
+            Err(problems) => {
+                warnings.extend(problems.iter().map(|problem| {
+                    format!("it serves with the configuration it had, since: {problem}")
+                }));
+                self.plan_as_before(&draft, &previous)?
+            }
+        };
+        let (now, before) = self.switch(&planned)?;
+        if let Some(before) = &before {
+            self.memory.left(&before.plugin, before.digest);
+        }
+        warnings.extend(self.tcp_unserved());
+        let outcome = Swapped {
+            plugin: Some(now.plugin.clone()),
+            file: planned.file,
+            outcome: Outcome::Serves {
+                now: Kept::from(&*now),
+                replaced: before.as_deref().map(Kept::from),
+                warnings,
+            },
+        };
+        outcome.log();
+        Ok(outcome)
+    }
+
+    /// Has a plugin serve no more. Connections there are go on.
+    ///
+    /// # Errors
+    /// When it does not serve.
+    pub(crate) fn unload(&self, name: &str) -> Result<Swapped, Vec<Problem>> {
+        let _turn = self.reloader.turn()?;
+        let alpns = self.registry.alpns();
+        let Some(before) = self.registry.remove(name) else {
+            let why = format!("no plugin {name:?} serves; {}", self.names());
+            return Err(vec![Problem::Absent(why)]);
+        };
+        self.announce_alpns(&alpns);
+        let outcome = Swapped {
+            plugin: Some(name.to_owned()),
+            file: before.file.clone(),
+            outcome: Outcome::Unloaded {
+                before: Kept::from(&*before),
+            },
+        };
+        self.memory.left(name, before.digest);
+        self.retire(before);
+        outcome.log();
+        Ok(outcome)
+    }
+
+    /// A version with the configuration it had when it was replaced, for want
+    /// of one that fits it.
+    fn plan_as_before(
+        &self,
+        draft: &Draft,
+        previous: &Previous,
+    ) -> Result<PlannedPlugin, Vec<Problem>> {
+        let name = previous.library.name();
+        let names = draft.config.plugins.secrets.get(name);
+        let names = names.map(Vec::as_slice).unwrap_or_default();
+        let granter = draft.granter_for(name)?;
+        let capabilities = granter
+            .grant(name, names, previous.library.capabilities_schema())
+            .map_err(|faults| faults.into_iter().map(Problem::Config).collect::<Vec<_>>())?;
+        Ok(PlannedPlugin {
+            plugin: Arc::clone(&previous.library),
+            file: previous.file.clone(),
+            config: (*previous.config).clone(),
+            capabilities,
+        })
+    }
+}
