@@ -56,14 +56,18 @@ fn as_text(status: &Status) -> String {
     };
     let mut lines = vec![
         format!(
-            "alknet-node {}, {}, process {}, up {}{}",
+            "alknet-node {}, {}, process {}, up {}{}, {} loaded",
             node.version,
             painted(&node.state, look),
             node.pid,
             since(node.since_unix_ms),
             node.memory_bytes
                 .map(|size| format!(", {} of memory", bytes(size)))
-                .unwrap_or_default()
+                .unwrap_or_default(),
+            match node.libraries {
+                1 => "1 library".to_owned(),
+                many => format!("{many} libraries"),
+            }
         ),
         format!("node key  {}", node.node_key),
         format!(

@@ -10,9 +10,9 @@ use abi_stable::std_types::{RNone, ROption, RResult, RStr, RString, RVec};
 use async_ffi::{FfiFuture, FutureExt};
 
 use crate::{
-    AuthContext, ConnectionObject, Extension, Handler, Handler_TO, HandlerContext, HandlerError,
-    HandlerObject, INTERFACE_VERSION, PluginError, PluginModule, RegistrationBundle, built_with,
-    guard, guard_future, guarded_drop,
+    AuthContext, ConnectionObject, EventSinkObject, Extension, Handler, Handler_TO, HandlerContext,
+    HandlerError, HandlerObject, INTERFACE_VERSION, Level, PluginError, PluginModule,
+    RegistrationBundle, built_with, guard, guard_future, guarded_drop,
 };
 
 /// [`Handler`] in plain types. The methods may panic: the node gets an error.
@@ -46,7 +46,15 @@ pub trait PlainHandler: Send + Sync + 'static {
 }
 
 /// What [`PlainHandler::handle`] gives.
-pub type Handled = FfiFuture<Result<(), HandlerError>>;
+pub type Handled = FfiFuture<Outcome>;
+
+/// How the handling of a connection ended.
+pub type Outcome = Result<(), HandlerError>;
+
+/// Sends a record to the node's log; `fields` is a JSON object.
+pub fn log(events: &EventSinkObject, level: Level, target: &str, message: &str, fields: &str) {
+    events.log(level, target.into(), message.into(), fields.into());
+}
 
 /// The answer to a command that a handler does not know.
 pub fn unknown_command() -> PluginError {
