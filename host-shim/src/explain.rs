@@ -182,7 +182,7 @@ pub(crate) async fn explain(
     asked.look_up().await?;
     let request = json!({
         "command": "explain",
-        "identity": { "id": peer.id, "scopes": peer.scopes },
+        "identity": { "id": peer.id, "scopes": peer.scopes, "resources": peer.resources },
         "request": asked,
     });
     let answer = handler

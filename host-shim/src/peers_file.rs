@@ -7,9 +7,9 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use alknet_document::{Document, Fault, Format};
-use alknet_identity::{Peer, PeersConfig};
+use alknet_identity::{CertificateGrant, Imported, Peer, PeersConfig};
 use serde_json::{Value, json};
-use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table};
+use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table};
 
 use crate::plan::check_peers;
 use crate::state::lock_folder;
@@ -22,6 +22,8 @@ pub(crate) enum Change<'a> {
     Remove(&'a str),
     /// Lets a peer in, or not.
     Disable(&'a str, bool),
+    /// More peers and authorities, made of what was there.
+    Import(&'a Imported),
 }
 
 /// Makes a change and gives the peers as they are then.
@@ -29,6 +31,18 @@ pub(crate) enum Change<'a> {
 /// # Errors
 /// When the file cannot be changed, or would not be valid; it stays as it was.
 pub(crate) fn change(file: &Path, change: &Change<'_>) -> Result<PeersConfig, PeersFileError> {
+    make(file, change, true)
+}
+
+/// The same without writing anything.
+///
+/// # Errors
+/// When that change could not be made.
+pub(crate) fn try_out(file: &Path, change: &Change<'_>) -> Result<PeersConfig, PeersFileError> {
+    make(file, change, false)
+}
+
+fn make(file: &Path, change: &Change<'_>, write: bool) -> Result<PeersConfig, PeersFileError> {
     let failed = |source| PeersFileError::Io {
         file: file.to_owned(),
         source,
@@ -49,7 +63,9 @@ pub(crate) fn change(file: &Path, change: &Change<'_>) -> Result<PeersConfig, Pe
         Format::Json => in_json(&present, change)?,
     };
     let next = parse(file, format, &text)?;
-    replace(&target, &text).map_err(failed)?;
+    if write {
+        replace(&target, &text).map_err(failed)?;
+    }
     Ok(next)
 }
 
@@ -107,6 +123,26 @@ fn in_toml(file: &Path, text: &str, change: &Change<'_>) -> Result<String, Peers
     let mut detached = None;
     match change {
         Change::Add(peer) => peers.push(table(peer)),
+        Change::Import(imported) => {
+            imported
+                .peers
+                .iter()
+                .for_each(|peer| peers.push(table(peer)));
+            if !imported.authorities.is_empty() {
+                let authorities = document
+                    .entry("authorities")
+                    .or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()))
+                    .as_array_of_tables_mut()
+                    .ok_or_else(shape)?;
+                for authority in &imported.authorities {
+                    let mut table = Table::new();
+                    table.decor_mut().set_prefix("\n");
+                    table.insert("id", toml_edit::value(&authority.id));
+                    table.insert("keys", list(&authority.keys));
+                    authorities.push(table);
+                }
+            }
+        }
         Change::Remove(id) => {
             let place = place(peers, id).ok_or_else(shape)?;
             detached = peers.get(place).map(detached_comment);
@@ -144,20 +180,37 @@ fn detached_comment(peer: &Table) -> String {
     prefix.get(..end).unwrap_or_default().to_owned()
 }
 
+/// One value a line.
+fn list(values: &[String]) -> Item {
+    let mut list = short(values);
+    if !values.is_empty() {
+        list.iter_mut()
+            .for_each(|value| value.decor_mut().set_prefix("\n  "));
+        list.set_trailing("\n");
+        list.set_trailing_comma(true);
+    }
+    toml_edit::value(list)
+}
+
+fn short(values: &[String]) -> Array {
+    values.iter().map(String::as_str).collect()
+}
+
+fn certificates(grants: &[CertificateGrant]) -> Item {
+    let mut list = Array::new();
+    for grant in grants {
+        let mut table = InlineTable::new();
+        table.insert("authority", grant.authority.as_str().into());
+        table.insert("principals", short(&grant.principals).into());
+        if !grant.users.is_empty() {
+            table.insert("users", short(&grant.users).into());
+        }
+        list.push(table);
+    }
+    toml_edit::value(list)
+}
+
 fn table(peer: &Peer) -> Table {
-    let list = |values: &[String]| {
-        let mut list = Array::new();
-        for value in values {
-            list.push(value.as_str());
-        }
-        if !values.is_empty() {
-            list.iter_mut()
-                .for_each(|value| value.decor_mut().set_prefix("\n  "));
-            list.set_trailing("\n");
-            list.set_trailing_comma(true);
-        }
-        toml_edit::value(list)
-    };
     let mut table = Table::new();
     table.decor_mut().set_prefix("\n");
     table.insert("id", toml_edit::value(&peer.id));
@@ -165,7 +218,17 @@ fn table(peer: &Peer) -> Table {
     if !peer.node_keys.is_empty() {
         table.insert("node_keys", list(&peer.node_keys));
     }
+    if !peer.certificates.is_empty() {
+        table.insert("certificates", certificates(&peer.certificates));
+    }
     table.insert("scopes", list(&peer.scopes));
+    if !peer.resources.is_empty() {
+        let mut resources = InlineTable::new();
+        for (kind, values) in &peer.resources {
+            resources.insert(kind, short(values).into());
+        }
+        table.insert("resources", toml_edit::value(resources));
+    }
     table
 }
 
@@ -173,6 +236,10 @@ fn in_json(present: &PeersConfig, change: &Change<'_>) -> Result<String, PeersFi
     let mut next = present.clone();
     match change {
         Change::Add(peer) => next.peers.push((*peer).clone()),
+        Change::Import(imported) => {
+            next.authorities.extend_from_slice(&imported.authorities);
+            next.peers.extend_from_slice(&imported.peers);
+        }
         Change::Remove(id) => next.peers.retain(|peer| peer.id != *id),
         Change::Disable(id, disabled) => next
             .peers
@@ -323,6 +390,30 @@ mod tests {
         for text in ["", "peers = []\n", "# nobody\n"] {
             let added = changed("p.toml", text, &Change::Add(&peer("a"))).unwrap();
             assert!(added.contains("[[peers]]\nid = \"a\"\n"), "{added}");
+        }
+    }
+
+    #[test]
+    fn what_was_imported_reads_back_the_same() {
+        let settings = alknet_identity::ImportSettings {
+            id_prefix: "in-".to_owned(),
+            user: Some("root".to_owned()),
+            zone: jiff::tz::TimeZone::UTC,
+        };
+        let keys = format!(
+            "cert-authority,restrict,expiry-time=\"20300101\",from=\"10.0.0.0/8\" {KEY} the ca\n"
+        );
+        let present = PeersConfig::default();
+        let imported = alknet_identity::import_authorized_keys(&keys, &settings, &present).unwrap();
+        for (name, text) in [("p.toml", COMMENTED), ("p.toml", ""), ("p.json", "{}")] {
+            let after = changed(name, text, &Change::Import(&imported)).unwrap();
+            if name == "p.toml" {
+                assert!(after.starts_with(text), "{after}");
+            }
+            let format = Format::of(Path::new(name)).unwrap();
+            let read = parse(Path::new(name), format, &after).unwrap();
+            assert_eq!(read.authorities, imported.authorities, "{after}");
+            assert_eq!(read.peers.last(), imported.peers.last(), "{after}");
         }
     }
 

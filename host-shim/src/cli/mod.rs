@@ -33,6 +33,7 @@ macro_rules! complain {
 
 mod check;
 mod conformance;
+mod import;
 mod peers;
 mod policy;
 mod probe;
@@ -98,7 +99,7 @@ enum Command {
     Conformance(conformance::ConformanceArgs),
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct StateArg {
     /// The state folder [default: $XDG_STATE_HOME/alknet or ~/.local/state/alknet]
     #[arg(long, value_name = "DIR")]

@@ -1,10 +1,11 @@
-//! `peers list|add|remove|disable|enable`.
+//! `peers list|add|remove|disable|enable|import`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use alknet_identity::{AuthorizedKey, Peer, read_public_key_file};
 use clap::Subcommand;
 
+use super::import::{ImportArgs, import};
 use super::table::{Cell, Look, table};
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_json, refused};
 use crate::admin::{AskError, Request, ask};
@@ -37,6 +38,9 @@ pub(super) enum PeersCommand {
         #[command(flatten)]
         state: StateArg,
     },
+    /// Make peers of an sshd's authorized_keys file, one for each line, with
+    /// what its options allow. All of it or nothing.
+    Import(ImportArgs),
     /// Take somebody out. Live sessions end.
     Remove {
         /// The peer
@@ -91,6 +95,7 @@ pub(super) fn peers(command: PeersCommand) -> Result<(), Failed> {
             }
             Ok(())
         }
+        PeersCommand::Import(args) => import(args),
         PeersCommand::Remove { id, state } => {
             apply(state, &Change::Remove(&id), &format!("removed {id}"))
         }
@@ -107,7 +112,7 @@ pub(super) fn peers(command: PeersCommand) -> Result<(), Failed> {
     }
 }
 
-fn draft(state: &StateFolder) -> Result<Draft, Failed> {
+pub(super) fn draft(state: &StateFolder) -> Result<Draft, Failed> {
     Draft::read(&existing_config(state)?).map_err(|problems| fail_all(&problems))
 }
 
@@ -130,7 +135,12 @@ fn list(state: StateArg, json: bool) -> Result<(), Failed> {
             let key: AuthorizedKey = line.parse().ok()?;
             Some(key.fingerprint)
         });
-        let keys: Vec<String> = prints.chain(peer.node_keys.iter().cloned()).collect();
+        let certificates = peer
+            .certificates
+            .iter()
+            .map(|grant| format!("{}:{}", grant.authority, grant.principals.join(",")));
+        let keys = prints.chain(peer.node_keys.iter().cloned());
+        let keys: Vec<String> = keys.chain(certificates).collect();
         [
             Cell::from(&peer.id),
             Cell::looking(word, look),
@@ -146,17 +156,10 @@ fn list(state: StateArg, json: bool) -> Result<(), Failed> {
 }
 
 /// Changes the peers file and has the node that runs, if one does, read it.
-fn apply(state: StateArg, made: &Change<'_>, done: &str) -> Result<(), Failed> {
+pub(super) fn apply(state: StateArg, made: &Change<'_>, done: &str) -> Result<(), Failed> {
     let state = folder(state)?;
     let file = draft(&state)?.peers_file();
-    change(&file, made).map_err(|error| match error {
-        PeersFileError::Invalid(faults) => {
-            let problems: Vec<_> = faults.into_iter().map(Problem::Config).collect();
-            fail_all(&problems);
-            fail(format_args!("{} stays as it was", file.display()))
-        }
-        error => fail(error),
-    })?;
+    change(&file, made).map_err(|error| not_changed(&file, error))?;
     match ask::<Reloaded>(&state, &Request::Reload { dry_run: false }) {
         Ok(reloaded) => {
             for warning in &reloaded.warnings {
@@ -176,5 +179,16 @@ fn apply(state: StateArg, made: &Change<'_>, done: &str) -> Result<(), Failed> {
             );
             Err(refused(error, &hence))
         }
+    }
+}
+
+pub(super) fn not_changed(file: &Path, error: PeersFileError) -> Failed {
+    match error {
+        PeersFileError::Invalid(faults) => {
+            let problems: Vec<_> = faults.into_iter().map(Problem::Config).collect();
+            fail_all(&problems);
+            fail(format_args!("{} stays as it was", file.display()))
+        }
+        error => fail(error),
     }
 }

@@ -1,10 +1,11 @@
 //! Requests of the node beyond the handler's own methods, as JSON.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use alknet_handler::ConfigError;
 use alknet_ssh_config::SshConfig;
-use alknet_ssh_policy::{Basis, Denied, Host, Policy, Restrictions, Subject, listen_addresses};
+use alknet_ssh_policy::{Basis, Conditions, Denied, Host, Policy, Subject, listen_addresses};
 use serde::{Deserialize, Serialize};
 
 use super::access::{NEEDS_PRIVILEGE, is_privileged};
@@ -43,6 +44,8 @@ struct Identity {
     id: String,
     #[serde(default)]
     scopes: Vec<String>,
+    #[serde(default)]
+    resources: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -147,10 +150,20 @@ pub(super) fn answer(core: &Core, request: &str) -> Result<String, ConfigError> 
 
 fn explain(config: &SshConfig, identity: &Identity, question: &Question) -> Verdict {
     let policy = &config.policy();
+    let conditions = match Conditions::read(&identity.resources) {
+        Ok(conditions) => conditions,
+        Err(faults) => {
+            let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+            return Verdict {
+                reason: format!("it cannot log in: {}", faults.join("; ")),
+                ..Verdict::default()
+            };
+        }
+    };
     let subject = &Subject {
         id: &identity.id,
         scopes: &identity.scopes,
-        restrictions: &Restrictions::default(),
+        restrictions: &conditions.restrictions(),
     };
     let rules = Rules(config);
     match question {
