@@ -12,6 +12,7 @@
 )]
 
 mod artifacts;
+mod authority;
 mod background;
 mod client;
 mod crowd;
@@ -35,6 +36,7 @@ mod upstream;
 mod wait;
 
 pub use artifacts::{Artifacts, artifacts, library_built_with, workspace};
+pub use authority::TestAuthority;
 pub use background::Background;
 pub use client::{Dialled, connect_ssh, dial, dial_as};
 pub use crowd::{Crowd, Member, peer_of};
