@@ -27,6 +27,7 @@ mod process;
 mod rules;
 mod setup;
 mod ssh;
+mod sshd;
 /// Versions of plugins that take turns.
 pub mod swapping;
 /// What forwards lead to, and what goes through them.
@@ -51,6 +52,7 @@ pub use process::{Ended, HANG, Run, Running, alive, requires, requires_that};
 pub use rules::rules;
 pub use setup::Setup;
 pub use ssh::{Reached, Ssh};
+pub use sshd::Sshd;
 pub use target::Target;
 pub use transport::Transport;
 pub use upstream::UpstreamProxy;

@@ -19,7 +19,7 @@ use integration_tests::target::{
     gives_then_hears,
 };
 use integration_tests::{
-    Background, HANG, Peers, Random, Run, Setup, Ssh, Target, TestKey, TestNode, Transport,
+    Background, HANG, Peers, Random, Run, Setup, Ssh, Sshd, Target, TestKey, TestNode, Transport,
     eventually, requires, sha256,
 };
 
@@ -270,46 +270,6 @@ fn allocated(line: &str) -> u16 {
 
 // --- through the node to another server
 
-/// A stock sshd on a port of its own.
-struct Sshd {
-    addr: SocketAddr,
-    host_key: String,
-    _running: Background,
-}
-
-impl Sshd {
-    fn start(folder: &Path, authorized: &TestKey) -> Self {
-        // It wants to be called by its full name, and to find this folder.
-        let paths = std::env::var_os("PATH").unwrap();
-        let program = std::env::split_paths(&paths)
-            .map(|dir| dir.join("sshd"))
-            .find(|path| path.is_file())
-            .unwrap();
-        let _ = fs::create_dir_all("/run/sshd");
-        let key = TestKey::make(folder, "sshd_host_key");
-        let keys = folder.join("authorized_keys");
-        fs::write(&keys, format!("{}\n", authorized.public_line())).unwrap();
-        let addr = v4(free_port());
-        let config = folder.join("sshd_config");
-        let text = format!(
-            "ListenAddress {addr}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
-             StrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\n",
-            key.file.display(),
-            keys.display()
-        );
-        fs::write(&config, text).unwrap();
-        let run = Run::new(program).args(["-D", "-e", "-f"]).arg(&config);
-        let mut running = Background::spawn(run);
-        let up = running.says(&["Server listening on"]);
-        assert!(up.is_some(), "sshd does not start: {}", running.err());
-        Self {
-            addr,
-            host_key: key.public_line(),
-            _running: running,
-        }
-    }
-}
-
 #[test]
 fn the_node_is_a_jump_host_for_a_stock_sshd() {
     if !requires(&["ssh", "sshd"]) {
@@ -318,7 +278,7 @@ fn the_node_is_a_jump_host_for_a_stock_sshd() {
     let setup = Setup::new();
     setup.listen_on_tcp();
     let key = TestKey::make(setup.folder(), "behind");
-    let sshd = Sshd::start(setup.folder(), &key);
+    let sshd = Sshd::start(setup.folder(), &key.public_line(), "");
     setup.grant(&[&format!("ssh:forward:{}", sshd.addr)]);
     let (ip, port) = (sshd.addr.ip(), sshd.addr.port());
     let known = setup.folder().join("known_behind");

@@ -440,6 +440,7 @@ impl Handler for RusshHandler {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        let asked = String::from_utf8_lossy(command).into_owned();
         let (command, grant) = match self.shared.access.exec(command) {
             Ok(granted) => granted,
             Err(refused) => {
@@ -448,9 +449,14 @@ impl Handler for RusshHandler {
                 return session.channel_failure(channel);
             }
         };
+        let mut environment = self.environment(channel);
+        let holder = self.shared.access.holder();
+        if holder.is_some_and(|holder| holder.restrictions.force_command.is_some()) {
+            environment.push(("SSH_ORIGINAL_COMMAND".to_owned(), asked));
+        }
         let task = Task {
             command,
-            environment: self.environment(channel),
+            environment,
             grant,
         };
         if self.start(channel, Start::Command(task)) {
