@@ -32,6 +32,7 @@ mod sshd;
 pub mod swapping;
 /// What forwards lead to, and what goes through them.
 pub mod target;
+mod terminal;
 mod transport;
 mod upstream;
 mod wait;
@@ -54,6 +55,7 @@ pub use setup::Setup;
 pub use ssh::{Reached, Ssh};
 pub use sshd::Sshd;
 pub use target::Target;
+pub use terminal::Terminal;
 pub use transport::Transport;
 pub use upstream::UpstreamProxy;
 pub use wait::eventually;

@@ -17,6 +17,7 @@ pub(crate) enum ChannelKind {
     DirectStreamLocal,
     ForwardedTcpip,
     ForwardedStreamLocal,
+    Agent,
 }
 
 impl ChannelKind {
@@ -36,6 +37,8 @@ pub(crate) enum RequestKind {
     Env,
     TcpipForward,
     StreamLocalForward,
+    Agent,
+    X11,
 }
 
 impl RequestKind {
@@ -79,8 +82,8 @@ pub(crate) enum SessionEnd {
 /// All of it.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    channels: Matrix<5, 3>,
-    requests: Matrix<7, 3>,
+    channels: Matrix<6, 3>,
+    requests: Matrix<9, 3>,
     accepted: AtomicU64,
     refused: Row<22>,
     accepted_by_endpoint: AtomicU64,
@@ -220,14 +223,15 @@ impl Metrics {
     }
 }
 
-const CHANNELS: [&str; 5] = [
+const CHANNELS: [&str; 6] = [
     "session",
     "direct_tcpip",
     "direct_streamlocal",
     "forwarded_tcpip",
     "forwarded_streamlocal",
+    "agent",
 ];
-const REQUESTS: [&str; 7] = [
+const REQUESTS: [&str; 9] = [
     "exec",
     "shell",
     "subsystem",
@@ -235,6 +239,8 @@ const REQUESTS: [&str; 7] = [
     "env",
     "tcpip_forward",
     "streamlocal_forward",
+    "agent",
+    "x11",
 ];
 /// In the order of [`Refusal`].
 const REFUSALS: [&str; 22] = [
@@ -377,8 +383,8 @@ mod tests {
     #[test]
     fn names_stand_where_their_values_count() {
         let metrics = Metrics::default();
-        metrics.channel(ChannelKind::ForwardedStreamLocal, Verdict::Failed);
-        metrics.request(RequestKind::Env, Verdict::Denied);
+        metrics.channel(ChannelKind::Agent, Verdict::Failed);
+        metrics.request(RequestKind::X11, Verdict::Denied);
         metrics.refused(Refusal::StoreFailed);
         metrics.refused(Refusal::UnknownKey);
         metrics.ended(SessionEnd::Error);
@@ -394,8 +400,8 @@ mod tests {
         assert_eq!(
             counted,
             [
-                r#"{"kind":"forwarded_streamlocal","verdict":"failed"}"#,
-                r#"{"kind":"env","verdict":"denied"}"#,
+                r#"{"kind":"agent","verdict":"failed"}"#,
+                r#"{"kind":"x11","verdict":"denied"}"#,
                 r#"{"reason":"unknown_key","result":"refused"}"#,
                 r#"{"reason":"store","result":"refused"}"#,
                 r#"{"reason":"error"}"#,

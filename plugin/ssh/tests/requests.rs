@@ -23,11 +23,6 @@ async fn channel_requests_that_are_not_offered_fail() {
     let node = Node::new();
     let (session, _served) = raw(&node).await;
     let mut channel = session.channel_open_session().await.unwrap();
-    channel
-        .request_pty(true, "xterm", 80, 24, 0, 0, &[])
-        .await
-        .unwrap();
-    assert!(!answer(&mut channel).await, "pty-req");
     channel.request_subsystem(true, "sftp").await.unwrap();
     assert!(!answer(&mut channel).await, "subsystem");
     channel
@@ -49,6 +44,32 @@ async fn channel_requests_that_are_not_offered_fail() {
     assert!(!answer(&mut channel).await, "a second exec");
     channel.request_shell(true).await.unwrap();
     assert!(!answer(&mut channel).await, "a shell after it");
+}
+
+#[tokio::test]
+async fn a_command_that_needs_a_terminal_in_vain_is_told_so_and_not_run() {
+    let node = Node::new();
+    let (session, _served) = raw(&node).await;
+    let mut channel = session.channel_open_session().await.unwrap();
+    channel
+        .request_pty(true, "xterm", 80, 24, 0, 0, &[])
+        .await
+        .unwrap();
+    assert!(answer(&mut channel).await, "pty-req, in form");
+    channel.exec(true, "echo ran").await.unwrap();
+    assert!(answer(&mut channel).await, "exec, in form");
+    let mut status = None;
+    while let Some(message) = channel.wait().await {
+        match message {
+            ChannelMsg::Data { data } => panic!("it ran: {data:?}"),
+            ChannelMsg::ExtendedData { data, .. } => {
+                assert!(data.starts_with(b"alknet: you may not have a terminal"));
+            }
+            ChannelMsg::ExitStatus { exit_status } => status = Some(exit_status),
+            _ => {}
+        }
+    }
+    assert_eq!(status, Some(1));
 }
 
 #[tokio::test]

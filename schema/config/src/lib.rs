@@ -263,6 +263,14 @@ mod tests {
     }
 
     #[test]
+    fn the_nodes_own_subsystem_cannot_be_given_a_command() {
+        let error =
+            SshConfig::from_json(r#"{"services":{"subsystems":{"sftp":"cat"}}}"#).unwrap_err();
+        assert_eq!(error.pointer, "/services/subsystems/sftp");
+        assert!(error.message.contains("see /services/sftp"), "{error}");
+    }
+
+    #[test]
     fn credentials_need_a_name_and_a_proxy() {
         let credentials = |document: &str| {
             let error = SshConfig::from_json(document).unwrap_err();

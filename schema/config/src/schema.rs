@@ -45,7 +45,7 @@ pub(crate) fn environment_schema(_: &mut SchemaGenerator) -> Schema {
 pub(crate) fn subsystems_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
-        "propertyNames": { "pattern": "^[!-+\\--~]{1,64}$", "not": { "const": "sftp" } },
+        "propertyNames": { "pattern": "^[!-+\\--~]{1,64}$", "examples": ["netconf"] },
         "additionalProperties": { "type": "string", "pattern": "^[^\\u0000]*[^\\s\\u0000][^\\u0000]*$" }
     })
 }

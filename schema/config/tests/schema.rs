@@ -163,7 +163,6 @@ fn documents() -> Vec<(Value, bool)> {
             json!({"services": {"subsystems": {"a@b-c~": "cat -v"}}}),
             true,
         ),
-        (json!({"services": {"subsystems": {"sftp": "cat"}}}), false),
         (json!({"services": {"subsystems": {"a,b": "cat"}}}), false),
         (json!({"services": {"subsystems": {"": "cat"}}}), false),
         (json!({"services": {"subsystems": {"a": " "}}}), false),

@@ -192,7 +192,8 @@ impl Policy {
         self.plain(subject, Service::Shell)
     }
 
-    /// Decides on file transfer.
+    /// Decides on file transfer. A forced command other than `internal-sftp`
+    /// rules it out.
     ///
     /// # Errors
     /// The reason for refusing it.
@@ -270,7 +271,11 @@ impl Policy {
                 "permit-port-forwarding",
             ),
             Service::Shell => (switches.shell, forced, "force-command"),
-            Service::Sftp => (switches.sftp, forced, "force-command"),
+            Service::Sftp => (
+                switches.sftp,
+                forced && !restrictions.forces_sftp(),
+                "force-command",
+            ),
             Service::Agent => (
                 switches.agent,
                 restrictions.no_agent_forwarding,

@@ -25,6 +25,12 @@ pub struct Restrictions {
 }
 
 impl Restrictions {
+    /// Whether the forced command is the node's own file transfer, as OpenSSH
+    /// names it (sshd_config(5), `ForceCommand`).
+    pub fn forces_sftp(&self) -> bool {
+        self.force_command.as_deref() == Some(b"internal-sftp")
+    }
+
     /// Nothing is withheld.
     pub fn none() -> &'static Self {
         static NONE: Restrictions = Restrictions {

@@ -435,6 +435,10 @@ fn a_certificate_narrows() {
         );
     }
     assert!(policy.exec(&subject, b"id").is_ok());
+
+    alice.1.force_command = Some(b"internal-sftp".to_vec());
+    assert_eq!(policy.sftp(&alice.subject()), scope("ssh:sftp"));
+    assert!(policy.shell(&alice.subject()).is_err());
 }
 
 #[test]

@@ -6,25 +6,32 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Account {
     pub(crate) name: OsString,
     pub(crate) home: PathBuf,
+    pub(crate) shell: PathBuf,
 }
 
 impl Account {
     /// Looks the account up by the process's user id in `/etc/passwd`, then in
-    /// `USER` and `HOME`.
+    /// `USER` and `HOME`; the shell is `/bin/sh` where that says none.
     pub(crate) fn current() -> Self {
         let uid = rustix::process::getuid().as_raw().to_string();
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         let entry = entry_of(&passwd, &uid);
         let name = entry
-            .map(|(name, _)| OsString::from(name))
+            .as_ref()
+            .map(|entry| OsString::from(entry.name))
             .or_else(|| std::env::var_os("USER"))
             .unwrap_or_else(|| OsString::from(uid));
         let home = entry
-            .map(|(_, home)| PathBuf::from(home))
+            .as_ref()
+            .map(|entry| PathBuf::from(entry.home))
             .or_else(std::env::home_dir)
             .filter(|home| home.is_absolute())
             .unwrap_or_else(|| PathBuf::from("/"));
-        Self { name, home }
+        let shell = entry
+            .map(|entry| PathBuf::from(entry.shell))
+            .filter(|shell| shell.is_absolute())
+            .unwrap_or_else(|| PathBuf::from("/bin/sh"));
+        Self { name, home, shell }
     }
 
     /// The home folder if it can be entered, else the root.
@@ -37,15 +44,26 @@ impl Account {
     }
 }
 
-/// Name and home folder of a user id (passwd(5)).
-fn entry_of<'a>(passwd: &'a str, uid: &str) -> Option<(&'a str, &'a str)> {
+/// What passwd(5) says about a user.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry<'a> {
+    name: &'a str,
+    home: &'a str,
+    shell: &'a str,
+}
+
+fn entry_of<'a>(passwd: &'a str, uid: &str) -> Option<Entry<'a>> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
         if fields.nth(1)? != uid {
             return None;
         }
-        Some((name, fields.nth(2)?))
+        Some(Entry {
+            name,
+            home: fields.nth(2)?,
+            shell: fields.next().unwrap_or(""),
+        })
     })
 }
 
@@ -56,7 +74,12 @@ mod tests {
     #[test]
     fn the_entry_is_found_by_user_id() {
         let passwd = "root:x:0:0:root:/root:/bin/sh\nal:x:1000:1000::/home/al:/bin/sh\n";
-        assert_eq!(entry_of(passwd, "1000"), Some(("al", "/home/al")));
+        let al = Entry {
+            name: "al",
+            home: "/home/al",
+            shell: "/bin/sh",
+        };
+        assert_eq!(entry_of(passwd, "1000"), Some(al));
         assert_eq!(entry_of(passwd, "10"), None);
         assert_eq!(entry_of("broken\n:::", "0"), None);
     }

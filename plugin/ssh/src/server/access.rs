@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use alknet_ssh_policy::{Basis, Command, Denied, Host, Policy, Subject};
+use alknet_ssh_policy::{Basis, Command, Denied, Host, Policy, Restrictions, Subject};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use crate::auth::Holder;
@@ -50,6 +50,8 @@ pub(super) enum Request {
         /// The port that was found, where the peer asked for any.
         found: Option<u16>,
     },
+    Shell,
+    Agent,
     StreamLocal {
         path: String,
         /// Where that leads, links followed.
@@ -111,6 +113,19 @@ impl Access {
         decision: impl FnOnce(&Policy, &Subject<'_>) -> Result<T, Denied>,
     ) -> Result<T, Refused> {
         self.lock().decide(decision)
+    }
+
+    /// What the peer's credentials withhold.
+    pub(super) fn restrictions(&self) -> Result<Restrictions, Refused> {
+        self.decide(|_, subject| Ok(subject.restrictions.clone()))
+    }
+
+    /// Decides on a terminal, as far as the peer's credentials have a say.
+    pub(super) fn terminal(&self) -> Result<(), Refused> {
+        match self.restrictions()?.no_pty {
+            true => Err(Denied::Restricted { what: "permit-pty" }.into()),
+            false => Ok(()),
+        }
     }
 
     /// Decides on a command.
@@ -211,6 +226,8 @@ impl Request {
                 // "Any port" is granted as such, but not one that a rule denies.
                 not_denied(found.map(|found| policy.listen(subject, asked, found, *bind)))
             }
+            Self::Shell => policy.shell(subject).map(drop),
+            Self::Agent => policy.agent(subject).map(drop),
             Self::StreamLocal { path, leads_to } => {
                 policy.streamlocal(subject, path)?;
                 let leads_to = leads_to.as_deref();

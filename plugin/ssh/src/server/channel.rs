@@ -14,7 +14,7 @@ use super::session::{Place, Shared};
 use super::sftp;
 use super::traffic::Traffic;
 use crate::metrics::ChannelKind;
-use crate::process::Signal;
+use crate::process::{Signal, Size};
 use crate::queue::ByteQueue;
 
 /// How often a channel that takes nothing is looked at, and how long it is
@@ -51,6 +51,8 @@ pub(super) struct Input {
 pub(super) enum Event {
     /// A signal for the command (RFC 4254 section 6.9).
     Signal(Signal),
+    /// The terminal has another size (RFC 4254 section 6.7).
+    Resize(Size),
     /// The peer closed the channel, or the session is over.
     Closed,
     /// Nothing has been taken for long, and other channels are held up by it.
@@ -74,12 +76,14 @@ pub(super) async fn serve(
         destination: None,
     };
     let mut input = Input::new(reader, queue, Arc::clone(&shared), &about);
+    let mut resized = None;
     let start = loop {
         tokio::select! {
             biased;
             start = starts.recv() => break start,
             event = input.next() => match event {
                 Event::Signal(_) => {}
+                Event::Resize(size) => resized = Some(size),
                 Event::Closed => return,
                 Event::Idle => {
                     close_with_words(&writer, "alknet: no command was given for too long\r\n").await;
@@ -93,7 +97,8 @@ pub(super) async fn serve(
         }
     };
     match start {
-        Some(Start::Command(task)) => {
+        Some(Start::Command(mut task)) => {
+            task.resize(resized);
             command::run(task, input, &writer, &handle, &shared).await;
         }
         Some(Start::Sftp(grant)) => sftp::run(grant, input, &writer, &shared).await,
@@ -156,6 +161,15 @@ impl Input {
                 }
                 Some(ChannelMsg::Eof) => self.queue.finish(),
                 Some(ChannelMsg::Signal { signal }) => return Event::Signal(signal.into()),
+                Some(ChannelMsg::WindowChange {
+                    col_width,
+                    row_height,
+                    pix_width,
+                    pix_height,
+                }) => {
+                    let size = Size::new(col_width, row_height, pix_width, pix_height);
+                    return Event::Resize(size);
+                }
                 Some(ChannelMsg::Close) | None => return Event::Closed,
                 Some(_) => {}
             }
@@ -188,7 +202,7 @@ impl Input {
 
     /// Completes when the channel is closed, whatever else comes.
     pub(super) async fn closed(&mut self) {
-        while let Event::Signal(_) = self.next().await {}
+        while let Event::Signal(_) | Event::Resize(_) = self.next().await {}
     }
 }
 

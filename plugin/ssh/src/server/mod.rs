@@ -18,6 +18,7 @@ mod russh_handler;
 mod session;
 mod sessions;
 mod sftp;
+mod start;
 mod subsystem;
 mod throttle;
 mod traffic;

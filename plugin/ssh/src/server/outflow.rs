@@ -4,15 +4,21 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
+use futures_util::FutureExt;
+use pty_process::OwnedReadPty;
 use russh::ChannelWriteHalf;
 use russh::server::Msg;
+use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::net::{tcp, unix};
 
 use super::traffic::Traffic;
+use crate::process::is_hung_up;
 
 /// Bytes asked for at once: what a pipe holds.
 const READ: usize = 64 * 1024;
+/// What the system gives of a terminal's output at once, at most.
+const TERMINAL_READ: usize = 4 * 1024;
 
 /// Something that says when it can be read, and needs no buffer until then.
 pub(super) trait Source {
@@ -47,17 +53,62 @@ pub(super) async fn pass(
             }
             Err(error) => return Err(error),
         }
-        steps.fetch_add(1, Ordering::Relaxed);
-        let chunk = buffer.split().freeze();
-        let length = chunk.len();
-        let sent = match extended {
-            None => writer.data_bytes(chunk).await,
-            Some(code) => writer.extended_data_bytes(code, chunk).await,
-        };
-        steps.fetch_add(1, Ordering::Relaxed);
-        sent.map_err(|_| io::ErrorKind::BrokenPipe)?;
-        traffic.sent(length);
+        send(buffer.split(), writer, extended, steps, traffic).await?;
     }
+}
+
+/// The same for a terminal, which gives little at a time.
+///
+/// # Errors
+/// As [`pass`]; that nobody uses the terminal any more is its end.
+pub(super) async fn pass_terminal(
+    terminal: &mut OwnedReadPty,
+    writer: &ChannelWriteHalf<Msg>,
+    steps: &AtomicU64,
+    traffic: &Traffic,
+) -> io::Result<()> {
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(TERMINAL_READ);
+        let mut read = terminal.read_buf(&mut buffer).await;
+        // What is there already goes along.
+        while matches!(read, Ok(1..)) && buffer.len() < READ {
+            buffer.reserve(TERMINAL_READ);
+            match terminal.read_buf(&mut buffer).now_or_never() {
+                Some(more) => read = more,
+                None => break,
+            }
+        }
+        if !buffer.is_empty() {
+            send(buffer.split(), writer, None, steps, traffic).await?;
+        }
+        match read {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if is_hung_up(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn send(
+    chunk: BytesMut,
+    writer: &ChannelWriteHalf<Msg>,
+    extended: Option<u32>,
+    steps: &AtomicU64,
+    traffic: &Traffic,
+) -> io::Result<()> {
+    steps.fetch_add(1, Ordering::Relaxed);
+    let chunk = chunk.freeze();
+    let length = chunk.len();
+    let sent = match extended {
+        None => writer.data_bytes(chunk).await,
+        Some(code) => writer.extended_data_bytes(code, chunk).await,
+    };
+    steps.fetch_add(1, Ordering::Relaxed);
+    sent.map_err(|_| io::ErrorKind::BrokenPipe)?;
+    traffic.sent(length);
+    Ok(())
 }
 
 impl Source for pipe::Receiver {

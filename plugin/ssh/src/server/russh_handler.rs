@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use alknet_ssh_policy::Denied;
 use russh::keys::Certificate;
 use russh::server::{
     Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey,
@@ -8,20 +9,28 @@ use russh::server::{
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use tokio::sync::mpsc;
 
+use super::access::Refused;
 use super::channel::{self, Start};
-use super::command::Task;
+use super::command::Setup;
 use super::end::End;
 use super::endpoint::Endpoint;
 use super::forward::{self, Listeners, Opening};
 use super::session::Shared;
-use super::subsystem;
+use super::{start, subsystem};
 use crate::auth::{Authenticator, Holder, Refusal};
 use crate::metrics::{ChannelKind, RequestKind, Verdict};
+use crate::process::{Size, TerminalRequest};
 use crate::transport::Control;
 
-/// Shown to who asks for a shell.
-const NO_SHELL: &str = "alknet: an interactive shell is not enabled on this node; \
-                        give a command to run\r\n";
+/// Shown to who asks for a shell in vain.
+const NO_SHELLS: &str = "alknet: an interactive shell is not enabled on this node; \
+                         give a command to run\r\n";
+const NOT_FOR_YOU: &str = "alknet: you may not have an interactive shell on this node\r\n";
+/// Shown to who asked for a terminal in vain, once there is something to run.
+const NO_TERMINAL: &str = "alknet: you may not have a terminal on this node; \
+                           do without one (ssh -T node, ssh node command)\r\n";
+/// Why there is none.
+const NO_TERMINALS: &str = "terminals need /services/shell/enabled and /services/shell/terminal";
 
 /// Bytes of names and values kept for one channel's command.
 const MOST_ENVIRONMENT: usize = 32 * 1024;
@@ -42,7 +51,9 @@ struct Requests {
     /// Closed when the channel's task has ended.
     start: mpsc::Sender<Start>,
     started: bool,
-    environment: Vec<(String, String)>,
+    setup: Setup,
+    /// A terminal was asked for that the peer may not have.
+    no_terminal: bool,
     environment_requests: u32,
     environment_bytes: usize,
 }
@@ -97,16 +108,40 @@ impl RusshHandler {
         first && requests.start.try_send(start).is_ok()
     }
 
-    /// The variables that were set for what is started next, and over them
-    /// those that the peer's identity brings.
-    fn environment(&mut self, channel: ChannelId) -> Vec<(String, String)> {
+    /// What was set up for what is started next, with what the peer's identity
+    /// brings.
+    fn setup(&mut self, channel: ChannelId) -> Setup {
         let requests = self.channels.get_mut(&channel);
-        let mut environment = requests
-            .map(|requests| std::mem::take(&mut requests.environment))
-            .unwrap_or_default();
+        let mut setup = requests.map_or_else(Setup::default, |requests| {
+            std::mem::take(&mut requests.setup)
+        });
         let holder = self.shared.access.holder();
-        environment.extend(holder.into_iter().flat_map(|holder| holder.environment));
-        environment
+        let variables = holder.into_iter().flat_map(|holder| holder.environment);
+        setup.environment.requested.extend(variables);
+        setup.environment.agent = self.listeners.agent_socket();
+        setup
+    }
+
+    /// Starts what was granted; says how that went.
+    fn start_granted(
+        &mut self,
+        channel: ChannelId,
+        kind: RequestKind,
+        start: Start,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        let requests = self.channels.get(&channel);
+        let (start, verdict) = match requests.is_some_and(|requests| requests.no_terminal) {
+            true => (Start::Refusal(NO_TERMINAL), Verdict::Denied),
+            false => (start, Verdict::Granted),
+        };
+        if self.start(channel, start) {
+            self.count(kind, verdict);
+            session.channel_success(channel)
+        } else {
+            self.count(kind, Verdict::Failed);
+            session.channel_failure(channel)
+        }
     }
 
     /// A channel that a destination is wanted for; refused without room.
@@ -246,7 +281,8 @@ impl Handler for RusshHandler {
         let requests = Requests {
             start,
             started: false,
-            environment: Vec::new(),
+            setup: Setup::default(),
+            no_terminal: false,
             environment_requests: 0,
             environment_bytes: 0,
         };
@@ -428,7 +464,9 @@ impl Handler for RusshHandler {
         }
         requests.environment_bytes = bytes;
         requests
+            .setup
             .environment
+            .requested
             .push((name.to_owned(), value.to_owned()));
         self.count(RequestKind::Env, Verdict::Granted);
         session.channel_success(channel)
@@ -440,63 +478,117 @@ impl Handler for RusshHandler {
         command: &[u8],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let asked = String::from_utf8_lossy(command).into_owned();
-        let (command, grant) = match self.shared.access.exec(command) {
-            Ok(granted) => granted,
+        let setup = self.setup(channel);
+        match start::command(&self.shared, command, setup) {
+            Ok(start) => self.start_granted(channel, RequestKind::Exec, start, session),
             Err(refused) => {
                 self.count(RequestKind::Exec, Verdict::Denied);
                 self.shared.deny("exec", &refused);
-                return session.channel_failure(channel);
+                session.channel_failure(channel)
             }
-        };
-        let mut environment = self.environment(channel);
-        let holder = self.shared.access.holder();
-        if holder.is_some_and(|holder| holder.restrictions.force_command.is_some()) {
-            environment.push(("SSH_ORIGINAL_COMMAND".to_owned(), asked));
-        }
-        let task = Task {
-            command,
-            environment,
-            grant,
-        };
-        if self.start(channel, Start::Command(task)) {
-            self.count(RequestKind::Exec, Verdict::Granted);
-            session.channel_success(channel)
-        } else {
-            self.count(RequestKind::Exec, Verdict::Failed);
-            session.channel_failure(channel)
         }
     }
 
-    /// Granted in form, so that the user gets to read why there is none.
+    /// Granted in form even if there is none, so that the user gets to read
+    /// why.
     async fn shell_request(
         &mut self,
         channel: ChannelId,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        if self.start(channel, Start::Refusal(NO_SHELL)) {
+        let setup = self.setup(channel);
+        let refused = match start::shell(&self.shared, setup) {
+            Ok(start) => {
+                return self.start_granted(channel, RequestKind::Shell, start, session);
+            }
+            Err(refused) => refused,
+        };
+        let words = match refused {
+            Refused::Denied(Denied::ServiceOff { .. }) => NO_SHELLS,
+            _ => NOT_FOR_YOU,
+        };
+        if self.start(channel, Start::Refusal(words)) {
             self.count(RequestKind::Shell, Verdict::Denied);
-            self.shared
-                .deny("shell", &"interactive shells are not enabled");
+            self.shared.deny("shell", &refused);
             session.channel_success(channel)
         } else {
+            self.count(RequestKind::Shell, Verdict::Failed);
             session.channel_failure(channel)
         }
     }
 
+    /// The terminal itself is opened with what runs on it. One that the peer
+    /// may not have is granted in form: to a refusal, OpenSSH's client gives
+    /// up without a word of ours.
     async fn pty_request(
         &mut self,
         channel: ChannelId,
-        _: &str,
-        _: u32,
-        _: u32,
-        _: u32,
-        _: u32,
-        _: &[(Pty, u32)],
+        kind: &str,
+        columns: u32,
+        rows: u32,
+        width: u32,
+        height: u32,
+        modes: &[(Pty, u32)],
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.count(RequestKind::Pty, Verdict::Denied);
-        session.channel_failure(channel)
+        let shell = &self.shared.active.config.services.shell;
+        let denied = if shell.enabled && shell.terminal {
+            self.shared
+                .access
+                .terminal()
+                .err()
+                .map(|refused| refused.to_string())
+        } else {
+            Some(NO_TERMINALS.to_owned())
+        };
+        if let Some(reason) = denied {
+            self.count(RequestKind::Pty, Verdict::Denied);
+            self.shared.deny("pty", &reason);
+            return match self.channels.get_mut(&channel) {
+                Some(requests) => {
+                    requests.no_terminal = true;
+                    session.channel_success(channel)
+                }
+                None => session.channel_failure(channel),
+            };
+        }
+        let size = Size::new(columns, rows, width, height);
+        let terminal = TerminalRequest::new(kind, size, modes);
+        let requests = self.channels.get_mut(&channel);
+        match (requests, terminal) {
+            (Some(requests), Some(terminal))
+                if !requests.started && requests.setup.terminal.is_none() =>
+            {
+                requests.setup.terminal = Some(terminal);
+                self.count(RequestKind::Pty, Verdict::Granted);
+                session.channel_success(channel)
+            }
+            _ => {
+                self.count(RequestKind::Pty, Verdict::Failed);
+                session.channel_failure(channel)
+            }
+        }
+    }
+
+    async fn agent_request(
+        &mut self,
+        channel: ChannelId,
+        session: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        if !self.channels.contains_key(&channel) {
+            return Ok(false);
+        }
+        match self.listeners.agent(session.handle(), &self.shared) {
+            Ok(()) => {
+                self.count(RequestKind::Agent, Verdict::Granted);
+                Ok(true)
+            }
+            Err(reason) => {
+                self.count(RequestKind::Agent, reason.verdict());
+                self.shared.deny("agent", &reason);
+                Ok(false)
+            }
+        }
     }
 
     async fn x11_request(
@@ -508,6 +600,8 @@ impl Handler for RusshHandler {
         _: u32,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
+        self.count(RequestKind::X11, Verdict::Denied);
+        self.shared.deny("x11", &"X11 is not forwarded");
         session.channel_failure(channel)
     }
 
@@ -517,21 +611,14 @@ impl Handler for RusshHandler {
         name: &str,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        let environment = self.environment(channel);
-        let start = match subsystem::start(name, environment, &self.shared) {
-            Ok(start) => start,
+        let setup = self.setup(channel);
+        match subsystem::start(name, setup, &self.shared) {
+            Ok(start) => self.start_granted(channel, RequestKind::Subsystem, start, session),
             Err(unavailable) => {
                 self.count(RequestKind::Subsystem, Verdict::Denied);
                 self.shared.deny("subsystem", &unavailable);
-                return session.channel_failure(channel);
+                session.channel_failure(channel)
             }
-        };
-        if self.start(channel, start) {
-            self.count(RequestKind::Subsystem, Verdict::Granted);
-            session.channel_success(channel)
-        } else {
-            self.count(RequestKind::Subsystem, Verdict::Failed);
-            session.channel_failure(channel)
         }
     }
 }

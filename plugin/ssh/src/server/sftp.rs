@@ -70,7 +70,7 @@ async fn watch(input: &mut Input) -> End {
             Event::Closed => return End::Closed,
             Event::Stalled => return End::Cut(STALLED),
             Event::Idle => return End::Cut(IDLE),
-            Event::Signal(_) => {}
+            Event::Signal(_) | Event::Resize(_) => {}
         }
     }
 }

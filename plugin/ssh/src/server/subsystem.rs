@@ -1,9 +1,10 @@
 //! Subsystems (RFC 4254 section 6.5): what each name starts.
 
-use super::access::{Refused, Request};
+use super::access::Refused;
 use super::channel::Start;
-use super::command::Task;
+use super::command::Setup;
 use super::session::Shared;
+use super::start;
 
 /// Why a subsystem is not to be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,23 +23,12 @@ pub(super) enum Unavailable {
 ///
 /// # Errors
 /// When there is none of that name, or not for this peer.
-pub(super) fn start(
-    name: &str,
-    environment: Vec<(String, String)>,
-    shared: &Shared,
-) -> Result<Start, Unavailable> {
+pub(super) fn start(name: &str, setup: Setup, shared: &Shared) -> Result<Start, Unavailable> {
     if name == "sftp" {
-        return Ok(Start::Sftp(shared.access.grant(Request::Sftp)?));
+        return Ok(start::sftp(shared, setup)?);
     }
     match shared.active.config.services.subsystems.get(name) {
-        Some(line) => {
-            let (command, grant) = shared.access.exec(line.as_bytes())?;
-            Ok(Start::Command(Task {
-                command,
-                environment,
-                grant,
-            }))
-        }
+        Some(line) => Ok(start::command(shared, line.as_bytes(), setup)?),
         None => Err(Unavailable::Unknown),
     }
 }

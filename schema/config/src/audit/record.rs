@@ -53,7 +53,7 @@ pub enum AuditEvent {
         /// opened.
         channel: u64,
         /// `session`, `direct_tcpip`, `direct_streamlocal`,
-        /// `forwarded_tcpip` or `forwarded_streamlocal`.
+        /// `forwarded_tcpip`, `forwarded_streamlocal` or `agent`.
         kind: String,
         /// `granted`, `denied`, or `failed` where it was not forbidden and
         /// could not be had.

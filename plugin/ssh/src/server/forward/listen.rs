@@ -3,9 +3,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::Permissions;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use alknet_ssh_policy::listen_addresses;
 use russh::Channel;
 use russh::server::{Handle, Msg};
 use socket2::{Domain, Socket as Socket2, Type};
+use tempfile::TempDir;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -36,7 +39,10 @@ const BREATH: Duration = Duration::from_millis(100);
 
 /// What listens for the peer of one SSH connection.
 #[derive(Default)]
-pub(crate) struct Listeners(HashMap<Name, Entry>);
+pub(crate) struct Listeners {
+    by_name: HashMap<Name, Entry>,
+    agent: Option<(PathBuf, Entry)>,
+}
 
 /// A listener for as long as the entry lives, or less.
 struct Entry {
@@ -116,7 +122,8 @@ impl Listeners {
                 .listeners
                 .spawn(accepting.run(Listener::Tcp(listener)));
         }
-        self.0.insert(name(port), Entry::new(cancelled, &alive));
+        self.by_name
+            .insert(name(port), Entry::new(cancelled, &alive));
         Ok(port)
     }
 
@@ -125,7 +132,7 @@ impl Listeners {
     pub(crate) fn cancel_tcp(&mut self, asked: &str, port: u32) -> bool {
         u16::try_from(port).is_ok_and(|port| {
             let asked = asked.to_owned();
-            self.0.remove(&Name::Tcp { asked, port }).is_some()
+            self.by_name.remove(&Name::Tcp { asked, port }).is_some()
         })
     }
 
@@ -169,21 +176,64 @@ impl Listeners {
         shared
             .listeners
             .spawn(accepting.run(Listener::Unix(listener, file)));
-        self.0.insert(name, Entry::new(cancelled, &alive));
+        self.by_name.insert(name, Entry::new(cancelled, &alive));
         Ok(())
     }
 
     /// Ends what [`unix`](Self::unix) began.
     pub(crate) fn cancel_unix(&mut self, path: &str) -> bool {
         let path = path.to_owned();
-        self.0.remove(&Name::Unix { path }).is_some()
+        self.by_name.remove(&Name::Unix { path }).is_some()
+    }
+
+    /// Listens for the peer's agent, once: on a socket in a folder that only
+    /// the node's user can enter.
+    ///
+    /// # Errors
+    /// When that is not granted, or cannot be had.
+    pub(crate) fn agent(
+        &mut self,
+        handle: Handle,
+        shared: &Arc<Shared>,
+    ) -> Result<(), NotListening> {
+        let grant = shared.access.grant(Request::Agent)?;
+        if self.agent_socket().is_some() {
+            return Ok(());
+        }
+        let folder = tempfile::Builder::new()
+            .prefix("alknet-agent-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir()?;
+        let path = folder.path().join("agent");
+        let (listener, file) = unix::bind(&path)?;
+        let alive = Arc::new(());
+        let cancelled = CancellationToken::new();
+        let accepting = Accepting {
+            origin: Origin::Agent,
+            grant: Arc::new(grant),
+            cancelled: cancelled.clone(),
+            handle,
+            shared: Arc::clone(shared),
+            _alive: Arc::clone(&alive),
+        };
+        shared
+            .listeners
+            .spawn(accepting.run(Listener::Agent(listener, file, folder)));
+        self.agent = Some((path, Entry::new(cancelled, &alive)));
+        Ok(())
+    }
+
+    /// Where the peer's agent is reached, while it can be.
+    pub(crate) fn agent_socket(&self) -> Option<PathBuf> {
+        let (path, entry) = self.agent.as_ref()?;
+        entry.is_accepting().then(|| path.clone())
     }
 
     fn check(&mut self, name: &Name, shared: &Shared) -> Result<(), NotListening> {
-        self.0.retain(|_, entry| entry.accepting.strong_count() > 0);
-        if self.0.contains_key(name) {
+        self.by_name.retain(|_, entry| entry.is_accepting());
+        if self.by_name.contains_key(name) {
             Err(NotListening::Twice)
-        } else if self.0.len() >= shared.active.config.limits.max_listeners as usize {
+        } else if self.by_name.len() >= shared.active.config.limits.max_listeners as usize {
             Err(NotListening::TooMany)
         } else {
             Ok(())
@@ -197,6 +247,10 @@ impl Entry {
             _end: end.drop_guard(),
             accepting: Arc::downgrade(alive),
         }
+    }
+
+    fn is_accepting(&self) -> bool {
+        self.accepting.strong_count() > 0
     }
 }
 
@@ -321,6 +375,7 @@ fn is_absent(error: &io::Error) -> bool {
 enum Origin {
     Tcp { asked: String, port: u16 },
     Unix { path: String },
+    Agent,
 }
 
 impl fmt::Display for Origin {
@@ -328,6 +383,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Tcp { asked, port } => f.write_str(&host_and_port(asked, (*port).into())),
             Self::Unix { path } => f.write_str(path),
+            Self::Agent => f.write_str("agent"),
         }
     }
 }
@@ -336,6 +392,11 @@ impl fmt::Display for Origin {
 enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener, #[allow(dead_code)] SocketFile),
+    Agent(
+        UnixListener,
+        #[allow(dead_code)] SocketFile,
+        #[allow(dead_code)] TempDir,
+    ),
 }
 
 impl Listener {
@@ -345,7 +406,7 @@ impl Listener {
                 let (stream, from) = listener.accept().await?;
                 Ok((stream.into(), from))
             }
-            Self::Unix(listener, _) => {
+            Self::Unix(listener, _) | Self::Agent(listener, ..) => {
                 let (stream, _) = listener.accept().await?;
                 // Not told to the peer.
                 let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
@@ -431,15 +492,20 @@ async fn forwarded(
     let kind = match origin {
         Origin::Tcp { .. } => ChannelKind::ForwardedTcpip,
         Origin::Unix { .. } => ChannelKind::ForwardedStreamLocal,
+        Origin::Agent => ChannelKind::Agent,
     };
     let metrics = &shared.counters.metrics;
     let opened = tokio::select! {
         opened = open(&handle, &origin, from) => opened,
         () = shared.over.cancelled() => return,
     };
+    let destination = || origin.to_string();
     let about = About {
         kind,
-        destination: Some(&|| origin.to_string()),
+        destination: match origin {
+            Origin::Agent => None,
+            Origin::Tcp { .. } | Origin::Unix { .. } => Some(&destination),
+        },
     };
     let channel = match opened {
         Ok(channel) => channel,
@@ -474,6 +540,7 @@ async fn open(
                 .await
         }
         Origin::Unix { path } => handle.channel_open_forwarded_streamlocal(path).await,
+        Origin::Agent => handle.channel_open_agent().await,
     }
 }
 

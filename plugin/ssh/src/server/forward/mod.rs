@@ -121,6 +121,7 @@ fn name(kind: ChannelKind) -> &'static str {
         ChannelKind::DirectStreamLocal => "streamlocal",
         ChannelKind::ForwardedTcpip => "listen",
         ChannelKind::ForwardedStreamLocal => "streamlocal listen",
+        ChannelKind::Agent => "agent",
     }
 }
 

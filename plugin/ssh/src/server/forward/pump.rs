@@ -126,7 +126,7 @@ async fn outward(
 async fn watch(input: &mut Input) -> End {
     loop {
         match input.next().await {
-            Event::Signal(_) => {}
+            Event::Signal(_) | Event::Resize(_) => {}
             Event::Closed => return End::Closed,
             Event::Stalled => return End::Stalled,
             Event::Idle => return End::Idle,

@@ -1,0 +1,77 @@
+//! Subsystems that the configuration gives a command.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use integration_tests::{Ended, Peers, Setup, Ssh, TestKey, TestNode, requires};
+
+const SUBSYSTEMS: &str =
+    "services.subsystems = { upper = \"tr a-z A-Z\", who = \"printenv USER\" }";
+
+fn ask(node: &TestNode, key: &TestKey, name: &str) -> Ended {
+    let ssh = Ssh::with_key(node, key);
+    ssh.program("ssh")
+        .args(["-s", "node", name])
+        .stdin("some words\n")
+        .ended()
+}
+
+#[test]
+fn a_subsystem_runs_its_command_for_who_may_run_that() {
+    if !requires(&["ssh"]) {
+        return;
+    }
+    let setup = Setup::new();
+    setup.ssh_config(SUBSYSTEMS);
+    let [all, one, none] = ["all", "one", "none"].map(|id| TestKey::make(setup.folder(), id));
+    Peers::new()
+        .add("all", &all, &["ssh:exec"])
+        .add("one", &one, &["ssh:exec:tr"])
+        .add("none", &none, &["ssh:shell"])
+        .write(&setup);
+    let node = setup.start();
+
+    assert_eq!(ask(&node, &all, "upper").out(), "SOME WORDS\n");
+    assert_eq!(ask(&node, &one, "upper").out(), "SOME WORDS\n");
+    assert!(ask(&node, &all, "who").status.success());
+    for (key, name) in [
+        (&one, "who"),
+        (&none, "upper"),
+        (&all, "lower"),
+        (&all, "sftp"),
+    ] {
+        let refused = ask(&node, key, name);
+        assert!(
+            refused.err().contains("subsystem request failed"),
+            "{refused}"
+        );
+        assert_eq!(refused.out(), "", "{refused}");
+    }
+    node.logged(&[
+        "request denied",
+        "request=\"subsystem\"",
+        "no such subsystem",
+    ]);
+    node.logged(&["request denied", "request=\"subsystem\"", "ssh:exec"]);
+}
+
+#[test]
+fn a_subsystem_that_cannot_be_is_named_by_the_check() {
+    for (subsystems, words) in [
+        ("{ sftp = \"cat\" }", "/services/sftp"),
+        ("{ \"a,b\" = \"cat\" }", "a,b"),
+        ("{ cat = \" \" }", "cat"),
+    ] {
+        let setup = Setup::new();
+        setup.ssh_config(&format!("services.subsystems = {subsystems}"));
+        let checked = setup.on_state("check").ended();
+        assert!(!checked.status.success(), "{checked}");
+        let said = checked.out() + &checked.err();
+        assert!(said.contains(words), "{said}");
+        assert!(said.contains("services/subsystems"), "{said}");
+    }
+}
