@@ -75,3 +75,60 @@ fn a_subsystem_that_cannot_be_is_named_by_the_check() {
         assert!(said.contains("services/subsystems"), "{said}");
     }
 }
+
+#[test]
+fn a_forced_command_takes_the_place_of_everything() {
+    if !requires(&["ssh"]) {
+        return;
+    }
+    let setup = Setup::new();
+    setup.ssh_config(SUBSYSTEMS);
+    setup.ssh_config("services.shell.enabled = true\nservices.sftp.enabled = true");
+    let forced = TestKey::make(setup.folder(), "forced");
+    peer(
+        &setup,
+        "forced",
+        &forced,
+        "echo \\\"forced <$SSH_ORIGINAL_COMMAND>\\\"",
+    );
+    let node = setup.start();
+    let ssh = Ssh::with_key(&node, &forced);
+    assert_eq!(ssh.run("id -u").out(), "forced <id -u>\n");
+    assert_eq!(ssh.plain().stdin("id\n").ended().out(), "forced <>\n");
+    assert_eq!(ask(&node, &forced, "upper").out(), "forced <tr a-z A-Z>\n");
+    assert_eq!(
+        ask(&node, &forced, "sftp").out(),
+        "forced <internal-sftp>\n"
+    );
+}
+
+#[test]
+fn file_transfer_can_be_forced() {
+    if !requires(&["ssh", "sftp"]) {
+        return;
+    }
+    let setup = Setup::new();
+    setup.ssh_config("services.shell.enabled = true\nservices.sftp.enabled = true");
+    let forced = TestKey::make(setup.folder(), "forced");
+    peer(&setup, "forced", &forced, "internal-sftp");
+    let node = setup.start();
+    let ssh = Ssh::with_key(&node, &forced);
+    let listed = ssh
+        .program("sftp")
+        .args(["-b", "-", "node"])
+        .stdin(format!("ls {}\n", node.setup.state().display()))
+        .ended();
+    assert!(listed.out().contains("node.toml"), "{listed}");
+    let ended = ssh.run("echo ran");
+    assert!(!ended.out().contains("ran"), "{ended}");
+}
+
+/// Lets in one peer more, with a forced command and every scope.
+fn peer(setup: &Setup, id: &str, key: &TestKey, command: &str) {
+    let text = format!(
+        "[[peers]]\nid = {id:?}\nkeys = [{:?}]\nscopes = [\"ssh:exec\", \"ssh:shell\", \"ssh:sftp\"]\n\
+         resources = {{ \"ssh:command\" = [\"{command}\"] }}\n\n",
+        key.public_line()
+    );
+    setup.append("peers.toml", &text);
+}
