@@ -58,6 +58,8 @@ pub struct NodeConfig {
     pub log: LogConfig,
     /// What is told to a Prometheus server.
     pub metrics: MetricsConfig,
+    /// How many connections there may be.
+    pub connections: ConnectionsConfig,
     /// The node's own threads.
     pub runtime: RuntimeConfig,
     /// How the node stops.
@@ -78,6 +80,7 @@ impl Default for NodeConfig {
             plugins: PluginsConfig::default(),
             log: LogConfig::default(),
             metrics: MetricsConfig::default(),
+            connections: ConnectionsConfig::default(),
             runtime: RuntimeConfig::default(),
             shutdown: ShutdownConfig::default(),
         }
@@ -208,6 +211,29 @@ pub struct MetricsConfig {
     )]
     #[serde(deserialize_with = "optional_address")]
     pub listen: Option<SocketAddr>,
+}
+
+/// How many connections there may be, QUIC and TCP together; further ones are
+/// turned away before a plugin sees them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConnectionsConfig {
+    /// In all, 1 to 1000000. Over TCP never more than half as many as the
+    /// process may have descriptors. Default 4096.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max: u32,
+    /// From one address, or one /64 of IPv6; 1 to 1000000. Default 1024.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_per_address: u32,
+}
+
+impl Default for ConnectionsConfig {
+    fn default() -> Self {
+        Self {
+            max: 4096,
+            max_per_address: 1024,
+        }
+    }
 }
 
 /// The node's own threads; plugins have theirs.

@@ -1,6 +1,7 @@
 //! Accepts connections and routes each to the handler of its ALPN. Whatever
 //! happens to one connection, the others and the accepting go on.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use alknet_loader::{Generation, Registry};
 use alknet_quic::{QuicConnection, negotiated_alpn, peer_key};
 use tokio::sync::watch;
 
+use crate::admission::{Admission, Admitted, Rejected, Transport};
 use crate::metrics::counters::{self, Handshake};
 
 /// With more handshakes than this under way, a peer must first prove that it
@@ -25,12 +27,15 @@ const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 const CODE_NO_HANDLER: u32 = 1;
 /// The handler ended with an error.
 const CODE_HANDLER_FAILED: u32 = 2;
+/// There are as many connections as there may be.
+const CODE_TOO_MANY: u32 = 3;
 
 /// Accepts until the endpoint is closed; refuses once told to stop.
 pub(crate) async fn accept(
     endpoint: quinn::Endpoint,
     registry: Arc<Registry>,
     peers: Arc<PeerStore>,
+    admission: Arc<Admission>,
     stop: watch::Receiver<bool>,
 ) {
     let handshakes = Arc::new(AtomicUsize::new(0));
@@ -47,10 +52,16 @@ pub(crate) async fn accept(
             counters::handshake(Handshake::Retried);
             continue;
         }
+        let Ok(place) = Place::at_the_beginning(&incoming, &admission) else {
+            counters::handshake(Handshake::Refused);
+            incoming.refuse();
+            continue;
+        };
         let handshake = UnderWay::begin(&handshakes);
         tokio::spawn(serve(
             incoming,
             handshake,
+            place,
             Arc::clone(&registry),
             Arc::clone(&peers),
         ));
@@ -73,9 +84,39 @@ impl Drop for UnderWay {
     }
 }
 
+/// A place among the connections. An address that may be forged takes none
+/// until the handshake has shown that it is not.
+enum Place {
+    Taken(Admitted),
+    Later(Arc<Admission>),
+}
+
+impl Place {
+    fn at_the_beginning(
+        incoming: &quinn::Incoming,
+        admission: &Arc<Admission>,
+    ) -> Result<Self, Rejected> {
+        let from = incoming.remote_address();
+        if incoming.remote_address_validated() {
+            admission.admit(from, Transport::Quic).map(Self::Taken)
+        } else {
+            admission.check(from, Transport::Quic)?;
+            Ok(Self::Later(Arc::clone(admission)))
+        }
+    }
+
+    fn after_the_handshake(self, from: SocketAddr) -> Result<Admitted, Rejected> {
+        match self {
+            Self::Taken(admitted) => Ok(admitted),
+            Self::Later(admission) => admission.admit(from, Transport::Quic),
+        }
+    }
+}
+
 async fn serve(
     incoming: quinn::Incoming,
     handshake: UnderWay,
+    place: Place,
     registry: Arc<Registry>,
     peers: Arc<PeerStore>,
 ) {
@@ -99,6 +140,13 @@ async fn serve(
         Err(_) => {
             counters::handshake(Handshake::TimedOut);
             tracing::debug!(%remote_addr, reason = "timed out", "handshake failed");
+            return;
+        }
+    };
+    let _admitted = match place.after_the_handshake(remote_addr) {
+        Ok(admitted) => admitted,
+        Err(_) => {
+            connection.close(CODE_TOO_MANY.into(), b"too many connections");
             return;
         }
     };
@@ -126,7 +174,7 @@ async fn serve(
         tls_client_fingerprint: fingerprint,
     };
     let shared = Arc::new(QuicConnection::new(connection.clone()));
-    match hand_over(&generation, "quic", shared, auth).await {
+    match hand_over(&generation, Transport::Quic, shared, auth).await {
         Ok(()) => connection.close(0u32.into(), b""),
         Err(_) => connection.close(CODE_HANDLER_FAILED.into(), b"the handler failed"),
     }
@@ -135,10 +183,11 @@ async fn serve(
 /// Gives a connection to its handler and waits for its end.
 pub(crate) async fn hand_over(
     generation: &Generation,
-    transport: &'static str,
+    transport: Transport,
     connection: Arc<dyn Connection>,
     auth: AuthContext,
 ) -> Result<(), HandlerError> {
+    let transport = transport.name();
     counters::connection(transport);
     let remote_addr = auth.remote_addr.map(tracing::field::display);
     tracing::debug!(

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod admission;
 mod agent;
 mod authorize;
 pub mod cli;

@@ -12,6 +12,7 @@ use alknet_quic::{BindError, NodeKey, Server, ServerError, TransportSettings, bi
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::admission::Admission;
 use crate::endpoint;
 use crate::keys::HostKey;
 use crate::logs;
@@ -109,16 +110,22 @@ impl Node {
             addr: responder.addr(),
             answering: tokio::spawn(responder.serve(Collector::new(Arc::clone(&registry)))),
         });
+        let admission = Admission::new(config.connections.clone());
         let (stopping, stop) = watch::channel(false);
         let stopping = Arc::new(stopping);
         let tcp = listener.map(|listener| TcpSide {
             addr: listener.addr(),
-            accepting: tokio::spawn(listener.accept(Arc::clone(&registry), stop.clone())),
+            accepting: tokio::spawn(listener.accept(
+                Arc::clone(&registry),
+                Arc::clone(&admission),
+                stop.clone(),
+            )),
         });
         let accepting = tokio::spawn(endpoint::accept(
             endpoint.clone(),
             Arc::clone(&registry),
             Arc::clone(&peers),
+            Arc::clone(&admission),
             stop,
         ));
         let reloader = Arc::new(Reloader::new(
@@ -126,6 +133,7 @@ impl Node {
             source.config,
             Arc::clone(&registry),
             Arc::clone(&peers),
+            admission,
         ));
         let node_key = keys.node_key();
         let swapper = Arc::new(Swapper::new(

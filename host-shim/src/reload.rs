@@ -12,6 +12,7 @@ use alknet_loader::{Generation, Registry};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::admission::Admission;
 use crate::config::NodeConfig;
 use crate::logs;
 use crate::plan::{Draft, Problem};
@@ -31,7 +32,9 @@ const NEEDS_RESTART: [&str; 9] = [
 ];
 
 /// What counts at once and concerns the node alone.
-const LIVE: [&str; 4] = [
+const LIVE: [&str; 6] = [
+    "/connections/max",
+    "/connections/max_per_address",
     "/plugins/watch",
     "/plugins/drain_seconds",
     "/plugins/max_draining",
@@ -58,6 +61,7 @@ pub struct Reloader {
     started: NodeConfig,
     registry: Arc<Registry>,
     peers: Arc<PeerStore>,
+    admission: Arc<Admission>,
     /// Held for a whole reload, of the configuration or of plugins: one at a
     /// time.
     turn: Mutex<()>,
@@ -96,6 +100,7 @@ impl Reloader {
         started: NodeConfig,
         registry: Arc<Registry>,
         peers: Arc<PeerStore>,
+        admission: Arc<Admission>,
     ) -> Self {
         Self {
             file,
@@ -108,6 +113,7 @@ impl Reloader {
             started,
             registry,
             peers,
+            admission,
             stopping: AtomicBool::new(false),
         }
     }
@@ -136,6 +142,7 @@ impl Reloader {
         if next.draft.config.log.filter != current.config.log.filter {
             self.apply_filter(&next.draft.config.log.filter, &mut outcome.warnings);
         }
+        self.admission.set(next.draft.config.connections.clone());
         self.tell_handlers(&mut outcome);
         current.config = next.draft.config;
         current.since = SystemTime::now();

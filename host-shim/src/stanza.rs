@@ -23,6 +23,7 @@ pub(crate) fn for_node(node: &Node, identity_file: Option<&Path>) -> Result<Stri
         node_key: node.node_key(),
         host_key: &host_key.public_line,
         program: &program,
+        identity_key: None,
         identity_file,
         user: None,
     }

@@ -91,7 +91,12 @@ fn parse_filter(filter: &str) -> Result<Targets, String> {
         let most = given.default_level().unwrap_or(LevelFilter::OFF);
         filter = filter.with_target("russh", most.min(LevelFilter::WARN));
     }
-    Ok(filter)
+    // From `debug` on it tells what is forwarded where.
+    let of_russh = given
+        .iter()
+        .filter(|(target, _)| target.starts_with("russh"));
+    let capped = of_russh.map(|(target, level)| (target, level.min(LevelFilter::INFO)));
+    Ok(filter.with_targets(capped))
 }
 
 /// Panics so far, in all handlers of this library.
@@ -114,7 +119,24 @@ fn install_panic_hook() {
     }));
 }
 
+/// The longest text of a record, in bytes. A part of it may be a peer's choice.
+const LONGEST_TEXT: usize = 4096;
+
+fn cut(text: &mut String) {
+    if text.len() > LONGEST_TEXT {
+        text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+        text.push('…');
+    }
+}
+
 fn send(level: Level, target: &str, message: &str, mut fields: Map<String, Value>) {
+    let mut message = message.to_owned();
+    cut(&mut message);
+    for value in fields.values_mut() {
+        if let Value::String(text) = value {
+            cut(text);
+        }
+    }
     if let Some(generation) = GENERATION.get() {
         fields.insert("generation".into(), generation.into());
     }
@@ -128,7 +150,7 @@ fn send(level: Level, target: &str, message: &str, mut fields: Map<String, Value
         sink.log(
             level,
             RStr::from_str(target),
-            RStr::from_str(message),
+            RStr::from_str(&message),
             RStr::from_str(&fields),
         );
     }

@@ -41,6 +41,7 @@ impl Ssh {
             node_key: node.node_key,
             host_key: &node.host_key,
             program: &artifacts().client,
+            identity_key: None,
             identity_file: Some(&key.file),
             user: None,
         };

@@ -33,6 +33,10 @@ pub(crate) enum Command {
     /// Asks the node for its SSH host key unless --host-key gives it. Append
     /// the output to ~/.ssh/config.
     SshConfig(SshConfigArgs),
+    /// Print what an identity key is called in a node's list of peers
+    ///
+    /// The line belongs under `node_keys` of the peer.
+    IdentityKey(IdentityKeyArgs),
 }
 
 /// Which node, and how to know it.
@@ -51,6 +55,13 @@ pub(crate) struct NodeArgs {
     /// [default: alknet/known_nodes in $XDG_CONFIG_HOME or ~/.config]
     #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     pub(crate) known_nodes: Option<PathBuf>,
+    /// The Ed25519 private key to show the node before SSH begins
+    ///
+    /// For nodes that log in by it, or ask for it beside the SSH key. As
+    /// `ssh-keygen -t ed25519` writes it, without a passphrase; the node knows
+    /// it by the name that `alknet identity-key FILE` prints.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity_key: Option<PathBuf>,
     /// How long to wait for an answer, in seconds, at most 30
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) timeout: Duration,
@@ -60,6 +71,12 @@ pub(crate) struct NodeArgs {
 pub(crate) struct ConnectArgs {
     #[command(flatten)]
     pub(crate) node: NodeArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct IdentityKeyArgs {
+    /// The private key
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

@@ -12,6 +12,7 @@ use quinn::VarInt;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::args::NodeArgs;
+use crate::identity_key::{self, IdentityKeyError};
 use crate::known_nodes::{Known, KnownNodes, KnownNodesError};
 use crate::target::Target;
 use crate::terminal::Terminal;
@@ -45,7 +46,11 @@ pub(crate) async fn dial(node: &NodeArgs, terminal: Terminal) -> Result<Link, Di
     let expectation = Expectation::for_node(node)?;
     let client = Client {
         trust: expectation.trust(),
-        key: None,
+        key: node
+            .identity_key
+            .as_deref()
+            .map(identity_key::read)
+            .transpose()?,
         alpn: ALPN.to_vec(),
         settings: TransportSettings::default(),
     };
@@ -73,6 +78,8 @@ pub(crate) async fn dial(node: &NodeArgs, terminal: Terminal) -> Result<Link, Di
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
+    #[error(transparent)]
+    IdentityKey(#[from] IdentityKeyError),
     #[error(transparent)]
     KnownNodes(#[from] KnownNodesError),
     #[error("cannot resolve {host:?}: {reason}")]

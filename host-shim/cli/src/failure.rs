@@ -5,12 +5,15 @@ use alknet_quic::openssh::StanzaError;
 use crate::bridge::BridgeError;
 use crate::dial::DialError;
 use crate::host_key::HostKeyError;
+use crate::identity_key::IdentityKeyError;
 
 /// Why a command failed, in one line for the user.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error(transparent)]
     Dial(#[from] DialError),
+    #[error(transparent)]
+    IdentityKey(#[from] IdentityKeyError),
     #[error(transparent)]
     Bridge(#[from] BridgeError),
     #[error(transparent)]

@@ -8,6 +8,7 @@ mod connect;
 mod dial;
 mod failure;
 mod host_key;
+mod identity_key;
 mod known_nodes;
 mod ssh_config;
 mod stdio;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         match &args.command {
             Command::Connect(args) => connect::run(args, terminal).await,
             Command::SshConfig(args) => ssh_config::run(args, terminal).await,
+            Command::IdentityKey(args) => identity_key::run(args),
         }
     });
     // A look-up that hangs in the resolver must not hold up the exit.

@@ -1,4 +1,5 @@
 use std::io::Write as _;
+use std::path::PathBuf;
 
 use alknet_quic::openssh::Stanza;
 
@@ -24,18 +25,19 @@ pub(crate) async fn run(args: &SshConfigArgs, terminal: Terminal) -> Result<(), 
         }
     };
     let program = std::env::current_exe().map_err(Failure::OwnPath)?;
-    let identity_file = args
-        .identity_file
-        .as_deref()
-        .map(std::path::absolute)
-        .transpose()
-        .map_err(Failure::OwnPath)?;
+    let absolute = |path: &Option<PathBuf>| {
+        let path = path.as_deref().map(std::path::absolute);
+        path.transpose().map_err(Failure::OwnPath)
+    };
+    let identity_file = absolute(&args.identity_file)?;
+    let identity_key = absolute(&args.node.identity_key)?;
     let stanza = Stanza {
         alias: &args.name,
         target: &args.node.target.to_string(),
         node_key,
         host_key: &host_key,
         program: &program,
+        identity_key: identity_key.as_deref(),
         identity_file: identity_file.as_deref(),
         user: args.user.as_deref(),
     };

@@ -25,6 +25,8 @@ pub struct Stanza<'a> {
     pub host_key: &'a str,
     /// The `alknet` program.
     pub program: &'a Path,
+    /// The key for `alknet connect` to show before SSH begins.
+    pub identity_key: Option<&'a Path>,
     /// The private key to log in with, if it is not one of ssh's own choice.
     pub identity_file: Option<&'a Path>,
     /// The user to log in as, if it is not the caller's own name.
@@ -43,6 +45,13 @@ impl Stanza<'_> {
         let program = for_shell(path_text("program", self.program)?);
         let target = for_shell(plain("address", self.target)?);
 
+        let identity_key = match self.identity_key {
+            Some(file) => format!(
+                " --identity-key {}",
+                for_shell(path_text("identity key", file)?)
+            ),
+            None => String::new(),
+        };
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = write!(
@@ -52,7 +61,7 @@ impl Stanza<'_> {
 # OpenSSH before 8.5 takes the host key from ~/.ssh/known_hosts instead:
 #   {alias} {host_key}
 Host {alias}
-    ProxyCommand {program} connect {target} --node-key {node_key}
+    ProxyCommand {program} connect {target} --node-key {node_key}{identity_key}
     HostKeyAlias {alias}
     StrictHostKeyChecking yes
     IgnoreUnknown KnownHostsCommand
@@ -225,6 +234,7 @@ mod tests {
             node_key: NodeKey::from_bytes([0xab; 32]),
             host_key: HOST_KEY,
             program: Path::new("/usr/bin/alknet"),
+            identity_key: None,
             identity_file: None,
             user: None,
         }
@@ -294,6 +304,7 @@ mod tests {
         assert!(program("/a\nb").is_err());
         let identity = |p: &'static str| {
             Stanza {
+                identity_key: None,
                 identity_file: Some(Path::new(p)),
                 ..stanza()
             }
@@ -346,6 +357,7 @@ mod tests {
     fn stock_ssh_reads_it_as_meant() {
         let stanza = Stanza {
             user: Some("git"),
+            identity_key: None,
             identity_file: Some(Path::new("/home/a b/id \"x\"")),
             ..stanza()
         };

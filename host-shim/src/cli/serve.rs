@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_keys, runtime};
 use crate::admin::{self, AdminSocket, Desk, Ending};
+use crate::admission::raise_descriptor_limit;
 use crate::logs;
 use crate::node::{Gate, Node};
 use crate::plan::{Draft, Plan};
@@ -52,6 +53,7 @@ pub(super) fn serve(state: &StateFolder, listen: Listen, show: Show) -> Result<(
     }
     let socket = AdminSocket::bind(state).map_err(fail)?;
     logs::install(&draft.config.log);
+    raise_descriptor_limit();
     let plan = draft.complete().map_err(|problems| {
         let failed = fail_all(&problems);
         complain!("alknet-node: the node did not start");

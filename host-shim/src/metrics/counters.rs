@@ -6,9 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::admission::Rejected;
+
 use super::text::{Histogram, Kind, Number, Page, sample};
 
 static CONNECTIONS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+static REJECTED: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 static HANDSHAKES: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
 static HANDSHAKE_SECONDS: [AtomicU64; BOUNDS.len() + 1] =
     [const { AtomicU64::new(0) }; BOUNDS.len() + 1];
@@ -44,6 +47,11 @@ pub(crate) enum Origin {
 /// A connection was handed to a handler; `quic` or `tcp` carries it.
 pub(crate) fn connection(transport: &str) {
     add(&CONNECTIONS, usize::from(transport == "tcp"));
+}
+
+/// A connection was turned away.
+pub(crate) fn rejected(why: Rejected) {
+    add(&REJECTED, why as usize);
 }
 
 /// A handshake ended otherwise than well.
@@ -90,6 +98,16 @@ pub(super) fn collect(page: &mut Page) {
         Kind::Counter,
         "Connections handed to a handler, by transport.",
         by("transport", &["quic", "tcp"], &CONNECTIONS),
+    );
+    page.add(
+        "alknet_connections_rejected_total",
+        Kind::Counter,
+        "Connections turned away because there were too many, by which limit.",
+        by(
+            "reason",
+            &["max", "max_per_address", "descriptors"],
+            &REJECTED,
+        ),
     );
     page.add(
         "alknet_handshakes_total",

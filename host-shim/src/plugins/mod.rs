@@ -3,6 +3,7 @@
 
 mod configure;
 mod gather;
+mod hand_over;
 mod libraries;
 mod make;
 mod memory;

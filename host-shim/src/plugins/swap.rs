@@ -10,6 +10,7 @@ use alknet_quic::Server;
 use tokio::runtime::Handle;
 
 use super::configure::{Place, configure};
+use super::hand_over::hand_over;
 use super::libraries::Libraries;
 use super::make::make_generation;
 use super::memory::Memory;
@@ -290,6 +291,9 @@ impl Swapper {
         })?;
         if self.reloader.is_stopping() {
             return Err(vec![Problem::Stopping]);
+        }
+        if let Some(before) = self.serving(name) {
+            hand_over(&before, &now);
         }
         let alpns = self.registry.alpns();
         let before = self

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::connection::TcpConnection;
+use crate::admission::{Admission, Transport};
 use crate::endpoint::hand_over;
 
 /// Connections that the system may accept ahead of us.
@@ -57,7 +58,12 @@ impl Listener {
     }
 
     /// Accepts until told to stop, then waits for the connections there are.
-    pub(crate) async fn accept(self, registry: Arc<Registry>, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn accept(
+        self,
+        registry: Arc<Registry>,
+        admission: Arc<Admission>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let Self { listener, alpn, .. } = self;
         let mut connections = JoinSet::new();
         let mut pause = Pause::default();
@@ -70,8 +76,15 @@ impl Listener {
             match accepted {
                 Ok((socket, remote_addr)) => {
                     pause.over();
+                    let Ok(admitted) = admission.admit(remote_addr, Transport::Tcp) else {
+                        continue;
+                    };
                     let registry = Arc::clone(&registry);
-                    connections.spawn(serve(socket, remote_addr, alpn.clone(), registry));
+                    let serving = serve(socket, remote_addr, alpn.clone(), registry);
+                    connections.spawn(async move {
+                        serving.await;
+                        drop(admitted);
+                    });
                 }
                 Err(error) if concerns_one_connection(&error) => {
                     tracing::debug!(%error, "a TCP connection ended before it was accepted");
@@ -181,7 +194,7 @@ async fn serve(socket: TcpStream, remote_addr: SocketAddr, alpn: Vec<u8>, regist
     };
     let shared = Arc::clone(&connection) as Arc<dyn Connection>;
     // What went wrong was logged, and TCP has no way to tell the peer.
-    let _ = hand_over(&generation, "tcp", shared, auth).await;
+    let _ = hand_over(&generation, Transport::Tcp, shared, auth).await;
     drop(generation);
     connection.finish().await;
 }

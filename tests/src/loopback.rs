@@ -1,0 +1,76 @@
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use alknet_quic::{Client as QuicClient, ConnectError, TransportSettings, Trust, connect};
+use alknet_ssh::{Client, ClientError, ClientOptions};
+use socket2::{Domain, Socket, Type};
+
+use crate::{Dialled, HANG, TestKey, TestNode};
+
+/// An address of this machine's loopback network, 127.0.0.0/8, from which a
+/// test connects as if it were another machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Loopback(pub u8);
+
+impl Loopback {
+    /// The address.
+    pub fn ip(self) -> IpAddr {
+        IpAddr::from([127, 0, 0, self.0])
+    }
+
+    /// A TCP connection to the node.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn tcp(self, node: &TestNode) -> std::io::Result<TcpStream> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(self.ip(), 0).into())?;
+        let addr = node.tcp.expect("the node listens on TCP");
+        socket.connect(&addr.into())?;
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(HANG))?;
+        Ok(stream)
+    }
+
+    /// A QUIC connection to the node's SSH service.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn quic(self, node: &TestNode) -> Result<Dialled, ConnectError> {
+        let endpoint = quinn::Endpoint::client(SocketAddr::new(self.ip(), 0)).unwrap();
+        let client = QuicClient {
+            trust: Trust::Pinned(node.node_key),
+            key: None,
+            alpn: b"alknet/ssh".to_vec(),
+            settings: TransportSettings::default(),
+        };
+        let connection = connect(&endpoint, node.addr, &client).await?;
+        Ok(Dialled {
+            connection,
+            endpoint,
+        })
+    }
+}
+
+/// Logs in on a new stream with any key.
+///
+/// # Errors
+/// Why that failed.
+pub async fn log_in(
+    node: &TestNode,
+    dialled: &Dialled,
+    key: &TestKey,
+) -> Result<Client, ClientError> {
+    let options = ClientOptions {
+        timeout: Duration::from_secs(60),
+        ..ClientOptions::default()
+    };
+    let expected = node.host_key.clone();
+    let stream = dialled.stream().await;
+    let mut client = Client::connect(stream, &options, move |key| {
+        key.to_openssh().is_ok_and(|line| line.trim() == expected)
+    })
+    .await?;
+    client.authenticate("anyone", key.ssh()).await?;
+    Ok(client)
+}
