@@ -1,7 +1,9 @@
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use alknet_quic::{Client as QuicClient, ConnectError, TransportSettings, Trust, connect};
+use alknet_quic::{
+    Client as QuicClient, ConnectError, QuicStream, TransportSettings, Trust, connect,
+};
 use alknet_ssh::{Client, ClientError, ClientOptions};
 use socket2::{Domain, Socket, Type};
 
@@ -52,25 +54,30 @@ impl Loopback {
     }
 }
 
-/// Logs in on a new stream with any key.
+/// Logs in on a new stream under any name with any key.
 ///
 /// # Errors
 /// Why that failed.
 pub async fn log_in(
     node: &TestNode,
     dialled: &Dialled,
+    user: &str,
     key: &TestKey,
-) -> Result<Client, ClientError> {
+) -> Result<Client, String> {
     let options = ClientOptions {
         timeout: Duration::from_secs(60),
         ..ClientOptions::default()
     };
     let expected = node.host_key.clone();
-    let stream = dialled.stream().await;
+    let halves = dialled.connection.open_bi().await;
+    let stream = QuicStream::new(halves.map_err(|error| error.to_string())?);
+    let words = |error: ClientError| error.to_string();
     let mut client = Client::connect(stream, &options, move |key| {
         key.to_openssh().is_ok_and(|line| line.trim() == expected)
     })
-    .await?;
-    client.authenticate("anyone", key.ssh()).await?;
+    .await
+    .map_err(words)?;
+    let proven = client.authenticate(user, key.ssh()).await;
+    proven.map_err(words)?;
     Ok(client)
 }

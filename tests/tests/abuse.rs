@@ -16,7 +16,7 @@ use integration_tests::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::runtime::Runtime;
 
 const ATTACKER: Loopback = Loopback(66);
@@ -91,31 +91,33 @@ fn a_user_gets_in_past_silent_and_failing_connections_on_quic() {
         let mut silent = Vec::new();
         for number in 0..200 {
             let dialled = ATTACKER.quic(&node).await.unwrap();
-            let mut stream = dialled.stream().await;
-            if number % 2 == 0 {
-                // It may be closed by then.
-                let _ = stream.write_all(b"S").await;
+            // It may be closed by then.
+            let mut stream = dialled.connection.open_bi().await.ok();
+            if let Some((send, _)) = &mut stream
+                && number % 2 == 0
+            {
+                let _ = send.write_all(b"S").await;
             }
             silent.push((dialled, stream));
         }
         let mut refused = 0;
         for _ in 0..50 {
             let dialled = Loopback(67).quic(&node).await.unwrap();
-            refused += usize::from(log_in(&node, &dialled, &stranger).await.is_err());
+            refused += usize::from(log_in(&node, &dialled, "root", &stranger).await.is_err());
         }
         assert_eq!(refused, 50);
 
         let began = Instant::now();
         let dialled = USER.quic(&node).await.unwrap();
         let owner = &node.setup.key;
-        let client = log_in(&node, &dialled, owner).await.unwrap();
+        let client = log_in(&node, &dialled, "me", owner).await.unwrap();
         println!("a user got in after {:?}", began.elapsed());
         client.disconnect().await;
         assert!(began.elapsed() < HANG);
 
         // The right key does not help an address that is penalised.
         let dialled = Loopback(67).quic(&node).await.unwrap();
-        assert!(log_in(&node, &dialled, owner).await.is_err());
+        assert!(log_in(&node, &dialled, "me", owner).await.is_err());
         let closed = dialled.connection.closed().await.to_string();
         assert!(closed.contains("Not allowed at this time"), "{closed}");
     });
@@ -124,7 +126,7 @@ fn a_user_gets_in_past_silent_and_failing_connections_on_quic() {
 #[test]
 fn penalties_are_shown_survive_a_reload_and_a_swap_and_expire() {
     let setup = setup(
-        "limits.penalties = { exempt = [], authfail_seconds = 20, min_seconds = 20, max_seconds = 40 }",
+        "limits.penalties = { exempt = [], authfail_seconds = 45, min_seconds = 45, max_seconds = 60 }",
     );
     let node = setup.start();
     let stranger = TestKey::make(node.setup.folder(), "stranger");
@@ -132,7 +134,7 @@ fn penalties_are_shown_survive_a_reload_and_a_swap_and_expire() {
     let gets_in = |key: &TestKey| {
         runtime.block_on(async {
             let dialled = ATTACKER.quic(&node).await.unwrap();
-            log_in(&node, &dialled, key).await.is_ok()
+            log_in(&node, &dialled, "me", key).await.is_ok()
         })
     };
     let owner = &node.setup.key;
@@ -329,7 +331,9 @@ fn a_session_without_a_channel_ends_when_it_may_not_idle() {
     let node = setup("limits.session_idle_seconds = 2").start();
     Runtime::new().unwrap().block_on(async {
         let dialled = USER.quic(&node).await.unwrap();
-        let client = log_in(&node, &dialled, &node.setup.key).await.unwrap();
+        let client = log_in(&node, &dialled, "me", &node.setup.key)
+            .await
+            .unwrap();
         // A channel keeps it, for longer than it may be without one.
         let mut process = client.exec("sleep 5; echo done", &[]).await.unwrap();
         let mut said = String::new();

@@ -87,6 +87,7 @@ fn as_text(status: &Status) -> String {
         String::new(),
         generations(&status.generations),
     ];
+    lines.extend(status.generations.iter().filter_map(penalised));
     for refused in &status.refused {
         lines.push(String::new());
         for reason in &refused.reasons {
@@ -98,6 +99,32 @@ fn as_text(status: &Status) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// The addresses that a handler refuses at the moment, if it tells.
+fn penalised(generation: &GenerationStatus) -> Option<String> {
+    let told = &generation.handler;
+    let count = told.get("penalised")?.as_u64().filter(|count| *count > 0)?;
+    let sources = told.get("penalised_sources")?.as_array()?.iter();
+    let named: Vec<String> = sources
+        .filter_map(|one| {
+            let source = one.get("source")?.as_str()?;
+            Some(format!("{source} for {} s", one.get("seconds")?.as_u64()?))
+        })
+        .take(5)
+        .collect();
+    Some(format!(
+        "\n{} {} refuses {count} penalised {}: {}{}",
+        generation.plugin,
+        generation.id,
+        if count == 1 { "address" } else { "addresses" },
+        named.join(", "),
+        if count > named.len() as u64 {
+            ", …"
+        } else {
+            ""
+        }
+    ))
 }
 
 /// The generations as a table.
