@@ -115,9 +115,12 @@ async fn turn_away(
     rejection: Rejection,
 ) {
     note(core, address, rejection);
-    if let Ok(Ok(stream)) = timeout(LAST_WORDS, connection.accept_bi()).await {
-        say(stream, rejection).await;
+    let stream = timeout(LAST_WORDS, connection.accept_bi()).await;
+    let mut stream = stream.ok().and_then(Result::ok);
+    if let Some(stream) = &mut stream {
+        tell(stream, rejection).await;
     }
+    // Where a close has a reason, the stream must not end well before it.
     connection.close(0, rejection.words());
 }
 
@@ -147,13 +150,15 @@ fn note(core: &Core, address: Option<SocketAddr>, rejection: Rejection) {
 
 /// A line before the identification, which clients may show (RFC 4253 section
 /// 4.2).
-async fn say(mut stream: BoxStream, rejection: Rejection) {
+async fn tell(stream: &mut BoxStream, rejection: Rejection) {
     let words = format!("{}\r\n", rejection.words());
-    let telling = async {
-        let _ = stream.write_all(words.as_bytes()).await;
-        let _ = stream.shutdown().await;
-    };
-    let _ = timeout(LAST_WORDS, telling).await;
+    let _ = timeout(LAST_WORDS, stream.write_all(words.as_bytes())).await;
+}
+
+/// Says why nothing will come of one of several streams.
+async fn turn_away_stream(mut stream: BoxStream, rejection: Rejection) {
+    tell(&mut stream, rejection).await;
+    let _ = timeout(LAST_WORDS, stream.shutdown()).await;
 }
 
 async fn accept(
@@ -195,7 +200,7 @@ async fn accept(
                 Ok(startup) => startup,
                 Err(rejection) => {
                     note(core, address, rejection);
-                    sessions.spawn(say(stream, rejection));
+                    sessions.spawn(turn_away_stream(stream, rejection));
                     continue;
                 }
             },
