@@ -75,7 +75,6 @@ fn who_did_what_is_recorded_and_destinations_only_where_wanted() {
         return;
     }
     let (setup, file) = setup("audit.destinations = \"full\"");
-    let setup = setup;
     setup.replace("filter = \"info\"", "filter = \"trace\"");
     let node = setup.start();
     assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
@@ -242,7 +241,7 @@ fn a_renamed_file_is_left_and_the_last_session_is_in_the_new_one() {
     let lines = fs::read_to_string(&old).unwrap().lines().count();
     assert_eq!(ssh.run("echo in").out(), "in\n");
     // All is written before the node ends.
-    drop(node.stop());
+    let _stopped = node.stop();
     let new = records(&file);
     assert_eq!(new.last().unwrap()["event"], "session_closed");
     assert_eq!(fs::read_to_string(&old).unwrap().lines().count(), lines);

@@ -52,6 +52,7 @@ fn failures_are_found(format: &str) {
             let refused = log_in(&node, &dialled, name, &stranger).await;
             assert!(refused.is_err());
             dialled.connection.close(0u32.into(), b"");
+            dialled.endpoint.wait_idle().await;
         }
     });
     let log = eventually("all attempts are logged", || {
