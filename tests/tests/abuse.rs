@@ -23,7 +23,7 @@ const ATTACKER: Loopback = Loopback(66);
 const USER: Loopback = Loopback(2);
 
 /// Nobody is exempt here, since everybody comes from this machine.
-const PENALTIES: &str = "limits.penalties = { exempt = [], authfail_seconds = 1, \
+const PENALTIES: &str = "limits.penalties = { exempt = [], authfail_seconds = 2, \
                          noauth_seconds = 1, grace_exceeded_seconds = 2, min_seconds = 2, \
                          max_seconds = 6 }";
 
