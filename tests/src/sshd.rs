@@ -43,7 +43,7 @@ impl Sshd {
         Self {
             addr,
             host_key: key.public_line(),
-            running: running,
+            running,
         }
     }
 
