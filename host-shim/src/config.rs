@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Where the node listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:4433";
@@ -14,6 +14,7 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:4433";
 /// The configuration of a node. Paths are relative to the folder of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(transform = named_schema)]
 pub struct NodeConfig {
     /// The UDP address to serve QUIC on, `ip:port`; IPv6 in brackets. Default
     /// `127.0.0.1:4433`. A change needs a restart.
@@ -259,6 +260,17 @@ pub struct ShutdownConfig {
 impl Default for ShutdownConfig {
     fn default() -> Self {
         Self { drain_seconds: 10 }
+    }
+}
+
+/// A file may name its schema, for editors. Whoever reads the file has left
+/// that out.
+fn named_schema(schema: &mut schemars::Schema) {
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    if let Some(properties) = properties {
+        let description = "The JSON Schema of this file, for editors; the node ignores it.";
+        let field = json!({ "description": description, "type": "string" });
+        properties.insert("$schema".to_owned(), field);
     }
 }
 

@@ -10,7 +10,7 @@ use alknet_handler::{AuthContext, Connection, HandlerError, IdentityProvider};
 use alknet_identity::PeerStore;
 use alknet_loader::{Generation, Registry};
 use alknet_quic::{QuicConnection, negotiated_alpn, peer_key};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admission::{Admission, Admitted, Rejected, Transport};
 use crate::metrics::counters::{self, Handshake};
@@ -30,16 +30,26 @@ const CODE_HANDLER_FAILED: u32 = 2;
 /// There are as many connections as there may be.
 const CODE_TOO_MANY: u32 = 3;
 
-/// Accepts until the endpoint is closed; refuses once told to stop.
+/// Accepts until the endpoint is closed; refuses once told to stop. Answers
+/// each pulse between two connections.
 pub(crate) async fn accept(
     endpoint: quinn::Endpoint,
     registry: Arc<Registry>,
     peers: Arc<PeerStore>,
     admission: Arc<Admission>,
     stop: watch::Receiver<bool>,
+    mut pulses: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
     let handshakes = Arc::new(AtomicUsize::new(0));
-    while let Some(incoming) = endpoint.accept().await {
+    loop {
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming,
+            Some(answer) = pulses.recv() => {
+                let _ = answer.send(());
+                continue;
+            }
+        };
+        let Some(incoming) = incoming else { return };
         let under_way = handshakes.load(Ordering::Relaxed);
         if under_way > REFUSE_ABOVE || *stop.borrow() {
             counters::handshake(Handshake::Refused);

@@ -14,6 +14,7 @@ use alknet_vault::{Ed25519Key, Mnemonic, MnemonicError, MnemonicFileError};
 use zeroize::Zeroizing;
 
 use crate::config::DEFAULT_LISTEN;
+use crate::editors;
 use crate::plan::STAGING;
 use crate::state::{StateFolder, lock_folder};
 
@@ -39,6 +40,9 @@ pub(crate) struct Contents {
 pub(crate) struct Made {
     /// The plugin that was copied, and from where.
     pub(crate) plugin: Option<PathBuf>,
+    /// The folder of plugins that came with the installed program, which is
+    /// used where it is.
+    pub(crate) shared_plugins: Option<PathBuf>,
     /// The private key made for the caller.
     pub(crate) client_key: Option<PathBuf>,
     /// Whether a new mnemonic was made.
@@ -108,15 +112,14 @@ fn make(
         peers,
         ..PeersConfig::default()
     };
-    journal.file(
-        &state.peers_file(),
-        0o600,
-        peers.to_toml_string().as_bytes(),
-    )?;
+    journal.file(&state.peers_file(), 0o600, peers_text(&peers).as_bytes())?;
     let plugins = root.join("plugins");
-    journal.folder(&plugins)?;
-    if is_empty(&plugins) {
-        made.plugin = copy_plugin(&plugins, journal)?;
+    made.shared_plugins = shared_plugins().filter(|_| !plugins.exists());
+    if made.shared_plugins.is_none() {
+        journal.folder(&plugins)?;
+        if is_empty(&plugins) {
+            made.plugin = copy_plugin(&plugins, journal)?;
+        }
     }
     // Last: its presence says that the folder is whole.
     let listen = contents
@@ -125,7 +128,7 @@ fn make(
     journal.file(
         &root.join("node.toml"),
         0o600,
-        config_text(&listen, contents.tcp_listen).as_bytes(),
+        config_text(&listen, contents.tcp_listen, made.shared_plugins.as_deref()).as_bytes(),
     )?;
     Ok(made)
 }
@@ -177,7 +180,7 @@ pub(crate) fn authorize_in(state: &StateFolder, peer: Peer) -> Result<(), InitEr
     };
     let mut journal = Journal::default();
     let fresh = path.with_extension("toml.new");
-    journal.file(&fresh, 0o600, peers.to_toml_string().as_bytes())?;
+    journal.file(&fresh, 0o600, peers_text(&peers).as_bytes())?;
     fs::rename(&fresh, &path).map_err(|source| InitError::Io {
         action: "replace",
         path,
@@ -315,13 +318,29 @@ pub(crate) fn beside_the_program(name: &str) -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
-fn config_text(listen: &str, tcp_listen: Option<SocketAddr>) -> String {
+/// The folder for plugins that belongs to an installed program:
+/// `/usr/lib/alknet/plugins` for `/usr/bin/alknet-node`.
+fn shared_plugins() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let folder = program.parent()?.parent()?.join("lib/alknet/plugins");
+    (folder.is_dir() && folder.to_str().is_some()).then_some(folder)
+}
+
+fn peers_text(peers: &PeersConfig) -> String {
+    format!("#:schema ./{}\n{}", editors::PEERS, peers.to_toml_string())
+}
+
+fn config_text(listen: &str, tcp_listen: Option<SocketAddr>, plugins: Option<&Path>) -> String {
+    let schema = editors::NODE;
+    let folder = plugins.and_then(Path::to_str).unwrap_or("plugins");
+    let folder = toml_edit::value(folder);
     let tcp_listen = match tcp_listen {
         Some(addr) => format!("tcp_listen = \"{addr}\""),
         None => "# tcp_listen = \"127.0.0.1:2222\"".to_owned(),
     };
     format!(
         "\
+#:schema ./{schema}
 # The configuration of this node. `alknet-node check` names every fault in it.
 # Paths are relative to this folder; what is left out has its default.
 
@@ -343,7 +362,7 @@ format = \"human\"
 [plugins]
 # Every *.so in this folder is loaded, at the start and when
 # `alknet-node plugins reload` says so; with watch = true, when it changes.
-folder = \"plugins\"
+folder = {folder}
 watch = false
 # Uncomment to load only files with these digests (sha256sum prints them):
 # allow_digests = [\"sha256:…\"]
@@ -354,8 +373,8 @@ watch = false
 # [plugins.secrets]
 # ssh = [\"proxy\"]
 
-# The configuration of the SSH plugin; `schema/json/ssh-config.schema.json`
-# describes every field.
+# The configuration of the SSH plugin; `alknet-node schema ssh` describes every
+# field.
 [plugins.config.ssh]
 "
     )

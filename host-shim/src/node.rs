@@ -9,7 +9,7 @@ use alknet_document::{Document, Fault};
 use alknet_identity::PeerStore;
 use alknet_loader::Registry;
 use alknet_quic::{BindError, NodeKey, Server, ServerError, TransportSettings, bind_endpoint};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::admission::Admission;
@@ -44,6 +44,7 @@ pub struct Node {
     watching: tokio::task::JoinHandle<()>,
     stopping: Arc<watch::Sender<bool>>,
     accepting: tokio::task::JoinHandle<()>,
+    pulse: Pulse,
     tcp: Option<TcpSide>,
     metrics: Option<MetricsSide>,
 }
@@ -121,12 +122,14 @@ impl Node {
                 stop.clone(),
             )),
         });
+        let (pulse, pulses) = mpsc::channel(1);
         let accepting = tokio::spawn(endpoint::accept(
             endpoint.clone(),
             Arc::clone(&registry),
             Arc::clone(&peers),
             Arc::clone(&admission),
             stop,
+            pulses,
         ));
         let reloader = Arc::new(Reloader::new(
             source.file,
@@ -162,6 +165,7 @@ impl Node {
             watching,
             stopping,
             accepting,
+            pulse: Pulse(pulse),
             tcp,
             metrics,
         })
@@ -225,6 +229,17 @@ impl Node {
         }
     }
 
+    /// What tells whether it still accepts connections.
+    pub(crate) fn pulse(&self) -> Pulse {
+        self.pulse.clone()
+    }
+
+    /// The longest that [`Node::stop`] may take.
+    pub(crate) fn stop_patience(&self) -> Duration {
+        let drain = self.reloader.config().shutdown.drain_seconds;
+        Duration::from_secs(drain.into()) + HANDLER_PATIENCE + HURRY_PATIENCE + CLOSE_PATIENCE
+    }
+
     /// Completes when the node no longer accepts although nobody stopped it:
     /// its socket failed.
     pub async fn failed(&mut self) {
@@ -278,6 +293,24 @@ impl Node {
             // A handler that panicked has nothing left to drain.
             let _ = drain.await;
         }
+    }
+}
+
+/// Tells whether a node still accepts connections.
+#[derive(Clone)]
+pub(crate) struct Pulse(mpsc::Sender<oneshot::Sender<()>>);
+
+impl Pulse {
+    /// Completes when whoever accepts the connections has answered: with true,
+    /// or with false if there is nobody.
+    pub(crate) async fn felt(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(answer).await.is_ok() && answered.await.is_ok()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(accepting: mpsc::Sender<oneshot::Sender<()>>) -> Self {
+        Self(accepting)
     }
 }
 

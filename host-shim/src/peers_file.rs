@@ -3,11 +3,12 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use alknet_document::{Document, Fault, Format};
 use alknet_identity::{CertificateGrant, Imported, Peer, PeersConfig};
+use rustix::process::geteuid;
 use serde_json::{Value, json};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table};
 
@@ -60,7 +61,7 @@ fn make(file: &Path, change: &Change<'_>, write: bool) -> Result<PeersConfig, Pe
     check_id(&present, change)?;
     let text = match format {
         Format::Toml => in_toml(file, &text, change)?,
-        Format::Json => in_json(&present, change)?,
+        Format::Json => in_json(&text, &present, change)?,
     };
     let next = parse(file, format, &text)?;
     if write {
@@ -232,8 +233,16 @@ fn table(peer: &Peer) -> Table {
     table
 }
 
-fn in_json(present: &PeersConfig, change: &Change<'_>) -> Result<String, PeersFileError> {
+fn in_json(
+    text: &str,
+    present: &PeersConfig,
+    change: &Change<'_>,
+) -> Result<String, PeersFileError> {
     let mut next = present.clone();
+    // Editors want it; reading the document leaves it out.
+    next.schema = serde_json::from_str(text)
+        .ok()
+        .and_then(|value: Value| value.get("$schema")?.as_str().map(str::to_owned));
     match change {
         Change::Add(peer) => next.peers.push((*peer).clone()),
         Change::Import(imported) => {
@@ -251,9 +260,11 @@ fn in_json(present: &PeersConfig, change: &Change<'_>) -> Result<String, PeersFi
     Ok(format!("{value:#}\n"))
 }
 
-/// Puts a text in the place of a file at once, with the mode the file has.
+/// Puts a text in the place of a file at once, with the mode the file has and,
+/// where root does it, its owner.
 fn replace(file: &Path, text: &str) -> io::Result<()> {
-    let mode = fs::metadata(file)?.permissions().mode() & 0o777;
+    let before = fs::metadata(file)?;
+    let mode = before.permissions().mode() & 0o777;
     let mut fresh = file.as_os_str().to_owned();
     fresh.push(".new");
     let fresh = PathBuf::from(fresh);
@@ -266,6 +277,9 @@ fn replace(file: &Path, text: &str) -> io::Result<()> {
             .create_new(true)
             .mode(mode)
             .open(&fresh)?;
+        if geteuid().is_root() {
+            fchown(&out, Some(before.uid()), Some(before.gid()))?;
+        }
         out.write_all(text.as_bytes())?;
         out.sync_all()?;
         fs::rename(&fresh, file)

@@ -302,14 +302,22 @@ impl Draft {
             .map(|libraries| gather(place, folder, libraries, &mut problems, &mut warnings));
         let plugins = plugins.unwrap_or_default();
         if config.tcp_listen.is_some() && !is_served(&plugins, &config.tcp_alpn) {
-            warnings.push(Warning::TcpUnserved(Fault::at(
+            let fault = Fault::at(
                 document,
                 "/tcp_alpn",
                 format!(
                     "no plugin serves {:?}, which TCP connections are for; they will be closed at once",
                     config.tcp_alpn
                 ),
-            )));
+            );
+            let served = plugins.iter().flat_map(|planned| planned.plugin.alpns());
+            let served: Vec<_> = served
+                .map(|alpn| format!("{:?}", alpn.escape_ascii().to_string()))
+                .collect();
+            warnings.push(Warning::TcpUnserved(match served.is_empty() {
+                true => fault,
+                false => fault.with_hint(format!("served is {}", served.join(", "))),
+            }));
         }
         match (keys, peers, libraries) {
             (Some(keys), Some(peers), Some(libraries)) if problems.is_empty() => Ok(Plan {

@@ -10,7 +10,6 @@
 use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
 use alknet_vault::{Ed25519Key, Mnemonic, Vault};
@@ -433,25 +432,6 @@ fn a_filter_reaches_into_the_plugin() {
     let node = setup.start();
     exec(&node, "true");
     assert_eq!(node.stop().log, "");
-}
-
-#[test]
-fn systemd_is_told() {
-    let mut setup = Setup::new();
-    let path = setup.folder().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(HANG)).unwrap();
-    setup.env("NOTIFY_SOCKET", path.to_str().unwrap());
-    let node = setup.start();
-    let told = || {
-        let mut buffer = [0; 256];
-        let length = socket.recv(&mut buffer).unwrap();
-        String::from_utf8_lossy(&buffer[..length]).into_owned()
-    };
-    assert!(told().contains("READY=1"));
-    node.terminate();
-    assert!(told().contains("STOPPING=1"));
-    assert!(node.wait().status.success());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use alknet_manual::{CompletionsArgs, ManArgs};
 use alknet_quic::NodeKey;
 use clap::{ArgAction, Parser, Subcommand};
 
@@ -37,6 +38,10 @@ pub(crate) enum Command {
     ///
     /// The line belongs under `node_keys` of the peer.
     IdentityKey(IdentityKeyArgs),
+    /// Print what makes a shell complete these commands
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    Man(ManArgs),
 }
 
 /// Which node, and how to know it.

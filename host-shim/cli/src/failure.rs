@@ -22,6 +22,8 @@ pub(crate) enum Failure {
     Stanza(#[from] StanzaError),
     #[error("cannot use standard input and output: {0}")]
     Stdio(#[source] io::Error),
+    #[error("cannot write what was asked for: {0}")]
+    Manual(#[source] io::Error),
     #[error("cannot find out where this program lies: {0}")]
     OwnPath(#[source] io::Error),
     #[error("cannot watch for signals: {0}")]

@@ -17,9 +17,10 @@ mod terminal;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::args::{Args, Command};
+use crate::failure::Failure;
 use crate::terminal::Terminal;
 
 fn main() -> ExitCode {
@@ -42,6 +43,8 @@ fn main() -> ExitCode {
             Command::Connect(args) => connect::run(args, terminal).await,
             Command::SshConfig(args) => ssh_config::run(args, terminal).await,
             Command::IdentityKey(args) => identity_key::run(args),
+            Command::Completions(args) => args.print(Args::command()).map_err(Failure::Manual),
+            Command::Man(args) => args.write(Args::command()).map_err(Failure::Manual),
         }
     });
     // A look-up that hangs in the resolver must not hold up the exit.

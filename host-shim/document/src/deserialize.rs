@@ -7,8 +7,8 @@ use serde_path_to_error::{Path, Segment};
 use crate::document::{Document, Format};
 use crate::fault::{Fault, Problem, one_of};
 use crate::pointer;
-use crate::schema::{meant, unknown_field};
-use crate::suggest::closest;
+use crate::schema::unknown_field;
+use crate::suggest::{closest, meant};
 
 impl Document {
     /// Turns the document into a type. The fault is placed where serde stopped; what serde says is kept unless it may

@@ -68,7 +68,7 @@ pub(crate) struct Flaw {
     pub(crate) offset: usize,
     pub(crate) pointer: String,
     pub(crate) problem: FlawKind,
-    pub(crate) hint: Option<&'static str>,
+    pub(crate) hint: Option<Box<str>>,
 }
 
 pub(crate) enum FlawKind {
@@ -275,7 +275,7 @@ impl Flaw {
             pointer: self.pointer.into(),
             position: Some(lines.position(self.offset)),
             problem,
-            hint: self.hint.map(Into::into),
+            hint: self.hint,
         }
     }
 }

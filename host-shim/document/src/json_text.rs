@@ -44,17 +44,38 @@ fn syntax(text: &str, error: &serde_json::Error) -> Flaw {
             None => message.to_owned(),
         },
     };
-    let rest = text.get(offset..).unwrap_or_default();
-    let hint = match rest.chars().next() {
-        Some('/' | '#') => Some("JSON has no comments; TOML does"),
-        Some('\'') => Some("JSON strings stand in double quotes"),
-        _ => None,
+    let (before, rest) = text.split_at_checked(offset).unwrap_or((text, ""));
+    // The comma is what has to go, not the bracket after it.
+    let offset = match message.as_str() {
+        "trailing comma" => before.rfind(',').unwrap_or(offset),
+        _ => offset,
     };
     Flaw {
         offset,
         pointer: String::new(),
+        hint: advice(&message, rest).map(Into::into),
         problem: FlawKind::Syntax(message),
-        hint,
+    }
+}
+
+/// What to do about it, by what the parser stopped at.
+fn advice(message: &str, rest: &str) -> Option<&'static str> {
+    let word = rest
+        .split(|c: char| !c.is_ascii_alphabetic())
+        .next()
+        .unwrap_or_default();
+    match rest.chars().next() {
+        Some('/' | '#') => Some("JSON has no comments; TOML does"),
+        Some('\'') => Some("JSON strings stand in double quotes"),
+        _ if message == "trailing comma" => Some("remove this comma: nothing follows it"),
+        Some('"') if message.starts_with("expected `,`") => Some("a comma is missing before this"),
+        _ if ["True", "False", "None", "TRUE", "FALSE", "NULL"].contains(&word) => {
+            Some("JSON writes true, false and null")
+        }
+        _ if message == "expected a value" && !word.is_empty() => {
+            Some("a string stands in double quotes")
+        }
+        _ => None,
     }
 }
 

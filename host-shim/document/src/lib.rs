@@ -36,3 +36,4 @@ pub use document::{Document, Format, MAX_DEPTH, MAX_SIZE};
 pub use fault::{Fault, Position, Problem};
 pub use pointer::join as join_pointer;
 pub use schema::check_schema;
+pub use suggest::did_you_mean;

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use jsonschema::{Draft, ValidationError, Validator, error::ValidationErrorKind as Kind};
 use serde_json::Value;
 
-use crate::document::Document;
+use crate::document::{Document, Format};
 use crate::fault::{Fault, Problem};
+use crate::suggest::meant;
 use crate::wording::{Wording, one_of};
 use crate::{pointer, suggest};
 
@@ -129,6 +130,7 @@ impl<'a> Report<'a> {
                 let expected = self.expected(error);
                 let texts = self.parent(error).map(|schema| self.wording.texts(schema));
                 self.unexpected(at, expected, &texts.unwrap_or_default());
+                self.say_how_to_write(at, self.parent(error));
             }
             _ => {
                 self.faults.push(Fault::at(
@@ -228,8 +230,30 @@ impl<'a> Report<'a> {
             .parent(error)
             .map(|schema| self.wording.fields(schema))
             .unwrap_or_default();
-        let fault = unknown_field(self.document, at, name, valid);
+        let mut fault = unknown_field(self.document, at, name, valid);
+        let is_typo = |hint: &Box<str>| hint.starts_with("did you mean");
+        if !fault.hint.as_ref().is_some_and(is_typo)
+            && let Some(place) = self.wording.places_of(name)
+        {
+            fault.hint = Some(self.belongs(&place).into());
+        }
         self.faults.push(fault);
+    }
+
+    /// Where a field belongs that stands elsewhere.
+    fn belongs(&self, place: &[&str]) -> String {
+        let here = place
+            .iter()
+            .fold(String::new(), |pointer, name| pointer::join(&pointer, name));
+        let whole = self.document.whole_pointer(&here);
+        match self.document.format() {
+            _ if whole.is_empty() => "it belongs outside of this".to_owned(),
+            Format::Json => format!("it belongs at {whole}"),
+            Format::Toml => {
+                let table = pointer::segments(&whole).collect::<Vec<_>>().join(".");
+                format!("it belongs under [{table}]")
+            }
+        }
     }
 
     fn missing_field(&mut self, at: &str, name: &str, expected: Option<String>) {
@@ -258,6 +282,22 @@ impl<'a> Report<'a> {
                 suggest::closest(text, texts.iter().copied()).map(|text| meant(text).into());
         }
         self.faults.push(fault);
+    }
+
+    /// A hint for the fault found last, if it has none.
+    fn say_how_to_write(&mut self, at: &str, schema: Option<&'a Value>) {
+        let kinds = schema.map(|schema| self.wording.kinds(schema));
+        if let (Some(kinds), Some(value), Some(fault)) = (
+            kinds,
+            self.document.value().pointer(at),
+            self.faults.last_mut(),
+        ) && fault.hint.is_none()
+            && !self.document.hides(at)
+        {
+            let whole = self.document.whole_pointer(at);
+            let hint = suggest::rewritten(value, &kinds, &whole, self.document.format());
+            fault.hint = hint.map(Into::into);
+        }
     }
 
     fn push(&mut self, at: &str, problem: Problem) {
@@ -327,10 +367,6 @@ fn drop_misspelt(faults: &mut Vec<Fault>) {
         }
         _ => true,
     });
-}
-
-pub(crate) fn meant(name: &str) -> String {
-    format!("did you mean {name:?}?")
 }
 
 /// The values that all forms together ask for in one place, if each asks for fixed ones and in the same.

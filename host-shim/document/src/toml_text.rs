@@ -27,13 +27,78 @@ fn syntax(text: &str, error: &toml::de::Error) -> Flaw {
             name: text.get(span).unwrap_or_default().to_owned(),
             first: None,
         },
-        message => FlawKind::Syntax(message.trim().replace('\n', ", ")),
+        message => {
+            let (message, hint) = advise(text, offset, message.trim().replace('\n', ", "));
+            return Flaw {
+                offset,
+                pointer: String::new(),
+                problem: FlawKind::Syntax(message),
+                hint: hint.map(Into::into),
+            };
+        }
     };
     Flaw {
         offset,
         pointer: String::new(),
         problem,
-        hint: None,
+        hint: Some("keep one of the two".into()),
+    }
+}
+
+/// What the parser says, in better words where the line shows what was meant, and what to do.
+fn advise(text: &str, offset: usize, message: String) -> (String, Option<String>) {
+    let (before, after) = text.split_at_checked(offset).unwrap_or((text, ""));
+    let start = before.rfind('\n').map_or(0, |at| at + 1);
+    let end = after.find('\n').unwrap_or(after.len());
+    let line = text.get(start..offset + end).unwrap_or_default();
+    let line = line.split(" #").next().unwrap_or_default().trim();
+    let Some((key, value)) = line.split_once('=') else {
+        let hint = match line.split_once(':') {
+            Some((key, _)) if message.starts_with("key with no value") => {
+                Some(format!("a field is set with `=`: `{} = …`", key.trim()))
+            }
+            _ => None,
+        };
+        return (message, hint);
+    };
+    let (key, value) = (key.trim(), value.trim());
+    if value.is_empty() {
+        let hint = format!(
+            "give it one, or take the line out; settings that belong together stand under [{}{key}]",
+            heading(text.get(..start).unwrap_or_default())
+        );
+        return (format!("no value follows `{key} =`"), Some(hint));
+    }
+    let is_value = |value: &str| DeTable::parse(&format!("x = {value}")).is_ok();
+    let quoted = format!("\"{value}\"");
+    let lower = value.to_lowercase();
+    match lower.as_str() {
+        "true" | "false" if !is_value(value) => {
+            (message, Some(format!("write it in lower case: {lower}")))
+        }
+        "null" | "none" | "nil" => {
+            let hint = format!("TOML has none: take the line out, and `{key}` has its default");
+            ("null is no value".to_owned(), Some(hint))
+        }
+        _ if value.starts_with(['"', '\'']) && !is_value(value) => (
+            message,
+            Some("a text ends with the quote it began with, on the same line".to_owned()),
+        ),
+        _ if !value.starts_with(['[', '{']) && !is_value(value) && is_value(&quoted) => (
+            "a text stands in quotes".to_owned(),
+            Some(format!("write {quoted}")),
+        ),
+        _ => (message, None),
+    }
+}
+
+/// The heading that lines after `text` stand under, with a dot after it.
+fn heading(text: &str) -> String {
+    let headings = text.lines().rev().map(str::trim);
+    let mut headings = headings.filter_map(|line| line.strip_prefix('[')?.split(']').next());
+    match headings.next() {
+        Some(name) if !name.starts_with('[') => format!("{name}."),
+        _ => String::new(),
     }
 }
 

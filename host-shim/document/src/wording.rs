@@ -64,6 +64,35 @@ impl<'a> Wording<'a> {
         self.resolve(schema).get("properties")?.get(name)
     }
 
+    /// The kinds of values that a schema allows, by their names in JSON Schema; none if it does not say.
+    pub(crate) fn kinds(self, schema: &'a Value) -> Vec<&'a str> {
+        match self.resolve(schema).get("type") {
+            Some(Value::String(kind)) => vec![kind],
+            Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Where a field of that name may stand, as the names of the fields around it.
+    pub(crate) fn places_of(self, name: &str) -> Option<Vec<&'a str>> {
+        let mut level = vec![(Vec::new(), self.root)];
+        for _ in 0..MAX_NESTING {
+            let mut next = Vec::new();
+            for (place, schema) in level {
+                let fields = self.resolve(schema).get("properties");
+                for (field, schema) in fields.and_then(Value::as_object).into_iter().flatten() {
+                    if field == name {
+                        return Some(place);
+                    }
+                    let inner = place.iter().copied().chain([field.as_str()]).collect();
+                    next.push((inner, schema));
+                }
+            }
+            level = next;
+        }
+        None
+    }
+
     /// The values that a schema lists, or `None` if it does not list them.
     pub(crate) fn literals(self, schema: &'a Value) -> Option<Vec<&'a Value>> {
         let schema = self.resolve(schema);
@@ -99,7 +128,13 @@ impl<'a> Wording<'a> {
             return;
         }
         if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
-            names.extend(properties.keys().cloned());
+            // `$schema` is for editors.
+            names.extend(
+                properties
+                    .keys()
+                    .filter(|name| !name.starts_with('$'))
+                    .cloned(),
+            );
         }
         let reference = schema.get("$ref").and_then(Value::as_str);
         if let Some(target) = reference.and_then(|r| self.root.pointer(r.strip_prefix('#')?)) {
@@ -310,10 +345,13 @@ fn text(schema: &Map<String, Value>) -> String {
         (Some(least), Some(most)) => format!("a string of {least} to {most} characters"),
     };
     if let Some(pattern) = schema.get("pattern").and_then(Value::as_str) {
+        if let Some(title) = schema.get("title").and_then(Value::as_str) {
+            words = title.to_owned();
+        }
         // An example says more to a person than a regular expression.
         let examples = schema.get("examples").and_then(Value::as_array);
         match examples.and_then(|examples| examples.first()) {
-            Some(example) => words.push_str(&format!(" such as {example}")),
+            Some(example) => words.push_str(&format!(" such as {}", literal(example))),
             None => words.push_str(&format!(" matching {pattern}")),
         }
     }

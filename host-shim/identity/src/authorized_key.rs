@@ -134,7 +134,7 @@ pub enum KeyError {
     )]
     NotAPublicKey,
     /// The line does not start with a key type.
-    #[error("the line does not start with a key type; expected one of {}", ALGORITHMS.join(", "))]
+    #[error("the line does not start with a key type; give the whole line of a .pub file, which begins with one of {}", ALGORITHMS.join(", "))]
     UnknownAlgorithm,
     /// The key type is known but not accepted.
     #[error("{algorithm} keys are not accepted; use one of {}", ALGORITHMS.join(", "))]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
-use clap::{Args, Parser, Subcommand};
+use alknet_manual::{CompletionsArgs, ManArgs};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -91,6 +92,10 @@ enum Command {
     Plugins(PluginsCommand),
     /// Print the JSON Schema of a configuration.
     Schema(schema::SchemaArgs),
+    /// Print what makes a shell complete these commands.
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write those of all commands.
+    Man(ManArgs),
     /// Load a library, for the node that asks.
     #[command(hide = true)]
     Probe(probe::ProbeArgs),
@@ -151,6 +156,8 @@ pub fn main() -> ExitCode {
         Command::Drain(args) => stop::drain(args),
         Command::Stop(args) => stop::stop(args),
         Command::Schema(args) => schema::schema(args),
+        Command::Completions(args) => args.print(Cli::command()).map_err(fail),
+        Command::Man(args) => args.write(Cli::command()).map_err(fail),
         Command::Plugins(PluginsCommand::List(args)) => swap::list(args),
         Command::Plugins(PluginsCommand::Reload(args)) => swap::reload(args),
         Command::Plugins(PluginsCommand::Rollback(args)) => swap::rollback(args),

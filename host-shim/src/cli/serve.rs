@@ -14,12 +14,14 @@ use tokio::sync::watch;
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_keys, runtime};
 use crate::admin::{self, AdminSocket, Desk, Ending};
 use crate::admission::raise_descriptor_limit;
+use crate::editors::write_schemas;
 use crate::logs;
 use crate::node::{Gate, Node};
 use crate::plan::{Draft, Plan};
 use crate::plugins::{Swapper, Wanted};
 use crate::stanza;
 use crate::state::StateFolder;
+use crate::systemd;
 
 /// Serves from a state folder.
 pub(super) fn run(args: StateArg) -> Result<(), Failed> {
@@ -59,6 +61,9 @@ pub(super) fn serve(state: &StateFolder, listen: Listen, show: Show) -> Result<(
         complain!("alknet-node: the node did not start");
         failed
     })?;
+    if let Err(error) = write_schemas(state, &plan) {
+        tracing::warn!("{error}");
+    }
     let runtime = runtime(&plan.config)?;
     let outcome = runtime.block_on(serve_until_signal(plan, socket, show));
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -76,6 +81,7 @@ async fn serve_until_signal(plan: Plan, socket: AdminSocket, show: Show) -> Resu
     let admin = tokio::spawn(admin::serve(socket, Arc::clone(&desk)));
     let mut closed_terminal = pin!(reload_on_hangup(hangups, node.swapper()).fuse());
     announce(&node, show);
+    let watchdog = tokio::spawn(systemd::watchdog(node.pulse()));
     let mut signalled = async || {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -94,7 +100,7 @@ async fn serve_until_signal(plan: Plan, socket: AdminSocket, show: Show) -> Resu
         return Err(fail("the UDP socket failed; start the node again"));
     }
     tracing::info!("stopping; a second signal ends live sessions at once");
-    notify(sd_notify::NotifyState::Stopping);
+    systemd::stopping(node.stop_patience());
     let hurry = async {
         tokio::select! {
             () = signalled() => {}
@@ -102,6 +108,7 @@ async fn serve_until_signal(plan: Plan, socket: AdminSocket, show: Show) -> Resu
         }
     };
     node.stop(hurry).await;
+    watchdog.abort();
     // Its socket goes with it.
     admin.abort();
     let _ = admin.await;
@@ -142,6 +149,7 @@ async fn reload_on_hangup(mut hangups: Signal, swapper: Arc<Swapper>) {
         if had_terminal && !has_terminal() {
             return;
         }
+        systemd::reloading();
         let swapper = Arc::clone(&swapper);
         let reload = tokio::task::spawn_blocking(move || {
             // What went wrong with plugins is in the log.
@@ -154,15 +162,9 @@ async fn reload_on_hangup(mut hangups: Signal, swapper: Arc<Swapper>) {
             }
             tracing::error!("nothing was reloaded; the configuration stays as it was");
         }
+        systemd::ready();
     }
     std::future::pending().await
-}
-
-/// Tells systemd, where it wants to be told (sd_notify(3)).
-fn notify(state: sd_notify::NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(false, &[state]) {
-        tracing::warn!(%error, "cannot tell systemd");
-    }
 }
 
 fn announce(node: &Node, show: Show) {
@@ -213,5 +215,5 @@ fn announce(node: &Node, show: Show) {
             alpns.join(", ")
         );
     }
-    notify(sd_notify::NotifyState::Ready);
+    systemd::ready();
 }

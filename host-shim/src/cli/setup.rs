@@ -10,6 +10,7 @@ use clap::Args;
 use super::serve::{Listen, Show, serve};
 use super::{Failed, StateArg, fail, fail_all, folder, print_keys};
 use crate::authorize::{OwnKeys, own_keys};
+use crate::editors::write_schemas;
 use crate::init::{
     self, Contents, InitError, Made, authorize_in, caller_id, peer_with, peers_from_files,
 };
@@ -69,6 +70,7 @@ pub(super) fn init(args: InitArgs) -> Result<(), Failed> {
     let plan = Draft::read(&state.config_file())
         .and_then(Draft::complete)
         .map_err(|problems| fail_all(&problems))?;
+    write_schemas(&state, &plan).map_err(fail)?;
     print_keys(&plan.keys.node_key().to_string(), &plan.keys.host_keys);
     say!(
         "start it with: alknet-node run --state '{}'",
@@ -85,9 +87,10 @@ fn report(state: &StateFolder, made: &Made) {
             state.root().join("mnemonic").display()
         );
     }
-    match &made.plugin {
-        Some(source) => say!("copied the plugin {}", source.display()),
-        None => say!(
+    match (&made.plugin, &made.shared_plugins) {
+        (Some(source), _) => say!("copied the plugin {}", source.display()),
+        (None, Some(folder)) => say!("plugins are loaded from {}", folder.display()),
+        (None, None) => say!(
             "no plugin was copied; the folder for them is {}",
             state.root().join("plugins").display()
         ),

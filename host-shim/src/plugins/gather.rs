@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use alknet_document::{Fault, join_pointer};
+use alknet_document::{Fault, did_you_mean, join_pointer};
 use alknet_loader::{LoadedPlugin, discover};
 
 use super::configure::{Place, Unfit, configure, plugin_pointer};
@@ -82,11 +82,20 @@ pub(crate) fn gather(
         let loaded = planned.iter().any(|p| p.plugin.name() == name);
         // A plugin that was refused has been named already.
         if !loaded && planned.len() == candidates.len() {
-            warnings.push(Warning::ConfiguredButAbsent(Fault::at(
-                document,
-                &pointer,
-                format!("the plugin {name:?} is configured but was not loaded"),
-            )));
+            let message = format!("the plugin {name:?} is configured but was not loaded");
+            let loaded: Vec<_> = planned.iter().map(|p| p.plugin.name()).collect();
+            let hint = did_you_mean(name, loaded.iter().copied()).unwrap_or_else(|| {
+                match loaded.is_empty() {
+                    true => format!("put it into {}, or take this out", folder.display()),
+                    false => format!(
+                        "loaded were {}: correct the name, put the plugin into {}, or take this out",
+                        loaded.join(", "),
+                        folder.display()
+                    ),
+                }
+            });
+            let fault = Fault::at(document, &pointer, message).with_hint(hint);
+            warnings.push(Warning::ConfiguredButAbsent(fault));
         }
     }
     planned

@@ -1,0 +1,99 @@
+//! What a command line says about itself, made from its clap definition: manual pages, and completions for shells.
+
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Command};
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+/// The arguments of `completions`.
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// The shell that is to complete the commands
+    shell: Shell,
+}
+
+impl CompletionsArgs {
+    /// Prints the script that teaches the shell the commands of this program.
+    ///
+    /// # Errors
+    /// When standard output takes no more.
+    pub fn print(&self, command: Command) -> io::Result<()> {
+        let name = command.get_name().to_owned();
+        let mut command = without_hidden(command);
+        // Into memory first: the generators do not expect that writing fails.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut command, name, &mut script);
+        to_stdout(&script)
+    }
+}
+
+/// Not every shell's script leaves hidden commands out.
+fn without_hidden(command: Command) -> Command {
+    Command::new(command.get_name().to_owned())
+        .version(command.get_version().unwrap_or_default().to_owned())
+        .args(command.get_arguments())
+        .subcommands(command.get_subcommands().filter(|c| !c.is_hide_set()))
+}
+
+/// The arguments of `man`.
+#[derive(Args, Debug)]
+pub struct ManArgs {
+    /// Write a page for each command into this folder; without it, the page of
+    /// the program itself is printed
+    #[arg(value_name = "DIR")]
+    folder: Option<PathBuf>,
+}
+
+impl ManArgs {
+    /// Prints the manual page of this program, or writes those of all its commands.
+    ///
+    /// # Errors
+    /// When standard output, or a file of the folder, cannot be written; the message then names it.
+    pub fn write(&self, command: Command) -> io::Result<()> {
+        let mut command = command.disable_help_subcommand(true);
+        command.build();
+        let version = command.get_version().unwrap_or_default();
+        let source = format!("{} {version}", command.get_name());
+        match &self.folder {
+            None => to_stdout(&page(command, &source)?),
+            Some(folder) => {
+                fs::create_dir_all(folder).map_err(named(folder))?;
+                write_pages(command, &source, folder)
+            }
+        }
+    }
+}
+
+fn write_pages(command: Command, source: &str, folder: &Path) -> io::Result<()> {
+    for command in command.get_subcommands().filter(|c| !c.is_hide_set()) {
+        write_pages(command.clone(), source, folder)?;
+    }
+    let file = folder.join(Man::new(command.clone()).get_filename());
+    fs::write(&file, page(command, source)?).map_err(named(&file))
+}
+
+fn page(command: Command, source: &str) -> io::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    // An empty date would be left out, and what follows taken for it.
+    Man::new(command)
+        .date(" ")
+        .source(source)
+        .render(&mut page)?;
+    Ok(page)
+}
+
+fn named(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
+    let path = path.display().to_string();
+    move |error| io::Error::new(error.kind(), format!("cannot write {path}: {error}"))
+}
+
+fn to_stdout(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()
+}

@@ -1,0 +1,80 @@
+//! What systemd is told, where it wants to be told (sd_notify(3)).
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+use crate::node::Pulse;
+
+/// The node serves.
+pub(crate) fn ready() {
+    notify(&[NotifyState::Ready]);
+}
+
+/// The node ends, and takes no longer than `patience` for it.
+pub(crate) fn stopping(patience: Duration) {
+    let extended = format!("EXTEND_TIMEOUT_USEC={}", patience.as_micros());
+    notify(&[NotifyState::Stopping, NotifyState::Custom(&extended)]);
+}
+
+/// A reload begins; [`ready`] says that it is over, however it ended.
+pub(crate) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "cannot tell systemd"),
+    }
+}
+
+/// Gives signs of life for as long as there is a pulse, if systemd watches
+/// this process (`WatchdogSec=` in systemd.service(5)). Ends when there is none.
+pub(crate) async fn watchdog(pulse: Pulse) {
+    let mut microseconds = 0;
+    if sd_notify::watchdog_enabled(false, &mut microseconds) {
+        let interval = Duration::from_micros(microseconds) / 2;
+        signs_of_life(pulse, interval, || notify(&[NotifyState::Watchdog])).await;
+    }
+}
+
+async fn signs_of_life(pulse: Pulse, interval: Duration, give: impl Fn()) {
+    while pulse.felt().await {
+        give();
+        tokio::time::sleep(interval).await;
+    }
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(false, states) {
+        tracing::warn!(%error, "cannot tell systemd");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sign_of_life_needs_one_who_accepts_connections() {
+        let (accepting, mut pulses) = mpsc::channel(1);
+        let given = AtomicUsize::new(0);
+        let count = || given.load(Ordering::SeqCst);
+        let signs = signs_of_life(Pulse::of(accepting), Duration::from_millis(1), || {
+            given.fetch_add(1, Ordering::SeqCst);
+        });
+        let accepting = async {
+            for answered in 0..3 {
+                let pulse = pulses.recv().await.unwrap();
+                // For as long as nobody answers, none is given.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                assert_eq!(count(), answered);
+                pulse.send(()).unwrap();
+            }
+            drop(pulses);
+        };
+        tokio::join!(signs, accepting);
+        assert_eq!(count(), 3);
+    }
+}

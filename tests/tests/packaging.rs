@@ -1,0 +1,258 @@
+//! What a package brings along: manual pages, completions, the systemd unit.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+use integration_tests::{HANG, Run, Setup, artifacts, requires, workspace};
+use rustix::process::Signal;
+use serde_json::Value;
+
+fn programs() -> [(&'static str, &'static Path); 2] {
+    let built = artifacts();
+    [("alknet", &built.client), ("alknet-node", &built.node)]
+}
+
+#[test]
+fn every_command_has_a_manual_page_that_renders() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, program) in programs() {
+        let pages = folder.path().join(name);
+        Run::new(program).arg("man").arg(&pages).output();
+        let printed = Run::new(program).arg("man").output();
+        let own = fs::read_to_string(pages.join(format!("{name}.1"))).unwrap();
+        assert_eq!(printed, own);
+        for page in fs::read_dir(&pages).unwrap() {
+            let page = page.unwrap().path();
+            let text = fs::read_to_string(&page).unwrap();
+            let command = page.file_stem().unwrap().to_str().unwrap();
+            let title = format!(
+                ".TH {command} 1 \" \" \"{name} {}\"",
+                env!("CARGO_PKG_VERSION")
+            );
+            assert!(text.contains(&title), "{}: {text}", page.display());
+            if requires(&["mandoc"]) {
+                let ended = Run::new("mandoc")
+                    .args(["-T", "lint", "-W", "warning"])
+                    .arg(&page)
+                    .ended();
+                let faults: Vec<_> = ended
+                    .out()
+                    .lines()
+                    .filter(|line| !line.contains("date"))
+                    .map(str::to_owned)
+                    .collect();
+                assert!(faults.is_empty(), "{faults:?}");
+                let ended = Run::new("mandoc").args(["-T", "utf8"]).arg(&page).ended();
+                assert!(ended.out().contains("DESCRIPTION"), "{ended}");
+            }
+        }
+    }
+    let node = folder.path().join("alknet-node");
+    assert!(node.join("alknet-node-plugins-reload.1").exists());
+    assert!(
+        !node.join("alknet-node-probe.1").exists(),
+        "it is for the node alone"
+    );
+    let ended = Run::new(&artifacts().node)
+        .args(["man", "/dev/null/x"])
+        .ended();
+    assert_eq!(ended.code(), 1, "{ended}");
+    ended.line_with(&["cannot write /dev/null/x"]);
+}
+
+#[test]
+fn shells_complete_the_commands() {
+    for (name, program) in programs() {
+        for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+            let script = Run::new(program).args(["completions", shell]).output();
+            assert!(script.contains(name), "{shell}: {script}");
+            assert!(!script.contains("conformance"), "{shell}: {script}");
+        }
+    }
+    if !requires(&["bash"]) {
+        return;
+    }
+    let complete = |program: &Path, words: &[&str]| {
+        // As bash does it: the command, the word under the cursor, the word before.
+        let script = r#"
+            source <("$0" completions bash)
+            words=("$@") name=$1 last=$(($# - 1))
+            function=$(complete -p "$name" | sed 's/.* -F \([^ ]*\).*/\1/')
+            COMP_WORDS=("${words[@]}") COMP_CWORD=$last
+            "$function" "$name" "${words[last]}" "${words[last - 1]}"
+            echo "${COMPREPLY[@]}"
+        "#;
+        let run = Run::new("bash").args(["--norc", "-c", script]).arg(program);
+        run.args(words).output().trim().to_owned()
+    };
+    let node = &artifacts().node;
+    assert_eq!(complete(node, &["alknet-node", "plug"]), "plugins");
+    assert_eq!(
+        complete(node, &["alknet-node", "plugins", "ro"]),
+        "rollback"
+    );
+    assert_eq!(
+        complete(node, &["alknet-node", "plugins", "reload", "--f"]),
+        "--force"
+    );
+    assert_eq!(complete(node, &["alknet-node", "con"]), "");
+    assert_eq!(
+        complete(&artifacts().client, &["alknet", "ssh"]),
+        "ssh-config"
+    );
+    assert_eq!(
+        complete(&artifacts().client, &["alknet", "ssh-config", "--node"]),
+        "--node-key"
+    );
+}
+
+/// A socket in place of systemd's, and where it is.
+fn supervisor(setup: &Setup) -> (UnixDatagram, PathBuf) {
+    let path = setup.folder().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(HANG)).unwrap();
+    (socket, path)
+}
+
+fn told(socket: &UnixDatagram) -> String {
+    let mut buffer = [0; 512];
+    let length = socket.recv(&mut buffer).unwrap();
+    String::from_utf8_lossy(&buffer[..length]).into_owned()
+}
+
+#[test]
+fn systemd_is_told_of_reloads_and_of_the_time_a_stop_takes() {
+    let mut setup = Setup::new();
+    let (socket, path) = supervisor(&setup);
+    setup.env("NOTIFY_SOCKET", path.to_str().unwrap());
+    let node = setup.start();
+    assert_eq!(told(&socket), "READY=1\n");
+    node.signal(Signal::HUP);
+    assert!(told(&socket).starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    assert_eq!(told(&socket), "READY=1\n");
+    // A reload that fails is over as well.
+    node.setup.append("node.toml", "nonsense");
+    node.signal(Signal::HUP);
+    assert!(told(&socket).starts_with("RELOADING=1\n"));
+    assert_eq!(told(&socket), "READY=1\n");
+    node.terminate();
+    // drain_seconds is 10.
+    assert_eq!(told(&socket), "STOPPING=1\nEXTEND_TIMEOUT_USEC=53000000\n");
+    assert!(node.wait().status.success());
+}
+
+#[test]
+fn the_watchdog_gets_signs_of_life() {
+    let setup = Setup::new();
+    let (socket, path) = supervisor(&setup);
+    // systemd names the process that it means.
+    let script = "WATCHDOG_PID=$$ exec \"$0\" run --state \"$1\"";
+    let _node = Run::new("sh")
+        .args(["-c", script])
+        .arg(&artifacts().node)
+        .arg(setup.state())
+        .env("NOTIFY_SOCKET", path)
+        .env("WATCHDOG_USEC", "100000")
+        .spawn();
+    assert_eq!(told(&socket), "READY=1\n");
+    for _ in 0..3 {
+        assert_eq!(told(&socket), "WATCHDOG=1\n");
+    }
+}
+
+#[test]
+fn systemd_understands_the_unit() {
+    if !requires(&["systemd-analyze"]) {
+        return;
+    }
+    let unit = workspace().join("host-shim/packaging/debian/alknet-node.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    // The manual page and the program are not installed here.
+    let unit = unit
+        .replace("/usr/bin/alknet-node", artifacts().node.to_str().unwrap())
+        .replace("Documentation=man:alknet-node(1)\n", "");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("alknet-node.service");
+    fs::write(&file, unit).unwrap();
+    let ended = Run::new("systemd-analyze").arg("verify").arg(&file).ended();
+    assert_eq!((ended.code(), ended.err().as_str()), (0, ""), "{ended}");
+}
+
+#[test]
+fn a_node_runs_from_its_package() {
+    if !requires(&["cargo-deb", "dpkg-deb", "dpkg-shlibdeps", "ssh"]) {
+        return;
+    }
+    let setup = Setup::empty();
+    let debs = setup.folder().join("debs");
+    Run::new(workspace().join("host-shim/packaging/build-debs"))
+        .arg(&debs)
+        .output();
+    let root = setup.folder().join("root");
+    for deb in fs::read_dir(&debs).unwrap() {
+        let deb = deb.unwrap().path();
+        Run::new("dpkg-deb").arg("-x").arg(deb).arg(&root).output();
+    }
+    for file in [
+        "usr/lib/systemd/system/alknet-node.service",
+        "usr/share/man/man1/alknet-node-plugins-reload.1.gz",
+        "usr/share/man/man1/alknet-ssh-config.1.gz",
+        "usr/share/bash-completion/completions/alknet",
+        "usr/share/bash-completion/completions/alknet-node",
+    ] {
+        assert!(root.join(file).exists(), "no {file}");
+    }
+    let node = root.join("usr/bin/alknet-node");
+    let plugins = root.join("usr/lib/alknet/plugins");
+    let made = Run::new(&node)
+        .args(["init", "--listen", "127.0.0.1:0", "--authorize"])
+        .arg(setup.key.public_file())
+        .arg("--state")
+        .arg(setup.state())
+        .output();
+    // Where the next package will put the next version.
+    let said = format!("plugins are loaded from {}", plugins.display());
+    assert!(made.contains(&said), "{made}");
+    let (socket, path) = supervisor(&setup);
+    let _node = Run::new(&node)
+        .args(["run", "--state"])
+        .arg(setup.state())
+        .env("NOTIFY_SOCKET", path)
+        .spawn();
+    assert_eq!(told(&socket), "READY=1\n");
+    let status = Run::new(&node)
+        .args(["status", "--json", "--state"])
+        .arg(setup.state())
+        .output();
+    let status: Value = serde_json::from_str(&status).unwrap();
+    let generation = &status["generations"][0];
+    assert_eq!(
+        generation["file"].as_str().map(Path::new),
+        Some(&*plugins.join("libalknet_ssh_plugin.so"))
+    );
+    let config = Run::new(root.join("usr/bin/alknet"))
+        .args(["ssh-config", "--name", "packaged", "--known-nodes"])
+        .arg(setup.folder().join("known_nodes"))
+        .arg("--identity-file")
+        .arg(&setup.key.file)
+        .arg(status["node"]["listen"].as_str().unwrap())
+        .env("HOME", setup.folder())
+        .output();
+    let file = setup.folder().join("ssh_config");
+    fs::write(&file, config).unwrap();
+    let hello = Run::new("ssh")
+        .arg("-F")
+        .arg(&file)
+        .args(["-o", "BatchMode=yes", "packaged", "echo hello"])
+        .env("HOME", setup.folder())
+        .ended();
+    assert_eq!(hello.out(), "hello\n", "{hello}");
+}
