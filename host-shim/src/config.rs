@@ -8,6 +8,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
+/// An address and a port, as far as a pattern can tell: of IPv6 it knows the
+/// characters only.
+const ADDRESS: &str = r"^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}|\[[0-9a-fA-F:.]+(%[0-9]+)?\]):(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{1,4})$";
+/// As [`ADDRESS`], of this machine only.
+const LOOPBACK: &str = r"^(127(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}|\[[0:]*:0{0,3}1\]):(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{1,4})$";
+
 /// Where the node listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:4433";
 
@@ -20,8 +26,8 @@ pub struct NodeConfig {
     /// `127.0.0.1:4433`. A change needs a restart.
     #[schemars(
         with = "String",
-        regex(pattern = r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:.]+(%\w+)?\]):\d{1,5}$"),
-        extend("examples" = ["127.0.0.1:4433", "[::1]:4433"])
+        regex(pattern = ADDRESS),
+        extend("title" = "an IP address and a port", "examples" = ["127.0.0.1:4433", "[::1]:4433"])
     )]
     #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
@@ -29,8 +35,8 @@ pub struct NodeConfig {
     /// such as stock `ssh -p`. None by default. A change needs a restart.
     #[schemars(
         with = "Option<String>",
-        regex(pattern = r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:.]+(%\w+)?\]):\d{1,5}$"),
-        extend("examples" = ["127.0.0.1:2222", "[::1]:2222"])
+        regex(pattern = ADDRESS),
+        extend("title" = "an IP address and a port", "examples" = ["127.0.0.1:2222", "[::1]:2222"])
     )]
     #[serde(deserialize_with = "optional_address")]
     pub tcp_listen: Option<SocketAddr>,
@@ -207,8 +213,8 @@ pub struct MetricsConfig {
     /// address. None by default. A change needs a restart.
     #[schemars(
         with = "Option<String>",
-        regex(pattern = r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-fA-F:.]+(%\w+)?\]):\d{1,5}$"),
-        extend("examples" = ["127.0.0.1:9464", "[::1]:9464"])
+        regex(pattern = LOOPBACK),
+        extend("title" = "a loopback address and a port", "examples" = ["127.0.0.1:9464", "[::1]:9464"])
     )]
     #[serde(deserialize_with = "optional_address")]
     pub listen: Option<SocketAddr>,

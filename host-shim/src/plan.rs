@@ -355,12 +355,17 @@ impl Base {
 
 fn read_config(path: &Path) -> Result<(Document, NodeConfig), Vec<Fault>> {
     let document = Document::read(path).map_err(|fault| vec![fault])?;
-    document.validate(&config::schema())?;
-    let config: NodeConfig = document.deserialize().map_err(|fault| vec![fault])?;
+    let config = document.checked(&config::schema(), |config| {
+        beyond_the_schema(&document, config)
+    })?;
+    Ok((document, config))
+}
+
+fn beyond_the_schema(document: &Document, config: &NodeConfig) -> Vec<Fault> {
     let mut faults = Vec::new();
     if logs::parse_filter(&config.log.filter).is_none() {
         faults.push(Fault::unexpected(
-            &document,
+            document,
             "/log/filter",
             logs::FILTER_FORM,
         ));
@@ -371,13 +376,9 @@ fn read_config(path: &Path) -> Result<(Document, NodeConfig), Vec<Fault>> {
         let message = format!(
             "{addr} is not a loopback address, and metrics are for this machine; use 127.0.0.1 or [::1], and `ssh -L` or a proxy to read them from elsewhere"
         );
-        faults.push(Fault::at(&document, "/metrics/listen", message));
+        faults.push(Fault::at(document, "/metrics/listen", message));
     }
-    if faults.is_empty() {
-        Ok((document, config))
-    } else {
-        Err(faults)
-    }
+    faults
 }
 
 /// Opens the vault; `None` if that is not possible, which is then among the
@@ -461,14 +462,23 @@ fn read_peers(config: &Document, path: &Path) -> Result<(PeersConfig, PeerStore)
 /// The peers of a document, and a store of them.
 pub(crate) fn check_peers(document: &Document) -> Result<(PeersConfig, PeerStore), Vec<Fault>> {
     let schema = schemars::schema_for!(PeersConfig).to_value();
-    document.validate(&schema)?;
-    let config: PeersConfig = document.deserialize().map_err(|fault| vec![fault])?;
-    let store = PeerStore::new(config.clone()).map_err(|error| {
-        let faults = error.faults.into_iter();
-        faults
-            .map(|fault| Fault::at(document, &fault.pointer, fault.problem.to_string()))
-            .collect::<Vec<_>>()
+    let mut store = None;
+    let config = document.checked(&schema, |config: &PeersConfig| {
+        match PeerStore::new(config.clone()) {
+            Ok(new) => {
+                store = Some(new);
+                Vec::new()
+            }
+            Err(error) => {
+                let faults = error.faults.into_iter();
+                faults
+                    .map(|fault| Fault::at(document, &fault.pointer, fault.problem.to_string()))
+                    .collect()
+            }
+        }
     })?;
+    // Without a fault there is one.
+    let store = store.ok_or_else(Vec::new)?;
     Ok((config, store))
 }
 

@@ -21,6 +21,7 @@
 
 #![forbid(unsafe_code)]
 
+mod checked;
 mod deserialize;
 mod document;
 mod fault;

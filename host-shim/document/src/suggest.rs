@@ -101,6 +101,8 @@ pub(crate) fn closest<'a>(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -117,6 +119,55 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(closest(name, names), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_was_meant_is_written_as_it_should_be() {
+        let integer: &[&str] = &["integer", "null"];
+        for (value, kinds, at, expected) in [
+            (
+                json!("10s"),
+                integer,
+                "/a/drain_seconds",
+                "write 10: the field counts seconds",
+            ),
+            (
+                json!("2 min"),
+                integer,
+                "/x_seconds",
+                "write 120: the field counts seconds",
+            ),
+            (
+                json!("4 MiB"),
+                integer,
+                "/x_bytes",
+                "write 4194304: the field counts bytes",
+            ),
+            (json!("5 minutes"), integer, "/x_bytes", ""),
+            (json!("99999999999999999999s"), integer, "/x_seconds", ""),
+            (json!("999999999999999999d"), integer, "/x_seconds", ""),
+            (json!("é"), integer, "/x_seconds", ""),
+            (json!("-1"), integer, "/x", "write -1, without quotes"),
+            (
+                json!("Yes"),
+                &["boolean"],
+                "/x",
+                "write true, without quotes",
+            ),
+            (json!(0), &["boolean"], "/x", "write false"),
+            (json!(2), &["boolean"], "/x", ""),
+            (json!("a"), &["array"], "/x", "put it in brackets, [ … ]"),
+            (
+                json!({}),
+                &["array"],
+                "/x/y",
+                "write [[x.y]], in two pairs of brackets",
+            ),
+            (json!({}), &["string"], "/x", ""),
+        ] {
+            let found = rewritten(&value, kinds, at, Format::Toml);
+            assert_eq!(found.unwrap_or_default(), expected, "{value} at {at}");
         }
     }
 }

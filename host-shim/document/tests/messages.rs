@@ -114,16 +114,52 @@ const TOML: &[(&str, &str)] = &[
     ),
     // Syntax.
     (
+        "limits = ",
+        "node.toml:1:10: no value follows `limits =`; give it one, or take the line out; settings that belong together stand under [limits]",
+    ),
+    (
+        "[keys]\nfrom = \n",
+        "node.toml:2:8: no value follows `from =`; give it one, or take the line out; settings that belong together stand under [keys.from]",
+    ),
+    (
+        "listen = 127.0.0.1:4433 # here",
+        r#"node.toml:1:15: a text stands in quotes; write "127.0.0.1:4433""#,
+    ),
+    (
+        "log = debug",
+        r#"node.toml:1:7: a text stands in quotes; write "debug""#,
+    ),
+    (
+        "log = null",
+        "node.toml:1:7: null is no value; TOML has none: take the line out, and `log` has its default",
+    ),
+    (
+        "log: 'debug'",
+        "node.toml:1:4: key with no value, expected `=`; a field is set with `=`: `log = …`",
+    ),
+    (
+        "[limits]\nmax_channels = \"128\"",
+        "node.toml:2:16: /limits/max_channels: expected an integer from 1 to 65535, found \"128\"; write 128, without quotes",
+    ),
+    (
+        "[rules]\ntarget = 'x'",
+        "node.toml:1:1: /rules: expected an array, each a table with the fields \"target\", \"action\", found a table; write [[rules]], in two pairs of brackets",
+    ),
+    (
+        "max_channels = 1",
+        "node.toml:1:1: unknown field \"max_channels\"; it belongs under [limits]",
+    ),
+    (
         "[limits\nmax_channels = 1",
         "node.toml:1:8: unclosed table, expected `]`",
     ),
     (
         "listen = \"abc\nx = 1",
-        "node.toml:1:14: invalid basic string, expected `\"`",
+        "node.toml:1:14: invalid basic string, expected `\"`; a text ends with the quote it began with, on the same line",
     ),
     (
         "[limits]\nload = 1\nload = 2",
-        r#"node.toml:3:1: field "load" is set twice"#,
+        r#"node.toml:3:1: field "load" is set twice; keep one of the two"#,
     ),
     (
         "[limits]\nload = -inf",
@@ -169,7 +205,10 @@ const JSON: &[(&str, &str)] = &[
         "{\"limits\": {\"load\": 1, \"lo\\u0061d\": 1}}",
         r#"node.json:1:24: /limits: field "load" is set twice, first on line 1"#,
     ),
-    ("{\"log\": \"info\",}", "node.json:1:16: trailing comma"),
+    (
+        "{\"log\": \"info\",}",
+        "node.json:1:15: trailing comma; remove this comma: nothing follows it",
+    ),
     (
         "{\"limits\": {\"load\": 1",
         "node.json:1:21: the text ends inside an object",
@@ -181,6 +220,22 @@ const JSON: &[(&str, &str)] = &[
     (
         "// the node\n{}",
         "node.json:1:1: expected a value; JSON has no comments; TOML does",
+    ),
+    (
+        "{\"log\": \"info\"\n \"limits\": {}}",
+        "node.json:2:2: expected `,` or `}`; a comma is missing before this",
+    ),
+    (
+        "{\"limits\": {\"load\": None}}",
+        "node.json:1:21: expected a value; JSON writes true, false and null",
+    ),
+    (
+        "{\"log\": info}",
+        "node.json:1:9: expected a value; a string stands in double quotes",
+    ),
+    (
+        "{\"max_channels\": 1}",
+        "node.json:1:2: unknown field \"max_channels\"; it belongs at /limits",
     ),
     ("{} {}", "node.json:1:4: text after the end of the document"),
     ("\n", "node.json:1:1: the text is empty, not even {}"),

@@ -3,6 +3,14 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The name of a peer or an authority.
+const ID: &str = "^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$";
+/// The line of a `.pub` file, of about the length that its type has.
+const KEY: &str = r"^\s*(ssh-ed25519\s+[A-Za-z0-9+/]{68}|ecdsa-sha2-nistp(256|384|521)\s+[A-Za-z0-9+/]{130,}={0,2}|ssh-rsa\s+[A-Za-z0-9+/]{360,}={0,2})(\s.*)?$";
+/// A key of the TLS handshake.
+const NODE_KEY: &str = "^ed25519:[0-9a-fA-F]{64}$";
+/// What the policy can know as a scope.
+const SCOPE: &str = r"^ssh:(exec(:\S+)?|(forward|listen):\S+:(\*|[0-9]{1,5}(-[0-9]{1,5})?)|streamlocal:/.*|shell|sftp|agent|env:[A-Za-z_][A-Za-z0-9_]*)$";
 /// Who may connect to this node, and what each of them may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -24,9 +32,11 @@ pub struct PeersConfig {
 pub struct Authority {
     /// The authority's name, by which peers refer to it. Written like the id
     /// of a peer.
+    #[schemars(regex(pattern = ID), extend("examples" = ["alice"]))]
     pub id: String,
     /// The public keys it signs with, each as one line of a `.pub` file.
     #[serde(default)]
+    #[schemars(with = "Vec<KeyLine>")]
     pub keys: Vec<String>,
     /// Keeps the entry, but takes none of its certificates.
     #[serde(default)]
@@ -39,14 +49,17 @@ pub struct Authority {
 pub struct Peer {
     /// The peer's name in logs and in rules. Letters, digits and `. _ - @`,
     /// starting with a letter or digit, at most 64.
+    #[schemars(regex(pattern = ID), extend("examples" = ["alice"]))]
     pub id: String,
     /// SSH public keys, each as one line of a `.pub` file:
     /// `ssh-ed25519 AAAA… comment`. Ed25519, ECDSA and RSA from 2048 bits.
     #[serde(default)]
+    #[schemars(with = "Vec<KeyLine>")]
     pub keys: Vec<String>,
     /// Keys the peer may show in the TLS handshake, each `ed25519:` and 64 hex
     /// digits. An SSH key is not accepted there unless it is listed here too.
     #[serde(default)]
+    #[schemars(with = "Vec<NodeKeyText>")]
     pub node_keys: Vec<String>,
     /// Certificates by which the peer may come in, beside its keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -54,6 +67,7 @@ pub struct Peer {
     /// What the peer may do, such as `ssh:exec` or
     /// `ssh:forward:db.internal:5432`. Nothing else is granted.
     #[serde(default)]
+    #[schemars(with = "Vec<ScopeText>")]
     pub scopes: Vec<String>,
     /// Further attributes handlers may use, by kind. Conditions on SSH log-ins,
     /// whether by key or by certificate: `ssh:from` (addresses and networks;
@@ -75,6 +89,7 @@ pub struct CertificateGrant {
     pub authority: String,
     /// The certificate must name at least one of these principals. There must
     /// be one here: a certificate without principals stands for nobody.
+    #[schemars(length(min = 1))]
     pub principals: Vec<String>,
     /// The user names that may be asked for with it (`ssh user@node`); `*` is
     /// any. If none is listed, the user name must itself be among `principals`
@@ -83,3 +98,29 @@ pub struct CertificateGrant {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<String>,
 }
+
+/// An SSH public key, as the line of a `.pub` file.
+#[derive(JsonSchema)]
+#[schemars(inline)]
+#[allow(dead_code, reason = "it stands for its schema")]
+struct KeyLine(
+    #[schemars(regex(pattern = KEY), extend("examples" = ["ssh-ed25519 AAAA… alice@laptop"]))]
+    String,
+);
+
+/// A key of the TLS handshake.
+#[derive(JsonSchema)]
+#[schemars(inline)]
+#[allow(dead_code, reason = "it stands for its schema")]
+struct NodeKeyText(
+    #[schemars(regex(pattern = NODE_KEY), extend("examples" = ["ed25519:<64 hex digits>"]))] String,
+);
+
+/// Something a peer may do.
+#[derive(JsonSchema)]
+#[schemars(inline)]
+#[allow(dead_code, reason = "it stands for its schema")]
+struct ScopeText(
+    #[schemars(regex(pattern = SCOPE), extend("examples" = ["ssh:exec", "ssh:forward:db.internal:5432"]))]
+     String,
+);

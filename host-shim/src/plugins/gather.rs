@@ -69,7 +69,9 @@ pub(crate) fn gather(
         }
     }
     if candidates.is_empty() {
-        warnings.push(Warning::NoPlugins { folder });
+        warnings.push(Warning::NoPlugins {
+            folder: folder.clone(),
+        });
     }
     let configured = config
         .plugins
