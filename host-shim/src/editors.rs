@@ -60,9 +60,9 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 fn with_plugins<'a>(mut node: Value, plugins: impl Iterator<Item = (&'a str, &'a Value)>) -> Value {
     let mut properties = Map::new();
     for (name, schema) in plugins {
-        let definition = format!("plugin {name}");
+        let definition = format!("plugin-{name}");
         let mut schema = schema.clone();
-        let place = format!("#/$defs/{}", definition.replace(' ', "%20"));
+        let place = format!("#/$defs/{definition}");
         move_references(&mut schema, &place);
         if let Some(schema) = schema.as_object_mut() {
             schema.remove("$schema");

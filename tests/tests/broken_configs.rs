@@ -61,7 +61,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     (
         "node.toml",
         "listen: \"127.0.0.1:4433\"\n",
-        "node.toml:1:7: key with no value, expected `=`; a field is set with `=`: `listen = …`\n",
+        "node.toml:1:9: key with no value, expected `=`; a field is set with `=`: `listen = …`\n",
     ),
     (
         "node.toml",

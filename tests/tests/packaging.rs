@@ -51,7 +51,7 @@ fn every_command_has_a_manual_page_that_renders() {
                     .map(str::to_owned)
                     .collect();
                 assert!(faults.is_empty(), "{faults:?}");
-                let ended = Run::new("mandoc").args(["-T", "utf8"]).arg(&page).ended();
+                let ended = Run::new("mandoc").args(["-T", "html"]).arg(&page).ended();
                 assert!(ended.out().contains("DESCRIPTION"), "{ended}");
             }
         }

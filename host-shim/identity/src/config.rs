@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The name of a peer or an authority.
 const ID: &str = "^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$";
 /// The line of a `.pub` file, of about the length that its type has.
-const KEY: &str = r"^\s*(ssh-ed25519\s+[A-Za-z0-9+/]{68}|ecdsa-sha2-nistp(256|384|521)\s+[A-Za-z0-9+/]{130,}={0,2}|ssh-rsa\s+[A-Za-z0-9+/]{360,}={0,2})(\s.*)?$";
+const KEY: &str = r"^\s*(ssh-ed25519 +[A-Za-z0-9+/]{68}|ecdsa-sha2-nistp(256|384|521) +[A-Za-z0-9+/]{130,}={0,2}|ssh-rsa +[A-Za-z0-9+/]{360,}={0,2})( .*)?\s*$";
 /// A key of the TLS handshake.
 const NODE_KEY: &str = "^ed25519:[0-9a-fA-F]{64}$";
 /// What the policy can know as a scope.
