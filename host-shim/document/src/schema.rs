@@ -231,8 +231,8 @@ impl<'a> Report<'a> {
             .map(|schema| self.wording.fields(schema))
             .unwrap_or_default();
         let mut fault = unknown_field(self.document, at, name, valid);
-        let is_typo = |hint: &Box<str>| hint.starts_with("did you mean");
-        if !fault.hint.as_ref().is_some_and(is_typo)
+        let is_typo = |hint: &str| hint.starts_with("did you mean");
+        if !fault.hint.as_deref().is_some_and(is_typo)
             && let Some(place) = self.wording.places_of(name)
         {
             fault.hint = Some(self.belongs(&place).into());
