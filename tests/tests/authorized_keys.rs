@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use integration_tests::target::free_port;
-use integration_tests::{Run, Setup, Sshd, Target, TestAuthority, TestKey, requires};
+use integration_tests::{Background, Run, Setup, Sshd, Target, TestAuthority, TestKey, requires};
 
 /// A server, as ssh sees it.
 struct Server {
@@ -36,6 +36,10 @@ struct Case {
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     command: (i32, String),
+    /// What a shell does with a line, or what runs in its place.
+    shell: String,
+    terminal: bool,
+    agent: bool,
     /// To the port that some lines name, and to another.
     connects: [bool; 2],
     /// On the port that some lines name, and on another.
@@ -94,8 +98,19 @@ impl World {
             assert!(ended.code() == 255 || !refused, "{ended}");
             ended.code() != 255
         };
+        let shell = self.ssh(server, case).arg("server");
+        let shell = shell.stdin("echo a shell\n").ended();
+        let agent = format!("ForwardAgent={}", self.folder.join("agent").display());
+        let asks = "tty; test -S \"$SSH_AUTH_SOCK\" && echo agent";
+        let with_terminal = self
+            .ssh(server, case)
+            .args(["-tt", "-o", &agent, "server", asks]);
+        let with_terminal = with_terminal.ended().out();
         Outcome {
             command: (ran.code(), ran.out()),
+            shell: shell.out(),
+            terminal: with_terminal.contains("/dev/pts/"),
+            agent: with_terminal.contains("agent"),
             connects: [connects(0), connects(1)],
             listens: [listens(0), listens(1)],
         }
@@ -224,12 +239,15 @@ fn certified(folder: &Path, user: &str) -> (String, Vec<Case>) {
 
 #[test]
 fn imported_lines_let_do_what_they_do_under_sshd() {
-    if !requires(&["ssh", "ssh-keygen", "sshd"]) {
+    if !requires(&["ssh", "ssh-agent", "ssh-keygen", "sshd"]) {
         return;
     }
     let setup = Setup::new();
     setup.listen_on_tcp();
-    setup.ssh_config("certificates.enabled = true");
+    setup.ssh_config(
+        "certificates.enabled = true\nservices.shell.enabled = true\n\
+         services.agent_forwarding.enabled = true",
+    );
     let folder = setup.folder().join("import");
     fs::create_dir(&folder).unwrap();
     let world = World {
@@ -243,7 +261,7 @@ fn imported_lines_let_do_what_they_do_under_sshd() {
     let lines = lines(world.echoes[0].port(), world.ports[0]);
     for (number, (options, gets_in)) in lines.into_iter().enumerate() {
         let key = TestKey::make(&folder, &format!("key{number}"));
-        text.push_str(&format!("{options} {}\n", key.public_line()).trim_start());
+        text.push_str(format!("{options} {}\n", key.public_line()).trim_start());
         cases.push(Case {
             options,
             key: key.file.clone(),
@@ -283,6 +301,10 @@ fn imported_lines_let_do_what_they_do_under_sshd() {
     assert!(said.contains("and 3 authorities"), "{said}");
     assert!(peers().starts_with(&before), "what was there stays");
 
+    let agent = Run::new("ssh-agent")
+        .args(["-D", "-a"])
+        .arg(folder.join("agent"));
+    let _agent = Background::spawn(agent);
     let node = setup.start();
     let servers = [
         Server {

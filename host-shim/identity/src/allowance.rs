@@ -6,6 +6,9 @@ use jiff::tz::TimeZone;
 
 use crate::options::KeyOption;
 
+/// sshd's own file transfer, where a command stands.
+const INTERNAL_SFTP: &str = "internal-sftp";
+
 /// What the options of an authorized key leave of what sshd gives a key,
 /// option by option and in their order, as sshd goes through them.
 #[derive(Clone, Debug)]
@@ -80,6 +83,9 @@ impl Allowance {
         let list = || value.split(',').map(str::to_owned).collect::<Vec<_>>();
         match name {
             "command" if self.command.is_some() => return Err(OptionError::Twice),
+            // Part of sshd, and not a program.
+            "command" if value == INTERNAL_SFTP => self.command = Some(value.to_owned()),
+            "command" if value.starts_with(INTERNAL_SFTP) => return Err(OptionError::Sftp),
             "command" => self.command = Some(value.to_owned()),
             "from" if self.from.is_some() => return Err(OptionError::Twice),
             "from" => self.from = Some(list()),
@@ -120,10 +126,12 @@ impl Allowance {
 
     /// What of it are scopes.
     pub(crate) fn scopes(&self) -> Vec<String> {
-        let mut scopes = vec!["ssh:exec".to_owned()];
-        if self.command.is_none() {
-            scopes.extend(["ssh:shell", "ssh:sftp"].map(str::to_owned));
-        }
+        let runs: &[&str] = match self.command.as_deref() {
+            None => &["ssh:exec", "ssh:shell", "ssh:sftp"],
+            Some(INTERNAL_SFTP) => &["ssh:sftp"],
+            Some(_) => &["ssh:exec"],
+        };
+        let mut scopes: Vec<String> = runs.iter().map(|&scope| scope.to_owned()).collect();
         if self.agent {
             scopes.push("ssh:agent".to_owned());
         }
@@ -162,7 +170,11 @@ impl Allowance {
         if let Some(expires) = &self.expires {
             add("expiry-time", "ssh:expires", vec![expires.to_string()])?;
         }
-        if let Some(command) = &self.command {
+        if let Some(command) = self
+            .command
+            .as_ref()
+            .filter(|command| *command != INTERNAL_SFTP)
+        {
             add("command", "ssh:command", vec![command.clone()])?;
         }
         if !self.environment.is_empty() {
@@ -176,7 +188,8 @@ impl Allowance {
 
     /// It in a person's words.
     pub(crate) fn words(&self) -> String {
-        let mut may = vec![match &self.command {
+        let mut may = vec![match self.command.as_deref() {
+            Some(INTERNAL_SFTP) => "transfer files and run nothing".to_owned(),
             Some(command) => format!("run `{command}`, whatever it asks for"),
             None => "run any command, have a shell, transfer files".to_owned(),
         }];
@@ -293,6 +306,9 @@ pub enum OptionError {
     /// `~/.ssh/rc` is never run.
     #[error("no user's rc file is run here; remove it")]
     UserRc,
+    /// sshd's own file transfer has arguments.
+    #[error("internal-sftp is part of sshd; without arguments it becomes the scope ssh:sftp")]
+    Sftp,
     /// It is about FIDO keys.
     #[error("it is about FIDO security keys, which are not supported")]
     Fido,

@@ -136,6 +136,15 @@ fn other_options_become_conditions() {
 }
 
 #[test]
+fn sshds_own_file_transfer_becomes_ours() {
+    let peer = peer(r#"restrict,command="internal-sftp""#);
+    assert_eq!(peer.scopes, ["ssh:sftp"]);
+    assert!(!peer.resources.contains_key("ssh:command"));
+    let faults = import(&format!("command=\"internal-sftp -R\" {KEY}\n")).unwrap_err();
+    assert!(faults[0].contains("part of sshd"), "{faults:?}");
+}
+
+#[test]
 fn an_authority_lets_in_by_its_principals() {
     let ca = |options: &str, user: Option<&str>| {
         let settings = ImportSettings {
