@@ -11,6 +11,7 @@
     clippy::indexing_slicing
 )]
 
+mod alknet;
 mod artifacts;
 mod authority;
 mod background;
@@ -38,6 +39,7 @@ mod transport;
 mod upstream;
 mod wait;
 
+pub use alknet::{Alknet, NODE};
 pub use artifacts::{Artifacts, artifacts, library_built_with, workspace};
 pub use authority::TestAuthority;
 pub use background::Background;

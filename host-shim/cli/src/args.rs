@@ -1,11 +1,13 @@
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use alknet_manual::{CompletionsArgs, ManArgs};
-use alknet_quic::NodeKey;
+use alknet_quic::{NodeKey, TransportSettings};
 use clap::{ArgAction, Parser, Subcommand};
 
-use crate::target::Target;
+use crate::node::NodeName;
+use crate::options::SshOption;
 
 /// Reach an alknet node over QUIC.
 #[derive(Debug, Parser)]
@@ -15,8 +17,8 @@ pub(crate) struct Args {
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Say what happens, on standard error
-    #[arg(short, long, global = true, action = ArgAction::SetTrue)]
-    pub(crate) verbose: bool,
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -29,6 +31,16 @@ pub(crate) enum Command {
     /// 0 if it ended the stream as it should, with 255 and one line on
     /// standard error otherwise.
     Connect(ConnectArgs),
+    /// Run a command on a node, or a shell
+    ///
+    /// As ssh does: standard input, output and error are the command's; so is
+    /// the exit status, 128 + N if signal N ended it, and 255 if there was an
+    /// error of ours. On a terminal, Enter ~ . ends the connection.
+    Exec(ExecArgs),
+    /// List the keys to log in with, or add one to the agent
+    Keys(KeysArgs),
+    /// Measure how far a node is, and say what it is
+    Ping(PingArgs),
     /// Print the lines for ~/.ssh/config that make `ssh NAME` reach a node
     ///
     /// Asks the node for its SSH host key unless --host-key gives it. Append
@@ -47,9 +59,19 @@ pub(crate) enum Command {
 /// Which node, and how to know it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NodeArgs {
-    /// The node's address; IPv6 in brackets, port 4433 if none is given
-    #[arg(value_name = "HOST[:PORT]")]
-    pub(crate) target: Target,
+    /// The node: a name from nodes.toml, or an address
+    ///
+    /// An address is HOST[:PORT], with IPv6 in brackets and port 4433 if none
+    /// is given, or ed25519:HEX@HOST[:PORT] with the key the node must have.
+    /// USER@ may stand before each. Names are looked up in alknet/nodes.toml in
+    /// $XDG_CONFIG_HOME or ~/.config: a table for each, with address and, if
+    /// wanted, node_key, host_key, user, identity_files
+    /// and identity_key.
+    #[arg(value_name = "NODE")]
+    pub(crate) node: NodeName,
+    /// The node's port, whatever NODE says
+    #[arg(short, long)]
+    pub(crate) port: Option<u16>,
     /// The key the node must have, as `alknet-node` prints it
     ///
     /// Without it the key the node presents the first time is trusted and
@@ -70,6 +92,101 @@ pub(crate) struct NodeArgs {
     /// How long to wait for an answer, in seconds, at most 30
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) timeout: Duration,
+}
+
+/// How a node is dialled.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) known_nodes: Option<PathBuf>,
+    pub(crate) timeout: Duration,
+    pub(crate) transport: TransportSettings,
+}
+
+impl NodeArgs {
+    /// How to dial it, with the usual windows and timeouts.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            known_nodes: self.known_nodes.clone(),
+            timeout: self.timeout,
+            transport: TransportSettings::default(),
+        }
+    }
+}
+
+/// Who logs in, and how the SSH server is known.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LoginArgs {
+    /// A private key to log in with; may be given several times
+    ///
+    /// The certificate beside it (FILE-cert.pub) is used if there is one.
+    /// Without it, the keys of the agent and ~/.ssh/id_ed25519, id_ecdsa and
+    /// id_rsa are tried.
+    #[arg(short = 'i', value_name = "FILE")]
+    pub(crate) identity_files: Vec<PathBuf>,
+    /// The user to log in as
+    #[arg(short = 'l', value_name = "USER")]
+    pub(crate) user: Option<String>,
+    /// The SSH host key the node must have, as it prints it
+    #[arg(long, value_name = "'ssh-ed25519 AAAA…'")]
+    pub(crate) host_key: Option<String>,
+    /// An option of ssh: StrictHostKeyChecking, UserKnownHostsFile,
+    /// GlobalKnownHostsFile, BatchMode, IdentitiesOnly or IdentityAgent
+    #[arg(short = 'o', value_name = "NAME=VALUE")]
+    pub(crate) options: Vec<SshOption>,
+}
+
+/// All that leads to a logged-in SSH connection.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SessionArgs {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    #[command(flatten)]
+    pub(crate) login: LoginArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExecArgs {
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+    /// Run it on a terminal; twice even if standard input is none
+    #[arg(short = 't', action = ArgAction::Count)]
+    pub(crate) terminal: u8,
+    /// Do not run it on a terminal
+    #[arg(short = 'T', conflicts_with = "terminal")]
+    pub(crate) no_terminal: bool,
+    /// Leave standard input alone
+    #[arg(short = 'n')]
+    pub(crate) no_input: bool,
+    /// The command, put together with spaces; a shell if there is none
+    #[arg(value_name = "CMD", trailing_var_arg = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeysArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<KeysCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// List the keys in ~/.ssh and in the agent (the default)
+    List,
+    /// Give a private key to the agent, which keeps it until the agent ends
+    Add {
+        /// The private key; the usual ones if none is named
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PingArgs {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// How many round trips to measure, one a second
+    #[arg(short = 'c', value_name = "COUNT", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) count: u32,
 }
 
 #[derive(Debug, clap::Args)]

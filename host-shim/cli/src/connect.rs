@@ -12,8 +12,9 @@ use crate::terminal::Terminal;
 /// `alknet connect`: standard input and output become a stream to the node.
 pub(crate) async fn run(args: &ConnectArgs, terminal: Terminal) -> Result<(), Failure> {
     let mut ending = Ending::watch().map_err(Failure::Signals)?;
+    let (node, settings) = (args.node.node()?, args.node.settings());
     let link = tokio::select! {
-        link = dial(&args.node, terminal) => link?,
+        link = dial(&node, &settings, terminal) => link?,
         () = ending.requested() => return Err(Failure::Signal),
     };
     let outcome = tokio::select! {

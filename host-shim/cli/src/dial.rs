@@ -3,17 +3,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use alknet_quic::{
-    BindError, Client, ConnectError, NodeKey, TransportSettings, Trust, bind_client, connect,
-    peer_key,
+    BindError, Client, ConnectError, NodeKey, Trust, bind_client, connect, peer_key,
 };
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use quinn::VarInt;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::args::NodeArgs;
+use crate::args::Settings;
 use crate::identity_key::{self, IdentityKeyError};
 use crate::known_nodes::{Known, KnownNodes, KnownNodesError};
+use crate::node::Node;
 use crate::target::Target;
 use crate::terminal::Terminal;
 
@@ -21,6 +21,8 @@ use crate::terminal::Terminal;
 pub(crate) struct Link {
     pub(crate) connection: quinn::Connection,
     pub(crate) node_key: NodeKey,
+    /// How long it took to connect, the look-up of the name included.
+    pub(crate) handshake: Duration,
     /// Drives the connection while it lives.
     _endpoint: quinn::Endpoint,
 }
@@ -42,8 +44,12 @@ impl Link {
 
 /// Connects to the node for `alknet/ssh` and makes sure that it is the right
 /// one: the one pinned, the one known, or one never met before.
-pub(crate) async fn dial(node: &NodeArgs, terminal: Terminal) -> Result<Link, DialError> {
-    let expectation = Expectation::for_node(node)?;
+pub(crate) async fn dial(
+    node: &Node,
+    settings: &Settings,
+    terminal: Terminal,
+) -> Result<Link, DialError> {
+    let expectation = Expectation::for_node(node, settings)?;
     let client = Client {
         trust: expectation.trust(),
         key: node
@@ -52,18 +58,19 @@ pub(crate) async fn dial(node: &NodeArgs, terminal: Terminal) -> Result<Link, Di
             .map(identity_key::read)
             .transpose()?,
         alpn: ALPN.to_vec(),
-        settings: TransportSettings::default(),
+        settings: settings.transport.clone(),
     };
     let started = Instant::now();
-    let (endpoint, connection) = timeout(node.timeout, reach(&node.target, &client))
+    let (endpoint, connection) = timeout(settings.timeout, reach(&node.target, &client))
         .await
-        .map_err(|_| DialError::no_answer(node))?
-        .map_err(|error| explain(error, node, &expectation))?;
+        .map_err(|_| DialError::no_answer(node, settings))?
+        .map_err(|error| explain(error, node, settings, &expectation))?;
+    let handshake = started.elapsed();
     let node_key = peer_key(&connection).ok_or(DialError::NoNodeKey)?;
     terminal.detail(&format_args!(
         "connected to {node_key} at {} in {} ms",
         connection.remote_address(),
-        started.elapsed().as_millis()
+        handshake.as_millis()
     ));
     if let Expectation::None(known_nodes) = &expectation {
         first_meeting(known_nodes, &node.target, node_key, terminal)?;
@@ -71,6 +78,7 @@ pub(crate) async fn dial(node: &NodeArgs, terminal: Terminal) -> Result<Link, Di
     Ok(Link {
         connection,
         node_key,
+        handshake,
         _endpoint: endpoint,
     })
 }
@@ -116,10 +124,10 @@ pub(crate) enum DialError {
 }
 
 impl DialError {
-    fn no_answer(node: &NodeArgs) -> Self {
+    fn no_answer(node: &Node, settings: &Settings) -> Self {
         Self::NoAnswer {
             target: node.target.clone(),
-            waited: node.timeout,
+            waited: settings.timeout,
         }
     }
 }
@@ -164,11 +172,11 @@ enum Expectation {
 }
 
 impl Expectation {
-    fn for_node(node: &NodeArgs) -> Result<Self, KnownNodesError> {
+    fn for_node(node: &Node, settings: &Settings) -> Result<Self, KnownNodesError> {
         if let Some(key) = node.node_key {
             return Ok(Self::Pinned(key));
         }
-        let known_nodes = KnownNodes::at(node.known_nodes.as_deref())?;
+        let known_nodes = KnownNodes::at(settings.known_nodes.as_deref())?;
         Ok(match known_nodes.find(&node.target)? {
             Some(known) => Self::Known(known_nodes, known),
             None => Self::None(known_nodes),
@@ -258,7 +266,12 @@ async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, Unreached> {
         .collect())
 }
 
-fn explain(error: Unreached, node: &NodeArgs, expectation: &Expectation) -> DialError {
+fn explain(
+    error: Unreached,
+    node: &Node,
+    settings: &Settings,
+    expectation: &Expectation,
+) -> DialError {
     let target = node.target.clone();
     match error {
         Unreached::Resolve(reason) => DialError::Resolve {
@@ -266,7 +279,7 @@ fn explain(error: Unreached, node: &NodeArgs, expectation: &Expectation) -> Dial
             reason,
         },
         Unreached::Bind(error) => error.into(),
-        Unreached::Connect(ConnectError::NoAnswer) => DialError::no_answer(node),
+        Unreached::Connect(ConnectError::NoAnswer) => DialError::no_answer(node, settings),
         Unreached::Connect(ConnectError::AlpnRefused { .. }) => DialError::NotSpoken { target },
         Unreached::Connect(ConnectError::WrongNodeKey {
             expected,

@@ -1,11 +1,15 @@
 use std::io;
 
 use alknet_quic::openssh::StanzaError;
+use alknet_ssh::ClientError;
 
 use crate::bridge::BridgeError;
 use crate::dial::DialError;
 use crate::host_key::HostKeyError;
 use crate::identity_key::IdentityKeyError;
+use crate::keys::KeysError;
+use crate::node::NodeError;
+use crate::session::SessionError;
 
 /// Why a command failed, in one line for the user.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +18,16 @@ pub(crate) enum Failure {
     Dial(#[from] DialError),
     #[error(transparent)]
     IdentityKey(#[from] IdentityKeyError),
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error(transparent)]
+    Ssh(#[from] ClientError),
+    #[error("lost the connection before the command had ended{}", because(.end))]
+    Lost { end: Option<String> },
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     #[error(transparent)]
     Bridge(#[from] BridgeError),
     #[error(transparent)]
@@ -38,4 +52,10 @@ impl Failure {
     pub(crate) fn is_quiet(&self) -> bool {
         matches!(self, Self::Bridge(BridgeError::ReaderGone) | Self::Signal)
     }
+}
+
+fn because(end: &Option<String>) -> String {
+    end.as_ref()
+        .map(|end| format!(": {end}"))
+        .unwrap_or_default()
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use alknet_quic::{NodeKey, NodeKeyError};
 use rustix::fs::{FlockOperation, flock};
 
+use crate::places;
 use crate::target::Target;
 
 /// The file of node keys trusted on first use.
@@ -30,7 +31,9 @@ impl KnownNodes {
     pub(crate) fn at(path: Option<&Path>) -> Result<Self, KnownNodesError> {
         let path = match path {
             Some(path) => path.to_owned(),
-            None => usual_path().ok_or(KnownNodesError::NoHome)?,
+            None => places::config_folder()
+                .ok_or(KnownNodesError::NoHome)?
+                .join("known_nodes"),
         };
         Ok(Self { path })
     }
@@ -187,17 +190,6 @@ fn parse_line(line: &str) -> Result<Option<(&str, NodeKey)>, LineFault> {
         (Some(_), None, _) => Err(LineFault::Words { words: 1 }),
         (Some(_), Some(_), more) => Err(LineFault::Words { words: 2 + more }),
     }
-}
-
-/// XDG Base Directory Specification: a relative path there is to be ignored.
-fn usual_path() -> Option<PathBuf> {
-    let absolute = |variable: &str| {
-        std::env::var_os(variable)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    let config = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
-    Some(config.join("alknet/known_nodes"))
 }
 
 #[cfg(test)]

@@ -6,10 +6,22 @@ mod args;
 mod bridge;
 mod connect;
 mod dial;
+mod escape;
+mod exec;
 mod failure;
 mod host_key;
 mod identity_key;
+mod keys;
 mod known_nodes;
+mod node;
+mod nodes_file;
+mod options;
+mod ping;
+mod places;
+mod prompt;
+mod raw_mode;
+mod session;
+mod signals;
 mod ssh_config;
 mod stdio;
 mod target;
@@ -25,7 +37,7 @@ use crate::terminal::Terminal;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let terminal = Terminal::new(args.quiet, args.verbose);
+    let terminal = Terminal::new(args.quiet, args.verbose > 0);
     // One thread: a client is one connection, and a second thread would only
     // cost its start and the waking of each other.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -40,17 +52,26 @@ fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match &args.command {
-            Command::Connect(args) => connect::run(args, terminal).await,
-            Command::SshConfig(args) => ssh_config::run(args, terminal).await,
-            Command::IdentityKey(args) => identity_key::run(args),
-            Command::Completions(args) => args.print(Args::command()).map_err(Failure::Manual),
-            Command::Man(args) => args.write(Args::command()).map_err(Failure::Manual),
+            Command::Connect(args) => connect::run(args, terminal).await.map(|()| 0),
+            Command::Exec(args) => exec::run(args, terminal).await,
+            Command::Keys(args) => keys::run(args, terminal).await.map(|()| 0),
+            Command::Ping(args) => ping::run(args, terminal).await.map(|()| 0),
+            Command::SshConfig(args) => ssh_config::run(args, terminal).await.map(|()| 0),
+            Command::IdentityKey(args) => identity_key::run(args).map(|()| 0),
+            Command::Completions(args) => args
+                .print(Args::command())
+                .map(|()| 0)
+                .map_err(Failure::Manual),
+            Command::Man(args) => args
+                .write(Args::command())
+                .map(|()| 0)
+                .map_err(Failure::Manual),
         }
     });
     // A look-up that hangs in the resolver must not hold up the exit.
     runtime.shutdown_background();
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status.into(),
         Err(error) => {
             if !error.is_quiet() {
                 terminal.error(&error);

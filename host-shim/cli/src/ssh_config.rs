@@ -1,5 +1,5 @@
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 
 use alknet_quic::openssh::Stanza;
 
@@ -7,14 +7,17 @@ use crate::args::SshConfigArgs;
 use crate::dial::dial;
 use crate::failure::Failure;
 use crate::host_key;
+use crate::places;
 use crate::terminal::Terminal;
 
 /// `alknet ssh-config`: prints what stock ssh needs to reach the node.
 pub(crate) async fn run(args: &SshConfigArgs, terminal: Terminal) -> Result<(), Failure> {
-    let (node_key, host_key) = match (args.node.node_key, &args.host_key) {
+    let node = args.node.node()?;
+    let host_key = args.host_key.as_ref().or(node.host_key.as_ref());
+    let (node_key, host_key) = match (node.node_key, host_key) {
         (Some(node_key), Some(host_key)) => (node_key, host_key.clone()),
         (_, given) => {
-            let link = dial(&args.node, terminal).await?;
+            let link = dial(&node, &args.node.settings(), terminal).await?;
             let node_key = link.node_key;
             let host_key = match given {
                 Some(host_key) => Ok(host_key.clone()),
@@ -25,21 +28,25 @@ pub(crate) async fn run(args: &SshConfigArgs, terminal: Terminal) -> Result<(), 
         }
     };
     let program = std::env::current_exe().map_err(Failure::OwnPath)?;
-    let absolute = |path: &Option<PathBuf>| {
-        let path = path.as_deref().map(std::path::absolute);
+    let named = node
+        .identity_files
+        .first()
+        .map(|file| places::expanded(file));
+    let absolute = |path: Option<&Path>| {
+        let path = path.map(std::path::absolute);
         path.transpose().map_err(Failure::OwnPath)
     };
-    let identity_file = absolute(&args.identity_file)?;
-    let identity_key = absolute(&args.node.identity_key)?;
+    let identity_file = absolute(args.identity_file.as_deref().or(named.as_deref()))?;
+    let identity_key = absolute(node.identity_key.as_deref())?;
     let stanza = Stanza {
         alias: &args.name,
-        target: &args.node.target.to_string(),
+        target: &node.target.to_string(),
         node_key,
         host_key: &host_key,
         program: &program,
         identity_key: identity_key.as_deref(),
         identity_file: identity_file.as_deref(),
-        user: args.user.as_deref(),
+        user: args.user.as_deref().or(node.user.as_deref()),
     };
     let text = stanza.render()?;
     std::io::stdout()

@@ -29,12 +29,16 @@ impl Input {
     }
 }
 
-/// Standard output, written without a helper thread.
+/// Standard output or error, written without a helper thread.
 pub(crate) struct Output(Descriptor);
 
 impl Output {
     pub(crate) fn stdout() -> io::Result<Self> {
         Descriptor::new(rustix::stdio::stdout(), Interest::WRITABLE).map(Self)
+    }
+
+    pub(crate) fn stderr() -> io::Result<Self> {
+        Descriptor::new(rustix::stdio::stderr(), Interest::WRITABLE).map(Self)
     }
 
     /// Writes all of `chunks`, in order. They are empty afterwards.

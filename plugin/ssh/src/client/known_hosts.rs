@@ -23,6 +23,7 @@ pub struct HostName {
 #[derive(Clone, Debug, Default)]
 pub(super) struct KnownHosts {
     entries: Vec<Entry>,
+    passed_over: Vec<Place>,
 }
 
 /// Where something is written.
@@ -130,12 +131,15 @@ impl KnownHosts {
                     place,
                 }),
                 Ok(None) => {}
-                Err(NotUnderstood) => {
-                    tracing::warn!(%place, "a line of known hosts is passed over: it cannot be understood")
-                }
+                Err(NotUnderstood) => self.passed_over.push(place),
             }
         }
         Ok(())
+    }
+
+    /// The lines that were passed over.
+    pub(super) fn passed_over(&self) -> &[Place] {
+        &self.passed_over
     }
 
     /// What is said of a host.

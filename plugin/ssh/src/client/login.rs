@@ -6,17 +6,15 @@ use std::time::Duration;
 
 use russh::client::{AuthResult, Handle};
 use russh::keys::agent::AgentIdentity;
-use russh::keys::agent::client::AgentClient;
 use russh::keys::signature::Signer as _;
 use russh::keys::ssh_encoding::Encode;
 use russh::keys::ssh_key::Signature;
 use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::{Algorithm, Certificate, HashAlg, PrivateKey, PublicKey};
-use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::handler::ClientHandler;
-use super::{AskPassphrase, ClientError, KeyFile, KeyFileError, fingerprint};
+use super::{Agent, AskPassphrase, ClientError, KeyFile, KeyFileError, fingerprint};
 
 /// What a user has to log in with.
 #[derive(Debug, Default)]
@@ -31,6 +29,12 @@ pub struct Identities {
     /// Tries the files before what else the agent has, as for keys that the
     /// user named. Otherwise the agent's come first.
     pub files_first: bool,
+    /// Offers no other keys than those in the files; the agent may sign for
+    /// them.
+    pub only_files: bool,
+    /// The stream below has shown already who we are, as the key of a QUIC
+    /// handshake does: the server may let us in without another.
+    pub vouched: bool,
 }
 
 /// A key that was tried, and what became of it.
@@ -69,13 +73,10 @@ impl fmt::Display for Tried {
                 write!(f, ": accepted, but the server wants more than a key")
             }
             TriedOutcome::Unusable(error) => write!(f, ": {error}"),
-            TriedOutcome::AgentFailed(error) => write!(f, ": the agent did not sign: {error}"),
+            TriedOutcome::AgentFailed(error) => write!(f, ": {error}"),
         }
     }
 }
-
-/// How long an agent may take to list its keys.
-const AGENT_LISTS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Tries one key after the other.
 pub(super) async fn run(
@@ -85,9 +86,18 @@ pub(super) async fn run(
     ask: &dyn AskPassphrase,
     patience: Duration,
 ) -> Result<(), ClientError> {
+    if identities.vouched {
+        let login = timeout(patience, handle.authenticate_none(user)).await;
+        if login.map_err(|_| ClientError::Timeout("authentication"))?? == AuthResult::Success {
+            return Ok(());
+        }
+    }
     let mut tried: Vec<Tried> = Vec::new();
-    let mut agent = Agent::connect(identities.agent.as_deref(), &mut tried).await;
-    let offers = offers(identities, &agent);
+    let mut agent = match identities.agent.as_deref() {
+        Some(socket) => reach(socket, &mut tried).await,
+        None => None,
+    };
+    let offers = offers(identities, agent.as_ref());
     let mut rsa_hash = None;
     for offer in offers {
         let public = match &offer.public {
@@ -115,7 +125,7 @@ pub(super) async fn run(
         let mut signer = Signer {
             identities,
             offer: &offer,
-            agent: &mut agent.client,
+            agent: &mut agent,
             ask,
         };
         let login = async {
@@ -225,10 +235,10 @@ impl Offer {
     }
 }
 
-fn offers(identities: &Identities, agent: &Agent) -> Vec<Offer> {
+fn offers(identities: &Identities, agent: Option<&Agent>) -> Vec<Offer> {
     let mut from_files = Vec::new();
     for (index, file) in identities.files.iter().enumerate() {
-        let held = file.public_key().and_then(|public| agent.holds(public));
+        let held = file.public_key().and_then(|public| agent?.holds(public));
         let by = || match held {
             Some(held) => By::Agent(Box::new(held.clone())),
             None => By::File(index),
@@ -248,7 +258,9 @@ fn offers(identities: &Identities, agent: &Agent) -> Vec<Offer> {
             });
         }
     }
-    let from_agent = agent.identities.iter().map(|identity| {
+    let others = agent.filter(|_| !identities.only_files);
+    let held = others.map(|agent| agent.identities.as_slice());
+    let from_agent = held.unwrap_or_default().iter().map(|identity| {
         let certificate = match identity {
             AgentIdentity::Certificate { certificate, .. } => Some(certificate.clone()),
             AgentIdentity::PublicKey { .. } => None,
@@ -292,53 +304,18 @@ async fn unlock(
     }
 }
 
-struct Agent {
-    client: Option<AgentClient<UnixStream>>,
-    identities: Vec<AgentIdentity>,
-}
-
-impl Agent {
-    /// An agent that cannot be reached has no keys, which is told.
-    async fn connect(socket: Option<&Path>, tried: &mut Vec<Tried>) -> Self {
-        let none = Self {
-            client: None,
-            identities: Vec::new(),
-        };
-        let Some(socket) = socket else {
-            return none;
-        };
-        let listing = async {
-            let mut client = AgentClient::connect_uds(socket).await?;
-            let identities = client.request_identities().await?;
-            Ok::<_, russh::keys::Error>((client, identities))
-        };
-        let fault = match timeout(AGENT_LISTS_WITHIN, listing).await {
-            Ok(Ok((client, identities))) => {
-                return Self {
-                    client: Some(client),
-                    identities,
-                };
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer".to_owned(),
-        };
-        tried.push(Tried {
-            name: format!("agent at {}", socket.display()),
-            key: String::new(),
-            outcome: TriedOutcome::AgentFailed(fault),
-        });
-        none
-    }
-
-    /// The plain key if it has that, or else a certificate for it.
-    fn holds(&self, public: &PublicKey) -> Option<&AgentIdentity> {
-        let same = |held: &&AgentIdentity| held.public_key().key_data() == public.key_data();
-        let is_plain = |held: &&AgentIdentity| matches!(held, AgentIdentity::PublicKey { .. });
-        let mut all = self.identities.iter();
-        all.clone()
-            .filter(same)
-            .find(is_plain)
-            .or_else(|| all.find(same))
+/// An agent that cannot be reached has no keys, which is told.
+async fn reach(socket: &Path, tried: &mut Vec<Tried>) -> Option<Agent> {
+    match Agent::connect(socket).await {
+        Ok(agent) => Some(agent),
+        Err(error) => {
+            tried.push(Tried {
+                name: format!("agent at {}", socket.display()),
+                key: String::new(),
+                outcome: TriedOutcome::AgentFailed(error.to_string()),
+            });
+            None
+        }
     }
 }
 
@@ -346,7 +323,7 @@ impl Agent {
 struct Signer<'a> {
     identities: &'a mut Identities,
     offer: &'a Offer,
-    agent: &'a mut Option<AgentClient<UnixStream>>,
+    agent: &'a mut Option<Agent>,
     ask: &'a dyn AskPassphrase,
 }
 
@@ -376,7 +353,7 @@ impl russh::Signer for Signer<'_> {
                 return Err(SigningFault::Agent("it is gone".to_owned()));
             };
             return agent
-                .sign_request(held, hash, to_sign)
+                .sign(held, hash, to_sign)
                 .await
                 .map_err(|error| SigningFault::Agent(error.to_string()));
         }

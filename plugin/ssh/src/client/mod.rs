@@ -1,6 +1,7 @@
 //! The SSH client: one authenticated connection over a stream, on which
 //! commands are run and streams forwarded.
 
+mod agent;
 mod channel;
 mod error;
 mod forwards;
@@ -21,6 +22,7 @@ use russh::keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicK
 use russh::{Limits, Preferred, SshId};
 use tokio::time::timeout;
 
+pub use agent::{Agent, AgentError, AgentKey};
 pub use channel::ChannelStream;
 pub use error::{ClientError, OpenRefusal};
 use forwards::Forwards;

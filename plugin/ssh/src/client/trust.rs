@@ -169,6 +169,11 @@ impl HostTrust {
         Ok(self)
     }
 
+    /// The lines of those files that could not be understood.
+    pub fn passed_over(&self) -> &[Place] {
+        self.known.passed_over()
+    }
+
     /// The host.
     pub fn name(&self) -> &HostName {
         &self.name

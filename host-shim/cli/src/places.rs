@@ -1,0 +1,42 @@
+use std::path::{Path, PathBuf};
+
+/// Our folder of configuration. XDG Base Directory Specification: a relative
+/// path in its variable is to be ignored.
+pub(crate) fn config_folder() -> Option<PathBuf> {
+    let config = absolute("XDG_CONFIG_HOME").or_else(|| Some(home()?.join(".config")))?;
+    Some(config.join("alknet"))
+}
+
+/// The user's home.
+pub(crate) fn home() -> Option<PathBuf> {
+    absolute("HOME")
+}
+
+/// A path as people write it, with `~/` for their home.
+pub(crate) fn expanded(path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), home()) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path.to_owned(),
+    }
+}
+
+/// The user's name on this machine, by the environment or else the password
+/// file.
+pub(crate) fn user_name() -> Option<String> {
+    let set = |variable| std::env::var(variable).ok().filter(|name| !name.is_empty());
+    set("USER").or_else(|| set("LOGNAME")).or_else(|| {
+        let own = rustix::process::getuid().as_raw().to_string();
+        let users = std::fs::read_to_string("/etc/passwd").ok()?;
+        users.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let (name, id) = (fields.next()?, fields.nth(1)?);
+            (id == own).then(|| name.to_owned())
+        })
+    })
+}
+
+fn absolute(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+}

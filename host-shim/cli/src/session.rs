@@ -1,0 +1,259 @@
+//! From the name of a node to a logged-in SSH connection.
+
+use std::path::{Path, PathBuf};
+
+use alknet_quic::QuicStream;
+use alknet_ssh::client::{
+    HostKeyError, HostName, HostTrust, Identities, KeyFile, KnownHostsError, fingerprint,
+    record_host,
+};
+use alknet_ssh::{Client, ClientError, ClientOptions, PublicKey};
+
+use crate::args::{LoginArgs, SessionArgs, Settings};
+use crate::dial::{DialError, Link, dial};
+use crate::node::{Node, NodeError};
+use crate::options::{AgentChoice, Options, StrictHostKeys};
+use crate::places;
+use crate::terminal::Terminal;
+
+/// Connects to one node as often as need be. Passphrases are asked for once.
+pub(crate) struct Connector {
+    node: Node,
+    settings: Settings,
+    user: String,
+    trust: HostTrust,
+    identities: Identities,
+    options: Options,
+    terminal: Terminal,
+}
+
+/// A logged-in SSH connection, and the QUIC connection under it.
+pub(crate) struct Session {
+    pub(crate) link: Link,
+    pub(crate) client: Client,
+}
+
+impl Connector {
+    /// Gathers what is needed; nothing is sent yet.
+    pub(crate) fn new(args: &SessionArgs, terminal: Terminal) -> Result<Self, SessionError> {
+        let node = args.node.node()?;
+        let options = Options::from_args(&args.login.options);
+        let user = args.login.user.clone().or_else(|| node.user.clone());
+        let trust = trust(&node, &args.login, &options)?;
+        for place in trust.passed_over() {
+            terminal.detail(&format_args!(
+                "{place} cannot be understood and is passed over"
+            ));
+        }
+        Ok(Self {
+            user: user
+                .or_else(places::user_name)
+                .ok_or(SessionError::NoUser)?,
+            trust,
+            identities: identities(&node, &args.login, &options, terminal),
+            settings: args.node.settings(),
+            node,
+            options,
+            terminal,
+        })
+    }
+
+    /// A new QUIC connection, with an SSH connection on it.
+    pub(crate) async fn connect(&mut self) -> Result<Session, SessionError> {
+        let link = dial(&self.node, &self.settings, self.terminal).await?;
+        match self.log_in(&link).await {
+            Ok(client) => Ok(Session { link, client }),
+            Err(error) => {
+                link.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Another SSH connection on the same QUIC connection.
+    pub(crate) async fn log_in(&mut self, link: &Link) -> Result<Client, SessionError> {
+        let mut client = match self.secure(link).await {
+            Err(SessionError::Ssh(ClientError::HostKey(error))) => {
+                let HostKeyError::Unknown { name, key } = *error else {
+                    return Err(ClientError::HostKey(error).into());
+                };
+                self.meet(&name, &key).await?;
+                self.trust = self.trust.clone().pin(*key);
+                self.secure(link).await?
+            }
+            outcome => outcome?,
+        };
+        self.terminal
+            .detail(&format_args!("the server is {}", client.server_version()));
+        let prompt = self.options.prompt();
+        client
+            .log_in(&self.user, &mut self.identities, &prompt)
+            .await?;
+        self.terminal
+            .detail(&format_args!("logged in as {:?}", self.user));
+        Ok(client)
+    }
+
+    async fn secure(&self, link: &Link) -> Result<Client, SessionError> {
+        let stream = link.connection.open_bi().await;
+        let stream = stream.map_err(|error| SessionError::Stream(error.to_string()))?;
+        let options = ClientOptions::default();
+        let trust = self.trust.clone();
+        Ok(Client::connect_to(QuicStream::new(stream), &options, trust).await?)
+    }
+
+    /// Decides about a host of which nothing is known.
+    async fn meet(&self, name: &HostName, key: &PublicKey) -> Result<(), SessionError> {
+        let shown = format!("{} {}", key.algorithm(), fingerprint(key));
+        let unknown = || SessionError::UnknownHost {
+            name: name.clone(),
+            shown: shown.clone(),
+        };
+        match self.options.strict_host_keys {
+            StrictHostKeys::Yes => return Err(unknown()),
+            StrictHostKeys::AcceptNew => {}
+            // Whoever holds the node's key speaks for the node.
+            StrictHostKeys::Ask if self.node.node_key.is_some() => {}
+            StrictHostKeys::Ask => {
+                if !self
+                    .confirmed(name, &shown, key)
+                    .await
+                    .ok_or_else(unknown)?
+                {
+                    return Err(SessionError::NotConfirmed);
+                }
+            }
+        }
+        let Some(file) = self.options.user_known_hosts.first() else {
+            return Ok(());
+        };
+        match record_host(file, name, key) {
+            Ok(()) => self.terminal.notice(&format_args!(
+                "added the SSH host key of {name} ({shown}) to {}",
+                file.display()
+            )),
+            Err(error) => self.terminal.notice(&error),
+        }
+        Ok(())
+    }
+
+    /// What the user says, as ssh asks: yes, no, or the fingerprint. None where
+    /// nobody can be asked.
+    async fn confirmed(&self, name: &HostName, shown: &str, key: &PublicKey) -> Option<bool> {
+        let prompt = self.options.prompt();
+        let mut question = format!(
+            "The authenticity of {name} cannot be established.\nIts SSH host key is {shown}.\n\
+             Are you sure you want to continue connecting (yes/no/[fingerprint])? "
+        );
+        loop {
+            let answer = prompt.line(&question).await?;
+            match answer.trim() {
+                "no" => return Some(false),
+                "yes" => return Some(true),
+                text if text == fingerprint(key) => return Some(true),
+                _ => "Please type 'yes', 'no' or the fingerprint: ".clone_into(&mut question),
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Says goodbye to the SSH server and then to the node.
+    pub(crate) async fn close(self) {
+        self.client.disconnect().await;
+        self.link.close().await;
+    }
+}
+
+/// Why there is no SSH connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionError {
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error(transparent)]
+    KnownHosts(#[from] KnownHostsError),
+    #[error(transparent)]
+    Ssh(#[from] ClientError),
+    #[error("cannot open a stream to the node: {0}")]
+    Stream(String),
+    #[error(
+        "refused to connect: the SSH host key of {name} is not known ({shown}). Connect once from a terminal and confirm it, or give it with --host-key as the node prints it"
+    )]
+    UnknownHost { name: HostName, shown: String },
+    #[error("refused to connect: the SSH host key was not confirmed")]
+    NotConfirmed,
+    #[error(
+        "{text:?} is no SSH public key: expected a type and base64, as in \"ssh-ed25519 AAAA…\""
+    )]
+    HostKey { text: String },
+    #[error("cannot find out your user name: give one with -l")]
+    NoUser,
+}
+
+fn trust(node: &Node, login: &LoginArgs, options: &Options) -> Result<HostTrust, SessionError> {
+    let mut trust = HostTrust::new(HostName::new(&node.target.host, node.target.port));
+    let files = options.user_known_hosts.iter();
+    for file in files.chain(&options.global_known_hosts) {
+        trust = trust.known_hosts(file)?;
+    }
+    if let Some(text) = login.host_key.as_ref().or(node.host_key.as_ref()) {
+        let key = PublicKey::from_openssh(text.trim())
+            .map_err(|_| SessionError::HostKey { text: text.clone() })?;
+        trust = trust.pin(key);
+    }
+    Ok(trust)
+}
+
+fn identities(node: &Node, login: &LoginArgs, options: &Options, terminal: Terminal) -> Identities {
+    let named = [&login.identity_files, &node.identity_files]
+        .into_iter()
+        .find(|files| !files.is_empty());
+    let mut identities = Identities {
+        files_first: named.is_some(),
+        vouched: node.identity_key.is_some(),
+        agent: agent(options),
+        ..Identities::default()
+    };
+    let paths = match named {
+        Some(files) => files.iter().map(|file| places::expanded(file)).collect(),
+        None => usual_identity_files(),
+    };
+    for path in paths {
+        match KeyFile::read(&path) {
+            Ok(file) => identities.files.push(file),
+            Err(error) => {
+                terminal.notice(&format_args!("identity file {}: {error}", path.display()));
+                identities.unusable.push((path, error));
+            }
+        }
+    }
+    if options.identities_only {
+        identities.only_files = true;
+    }
+    identities
+}
+
+/// Those that exist of the files that ssh looks for (ssh(1), `-i`).
+pub(crate) fn usual_identity_files() -> Vec<PathBuf> {
+    let Some(home) = places::home() else {
+        return Vec::new();
+    };
+    ["id_ed25519", "id_ecdsa", "id_rsa"]
+        .iter()
+        .map(|name| home.join(".ssh").join(name))
+        .filter(|path| path.exists())
+        .collect()
+}
+
+/// The agent's socket.
+pub(crate) fn agent(options: &Options) -> Option<PathBuf> {
+    match &options.agent {
+        AgentChoice::None => None,
+        AgentChoice::Socket(path) => Some(path.clone()),
+        AgentChoice::Environment => std::env::var_os("SSH_AUTH_SOCK")
+            .filter(|socket| !socket.is_empty())
+            .map(|socket| Path::new(&socket).to_owned()),
+    }
+}

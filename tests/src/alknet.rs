@@ -1,0 +1,83 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::{Run, TestKey, TestNode, artifacts};
+
+/// The client `alknet` as a user who has its node in `nodes.toml`, apart from
+/// the caller's own configuration, keys and agent.
+pub struct Alknet {
+    home: PathBuf,
+}
+
+/// What the user calls the node.
+pub const NODE: &str = "test-node";
+
+impl Alknet {
+    /// A user who knows both keys of the node and has the key that is let in.
+    pub fn to(node: &TestNode) -> Self {
+        let user = Self::stranger(node);
+        user.know(&format!(
+            "[{NODE}]\naddress = \"{}@{}\"\nhost_key = \"{}\"\nidentity_files = [\"{}\"]\n",
+            node.node_key,
+            node.addr,
+            node.host_key,
+            node.setup.key.file.display()
+        ));
+        user
+    }
+
+    /// A user who knows nothing and has no key.
+    pub fn stranger(node: &TestNode) -> Self {
+        let mut home = node.setup.folder().join("user");
+        for number in 2.. {
+            if !home.exists() {
+                break;
+            }
+            home = node.setup.folder().join(format!("user{number}"));
+        }
+        fs::create_dir_all(home.join(".config/alknet")).unwrap();
+        fs::create_dir_all(home.join(".ssh")).unwrap();
+        Self { home }
+    }
+
+    /// Writes `nodes.toml`.
+    pub fn know(&self, text: &str) -> &Self {
+        fs::write(self.home.join(".config/alknet/nodes.toml"), text).unwrap();
+        self
+    }
+
+    /// Puts a copy of the key where it is found without being named.
+    pub fn has(&self, key: &TestKey) -> &Self {
+        let to = self.ssh_folder().join("id_ed25519");
+        fs::copy(&key.file, to).unwrap();
+        self
+    }
+
+    /// `~/.ssh`.
+    pub fn ssh_folder(&self) -> PathBuf {
+        self.home.join(".ssh")
+    }
+
+    /// The user's home.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// `alknet` with some arguments.
+    pub fn run(&self, args: &[&str]) -> Run {
+        self.surrounded(Run::new(&artifacts().client)).args(args)
+    }
+
+    /// `alknet exec NODE CMD`.
+    pub fn exec(&self, command: &str) -> Run {
+        self.run(&["exec", NODE, command])
+    }
+
+    /// Another program in the same surroundings.
+    pub fn surrounded(&self, run: Run) -> Run {
+        run.env("HOME", &self.home)
+            .env("XDG_CONFIG_HOME", "")
+            .env("SSH_AUTH_SOCK", "")
+            .env("USER", "tester")
+    }
+}
