@@ -16,11 +16,12 @@ use integration_tests::{
 
 const MIB: u64 = 1 << 20;
 
-/// Both ways to run a command, by name.
-fn both(node: &TestNode) -> Vec<(&'static str, Box<dyn Fn(&str) -> Run>)> {
+/// A way to run a command, with its name.
+type Way = (&'static str, Box<dyn Fn(&str) -> Run>);
+
+fn both(node: &TestNode) -> Vec<Way> {
     let alknet = Alknet::to(node);
-    let mut ways: Vec<(&str, Box<dyn Fn(&str) -> Run>)> =
-        vec![("alknet", Box::new(move |command| alknet.exec(command)))];
+    let mut ways: Vec<Way> = vec![("alknet", Box::new(move |command| alknet.exec(command)))];
     if requires(&["ssh"]) {
         let ssh = Ssh::to(node);
         ways.push(("ssh", Box::new(move |command| ssh.command(command))));
