@@ -21,6 +21,7 @@ mod auth;
 pub mod client;
 mod host_key;
 mod metrics;
+mod not_connected;
 mod process;
 mod queue;
 mod server;

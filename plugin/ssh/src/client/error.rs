@@ -1,4 +1,5 @@
 use super::{HostKeyError, Tried};
+use crate::not_connected::NotConnected;
 
 /// Why something asked of an SSH server did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +53,22 @@ pub enum OpenRefusal {
     /// The user may not (reason code 1).
     #[error("administratively prohibited")]
     Prohibited,
-    /// The target cannot be reached (reason code 2).
+    /// The target cannot be reached (reason code 2), and the server does not say
+    /// why. A server of ours does, and the next four stand for it.
     #[error("connect failed")]
     ConnectFailed,
+    /// The target refused the connection.
+    #[error("connection refused")]
+    Refused,
+    /// There is no way from the server to the target.
+    #[error("no route to host")]
+    Unreachable,
+    /// The target's name is not known to the server.
+    #[error("name or service not known")]
+    NoAddress,
+    /// The target did not answer in time.
+    #[error("connection timed out")]
+    TimedOut,
     /// The server does not know this kind of channel (reason code 3).
     #[error("unknown channel type")]
     UnknownType,
@@ -73,7 +87,13 @@ impl From<russh::ChannelOpenFailure> for OpenRefusal {
             2 => Self::ConnectFailed,
             3 => Self::UnknownType,
             4 => Self::Shortage,
-            code => Self::Other(code),
+            code => match NotConnected::from_code(code) {
+                Some(NotConnected::Refused) => Self::Refused,
+                Some(NotConnected::Unreachable) => Self::Unreachable,
+                Some(NotConnected::NoAddress) => Self::NoAddress,
+                Some(NotConnected::TimedOut) => Self::TimedOut,
+                None => Self::Other(code),
+            },
         }
     }
 }

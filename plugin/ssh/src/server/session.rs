@@ -59,6 +59,8 @@ pub(super) struct Shared {
     pub(super) origin: Origin,
     pub(super) connection: Arc<dyn Connection>,
     pub(super) access: Access,
+    /// Whether the peer says that it is our own client.
+    pub(super) our_client: AtomicBool,
     pub(super) since: SystemTime,
     pub(super) opened: Instant,
     pub(super) core: Arc<Core>,
@@ -107,6 +109,7 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
             peer: address,
         },
         connection: peer.connection,
+        our_client: AtomicBool::new(false),
         access: Access::new(Arc::clone(&core.permissions)),
         since: SystemTime::now(),
         opened: Instant::now(),
@@ -243,8 +246,9 @@ async fn converse(
     let login_end = Instant::now() + Duration::from_secs(grace.into());
     let mut revision = core.revision();
     let setup = async {
-        let client = greeting::exchange(&mut transport).await?;
-        let config = shared.active.russh_for(client);
+        let caller = greeting::exchange(&mut transport).await?;
+        shared.our_client.store(caller.is_ours, Ordering::Relaxed);
+        let config = shared.active.russh_for(caller.kind);
         russh::server::run_stream(config, transport, handler).await
     };
     let mut session = tokio::select! {

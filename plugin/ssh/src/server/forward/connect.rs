@@ -19,6 +19,7 @@ use super::dial::dial;
 use super::resolve::Resolver;
 use super::socket::Socket;
 use super::unix;
+use crate::not_connected::NotConnected;
 use crate::server::access::{Grant, Refused, Request};
 use crate::server::core::Active;
 use crate::server::session::Shared;
@@ -82,6 +83,32 @@ impl Refusal {
             Self::Port { .. } | Self::LookUp(_) | Self::Connect(_) | Self::TimedOut(_) => {
                 ChannelOpenFailure::ConnectFailed
             }
+        }
+    }
+
+    /// What the peer is told: more than the code where the target is at fault,
+    /// nothing more where it is our rules.
+    pub(super) fn answer(&self, to_our_client: bool) -> ChannelOpenFailure {
+        match (self.code(), self.at_the_target()) {
+            (ChannelOpenFailure::ConnectFailed, Some(reason)) => reason.answer(to_our_client),
+            (code, _) => code,
+        }
+    }
+
+    fn at_the_target(&self) -> Option<NotConnected> {
+        use upstream::UpstreamError;
+        match self {
+            Self::Refused(Refused::Denied(Denied::BadHost(_) | Denied::NoAddress))
+            | Self::LookUp(_) => Some(NotConnected::NoAddress),
+            Self::TimedOut(_) => Some(NotConnected::TimedOut),
+            Self::Connect(ConnectError::Io(error)) => NotConnected::of(error),
+            Self::Connect(ConnectError::Proxy(error)) => match error {
+                UpstreamError::Refused => Some(NotConnected::Refused),
+                UpstreamError::Unreachable => Some(NotConnected::Unreachable),
+                UpstreamError::TimedOut => Some(NotConnected::TimedOut),
+                _ => None,
+            },
+            Self::Refused(_) | Self::Port { .. } => None,
         }
     }
 }

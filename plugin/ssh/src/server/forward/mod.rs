@@ -14,6 +14,7 @@ mod socket;
 mod unix;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use russh::ChannelOpenFailure;
 use russh::server::{ChannelOpenHandle, Msg};
@@ -107,7 +108,8 @@ impl Opening {
             Err(refusal) => {
                 queue.close();
                 say_why_not(&shared, about, &refusal);
-                reply.reject(refusal.code()).await;
+                let ours = shared.our_client.load(Ordering::Relaxed);
+                reply.reject(refusal.answer(ours)).await;
             }
         }
     }
