@@ -27,6 +27,13 @@ impl Random {
         bytes
     }
 
+    /// The next number.
+    pub fn number(&mut self) -> u64 {
+        self.bytes(8)
+            .iter()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+
     /// Writes the next `length` bytes to a file, and gives their digest.
     pub fn file(&mut self, path: &Path, length: usize) -> String {
         let mut file = File::create(path).unwrap();

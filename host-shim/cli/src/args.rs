@@ -6,6 +6,7 @@ use alknet_manual::{CompletionsArgs, ManArgs};
 use alknet_quic::{NodeKey, TransportSettings};
 use clap::{ArgAction, Parser, Subcommand};
 
+use crate::forward::{Listen, LocalForward, RemoteForward};
 use crate::node::NodeName;
 use crate::options::SshOption;
 
@@ -37,10 +38,22 @@ pub(crate) enum Command {
     /// the exit status, 128 + N if signal N ended it, and 255 if there was an
     /// error of ours. On a terminal, Enter ~ . ends the connection.
     Exec(ExecArgs),
+    /// Carry connections to the node and back, as ssh -N -L, -R and -D do
+    ///
+    /// Runs until it is told to end. A lost connection to the node is made
+    /// anew after 1, 2, 4 and at most 30 seconds; our listeners stay open
+    /// meanwhile, and the node is asked to listen again for -R. What was being
+    /// carried at that moment is broken off.
+    Forward(ForwardArgs),
     /// List the keys to log in with, or add one to the agent
     Keys(KeysArgs),
     /// Measure how far a node is, and say what it is
     Ping(PingArgs),
+    /// Be a SOCKS5, SOCKS4a and HTTP CONNECT proxy whose way out is the node
+    ///
+    /// Names are resolved by the node. As for forward, a lost connection is
+    /// made anew.
+    Socks(SocksArgs),
     /// Print the lines for ~/.ssh/config that make `ssh NAME` reach a node
     ///
     /// Asks the node for its SSH host key unless --host-key gives it. Append
@@ -160,6 +173,41 @@ pub(crate) struct ExecArgs {
     /// The command, put together with spaces; a shell if there is none
     #[arg(value_name = "CMD", trailing_var_arg = true)]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(id = "forwards", required = true, multiple = true, args = ["local", "remote", "dynamic"])]
+pub(crate) struct ForwardArgs {
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+    /// Listen here; the node connects
+    ///
+    /// [BIND:]PORT:HOST:PORT, where HOST is resolved by the node; the path of a
+    /// Unix socket may stand for either end. IPv6 goes in brackets. Without
+    /// BIND only this machine can connect, with * all can.
+    #[arg(short = 'L', value_name = "SPEC", verbatim_doc_comment)]
+    pub(crate) local: Vec<LocalForward>,
+    /// The node listens; we connect
+    ///
+    /// As -L with the ends exchanged. [BIND:]PORT alone makes the node a
+    /// SOCKS proxy whose way out is here. With port 0 the node chooses one.
+    #[arg(short = 'R', value_name = "SPEC", verbatim_doc_comment)]
+    pub(crate) remote: Vec<RemoteForward>,
+    /// Listen here for SOCKS5, SOCKS4a and HTTP CONNECT; the node connects
+    #[arg(short = 'D', value_name = "[BIND:]PORT")]
+    pub(crate) dynamic: Vec<Listen>,
+    /// Let other machines connect to listeners without BIND
+    #[arg(short = 'g')]
+    pub(crate) open: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SocksArgs {
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+    /// Where to listen; with * as BIND for other machines too
+    #[arg(long, value_name = "[BIND:]PORT", default_value = "127.0.0.1:1080")]
+    pub(crate) listen: Listen,
 }
 
 #[derive(Debug, clap::Args)]

@@ -8,12 +8,14 @@ use alknet_quic::{
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use quinn::VarInt;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::args::Settings;
 use crate::identity_key::{self, IdentityKeyError};
 use crate::known_nodes::{Known, KnownNodes, KnownNodesError};
 use crate::node::Node;
+use crate::roam;
 use crate::target::Target;
 use crate::terminal::Terminal;
 
@@ -23,8 +25,8 @@ pub(crate) struct Link {
     pub(crate) node_key: NodeKey,
     /// How long it took to connect, the look-up of the name included.
     pub(crate) handshake: Duration,
-    /// Drives the connection while it lives.
-    _endpoint: quinn::Endpoint,
+    /// Follows the connection to other networks; ends with it.
+    _roaming: JoinSet<()>,
 }
 
 impl Link {
@@ -75,11 +77,13 @@ pub(crate) async fn dial(
     if let Expectation::None(known_nodes) = &expectation {
         first_meeting(known_nodes, &node.target, node_key, terminal)?;
     }
+    let mut roaming = JoinSet::new();
+    roaming.spawn(roam::follow(endpoint, connection.clone(), terminal));
     Ok(Link {
         connection,
         node_key,
         handshake,
-        _endpoint: endpoint,
+        _roaming: roaming,
     })
 }
 

@@ -5,6 +5,7 @@ use alknet_ssh::ClientError;
 
 use crate::bridge::BridgeError;
 use crate::dial::DialError;
+use crate::forward::Unusable;
 use crate::host_key::HostKeyError;
 use crate::identity_key::IdentityKeyError;
 use crate::keys::KeysError;
@@ -26,6 +27,8 @@ pub(crate) enum Failure {
     Ssh(#[from] ClientError),
     #[error("lost the connection before the command had ended{}", because(.end))]
     Lost { end: Option<String> },
+    #[error(transparent)]
+    Forward(#[from] Unusable),
     #[error(transparent)]
     Keys(#[from] KeysError),
     #[error(transparent)]

@@ -9,6 +9,7 @@ mod dial;
 mod escape;
 mod exec;
 mod failure;
+mod forward;
 mod host_key;
 mod identity_key;
 mod keys;
@@ -20,6 +21,7 @@ mod ping;
 mod places;
 mod prompt;
 mod raw_mode;
+mod roam;
 mod session;
 mod signals;
 mod ssh_config;
@@ -54,8 +56,10 @@ fn main() -> ExitCode {
         match &args.command {
             Command::Connect(args) => connect::run(args, terminal).await.map(|()| 0),
             Command::Exec(args) => exec::run(args, terminal).await,
+            Command::Forward(args) => forward::run(args, terminal).await,
             Command::Keys(args) => keys::run(args, terminal).await.map(|()| 0),
             Command::Ping(args) => ping::run(args, terminal).await.map(|()| 0),
+            Command::Socks(args) => forward::run_socks(args, terminal).await,
             Command::SshConfig(args) => ssh_config::run(args, terminal).await.map(|()| 0),
             Command::IdentityKey(args) => identity_key::run(args).map(|()| 0),
             Command::Completions(args) => args

@@ -25,12 +25,28 @@ pub fn bind_endpoint(
 /// # Errors
 /// When the system gives out no socket of the peer's address family.
 pub fn bind_client(peer: SocketAddr) -> Result<quinn::Endpoint, BindError> {
+    let addr = any_port(peer);
+    bind(addr, None).map_err(|source| BindError::new(addr, source))
+}
+
+/// Gives a client's endpoint another socket, on any free port. Its connections
+/// go on from there, and ask their peer at once (RFC 9000 section 9).
+///
+/// # Errors
+/// When the system gives out no socket of the peer's address family.
+pub fn move_client(endpoint: &quinn::Endpoint, peer: SocketAddr) -> Result<(), BindError> {
+    let addr = any_port(peer);
+    udp_socket(addr)
+        .and_then(|socket| endpoint.rebind(socket))
+        .map_err(|source| BindError::new(addr, source))
+}
+
+fn any_port(peer: SocketAddr) -> SocketAddr {
     let any: IpAddr = match peer {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let addr = SocketAddr::new(any, 0);
-    bind(addr, None).map_err(|source| BindError::new(addr, source))
+    SocketAddr::new(any, 0)
 }
 
 /// A UDP address that cannot be had.

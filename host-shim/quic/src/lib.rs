@@ -25,7 +25,7 @@ mod tls;
 
 pub use client::{Client, ConnectError, Trust, connect};
 pub use connection::{QuicConnection, negotiated_alpn, peer_key};
-pub use endpoint::{BindError, bind_client, bind_endpoint};
+pub use endpoint::{BindError, bind_client, bind_endpoint, move_client};
 pub use node_key::{NodeKey, NodeKeyError, NodeSecret, NodeSecretError};
 pub use server::{Server, ServerError};
 pub use settings::TransportSettings;

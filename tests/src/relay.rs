@@ -1,0 +1,381 @@
+//! A network between a client and a node that delays, loses and moves.
+
+use std::collections::{BinaryHeap, HashMap};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
+
+use crate::Random;
+
+/// Carries datagrams between clients and one node, as a translator of
+/// addresses does: each client has a port of the relay's towards the node. It
+/// works until it is dropped.
+pub struct Relay {
+    shared: Arc<Shared>,
+    addr: SocketAddr,
+}
+
+/// One datagram that came to the relay, whether or not it was passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// When, counted from the relay's start.
+    pub at: Duration,
+    /// From the client to the node, or the other way.
+    pub to_node: bool,
+    /// Bytes of UDP payload.
+    pub length: usize,
+    /// Whether it was passed on.
+    pub passed: bool,
+}
+
+struct Shared {
+    started: Instant,
+    /// Where clients send to.
+    front: UdpSocket,
+    state: Mutex<State>,
+    due: Condvar,
+}
+
+struct State {
+    node: SocketAddr,
+    delay: Duration,
+    /// Of 1000 datagrams.
+    lost_of_1000: u64,
+    random: Random,
+    /// Bytes a second that come out towards the client, if bounded.
+    rate: Option<u64>,
+    /// When the next one may come out there.
+    next_out: Instant,
+    is_cut: bool,
+    /// The relay's socket towards the node for each client.
+    backs: HashMap<SocketAddr, Arc<UdpSocket>>,
+    forgotten: Vec<SocketAddr>,
+    log: Vec<Datagram>,
+    waiting: BinaryHeap<Waiting>,
+    sequence: u64,
+    over: bool,
+}
+
+/// A datagram on its way.
+struct Waiting {
+    due: Instant,
+    sequence: u64,
+    bytes: Vec<u8>,
+    to: To,
+}
+
+enum To {
+    Node(Arc<UdpSocket>),
+    Client(SocketAddr),
+}
+
+const LARGEST: usize = 65_536;
+const SOCKET_BUFFER: usize = 4 << 20;
+/// How often the threads look whether it is over.
+const LOOK: Duration = Duration::from_millis(100);
+/// What a bounded link holds before it drops.
+const QUEUE: Duration = Duration::from_millis(200);
+
+impl Relay {
+    /// One that passes everything on at once, to a node on 127.0.0.1.
+    pub fn to(node: SocketAddr) -> Self {
+        Self::delaying(node, Duration::ZERO)
+    }
+
+    /// One that takes so long in each direction.
+    pub fn delaying(node: SocketAddr, one_way: Duration) -> Self {
+        let front = socket();
+        let addr = front.local_addr().unwrap();
+        let started = Instant::now();
+        let shared = Arc::new(Shared {
+            started,
+            front,
+            state: Mutex::new(State {
+                node,
+                delay: one_way,
+                lost_of_1000: 0,
+                random: Random::new(1),
+                rate: None,
+                next_out: started,
+                is_cut: false,
+                backs: HashMap::new(),
+                forgotten: Vec::new(),
+                log: Vec::new(),
+                waiting: BinaryHeap::new(),
+                sequence: 0,
+                over: false,
+            }),
+            due: Condvar::new(),
+        });
+        let reader = Arc::clone(&shared);
+        std::thread::spawn(move || reader.read_front());
+        let sender = Arc::clone(&shared);
+        std::thread::spawn(move || sender.deliver());
+        Self { shared, addr }
+    }
+
+    /// Where clients find the node.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Changes how long each direction takes.
+    pub fn delay(&self, one_way: Duration) {
+        self.shared.lock().delay = one_way;
+    }
+
+    /// Loses so many of 1000 datagrams from now on, by the same dice each time.
+    pub fn lose(&self, of_1000: u64) {
+        self.shared.lock().lost_of_1000 = of_1000;
+    }
+
+    /// Lets no more than so many bytes a second through towards the client; what
+    /// would wait longer than 200 ms is dropped.
+    pub fn limit(&self, bytes_per_second: u64) {
+        self.shared.lock().rate = Some(bytes_per_second);
+    }
+
+    /// Drops everything, also what is under way, until [`mend`](Self::mend).
+    pub fn cut(&self) {
+        let mut state = self.shared.lock();
+        state.is_cut = true;
+        state.waiting.clear();
+    }
+
+    /// Ends a cut.
+    pub fn mend(&self) {
+        self.shared.lock().is_cut = false;
+    }
+
+    /// Leads to another node from now on.
+    pub fn lead_to(&self, node: SocketAddr) {
+        self.shared.lock().node = node;
+    }
+
+    /// Gives every client another port towards the node; what comes to the old
+    /// one is lost.
+    pub fn change_ports(&self) {
+        let mut state = self.shared.lock();
+        let clients: Vec<_> = state.backs.keys().copied().collect();
+        for client in clients {
+            let back = self.shared.new_back(client);
+            state.backs.insert(client, back);
+        }
+    }
+
+    /// Knows the clients no longer and drops all that comes from the addresses
+    /// they had so far: only from another port do they get through.
+    pub fn forget_clients(&self) {
+        let mut state = self.shared.lock();
+        let clients: Vec<_> = state.backs.drain().map(|(client, _)| client).collect();
+        state.forgotten.extend(clients);
+    }
+
+    /// All datagrams that came so far.
+    pub fn datagrams(&self) -> Vec<Datagram> {
+        self.shared.lock().log.clone()
+    }
+
+    /// From how many ports clients have been heard since the last
+    /// [`forget_clients`](Self::forget_clients).
+    pub fn clients(&self) -> usize {
+        self.shared.lock().backs.len()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.shared.lock().over = true;
+        self.shared.due.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_front(self: Arc<Self>) {
+        let mut buffer = vec![0; LARGEST];
+        while !self.lock().over {
+            let Some((length, client)) = receive(&self.front, &mut buffer) else {
+                continue;
+            };
+            let mut state = self.lock();
+            let known = !state.forgotten.contains(&client);
+            let passed = known && state.passes();
+            self.record(&mut state, true, length, passed);
+            if !known {
+                continue;
+            }
+            let back = match state.backs.get(&client) {
+                Some(back) => Arc::clone(back),
+                None => {
+                    let back = self.new_back(client);
+                    state.backs.insert(client, Arc::clone(&back));
+                    back
+                }
+            };
+            if passed {
+                let due = Instant::now() + state.delay;
+                self.put(&mut state, due, buffer[..length].to_vec(), To::Node(back));
+            }
+        }
+    }
+
+    /// A socket towards the node, and a thread that reads it for as long as it
+    /// is the client's. The caller holds the lock until it is.
+    fn new_back(self: &Arc<Self>, client: SocketAddr) -> Arc<UdpSocket> {
+        let back = Arc::new(socket());
+        let shared = Arc::clone(self);
+        let socket = Arc::clone(&back);
+        std::thread::spawn(move || shared.read_back(&socket, client));
+        back
+    }
+
+    fn read_back(&self, back: &Arc<UdpSocket>, client: SocketAddr) {
+        let mut buffer = vec![0; LARGEST];
+        loop {
+            let received = receive(back, &mut buffer);
+            let mut state = self.lock();
+            let is_current = |known: &Arc<UdpSocket>| Arc::ptr_eq(known, back);
+            if state.over || !state.backs.get(&client).is_some_and(is_current) {
+                return;
+            }
+            let Some((length, _)) = received else {
+                continue;
+            };
+            let now = Instant::now();
+            let departs = match state.rate {
+                Some(rate) => {
+                    let departs = state.next_out.max(now);
+                    let takes = length as f64 / rate as f64;
+                    state.next_out = departs + Duration::from_secs_f64(takes);
+                    departs
+                }
+                None => now,
+            };
+            let fits = departs - now <= QUEUE;
+            if !fits {
+                state.next_out = departs;
+            }
+            let passed = fits && state.passes();
+            self.record(&mut state, false, length, passed);
+            if passed {
+                let due = departs + state.delay;
+                self.put(
+                    &mut state,
+                    due,
+                    buffer[..length].to_vec(),
+                    To::Client(client),
+                );
+            }
+        }
+    }
+
+    fn record(&self, state: &mut State, to_node: bool, length: usize, passed: bool) {
+        state.log.push(Datagram {
+            at: self.started.elapsed(),
+            to_node,
+            length,
+            passed,
+        });
+    }
+
+    fn put(&self, state: &mut State, due: Instant, bytes: Vec<u8>, to: To) {
+        state.sequence += 1;
+        let sequence = state.sequence;
+        state.waiting.push(Waiting {
+            due,
+            sequence,
+            bytes,
+            to,
+        });
+        self.due.notify_one();
+    }
+
+    fn deliver(&self) {
+        let mut state = self.lock();
+        while !state.over {
+            let now = Instant::now();
+            let wait = match state.waiting.peek() {
+                Some(next) if next.due <= now => Duration::ZERO,
+                Some(next) => next.due - now,
+                None => LOOK,
+            };
+            if !wait.is_zero() {
+                let waited = self.due.wait_timeout(state, wait);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            }
+            let Some(next) = state.waiting.pop() else {
+                continue;
+            };
+            let node = state.node;
+            drop(state);
+            // A full buffer or a port that is closed: lost, as on any network.
+            let _ = match next.to {
+                To::Node(back) => back.send_to(&next.bytes, node),
+                To::Client(client) => self.front.send_to(&next.bytes, client),
+            };
+            state = self.lock();
+        }
+    }
+}
+
+impl State {
+    fn passes(&mut self) -> bool {
+        let unlucky = self.lost_of_1000 > 0 && self.random.number() % 1000 < self.lost_of_1000;
+        !self.is_cut && !unlucky
+    }
+}
+
+impl Ord for Waiting {
+    /// The one that is due first is the greatest.
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (other.due, other.sequence).cmp(&(self.due, self.sequence))
+    }
+}
+
+impl PartialOrd for Waiting {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Waiting {
+    fn eq(&self, other: &Self) -> bool {
+        self.sequence == other.sequence
+    }
+}
+
+impl Eq for Waiting {}
+
+fn socket() -> UdpSocket {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket.set_read_timeout(Some(LOOK)).unwrap();
+    // The kernel may give less.
+    let _ = set_socket_recv_buffer_size(&socket, SOCKET_BUFFER);
+    let _ = set_socket_send_buffer_size(&socket, SOCKET_BUFFER);
+    socket
+}
+
+fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
+    match socket.recv_from(buffer) {
+        Ok(received) => Some(received),
+        Err(error) => {
+            // A closed port at the other end shows as an error here.
+            let expected = [
+                ErrorKind::WouldBlock,
+                ErrorKind::TimedOut,
+                ErrorKind::ConnectionRefused,
+                ErrorKind::Interrupted,
+            ];
+            assert!(expected.contains(&error.kind()), "{error}");
+            None
+        }
+    }
+}
