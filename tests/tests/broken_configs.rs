@@ -41,7 +41,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     (
         "node.toml",
         "listen = \"localhost:4433\"\n",
-        "node.toml:1:10: /listen: expected ip:port, such as 127.0.0.1:4433 or [::1]:4433, with a port up to 65535, found \"localhost:4433\"\n",
+        "node.toml:1:10: /listen: expected an IP address and a port such as \"127.0.0.1:4433\", found \"localhost:4433\"\n",
     ),
     (
         "node.toml",

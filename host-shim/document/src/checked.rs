@@ -5,12 +5,12 @@ use serde_json::Value;
 use serde::de::DeserializeOwned;
 
 use crate::document::Document;
-use crate::fault::{Fault, Problem};
+use crate::fault::Fault;
 
 impl Document {
     /// Checks the document against a JSON Schema, turns it into a type and has `further` check that. Where the schema
-    /// and the type, or `further`, find fault with the same value, what the latter say is told: that a text does not
-    /// match a pattern is the least that can be said about it.
+    /// and `further` find fault with the same value, what the latter says is told: that a text does not match a pattern
+    /// is the least that can be said about it.
     ///
     /// # Errors
     /// Everything that is wrong, in the order of the text.
@@ -29,17 +29,9 @@ impl Document {
                 faults.retain(|fault| more.iter().all(|m| m.pointer != fault.pointer));
                 faults.extend(more);
             }
-            Err(fault) => {
-                let same = |known: &&mut Fault| known.pointer == fault.pointer;
-                if faults.is_empty() {
-                    faults.push(fault);
-                } else if let Problem::Invalid { .. } = fault.problem
-                    && let Some(known) = faults.iter_mut().find(same)
-                {
-                    // The type's own words; else the schema knows more.
-                    *known = fault;
-                }
-            }
+            // Where the type stops at one fault, the schema has them all.
+            Err(fault) if faults.is_empty() => faults.push(fault),
+            Err(_) => {}
         }
         faults.sort_by(|a, b| (a.position, &a.pointer).cmp(&(b.position, &b.pointer)));
         Err(faults)
