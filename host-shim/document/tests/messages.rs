@@ -135,7 +135,7 @@ const TOML: &[(&str, &str)] = &[
     ),
     (
         "log: 'debug'",
-        "node.toml:1:4: key with no value, expected `=`; a field is set with `=`: `log = …`",
+        "node.toml:1:6: key with no value, expected `=`; a field is set with `=`: `log = …`",
     ),
     (
         "[limits]\nmax_channels = \"128\"",
