@@ -149,7 +149,7 @@ async fn a_refused_target_and_a_forbidden_one_are_told_apart() {
     assert!(
         matches!(
             refused,
-            Err(ClientError::ChannelRefused(OpenRefusal::ConnectFailed))
+            Err(ClientError::ChannelRefused(OpenRefusal::Refused))
         ),
         "{refused:?}"
     );

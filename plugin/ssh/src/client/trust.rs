@@ -340,10 +340,19 @@ mod tests {
         authority: &PrivateKey,
         change: impl FnOnce(&mut Builder),
     ) -> PublicKeyOrCertificate {
+        certificate_of(CertType::Host, host, authority, change)
+    }
+
+    fn certificate_of(
+        kind: CertType,
+        host: &PrivateKey,
+        authority: &PrivateKey,
+        change: impl FnOnce(&mut Builder),
+    ) -> PublicKeyOrCertificate {
         let mut builder =
             Builder::new_with_random_nonce(&mut rand::rng(), host.public_key(), 0, u64::MAX - 1)
                 .unwrap();
-        builder.cert_type(CertType::Host).unwrap();
+        builder.cert_type(kind).unwrap();
         change(&mut builder);
         builder.sign(authority).unwrap().into()
     }
@@ -484,8 +493,7 @@ mod tests {
         expired.valid_principal("node.example").unwrap();
         let expired = expired.sign(&authority).unwrap();
         assert_eq!(fault(expired.into()), CertificateFault::Expired);
-        let user = certificate(&host, &authority, |b| {
-            b.cert_type(CertType::User).unwrap();
+        let user = certificate_of(CertType::User, &host, &authority, |b| {
             b.valid_principal("node.example").unwrap();
         });
         assert_eq!(fault(user), CertificateFault::NotForHosts);
