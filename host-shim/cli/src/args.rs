@@ -1,3 +1,6 @@
+// The comments are help texts: brackets in them are no links.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
