@@ -12,7 +12,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::mpsc::channel;
 
 use integration_tests::target::{
-    Socket, answers, connect, connect_unix, drain, echo, exchange, free_port, gives_then_hears,
+    Socket, answers, connect, connect_unix, drain, echo, exchange, free_port, gives_for_ever,
+    gives_then_hears,
 };
 use integration_tests::{
     Alknet, Background, NODE, Random, Run, Setup, Target, TestNode, requires, sha256,
@@ -153,6 +154,30 @@ fn each_direction_has_its_own_end_and_no_byte_is_lost() {
     socket.write_all(&Random::new(8).bytes(2 * MIB)).unwrap();
     let given = drain(&mut socket);
     assert_eq!(given, (MIB, sha256(&Random::new(6).bytes(MIB))));
+}
+
+#[test]
+fn a_download_that_nobody_reads_holds_up_nobody() {
+    let node = node(&["ssh:forward:*:*"]);
+    let user = Alknet::to(&node);
+    let endless = Target::tcp("127.0.0.1:0", |socket: Socket| gives_for_ever(1)(socket));
+    let echo = Target::echo();
+    let to = |port: u16, target: &Target| format!("{port}:127.0.0.1:{}", target.port());
+    let (unread, other) = (free_port(), free_port());
+    let options = ["-v", "-L", &to(unread, &endless), "-L", &to(other, &echo)];
+    let mut forward = forward(&user, &options, &["listening on"]);
+    let held: Vec<Socket> = (2..5)
+        .map(|lanes| {
+            let socket = connect(v4(unread)).unwrap();
+            // One more SSH connection stands ready for whoever comes next.
+            forward.says_so_often(lanes, &["logged in"]).unwrap();
+            socket
+        })
+        .collect();
+    for seed in 0..3 {
+        assert_eq!(exchange(connect(v4(other)).unwrap(), seed, 4 * MIB), Ok(()));
+    }
+    drop(held);
 }
 
 #[test]
