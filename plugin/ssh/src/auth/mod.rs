@@ -222,22 +222,9 @@ impl Authenticator {
                     Some(_) => self.counters.metrics.accepted_by_endpoint(),
                     None => self.counters.metrics.accepted(),
                 }
-                let audit = &self.recorder.audit;
-                audit.identity(&holder.identity.id);
-                audit.auth(user, fingerprint, None);
-                let certificate = certificate.map(|certificate| &certificate.query);
-                tracing::info!(
-                    target: "alknet_ssh::auth",
-                    remote_addr = %Peer(self.peer),
-                    user = shown(user),
-                    key_fingerprint = %fingerprint,
-                    certificate_id = certificate.map(|query| shown(&query.key_id)),
-                    certificate_serial = certificate.map(|query| query.serial),
-                    ca_fingerprint = certificate.map(|query| query.ca_fingerprint.as_str()),
-                    identity = %holder.identity.id,
-                    result = "accepted",
-                    "auth attempt"
-                );
+                let identity = holder.identity.id.as_str();
+                self.recorder.audit.identity(identity);
+                self.record(user, fingerprint, certificate, Ok(identity));
                 Some(holder)
             }
             Err(refusal) => {
@@ -321,7 +308,19 @@ impl Authenticator {
         count(&self.counters.auth_refused);
         self.counters.metrics.refused(refusal);
         self.recorder.refused.store(true, Ordering::Relaxed);
-        self.recorder.audit.auth(user, fingerprint, Some(refusal));
+        self.record(user, fingerprint, certificate, Err(refusal));
+    }
+
+    /// The attempt in the log and the audit stream: whose it was, or why it
+    /// was refused.
+    fn record(
+        &self,
+        user: &str,
+        fingerprint: &str,
+        certificate: Option<&UserCertificate>,
+        outcome: Result<&str, Refusal>,
+    ) {
+        self.recorder.audit.auth(user, fingerprint, outcome.err());
         let certificate = certificate.map(|certificate| &certificate.query);
         tracing::info!(
             target: "alknet_ssh::auth",
@@ -331,8 +330,9 @@ impl Authenticator {
             certificate_id = certificate.map(|query| shown(&query.key_id)),
             certificate_serial = certificate.map(|query| query.serial),
             ca_fingerprint = certificate.map(|query| query.ca_fingerprint.as_str()),
-            result = "refused",
-            reason = %refusal,
+            identity = outcome.ok().map(tracing::field::display),
+            result = if outcome.is_ok() { "accepted" } else { "refused" },
+            reason = outcome.err().map(tracing::field::display),
             "auth attempt"
         );
     }

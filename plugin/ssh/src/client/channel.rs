@@ -2,13 +2,13 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
 use super::UNREAD_OUTPUT;
+use super::unread::Unread;
 use crate::queue::{Budget, ByteQueue};
 
 /// A byte stream to a target that the server connected us with, or that the
@@ -19,8 +19,7 @@ use crate::queue::{Budget, ByteQueue};
 /// Dropping the stream closes the channel after what was written. More than
 /// 16 MiB that nobody reads hold up everything else on the same connection.
 pub struct ChannelStream {
-    queue: ByteQueue,
-    rest: Bytes,
+    unread: Unread,
     writer: Pin<Box<dyn AsyncWrite + Send>>,
     ended: bool,
     /// The server has closed the channel: a write would wait for good.
@@ -37,8 +36,7 @@ impl ChannelStream {
         let lost = CancellationToken::new();
         let dropped = CancellationToken::new();
         let stream = Self {
-            queue: queue.clone(),
-            rest: Bytes::new(),
+            unread: Unread::new(queue.clone()),
             writer: Box::pin(writer.make_writer()),
             ended: false,
             closed: Box::pin(closed.clone().cancelled_owned()),
@@ -62,17 +60,10 @@ impl AsyncRead for ChannelStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.rest.is_empty() {
-            match ready!(self.queue.poll_pop(cx)) {
-                Some(chunk) => self.rest = chunk,
-                None if self.lost.is_cancelled() => {
-                    return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-                }
-                None => return Poll::Ready(Ok(())),
-            }
+        let more = ready!(self.unread.poll_read(cx, buf));
+        if !more && self.lost.is_cancelled() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        let length = self.rest.len().min(buf.remaining());
-        buf.put_slice(&self.rest.copy_to_bytes(length));
         Poll::Ready(Ok(()))
     }
 }

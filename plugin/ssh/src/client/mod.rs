@@ -11,6 +11,7 @@ mod known_hosts;
 mod login;
 mod process;
 mod trust;
+mod unread;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,13 +3,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Pty};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::unread::Unread;
 use super::{ClientError, UNREAD_OUTPUT};
 use crate::Signal;
 use crate::queue::{Budget, ByteQueue};
@@ -68,8 +69,7 @@ pub struct RemoteInput {
 /// want what it says reads and drops it.
 #[derive(Debug)]
 pub struct RemoteOutput {
-    queue: ByteQueue,
-    rest: Bytes,
+    unread: Unread,
     _close_on_drop: Option<DropGuard>,
 }
 
@@ -140,8 +140,7 @@ pub(super) async fn start(
         exit: Exit::Unknown,
     };
     let output = |queue: &ByteQueue, guard| RemoteOutput {
-        queue: queue.clone(),
-        rest: Bytes::new(),
+        unread: Unread::new(queue.clone()),
         _close_on_drop: guard,
     };
     let mut process = RemoteProcess {
@@ -292,11 +291,7 @@ impl RemoteInput {
 impl RemoteOutput {
     /// The next bytes, as they came; `None` at the end.
     pub async fn chunk(&mut self) -> Option<Bytes> {
-        if self.rest.is_empty() {
-            self.queue.pop().await
-        } else {
-            Some(std::mem::take(&mut self.rest))
-        }
+        self.unread.chunk().await
     }
 }
 
@@ -306,21 +301,14 @@ impl AsyncRead for RemoteOutput {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.rest.is_empty() {
-            match ready!(self.queue.poll_pop(cx)) {
-                Some(chunk) => self.rest = chunk,
-                None => return Poll::Ready(Ok(())),
-            }
-        }
-        let length = self.rest.len().min(buf.remaining());
-        buf.put_slice(&self.rest.copy_to_bytes(length));
+        ready!(self.unread.poll_read(cx, buf));
         Poll::Ready(Ok(()))
     }
 }
 
 impl Drop for RemoteOutput {
     fn drop(&mut self) {
-        self.queue.close();
+        self.unread.close();
     }
 }
 

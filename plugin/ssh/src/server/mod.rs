@@ -15,6 +15,7 @@ mod forward;
 mod greeting;
 mod outflow;
 mod russh_handler;
+mod secret;
 mod session;
 mod sessions;
 mod sftp;

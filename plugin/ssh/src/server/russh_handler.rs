@@ -384,7 +384,7 @@ impl Handler for RusshHandler {
         port: u32,
         _: &mut Session,
     ) -> Result<bool, Self::Error> {
-        Ok(self.listeners.cancel_tcp(address, port))
+        Ok(self.listeners.cancel_tcp(address, port).await)
     }
 
     async fn streamlocal_forward(
@@ -410,7 +410,7 @@ impl Handler for RusshHandler {
         path: &str,
         _: &mut Session,
     ) -> Result<bool, Self::Error> {
-        Ok(self.listeners.cancel_unix(path))
+        Ok(self.listeners.cancel_unix(path).await)
     }
 
     fn adjust_window(&mut self, channel: ChannelId, granted: u32) -> u32 {

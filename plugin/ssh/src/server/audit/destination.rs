@@ -4,6 +4,8 @@ use alknet_handler::{Capabilities, ConfigError};
 use alknet_ssh_config::{Audit as Config, Destinations};
 use ring::hmac;
 
+use crate::server::secret::granted;
+
 /// The fewest bytes a key may have: what nobody can try out.
 const SHORTEST_KEY: usize = 16;
 /// Bytes of a hash that are shown; enough that no two destinations meet.
@@ -54,16 +56,12 @@ impl fmt::Debug for Masking {
 }
 
 fn key(name: &str, capabilities: &Capabilities) -> Result<hmac::Key, ConfigError> {
+    let pointer = "/audit/hash_key";
+    let bytes = granted(capabilities, name, pointer)?.expose();
     let fault = |message: String| ConfigError {
-        pointer: "/audit/hash_key".to_owned(),
+        pointer: pointer.to_owned(),
         message,
     };
-    let secret = capabilities.get(name).ok_or_else(|| {
-        fault(format!(
-            "the node has granted no secret {name:?}; store it with `alknet-node secret set {name}` and grant it in the node's configuration under plugins.secrets"
-        ))
-    })?;
-    let bytes = secret.expose();
     if bytes.len() < SHORTEST_KEY {
         return Err(fault(format!(
             "the secret {name:?} has {} bytes; a key that cannot be guessed has at least {SHORTEST_KEY}: store it again, as in `openssl rand -hex 32 | alknet-node secret set {name}`",

@@ -22,6 +22,7 @@ use super::unix;
 use crate::not_connected::NotConnected;
 use crate::server::access::{Grant, Refused, Request};
 use crate::server::core::Active;
+use crate::server::secret::granted;
 use crate::server::session::Shared;
 
 /// Why a channel was not connected.
@@ -320,16 +321,12 @@ async fn connect_to_proxy(resolver: &dyn Resolver, host: &str, port: u16) -> io:
 }
 
 fn credentials(name: &str, capabilities: &Capabilities) -> Result<Credentials, ConfigError> {
+    let pointer = "/forwarding/egress/credentials";
+    let bytes = granted(capabilities, name, pointer)?.expose();
     let fault = |message: String| ConfigError {
-        pointer: "/forwarding/egress/credentials".to_owned(),
+        pointer: pointer.to_owned(),
         message,
     };
-    let secret = capabilities.get(name).ok_or_else(|| {
-        fault(format!(
-            "the node has granted no secret {name:?}; store it with `alknet-node secret set {name}` and grant it in the node's configuration under plugins.secrets"
-        ))
-    })?;
-    let bytes = secret.expose();
     let colon = bytes.iter().position(|&byte| byte == b':').ok_or_else(|| {
         fault(format!(
             "the secret {name:?} is not of the form user:password; store it again with `alknet-node secret set {name}`"

@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use alknet_ssh_policy::listen_addresses;
@@ -46,8 +46,8 @@ pub(crate) struct Listeners {
 
 /// A listener for as long as the entry lives, or less.
 struct Entry {
-    _end: DropGuard,
-    accepting: Weak<()>,
+    end: DropGuard,
+    gone: CancellationToken,
 }
 
 /// What a peer names a listener by.
@@ -102,38 +102,24 @@ impl Listeners {
         };
         self.check(&name(port), shared)?;
         let (sockets, port) = bind_all(shared, asked, grants, port)?;
-        let cancelled = CancellationToken::new();
-        let alive = Arc::new(());
+        let together = Together::new(handle, shared);
         for (socket, grant) in sockets {
-            let listener = TcpListener::from_std(socket)?;
-            let origin = Origin::Tcp {
-                asked: asked.to_owned(),
-                port,
-            };
-            let accepting = Accepting {
-                origin,
-                grant: Arc::new(grant),
-                cancelled: cancelled.clone(),
-                handle: handle.clone(),
-                shared: Arc::clone(shared),
-                _alive: Arc::clone(&alive),
-            };
-            shared
-                .listeners
-                .spawn(accepting.run(Listener::Tcp(listener)));
+            let listener = Listener::Tcp(TcpListener::from_std(socket)?);
+            let asked = asked.to_owned();
+            together.accept(listener, Origin::Tcp { asked, port }, grant);
         }
-        self.by_name
-            .insert(name(port), Entry::new(cancelled, &alive));
+        self.by_name.insert(name(port), together.entry());
         Ok(port)
     }
 
     /// Ends what [`tcp`](Self::tcp) began; connections that came in stay.
-    /// Whether there was such a listener.
-    pub(crate) fn cancel_tcp(&mut self, asked: &str, port: u32) -> bool {
-        u16::try_from(port).is_ok_and(|port| {
-            let asked = asked.to_owned();
-            self.by_name.remove(&Name::Tcp { asked, port }).is_some()
-        })
+    /// Once it resolves, the port is free. Whether there was such a listener.
+    pub(crate) async fn cancel_tcp(&mut self, asked: &str, port: u32) -> bool {
+        let Ok(port) = u16::try_from(port) else {
+            return false;
+        };
+        let asked = asked.to_owned();
+        self.cancel(&Name::Tcp { asked, port }).await
     }
 
     /// Listens for `streamlocal-forward@openssh.com`.
@@ -161,29 +147,27 @@ impl Listeners {
         };
         self.check(&name, shared)?;
         let (listener, file) = unix::bind(&real)?;
-        let alive = Arc::new(());
-        let cancelled = CancellationToken::new();
-        let accepting = Accepting {
-            origin: Origin::Unix {
-                path: path.to_owned(),
-            },
-            grant: Arc::new(grant),
-            cancelled: cancelled.clone(),
-            handle,
-            shared: Arc::clone(shared),
-            _alive: Arc::clone(&alive),
-        };
-        shared
-            .listeners
-            .spawn(accepting.run(Listener::Unix(listener, file)));
-        self.by_name.insert(name, Entry::new(cancelled, &alive));
+        let together = Together::new(handle, shared);
+        let path = path.to_owned();
+        together.accept(Listener::Unix(listener, file), Origin::Unix { path }, grant);
+        self.by_name.insert(name, together.entry());
         Ok(())
     }
 
-    /// Ends what [`unix`](Self::unix) began.
-    pub(crate) fn cancel_unix(&mut self, path: &str) -> bool {
+    /// Ends what [`unix`](Self::unix) began; once it resolves, the path is free.
+    pub(crate) async fn cancel_unix(&mut self, path: &str) -> bool {
         let path = path.to_owned();
-        self.by_name.remove(&Name::Unix { path }).is_some()
+        self.cancel(&Name::Unix { path }).await
+    }
+
+    async fn cancel(&mut self, name: &Name) -> bool {
+        match self.by_name.remove(name) {
+            Some(entry) => {
+                entry.end().await;
+                true
+            }
+            None => false,
+        }
     }
 
     /// Listens for the peer's agent, once: on a socket in a folder that only
@@ -206,20 +190,10 @@ impl Listeners {
             .tempdir()?;
         let path = folder.path().join("agent");
         let (listener, file) = unix::bind(&path)?;
-        let alive = Arc::new(());
-        let cancelled = CancellationToken::new();
-        let accepting = Accepting {
-            origin: Origin::Agent,
-            grant: Arc::new(grant),
-            cancelled: cancelled.clone(),
-            handle,
-            shared: Arc::clone(shared),
-            _alive: Arc::clone(&alive),
-        };
-        shared
-            .listeners
-            .spawn(accepting.run(Listener::Agent(listener, file, folder)));
-        self.agent = Some((path, Entry::new(cancelled, &alive)));
+        let together = Together::new(handle, shared);
+        let listener = Listener::Agent(listener, file, folder);
+        together.accept(listener, Origin::Agent, grant);
+        self.agent = Some((path, together.entry()));
         Ok(())
     }
 
@@ -241,16 +215,59 @@ impl Listeners {
     }
 }
 
-impl Entry {
-    fn new(end: CancellationToken, alive: &Arc<()>) -> Self {
+/// Listeners under one name, which end together.
+struct Together {
+    handle: Handle,
+    shared: Arc<Shared>,
+    cancelled: CancellationToken,
+    gone: CancellationToken,
+    /// Says [`gone`](Self::gone) with the last of them.
+    accepting: Arc<DropGuard>,
+}
+
+impl Together {
+    fn new(handle: Handle, shared: &Arc<Shared>) -> Self {
+        let gone = CancellationToken::new();
         Self {
-            _end: end.drop_guard(),
-            accepting: Arc::downgrade(alive),
+            handle,
+            shared: Arc::clone(shared),
+            cancelled: CancellationToken::new(),
+            accepting: Arc::new(gone.clone().drop_guard()),
+            gone,
         }
     }
 
+    fn accept(&self, listener: Listener, origin: Origin, grant: Grant) {
+        let accepting = Accepting {
+            origin,
+            grant: Arc::new(grant),
+            cancelled: self.cancelled.clone(),
+            handle: self.handle.clone(),
+            shared: Arc::clone(&self.shared),
+            _accepting: Arc::clone(&self.accepting),
+        };
+        self.shared.listeners.spawn(accepting.run(listener));
+    }
+
+    fn entry(self) -> Entry {
+        Entry {
+            end: self.cancelled.drop_guard(),
+            gone: self.gone,
+        }
+    }
+}
+
+impl Entry {
     fn is_accepting(&self) -> bool {
-        self.accepting.strong_count() > 0
+        !self.gone.is_cancelled()
+    }
+
+    /// Resolves when the sockets are closed. They wait for nothing, so neither
+    /// does this for longer than their task takes to run.
+    async fn end(self) {
+        let Self { end, gone } = self;
+        drop(end);
+        gone.cancelled().await;
     }
 }
 
@@ -423,7 +440,7 @@ struct Accepting {
     cancelled: CancellationToken,
     handle: Handle,
     shared: Arc<Shared>,
-    _alive: Arc<()>,
+    _accepting: Arc<DropGuard>,
 }
 
 impl Accepting {
@@ -432,6 +449,8 @@ impl Accepting {
         while let Some((socket, from)) = self.next(&listener).await {
             self.forward(socket, from);
         }
+        // Closed before `self` says so.
+        drop(listener);
     }
 
     /// The next connection; `None` when the listener's time is over.
