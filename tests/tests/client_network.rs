@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use integration_tests::target::{answers, connect, drain, free_port, gives_then_hears};
+use integration_tests::target::{answers, connect, drain, exchange, free_port, gives_then_hears};
 use integration_tests::{
     Alknet, Background, NODE, Random, Relay, Setup, Target, TestNode, eventually, sha256,
 };
@@ -105,6 +105,7 @@ fn a_cut_of_twenty_seconds_in_the_middle_of_a_forward_loses_nothing() {
         socket.finish();
         given
     });
+    let both_ways = std::thread::spawn(move || exchange(connect(v4(other)).unwrap(), 3, 16 * MIB));
     eventually("the transfer is under way", || {
         let bytes: usize = relay.datagrams().iter().map(|sent| sent.length).sum();
         (bytes > 4 * MIB).then_some(())
@@ -120,6 +121,7 @@ fn a_cut_of_twenty_seconds_in_the_middle_of_a_forward_loses_nothing() {
     assert_eq!(given, (16 * MIB, whole), "{}", forward.err());
     let whole = sha256(&Random::new(2).bytes(MIB));
     assert_eq!(hears.recv().unwrap(), (MIB, whole));
+    assert_eq!(both_ways.join().unwrap(), Ok(()));
     assert!(meanwhile.join().unwrap());
     assert!(answers(v4(other)));
 }

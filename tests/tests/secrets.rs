@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use integration_tests::{Ended, Run, Setup, artifacts, requires};
 
-const VALUE: &str = "user:correct-horse-battery-staple";
+const VALUE: &str = "user:correct-qzxjv-battery-staple";
 
 /// A state folder with the odd plugin, which writes down what it is given.
 fn setup() -> (Setup, PathBuf) {
@@ -80,14 +80,14 @@ fn a_secret_reaches_its_plugin_and_nobody_else() {
     assert_eq!(node.setup.on_state("reload").ended().code(), 0);
     for name in ["environ", "cmdline"] {
         let text = fs::read(format!("/proc/{}/{name}", node.pid())).unwrap();
-        assert!(!String::from_utf8_lossy(&text).contains("horse"), "{name}");
+        assert!(!String::from_utf8_lossy(&text).contains("qzxjv"), "{name}");
     }
     let listed = secret(&node.setup, &["list"]).output();
     assert_eq!(listed, "other\nproxy\n");
     let stopped = node.stop();
-    assert!(!stopped.log.contains("horse"));
+    assert!(!stopped.log.contains("qzxjv"));
     let none: [PathBuf; 0] = [];
-    assert_eq!(files_with(stopped.setup.folder(), "horse"), none);
+    assert_eq!(files_with(stopped.setup.folder(), "qzxjv"), none);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_plugin_gets_only_what_its_schema_names() {
         "takes no secret \"proxy\"",
         "token",
     ]);
-    assert!(!ended.err().contains("horse"), "{ended}");
+    assert!(!ended.err().contains("qzxjv"), "{ended}");
     setup.replace("\"proxy\"", "");
     assert_eq!(setup.on_state("check").ended().code(), 0);
 }
@@ -217,7 +217,7 @@ fn at_a_terminal_the_value_is_not_shown() {
     assert_eq!(ended.code(), 0, "{ended}");
     assert!(ended.out().contains("not shown"), "{ended}");
     assert!(ended.out().contains("stored proxy"), "{ended}");
-    assert!(!ended.out().contains("horse"), "{ended}");
+    assert!(!ended.out().contains("qzxjv"), "{ended}");
     grant(&setup, &["proxy"]);
     assert_eq!(setup.on_state("check").ended().code(), 0);
     assert_eq!(

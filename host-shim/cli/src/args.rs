@@ -35,6 +35,13 @@ pub(crate) enum Command {
     /// 0 if it ended the stream as it should, with 255 and one line on
     /// standard error otherwise.
     Connect(ConnectArgs),
+    /// Copy files and folders to a node or from it
+    ///
+    /// A file gets its name only when all of it has arrived and its SHA-256 is
+    /// that of the source; until then it is called .NAME.alknet-part. After an
+    /// interruption the same command goes on where it stopped. When the
+    /// connection is lost, that happens by itself. Links are followed.
+    Cp(CpArgs),
     /// Run a command on a node, or a shell
     ///
     /// As ssh does: standard input, output and error are the command's; so is
@@ -88,6 +95,13 @@ pub(crate) struct NodeArgs {
     /// The node's port, whatever NODE says
     #[arg(short, long)]
     pub(crate) port: Option<u16>,
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
+}
+
+/// How to know a node and how long to wait for it.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ReachArgs {
     /// The key the node must have, as `alknet-node` prints it
     ///
     /// Without it the key the node presents the first time is trusted and
@@ -122,15 +136,15 @@ impl NodeArgs {
     /// How to dial it, with the usual windows and timeouts.
     pub(crate) fn settings(&self) -> Settings {
         Settings {
-            known_nodes: self.known_nodes.clone(),
-            timeout: self.timeout,
+            known_nodes: self.reach.known_nodes.clone(),
+            timeout: self.reach.timeout,
             transport: TransportSettings::default(),
         }
     }
 }
 
 /// Who logs in, and how the SSH server is known.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct LoginArgs {
     /// A private key to log in with; may be given several times
     ///
@@ -158,6 +172,31 @@ pub(crate) struct SessionArgs {
     pub(crate) node: NodeArgs,
     #[command(flatten)]
     pub(crate) login: LoginArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CpArgs {
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
+    #[command(flatten)]
+    pub(crate) login: LoginArgs,
+    /// The node's port, whatever NODE says
+    #[arg(short = 'P', value_name = "PORT")]
+    pub(crate) port: Option<u16>,
+    /// Copy folders, with all that is in them
+    #[arg(short = 'r')]
+    pub(crate) recursive: bool,
+    /// Keep times and permissions as they are
+    #[arg(short = 'p')]
+    pub(crate) preserve: bool,
+    /// What to copy, and last where to: either all sources or the target are at
+    /// a node
+    ///
+    /// NODE:PATH is a file or folder at a node, where a PATH that does not begin
+    /// with / begins at your home. NODE may be all that other commands take. A
+    /// file of ours with a colon in its name is written ./NAME.
+    #[arg(value_name = "SOURCE… TARGET", required = true, num_args = 2..)]
+    pub(crate) paths: Vec<OsString>,
 }
 
 #[derive(Debug, clap::Args)]

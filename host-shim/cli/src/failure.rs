@@ -4,6 +4,7 @@ use alknet_quic::openssh::StanzaError;
 use alknet_ssh::ClientError;
 
 use crate::bridge::BridgeError;
+use crate::cp::CpError;
 use crate::dial::DialError;
 use crate::forward::Unusable;
 use crate::host_key::HostKeyError;
@@ -29,6 +30,8 @@ pub(crate) enum Failure {
     Lost { end: Option<String> },
     #[error(transparent)]
     Forward(#[from] Unusable),
+    #[error(transparent)]
+    Copy(#[from] CpError),
     #[error(transparent)]
     Keys(#[from] KeysError),
     #[error(transparent)]

@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod backoff;
 mod bridge;
 mod connect;
+mod cp;
 mod dial;
 mod escape;
 mod exec;
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match &args.command {
             Command::Connect(args) => connect::run(args, terminal).await.map(|()| 0),
+            Command::Cp(args) => cp::run(args, terminal).await,
             Command::Exec(args) => exec::run(args, terminal).await,
             Command::Forward(args) => forward::run(args, terminal).await,
             Command::Keys(args) => keys::run(args, terminal).await.map(|()| 0),

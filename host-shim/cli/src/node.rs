@@ -78,8 +78,8 @@ impl NodeArgs {
         if let Some(port) = self.port {
             node.target.port = port;
         }
-        node.node_key = self.node_key.or(node.node_key);
-        node.identity_key = self.identity_key.clone().or(node.identity_key);
+        node.node_key = self.reach.node_key.or(node.node_key);
+        node.identity_key = self.reach.identity_key.clone().or(node.identity_key);
         node.user = name.user.clone().or(node.user);
         Ok(node)
     }

@@ -192,6 +192,25 @@ pub(crate) enum SessionError {
     NoUser,
 }
 
+impl SessionError {
+    /// Whether trying again would end the same way, and should be up to the
+    /// user.
+    pub(crate) fn is_for_good(&self) -> bool {
+        match self {
+            Self::Dial(error) => matches!(
+                error,
+                DialError::WrongKey { .. } | DialError::ChangedKey(_) | DialError::KnownNodes(_)
+            ),
+            Self::Ssh(error) => matches!(
+                error,
+                ClientError::HostKey(_) | ClientError::NoKeyAccepted { .. }
+            ),
+            Self::Stream(_) => false,
+            _ => true,
+        }
+    }
+}
+
 fn trust(node: &Node, login: &LoginArgs, options: &Options) -> Result<HostTrust, SessionError> {
     let mut trust = HostTrust::new(HostName::new(&node.target.host, node.target.port));
     let files = options.user_known_hosts.iter();

@@ -13,6 +13,11 @@ impl Terminal {
         Self { quiet, verbose }
     }
 
+    /// Whether nothing but errors is to be said.
+    pub(crate) fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
     /// Why the command failed.
     pub(crate) fn error(self, message: &dyn fmt::Display) {
         say(message);

@@ -126,6 +126,11 @@ impl Windows {
         channel.queue.clone()
     }
 
+    /// Packets of data that have come so far, on all channels.
+    pub(crate) fn packets(&self) -> u64 {
+        self.packets
+    }
+
     /// The peer has closed the channel.
     pub(crate) fn forget(&mut self, id: u32) {
         self.channels.remove(&id);

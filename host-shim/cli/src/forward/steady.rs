@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::lanes::{Lane, Lanes, Place};
 use super::side::Unopened;
 use super::spec::Destination;
-use crate::dial::DialError;
+use crate::backoff::Backoff;
 use crate::session::{Connector, SessionError};
 use crate::terminal::Terminal;
 
@@ -124,7 +124,7 @@ impl Keeper {
                 sleep(backoff.next(getrandom::u32().unwrap_or_default())).await;
                 match self.connector.connect().await {
                     Ok(session) => break session,
-                    Err(error) if is_for_good(&error) => return error,
+                    Err(error) if error.is_for_good() => return error,
                     Err(error) => self.terminal.detail(&error),
                 }
             };
@@ -191,53 +191,5 @@ async fn ended(session: &Lanes) -> String {
         () = first.closed() => first
             .end()
             .unwrap_or_else(|| "it ended the session".to_owned()),
-    }
-}
-
-/// Whether trying again would end the same way, and should be up to the user.
-fn is_for_good(error: &SessionError) -> bool {
-    match error {
-        SessionError::Dial(error) => matches!(
-            error,
-            DialError::WrongKey { .. } | DialError::ChangedKey(_) | DialError::KnownNodes(_)
-        ),
-        SessionError::Ssh(error) => matches!(
-            error,
-            ClientError::HostKey(_) | ClientError::NoKeyAccepted { .. }
-        ),
-        SessionError::Stream(_) => false,
-        _ => true,
-    }
-}
-
-/// 1, 2, 4 … 30 s, each shortened by up to a half, so that many clients of one
-/// node do not come back all at once.
-#[derive(Debug, Default)]
-struct Backoff {
-    tries: u32,
-}
-
-const LONGEST: Duration = Duration::from_secs(30);
-
-impl Backoff {
-    fn next(&mut self, random: u32) -> Duration {
-        let whole = Duration::from_secs(1 << self.tries.min(5)).min(LONGEST);
-        self.tries = self.tries.saturating_add(1);
-        whole.mul_f64(1.0 - 0.5 * f64::from(random) / f64::from(u32::MAX))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pauses_double_up_to_half_a_minute() {
-        let mut backoff = Backoff::default();
-        let longest: Vec<u64> = (0..8).map(|_| backoff.next(0).as_secs()).collect();
-        assert_eq!(longest, [1, 2, 4, 8, 16, 30, 30, 30]);
-        let mut backoff = Backoff::default();
-        let shortest = backoff.next(u32::MAX);
-        assert_eq!(shortest, Duration::from_millis(500));
     }
 }

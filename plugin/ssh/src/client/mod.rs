@@ -4,6 +4,7 @@
 mod agent;
 mod channel;
 mod error;
+mod files;
 mod forwards;
 mod handler;
 mod key_file;
@@ -26,6 +27,10 @@ use tokio::time::timeout;
 pub use agent::{Agent, AgentError, AgentKey};
 pub use channel::ChannelStream;
 pub use error::{ClientError, OpenRefusal};
+pub use files::{
+    FileAttributes, FileKind, Files, FilesError, FolderEntry, Limits as FileLimits, OpenHow,
+    Pending, RemoteFile, Status as FileStatus,
+};
 use forwards::Forwards;
 pub use forwards::{Incoming, RemoteForward, RemoteListener};
 use handler::{Check, ClientHandler, Story};

@@ -42,9 +42,18 @@ pub(super) struct Input {
     pub(super) traffic: Arc<Traffic>,
     shared: Arc<Shared>,
     _record: ChannelRecord,
-    /// Since when the queue is full without anything being taken, and what had
-    /// been taken then.
-    full: Option<(Instant, u64)>,
+    full: Option<Full>,
+}
+
+/// A queue that is full, for as long as nothing is taken from it.
+struct Full {
+    /// What had been taken before.
+    taken: u64,
+    /// For how long it has held up others so far.
+    held_up: Duration,
+    looked: Instant,
+    /// Packets of data that had come on all channels by then.
+    packets: u64,
 }
 
 /// What came in beside data.
@@ -178,26 +187,39 @@ impl Input {
 
     /// When leaving the queue as it is will count as a stall; `None` while
     /// nothing is held up on its account.
+    ///
+    /// Only time counts in which something came from the peer, or in which
+    /// nothing could: where the network is at fault, what comes back from the
+    /// target has nowhere to go, and that may be why the target takes no more.
     fn stalled_at(&mut self) -> Option<Instant> {
         if !self.queue.is_to_blame(self.shared.channels.len()) {
             self.full = None;
             return None;
         }
-        let taken = self.queue.taken();
-        let since = match self.full {
-            Some((since, before)) if before == taken => since,
-            _ => Instant::now(),
+        let now = Instant::now();
+        let is_held = self.shared.is_held();
+        let (taken, packets) = (self.queue.taken(), self.shared.windows().packets());
+        let held_up = match &self.full {
+            Some(full) if full.taken != taken => Duration::ZERO,
+            Some(full) if is_held || full.packets != packets => full.held_up + (now - full.looked),
+            Some(full) => full.held_up,
+            None => Duration::ZERO,
         };
-        self.full = Some((since, taken));
+        self.full = Some(Full {
+            taken,
+            held_up,
+            looked: now,
+            packets,
+        });
         let patience = self.shared.active.config.limits.stalled_channel_seconds;
         let patience = Duration::from_secs(patience.into());
         // While the whole connection waits, nobody else can do anything.
-        let patience = if self.shared.is_held() {
+        let patience = if is_held {
             patience.min(LOOK_AGAIN)
         } else {
             patience
         };
-        Some(since + patience)
+        Some(now + patience.saturating_sub(held_up))
     }
 
     /// Completes when the channel is closed, whatever else comes.
@@ -212,10 +234,13 @@ impl Drop for Input {
     }
 }
 
-/// Waits until then, but not for long: the reasons to wait may change.
+/// Waits until then, but not for long: the reasons to wait may change. Nor for
+/// next to no time, since then may move on.
 async fn look_again(then: Option<Instant>) {
-    let soon = Instant::now() + LOOK_AGAIN;
-    sleep_until(then.map_or(soon, |then| then.min(soon))).await;
+    let now = Instant::now();
+    let soon = now + LOOK_AGAIN;
+    let then = then.map_or(soon, |then| then.clamp(now + LOOK_AGAIN / 20, soon));
+    sleep_until(then).await;
 }
 
 /// Writes to the user's standard error.

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ring::digest::{self, Context};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{
     AtFlags, Dir, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, fstatvfs, fsync, ftruncate,
@@ -30,6 +31,11 @@ const MOST_DATA: usize = LONGEST_MESSAGE - 1024;
 
 /// Answers are collected until there are this many bytes of them.
 const ENOUGH: usize = 512 * 1024;
+
+/// The hash algorithm there is, and the shortest parts that are hashed on
+/// their own (draft-ietf-secsh-filexfer-extensions-00 section 3).
+const SHA256: &str = "sha256";
+const LEAST_BLOCK: u32 = 256;
 
 /// Names in one answer about a folder.
 const ENTRIES: usize = 100;
@@ -176,6 +182,22 @@ impl Server {
             Request::FileSystemOfHandle { handle } => {
                 replies.file_system(id, &fstatvfs(self.handles.any(handle)?)?);
             }
+            Request::CheckFile {
+                handle,
+                algorithms,
+                offset,
+                length,
+                block,
+            } => {
+                if !algorithms
+                    .split(|byte| *byte == b',')
+                    .any(|name| name == SHA256.as_bytes())
+                {
+                    return Err(Failed::Unsupported);
+                }
+                let hashes = self.hash(handle, *offset, *length, *block)?;
+                replies.hashes(id, SHA256, &hashes);
+            }
             Request::Limits => {
                 let data = MOST_DATA as u64;
                 let handles = self.most_handles.into();
@@ -245,6 +267,50 @@ impl Server {
             None => path.to_vec(),
         };
         Ok(self.tree.real_path(&path)?)
+    }
+
+    /// What parts of an open file hash to, until told that nobody waits.
+    fn hash(&self, handle: &[u8], offset: u64, length: u64, block: u32) -> Result<Vec<u8>, Failed> {
+        if (1..LEAST_BLOCK).contains(&block) {
+            return Err(Failed::BadMessage);
+        }
+        let file = self.handles.file(handle)?;
+        let end = match length {
+            0 => u64::MAX,
+            length => offset.saturating_add(length),
+        };
+        let block = match block {
+            0 => u64::MAX,
+            block => block.into(),
+        };
+        let mut hashes = Vec::new();
+        let mut buffer = vec![0; MOST_DATA];
+        let mut at = offset;
+        loop {
+            let (start, mut context) = (at, Context::new(&digest::SHA256));
+            let until = start.saturating_add(block).min(end);
+            while at < until && !self.over.is_cancelled() {
+                let left = usize::try_from(until - at).unwrap_or(usize::MAX);
+                let wanted = left.min(buffer.len());
+                let taken = read(file, buffer.get_mut(..wanted).unwrap_or_default(), at)?;
+                context.update(buffer.get(..taken).unwrap_or_default());
+                at += taken as u64;
+                if taken < wanted {
+                    break;
+                }
+            }
+            // Nothing is left; of an empty file there is one hash all the same.
+            if at == start && !hashes.is_empty() {
+                return Ok(hashes);
+            }
+            hashes.extend_from_slice(context.finish().as_ref());
+            if at < until || at >= end || self.over.is_cancelled() {
+                return Ok(hashes);
+            }
+            if hashes.len() >= MOST_DATA {
+                return Err(Errno::TOOBIG.into());
+            }
+        }
     }
 
     /// Copies from one open file to another, until told that nobody waits.

@@ -6,13 +6,13 @@ use super::wire::{Malformed, Put, Reader};
 /// Attributes of a file as a peer gives them; what is `None` is left as it is
 /// (draft-ietf-secsh-filexfer-02 section 5).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Attributes {
-    pub(super) size: Option<u64>,
+pub(crate) struct Attributes {
+    pub(crate) size: Option<u64>,
     /// User and group.
-    pub(super) owner: Option<(u32, u32)>,
-    pub(super) permissions: Option<u32>,
+    pub(crate) owner: Option<(u32, u32)>,
+    pub(crate) permissions: Option<u32>,
     /// Of the last access and the last change, in seconds since 1970.
-    pub(super) times: Option<(u32, u32)>,
+    pub(crate) times: Option<(u32, u32)>,
 }
 
 const SIZE: u32 = 1;
@@ -25,7 +25,7 @@ const EXTENDED: u32 = 0x8000_0000;
 const SETTABLE: u32 = 0o7777;
 
 impl Attributes {
-    pub(super) fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+    pub(crate) fn read(from: &mut Reader<'_>) -> Result<Self, Malformed> {
         let flags = from.u32()?;
         let has = |flag| flags & flag != 0;
         let attributes = Self {
@@ -49,12 +49,12 @@ impl Attributes {
     }
 
     /// The permissions, if any are given.
-    pub(super) fn mode(&self) -> Option<Mode> {
+    pub(crate) fn mode(&self) -> Option<Mode> {
         self.permissions
             .map(|permissions| Mode::from_raw_mode(permissions & SETTABLE))
     }
 
-    pub(super) fn timestamps(&self) -> Option<Timestamps> {
+    pub(crate) fn timestamps(&self) -> Option<Timestamps> {
         let of = |seconds: u32| Timespec {
             tv_sec: seconds.into(),
             tv_nsec: 0,
@@ -67,13 +67,13 @@ impl Attributes {
 }
 
 /// What to say of several changes that were all tried.
-pub(super) fn last_failure(outcomes: [Option<Result<(), Errno>>; 4]) -> Result<(), Errno> {
+pub(crate) fn last_failure(outcomes: [Option<Result<(), Errno>>; 4]) -> Result<(), Errno> {
     let mut failures = outcomes.into_iter().flatten().filter_map(Result::err);
     failures.next_back().map_or(Ok(()), Err)
 }
 
 /// Appends what is known of a file.
-pub(super) fn put_stat(to: &mut Vec<u8>, stat: &Stat) {
+pub(crate) fn put_stat(to: &mut Vec<u8>, stat: &Stat) {
     to.put_u32(SIZE | OWNER | PERMISSIONS | TIMES);
     to.put_u64(u64::try_from(stat.st_size).unwrap_or(0));
     to.put_u32(stat.st_uid);
@@ -84,7 +84,7 @@ pub(super) fn put_stat(to: &mut Vec<u8>, stat: &Stat) {
 }
 
 /// Appends that nothing is known of a file.
-pub(super) fn put_nothing(to: &mut Vec<u8>) {
+pub(crate) fn put_nothing(to: &mut Vec<u8>) {
     to.put_u32(0);
 }
 

@@ -2,35 +2,35 @@ use bytes::{Buf, Bytes, BytesMut};
 
 /// The longest message either side sends, without its length field; what
 /// OpenSSH takes as well.
-pub(super) const LONGEST_MESSAGE: usize = 256 * 1024;
+pub(crate) const LONGEST_MESSAGE: usize = 256 * 1024;
 
 /// Finds messages in a stream of bytes: a length, then so many bytes
 /// (draft-ietf-secsh-filexfer-02 section 3).
 #[derive(Debug, Default)]
-pub(super) struct Frames(BytesMut);
+pub(crate) struct Frames(BytesMut);
 
 /// What came is no file transfer, or not any more: a message of this length
 /// is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BadLength(pub(super) u32);
+pub(crate) struct BadLength(pub(crate) u32);
 
 impl Frames {
-    pub(super) fn push(&mut self, chunk: &[u8]) {
+    pub(crate) fn push(&mut self, chunk: &[u8]) {
         self.0.extend_from_slice(chunk);
     }
 
     /// Bytes that wait to be taken.
-    pub(super) fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.0.len()
     }
 
     /// Whether there is something for [`next`](Self::next) to say.
-    pub(super) fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         !matches!(self.length(), Ok(None))
     }
 
     /// The next message that is complete.
-    pub(super) fn next(&mut self) -> Result<Option<Bytes>, BadLength> {
+    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, BadLength> {
         let Some(length) = self.length()? else {
             return Ok(None);
         };

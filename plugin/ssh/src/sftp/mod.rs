@@ -7,14 +7,14 @@
 //! [`serve`] runs that beside a channel.
 
 mod answer;
-mod attributes;
-mod frames;
+pub(crate) mod attributes;
+pub(crate) mod frames;
 mod handles;
 mod longname;
 mod reply;
 mod request;
 mod tree;
-mod wire;
+pub(crate) mod wire;
 
 use std::io;
 use std::sync::Arc;

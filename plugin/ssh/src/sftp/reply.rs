@@ -207,6 +207,16 @@ impl Replies {
         });
     }
 
+    /// What parts of a file hash to, one after the other.
+    pub(super) fn hashes(&mut self, id: u32, algorithm: &str, hashes: &[u8]) {
+        self.message(EXTENDED, |to| {
+            to.put_u32(id);
+            to.put_string(b"check-file");
+            to.put_string(algorithm.as_bytes());
+            to.extend_from_slice(hashes);
+        });
+    }
+
     fn status(&mut self, id: u32, code: Code, words: &str) {
         self.message(STATUS, |to| {
             to.put_u32(id);

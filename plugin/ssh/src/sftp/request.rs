@@ -99,6 +99,17 @@ pub(super) enum Request<'a> {
     Home {
         user: &'a [u8],
     },
+    /// What a part of an open file hashes to.
+    CheckFile {
+        handle: &'a [u8],
+        /// Names of hash algorithms, with commas between them.
+        algorithms: &'a [u8],
+        offset: u64,
+        /// Zero: to the end.
+        length: u64,
+        /// Bytes of each part that is hashed on its own; zero: all in one.
+        block: u32,
+    },
 }
 
 /// A message from the client.
@@ -124,7 +135,7 @@ pub(super) enum Unusable {
 
 /// The extensions that are understood, with their versions, and whether they
 /// write.
-pub(super) const EXTENSIONS: [(&str, &str, bool); 10] = [
+pub(super) const EXTENSIONS: [(&str, &str, bool); 11] = [
     ("posix-rename@openssh.com", "1", true),
     ("statvfs@openssh.com", "2", false),
     ("fstatvfs@openssh.com", "2", false),
@@ -135,6 +146,8 @@ pub(super) const EXTENSIONS: [(&str, &str, bool); 10] = [
     ("expand-path@openssh.com", "1", false),
     ("copy-data", "1", true),
     ("home-directory", "1", false),
+    // draft-ietf-secsh-filexfer-extensions-00 section 3.
+    ("check-file", "1", false),
 ];
 
 const INIT: u8 = 1;
@@ -273,6 +286,14 @@ fn extended<'a>(name: &[u8], from: &mut Reader<'a>) -> Result<Request<'a>, Unusa
         b"home-directory" => Request::Home {
             user: from.string()?,
         },
+        // The first is the draft's name, the second what paramiko asks for.
+        b"check-file-handle" | b"check-file" => Request::CheckFile {
+            handle: from.string()?,
+            algorithms: from.string()?,
+            offset: from.u64()?,
+            length: from.u64()?,
+            block: from.u32()?,
+        },
         _ => return Err(Unusable::Unknown),
     })
 }
@@ -306,7 +327,8 @@ impl Request<'_> {
             | Self::FileSystemOfHandle { .. }
             | Self::Limits
             | Self::ExpandPath { .. }
-            | Self::Home { .. } => false,
+            | Self::Home { .. }
+            | Self::CheckFile { .. } => false,
         }
     }
 }

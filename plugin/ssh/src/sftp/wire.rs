@@ -2,34 +2,39 @@
 
 /// A message that does not hold what its type says it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// Takes values from the front of a message.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn u8(&mut self) -> Result<u8, Malformed> {
+    pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
         self.array::<1>().map(u8::from_be_bytes)
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32, Malformed> {
+    pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
         self.array().map(u32::from_be_bytes)
     }
 
-    pub(super) fn u64(&mut self) -> Result<u64, Malformed> {
+    pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
         self.array().map(u64::from_be_bytes)
     }
 
-    pub(super) fn string(&mut self) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn string(&mut self) -> Result<&'a [u8], Malformed> {
         let length = self.u32()? as usize;
         let (string, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;
         self.0 = rest;
         Ok(string)
+    }
+
+    /// What was not taken yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.0
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
@@ -40,7 +45,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Appends values to a message.
-pub(super) trait Put {
+pub(crate) trait Put {
     fn put_u32(&mut self, value: u32);
     fn put_u64(&mut self, value: u64);
     fn put_string(&mut self, string: &[u8]);

@@ -29,6 +29,8 @@ const OK: u32 = 0;
 const NO_SUCH_FILE: u32 = 2;
 const DENIED: u32 = 3;
 const FAILURE: u32 = 4;
+const BAD_MESSAGE: u32 = 5;
+const UNSUPPORTED: u32 = 8;
 
 const SECRET: &str = "nobody may read this";
 
@@ -523,4 +525,61 @@ fn a_file_is_copied_on_the_node_but_never_into_itself() {
     assert_eq!(copy(&to), OK);
     assert_eq!(copy(&from), FAILURE);
     assert_eq!(world.read(b"copy").unwrap(), b"\x0023456");
+}
+
+/// What `check-file` says of an open file.
+fn hashes(
+    world: &mut World,
+    handle: &[u8],
+    algorithms: &str,
+    (offset, length, block): (u64, u64, u32),
+) -> Result<Vec<u8>, u32> {
+    let answer = world.ask(200, |to| {
+        to.put_string(b"check-file-handle");
+        to.put_string(handle);
+        to.put_string(algorithms.as_bytes());
+        to.put_u64(offset);
+        to.put_u64(length);
+        to.put_u32(block);
+    });
+    if answer.0 == STATUS {
+        return Err(status(&answer));
+    }
+    let head = b"\0\0\0\x0acheck-file\0\0\0\x06sha256";
+    Ok(answer.1.strip_prefix(&head[..]).unwrap().to_vec())
+}
+
+#[test]
+fn parts_of_a_file_are_hashed() {
+    let of = |bytes: &[u8]| digest::digest(&digest::SHA256, bytes).as_ref().to_vec();
+    let mut world = World::new();
+    let bytes: Vec<u8> = (0..600_000_u32).map(|at| (at / 7) as u8).collect();
+    fs::write(world.root().join("file"), &bytes).unwrap();
+    fs::write(world.root().join("empty"), "").unwrap();
+    let file = world.open(b"/file", OPEN_READ).unwrap();
+    let empty = world.open(b"/empty", OPEN_READ).unwrap();
+    let mut ask = |handle: &[u8], part| hashes(&mut world, handle, "md5,sha256", part);
+    assert_eq!(ask(&file, (0, 0, 0)), Ok(of(&bytes)));
+    assert_eq!(ask(&file, (5, 300_000, 0)), Ok(of(&bytes[5..300_005])));
+    assert_eq!(ask(&file, (599_990, 1000, 0)), Ok(of(&bytes[599_990..])));
+    let parts: Vec<u8> = bytes.chunks(250_000).flat_map(of).collect();
+    assert_eq!(ask(&file, (0, 0, 250_000)), Ok(parts.clone()));
+    assert_eq!(ask(&file, (0, 500_000, 250_000)), Ok(parts[..64].to_vec()));
+    assert_eq!(ask(&file, (0, 600_000, 300_000)).unwrap().len(), 64);
+    assert_eq!(ask(&empty, (0, 0, 0)), Ok(of(b"")));
+    assert_eq!(ask(&empty, (0, 0, 256)), Ok(of(b"")));
+    assert_eq!(ask(&file, (0, 0, 255)), Err(BAD_MESSAGE));
+    assert_eq!(ask(b"none", (0, 0, 0)), Err(NO_SUCH_FILE));
+    // More hashes than a message holds.
+    let long = fs::File::create(world.root().join("long")).unwrap();
+    long.set_len(3 << 20).unwrap();
+    let long = world.open(b"/long", OPEN_READ).unwrap();
+    assert_eq!(
+        hashes(&mut world, &long, "sha256", (0, 0, 256)),
+        Err(FAILURE)
+    );
+    assert_eq!(
+        hashes(&mut world, &long, "md5", (0, 0, 0)),
+        Err(UNSUPPORTED)
+    );
 }

@@ -1,0 +1,112 @@
+use std::cell::Cell;
+use std::io::IsTerminal as _;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::plan::Plan;
+use crate::terminal::Terminal;
+
+/// How far the copying has come, as a bar on the terminal.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    files: Cell<usize>,
+    done: Cell<usize>,
+    moved: Cell<u64>,
+}
+
+/// The bytes of one file. Unless [`kept`](Self::kept), they do not count once
+/// it is dropped.
+pub(super) struct Counted<'a> {
+    progress: &'a Progress,
+    bytes: Cell<u64>,
+}
+
+impl Counted<'_> {
+    /// So many bytes more have been copied.
+    pub(super) fn add(&self, bytes: u64) {
+        let moved = &self.progress.moved;
+        moved.set(moved.get() + bytes);
+        self.found(bytes);
+    }
+
+    /// So many bytes were there already.
+    pub(super) fn found(&self, bytes: u64) {
+        self.bytes.set(self.bytes.get() + bytes);
+        self.progress.bar.inc(bytes);
+    }
+
+    /// The file is finished with.
+    pub(super) fn kept(self) {
+        self.bytes.set(0);
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.progress.bar.dec(self.bytes.get());
+    }
+}
+
+impl Progress {
+    /// None is drawn where nobody looks.
+    pub(super) fn new(terminal: Terminal) -> Self {
+        let bar = ProgressBar::hidden();
+        if std::io::stderr().is_terminal() && !terminal.is_quiet() {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        Self {
+            bar,
+            files: Cell::new(0),
+            done: Cell::new(0),
+            moved: Cell::new(0),
+        }
+    }
+
+    pub(super) fn start(&self, plan: &Plan) {
+        let bytes = plan.files.iter().filter_map(|file| file.attributes.size);
+        self.bar.set_length(bytes.sum());
+        self.files.set(plan.files.len());
+        let template = "{msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style);
+        }
+        self.show_count();
+    }
+
+    /// Counts the bytes of one file.
+    pub(super) fn file(&self) -> Counted<'_> {
+        Counted {
+            progress: self,
+            bytes: Cell::new(0),
+        }
+    }
+
+    /// One file is finished with.
+    pub(super) fn one_more(&self) {
+        self.done.set(self.done.get() + 1);
+        self.show_count();
+    }
+
+    /// Grows whenever something is copied.
+    pub(super) fn moved(&self) -> u64 {
+        self.moved.get() + self.done.get() as u64
+    }
+
+    /// Has something else written to the terminal meanwhile.
+    pub(super) fn aside(&self, say: impl FnOnce()) {
+        self.bar.suspend(say);
+    }
+
+    /// Leaves the bar as it is.
+    pub(super) fn finish(&self) {
+        self.bar.abandon();
+    }
+
+    fn show_count(&self) {
+        let (done, files) = (self.done.get(), self.files.get());
+        self.bar.set_message(match files {
+            1 => String::new(),
+            files => format!("{done}/{files} files"),
+        });
+    }
+}

@@ -1,0 +1,115 @@
+use super::super::ClientError;
+use crate::sftp::frames::BadLength;
+use crate::sftp::wire::Malformed;
+
+/// Why something asked of the server's files did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// The server says no, or that it cannot.
+    #[error("{words}")]
+    Refused {
+        /// Which kind of no it is.
+        status: Status,
+        /// The server's words, without control characters.
+        words: String,
+    },
+    /// The server has no such service for this user.
+    #[error("the node serves no files to you{}", because(.words))]
+    NotServed {
+        /// What it said, if anything.
+        words: String,
+    },
+    /// The channel or the connection has ended.
+    #[error("the connection is lost")]
+    Lost,
+    /// What the server sends makes no sense.
+    #[error("the node sent {0}")]
+    Protocol(&'static str),
+    /// There is no channel.
+    #[error(transparent)]
+    Ssh(ClientError),
+}
+
+/// How a request ended (draft-ietf-secsh-filexfer-02 section 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// There is no more.
+    EndOfFile,
+    /// There is no such file.
+    NoSuchFile,
+    /// The user may not.
+    PermissionDenied,
+    /// It failed.
+    Failure,
+    /// The server does not know how.
+    Unsupported,
+    /// Another number.
+    Other(u32),
+}
+
+impl FilesError {
+    /// The server's status, where it gave one.
+    pub fn status(&self) -> Option<Status> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the connection that failed, and the same may succeed over
+    /// another one.
+    pub fn is_lost(&self) -> bool {
+        match self {
+            Self::Lost => true,
+            Self::Ssh(error) => matches!(
+                error,
+                ClientError::Closed | ClientError::Timeout(_) | ClientError::Protocol(_)
+            ),
+            _ => false,
+        }
+    }
+}
+
+impl From<u32> for Status {
+    fn from(code: u32) -> Self {
+        match code {
+            1 => Self::EndOfFile,
+            2 => Self::NoSuchFile,
+            3 => Self::PermissionDenied,
+            4 => Self::Failure,
+            8 => Self::Unsupported,
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl From<ClientError> for FilesError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::CommandRefused => Self::NotServed {
+                words: String::new(),
+            },
+            ClientError::Closed => Self::Lost,
+            error => Self::Ssh(error),
+        }
+    }
+}
+
+impl From<Malformed> for FilesError {
+    fn from(_: Malformed) -> Self {
+        Self::Protocol("an answer that is cut short")
+    }
+}
+
+impl From<BadLength> for FilesError {
+    fn from(_: BadLength) -> Self {
+        Self::Protocol("something that is no file transfer")
+    }
+}
+
+fn because(words: &str) -> String {
+    match words.trim() {
+        "" => String::new(),
+        words => format!(": {words}"),
+    }
+}
