@@ -234,12 +234,16 @@ impl Drop for Input {
     }
 }
 
-/// Waits until then, but not for long: the reasons to wait may change. Nor for
-/// next to no time, since then may move on.
+/// Waits until then, but not for long: the reasons to wait may change. Nor, if
+/// then is still to come, for next to no time, since it may move on.
 async fn look_again(then: Option<Instant>) {
     let now = Instant::now();
     let soon = now + LOOK_AGAIN;
-    let then = then.map_or(soon, |then| then.clamp(now + LOOK_AGAIN / 20, soon));
+    let then = match then {
+        Some(then) if then > now => then.clamp(now + LOOK_AGAIN / 20, soon),
+        Some(_) => now,
+        None => soon,
+    };
     sleep_until(then).await;
 }
 
