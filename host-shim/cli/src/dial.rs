@@ -7,7 +7,7 @@ use alknet_quic::{
 };
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use quinn::VarInt;
+use quinn::{ConnectionStats, VarInt};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -34,9 +34,24 @@ impl Link {
     /// node need not wait for a timeout.
     pub(crate) async fn close(self) {
         self.connection.close(VarInt::from_u32(0), b"");
-        // The connection's own task does the sending; it has its turn here.
+        self.until(|stats| stats.frame_tx.connection_close > 0)
+            .await;
+    }
+
+    /// How many parts of streams have been sent.
+    pub(crate) fn frames_sent(&self) -> u64 {
+        self.connection.stats().frame_tx.stream
+    }
+
+    /// Completes when more have been, as far as the network takes them.
+    pub(crate) async fn until_sent_more_than(&self, frames: u64) {
+        self.until(|stats| stats.frame_tx.stream > frames).await;
+    }
+
+    /// The connection's own task does the sending; it has its turn here.
+    async fn until(&self, is_sent: impl Fn(&ConnectionStats) -> bool) {
         for _ in 0..GOODBYE_TURNS {
-            if self.connection.stats().frame_tx.connection_close > 0 {
+            if is_sent(&self.connection.stats()) {
                 break;
             }
             tokio::task::yield_now().await;
