@@ -7,7 +7,7 @@ use alknet_quic::{
 };
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use quinn::{ConnectionStats, VarInt};
+use quinn::VarInt;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -33,25 +33,15 @@ impl Link {
     /// Says goodbye and sees to it that the goodbye is on its way, so that the
     /// node need not wait for a timeout.
     pub(crate) async fn close(self) {
+        // What the streams still hold goes first: a closed connection sends
+        // nothing but the close. The connection's own task does the sending;
+        // it has its turns here.
+        for _ in 0..SENDING_TURNS {
+            tokio::task::yield_now().await;
+        }
         self.connection.close(VarInt::from_u32(0), b"");
-        self.until(|stats| stats.frame_tx.connection_close > 0)
-            .await;
-    }
-
-    /// How many parts of streams have been sent.
-    pub(crate) fn frames_sent(&self) -> u64 {
-        self.connection.stats().frame_tx.stream
-    }
-
-    /// Completes when more have been, as far as the network takes them.
-    pub(crate) async fn until_sent_more_than(&self, frames: u64) {
-        self.until(|stats| stats.frame_tx.stream > frames).await;
-    }
-
-    /// The connection's own task does the sending; it has its turn here.
-    async fn until(&self, is_sent: impl Fn(&ConnectionStats) -> bool) {
         for _ in 0..GOODBYE_TURNS {
-            if is_sent(&self.connection.stats()) {
+            if self.connection.stats().frame_tx.connection_close > 0 {
                 break;
             }
             tokio::task::yield_now().await;
@@ -178,6 +168,7 @@ pub(crate) struct ChangedKey {
 const ALPN: &[u8] = b"alknet/ssh";
 
 /// The sending needs one turn; more are for a socket that is not ready.
+const SENDING_TURNS: usize = 4;
 const GOODBYE_TURNS: usize = 100;
 
 /// RFC 8305 section 8, "Connection Attempt Delay".

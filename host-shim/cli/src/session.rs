@@ -169,9 +169,7 @@ impl Session {
     /// more is to come from either side. Nobody waits for an answer; each is
     /// sent once.
     pub(crate) async fn close(self) {
-        let sent = self.link.frames_sent();
         self.client.leave().await;
-        self.link.until_sent_more_than(sent).await;
         self.link.close().await;
     }
 }
