@@ -179,6 +179,16 @@ impl Relay {
         self.shared.lock().log.clone()
     }
 
+    /// How often the client waited for the node before it sent its last
+    /// datagram: the longest chain of one answering the other, since what has
+    /// not arrived cannot be answered. With a delay far above what either side
+    /// takes to think, this is what the exchange needs, however busy the
+    /// machine. The delay must have been the same all the time.
+    pub fn round_trips(&self) -> usize {
+        let state = self.shared.lock();
+        round_trips(&state.log, state.delay)
+    }
+
     /// From how many ports clients have been heard since the last
     /// [`forget_clients`](Self::forget_clients).
     pub fn clients(&self) -> usize {
@@ -333,6 +343,25 @@ impl State {
     }
 }
 
+/// See [`Relay::round_trips`].
+fn round_trips(log: &[Datagram], one_way: Duration) -> usize {
+    // In which round each was sent: the client's first is of round 1, so is the
+    // node's answer, and what answers that is of round 2.
+    let mut rounds: Vec<usize> = Vec::new();
+    for datagram in log {
+        let heard = log.iter().zip(&rounds).filter(|(earlier, _)| {
+            earlier.passed
+                && earlier.to_node != datagram.to_node
+                && earlier.at + one_way <= datagram.at
+        });
+        let last = heard.map(|(_, round)| *round).max().unwrap_or(0);
+        rounds.push(last + usize::from(datagram.to_node));
+    }
+    let clients = log.iter().zip(&rounds).filter(|(sent, _)| sent.to_node);
+    let last = clients.map(|(_, round)| *round).max().unwrap_or(0);
+    last.saturating_sub(1)
+}
+
 impl Ord for Waiting {
     /// The one that is due first is the greatest.
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
@@ -377,5 +406,35 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> Option<(usize, SocketAddr)>
             assert!(expected.contains(&error.kind()), "{error}");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_trip_is_a_wait_for_the_other_side() {
+        let log = |sent: &[(u64, bool)]| -> Vec<Datagram> {
+            let datagram = |&(at, to_node)| Datagram {
+                at: Duration::from_millis(at),
+                to_node,
+                length: 100,
+                passed: true,
+            };
+            sent.iter().map(datagram).collect()
+        };
+        let count = |sent: &[_]| round_trips(&log(sent), Duration::from_millis(10));
+        assert_eq!(count(&[]), 0);
+        // Two in one go, and the goodbye after the answer.
+        let (there, back) = (true, false);
+        let one = [(0, there), (1, there), (12, back), (13, back), (24, there)];
+        assert_eq!(count(&one), 1);
+        // What crosses an answer on the way does not wait for it.
+        let crossing = [(0, there), (12, back), (15, there), (26, back), (30, there)];
+        assert_eq!(count(&crossing), 1);
+        // A pause is no round trip.
+        let pause = [(0, there), (500, back), (900, there), (911, back)];
+        assert_eq!(count(&pause), 1);
     }
 }

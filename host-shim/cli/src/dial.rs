@@ -33,8 +33,13 @@ impl Link {
     /// Says goodbye and sees to it that the goodbye is on its way, so that the
     /// node need not wait for a timeout.
     pub(crate) async fn close(self) {
+        // What the streams still hold goes first: a closed connection sends
+        // nothing but the close. The connection's own task does the sending;
+        // it has its turns here.
+        for _ in 0..SENDING_TURNS {
+            tokio::task::yield_now().await;
+        }
         self.connection.close(VarInt::from_u32(0), b"");
-        // The connection's own task does the sending; it has its turn here.
         for _ in 0..GOODBYE_TURNS {
             if self.connection.stats().frame_tx.connection_close > 0 {
                 break;
@@ -163,6 +168,7 @@ pub(crate) struct ChangedKey {
 const ALPN: &[u8] = b"alknet/ssh";
 
 /// The sending needs one turn; more are for a socket that is not ready.
+const SENDING_TURNS: usize = 4;
 const GOODBYE_TURNS: usize = 100;
 
 /// RFC 8305 section 8, "Connection Attempt Delay".

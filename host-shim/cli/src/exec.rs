@@ -22,7 +22,7 @@ use crate::terminal::Terminal;
 /// to exit with.
 pub(crate) async fn run(args: &ExecArgs, terminal: Terminal) -> Result<u8, Failure> {
     let mut signals = Signals::watch().map_err(Failure::Signals)?;
-    let mut connector = Connector::new(&args.session, terminal)?;
+    let mut connector = Connector::new(&args.session, terminal)?.for_command();
     let session = tokio::select! {
         session = connector.connect() => session?,
         ending = signals.next() => return Ok(128 + ending.number),

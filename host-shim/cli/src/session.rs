@@ -24,6 +24,7 @@ pub(crate) struct Connector {
     trust: HostTrust,
     identities: Identities,
     options: Options,
+    ssh: ClientOptions,
     terminal: Terminal,
 }
 
@@ -54,8 +55,15 @@ impl Connector {
             settings: args.node.settings(),
             node,
             options,
+            ssh: ClientOptions::default(),
             terminal,
         })
+    }
+
+    /// The same for who runs a command first of all.
+    pub(crate) fn for_command(mut self) -> Self {
+        self.ssh.for_command = true;
+        self
     }
 
     /// A new QUIC connection, with an SSH connection on it.
@@ -97,9 +105,8 @@ impl Connector {
     async fn secure(&self, link: &Link) -> Result<Client, SessionError> {
         let stream = link.connection.open_bi().await;
         let stream = stream.map_err(|error| SessionError::Stream(error.to_string()))?;
-        let options = ClientOptions::default();
         let trust = self.trust.clone();
-        Ok(Client::connect_to(QuicStream::new(stream), &options, trust).await?)
+        Ok(Client::connect_to(QuicStream::new(stream), &self.ssh, trust).await?)
     }
 
     /// Decides about a host of which nothing is known.
@@ -158,9 +165,11 @@ impl Connector {
 }
 
 impl Session {
-    /// Says goodbye to the SSH server and then to the node.
+    /// Says goodbye to the SSH server and then to the node, for when nothing
+    /// more is to come from either side. Nobody waits for an answer; each is
+    /// sent once.
     pub(crate) async fn close(self) {
-        self.client.disconnect().await;
+        self.client.leave().await;
         self.link.close().await;
     }
 }

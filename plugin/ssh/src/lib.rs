@@ -19,6 +19,7 @@
 mod algorithms;
 mod auth;
 pub mod client;
+mod first_channel;
 mod host_key;
 mod metrics;
 mod not_connected;

@@ -165,15 +165,18 @@ impl<S: ByteStream> AsyncWrite for Transport<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shutdown = self.0.check(cx).map(|()| {
+            let mut state = self.0.lock();
+            match Pin::new(&mut state.stream).poll_shutdown(cx) {
+                Poll::Pending => state.wait_for_peer(cx),
+                ready => ready,
+            }
+        });
+        // Only now, so that whoever waits for it finds the end announced.
         if !self.0.shut.swap(true, Ordering::AcqRel) {
             self.0.shut_notify.notify_waiters();
         }
-        self.0.check(cx)?;
-        let mut state = self.0.lock();
-        match Pin::new(&mut state.stream).poll_shutdown(cx) {
-            Poll::Pending => state.wait_for_peer(cx),
-            ready => ready,
-        }
+        shutdown?
     }
 }
 

@@ -5,13 +5,16 @@ use russh::keys::{PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Names};
 
 use super::forwards::{Forwards, RemoteListener};
+use super::given::Given;
 use super::{ClientError, HostTrust};
+use crate::first_channel;
 
 /// Answers russh's calls: checks the host key, and refuses every channel that
 /// was not asked for.
 pub(crate) struct ClientHandler {
     check: Check,
     forwards: Forwards,
+    given: Given,
     story: Story,
 }
 
@@ -48,10 +51,11 @@ impl Story {
 }
 
 impl ClientHandler {
-    pub(super) fn new(check: Check, forwards: Forwards, story: Story) -> Self {
+    pub(super) fn new(check: Check, forwards: Forwards, given: Given, story: Story) -> Self {
         Self {
             check,
             forwards,
+            given,
             story,
         }
     }
@@ -60,6 +64,7 @@ impl ClientHandler {
 impl Drop for ClientHandler {
     fn drop(&mut self) {
         self.forwards.end();
+        self.given.over();
     }
 }
 
@@ -99,6 +104,13 @@ impl Handler for ClientHandler {
         let version = String::from_utf8_lossy(session.remote_sshid()).into_owned();
         tracing::debug!(?names, version, "keys are agreed on");
         self.story.with(|chapters| chapters.version = version);
+        Ok(())
+    }
+
+    async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), ClientError> {
+        if banner == first_channel::PROMISED {
+            self.given.promised();
+        }
         Ok(())
     }
 
@@ -163,13 +175,19 @@ impl Handler for ClientHandler {
         std::future::ready(false)
     }
 
+    /// What runs on it is up to us: it is our request that comes next.
     async fn server_channel_open_session(
         &mut self,
-        _: Channel<Msg>,
+        channel: Channel<Msg>,
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), ClientError> {
-        refuse(reply).await
+        let Some(place) = self.given.place() else {
+            return refuse(reply).await;
+        };
+        reply.accept().await;
+        let _ = place.send(channel);
+        Ok(())
     }
 
     async fn server_channel_open_direct_tcpip(

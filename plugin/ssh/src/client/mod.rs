@@ -6,6 +6,7 @@ mod channel;
 mod error;
 mod files;
 mod forwards;
+mod given;
 mod handler;
 mod key_file;
 mod known_hosts;
@@ -19,9 +20,9 @@ use std::time::Duration;
 
 use alknet_handler::ByteStream;
 use alknet_ssh_config::Transport as TransportConfig;
-use russh::client::{AuthResult, Config, Handle};
+use russh::client::{AuthResult, Config, Handle, Msg};
 use russh::keys::{Algorithm, HashAlg, PrivateKey, PrivateKeyWithHashAlg, PublicKey};
-use russh::{Limits, Preferred, SshId};
+use russh::{Channel, Limits, Preferred, SshId};
 use tokio::time::timeout;
 
 pub use agent::{Agent, AgentError, AgentKey};
@@ -33,6 +34,7 @@ pub use files::{
 };
 use forwards::Forwards;
 pub use forwards::{Incoming, RemoteForward, RemoteListener};
+use given::Given;
 use handler::{Check, ClientHandler, Story};
 pub use key_file::{AskPassphrase, KeyFile, KeyFileError};
 pub use known_hosts::{HostName, KnownHostsError, Place, record_host};
@@ -45,7 +47,7 @@ pub use trust::{CertificateFault, HostKeyError, HostTrust, fingerprint};
 
 use crate::queue::Budget;
 use crate::transport::{Control, Transport};
-use crate::{SSH_ID, algorithms};
+use crate::{SSH_ID, algorithms, first_channel};
 
 /// Messages russh keeps for one channel.
 const CHANNEL_MESSAGES: usize = 64;
@@ -73,6 +75,10 @@ pub struct ClientOptions {
     /// Silence after which the server is asked for a sign of life; after three
     /// without an answer the connection fails. Default none.
     pub keep_alive: Option<Duration>,
+    /// The log-in is for a command, which [`Client::start`] is to run. A server
+    /// of ours then opens the channel for it by itself, which saves a round
+    /// trip; to others this means nothing. Default false.
+    pub for_command: bool,
 }
 
 impl Default for ClientOptions {
@@ -85,6 +91,7 @@ impl Default for ClientOptions {
                 ..TransportConfig::default()
             },
             keep_alive: None,
+            for_command: false,
         }
     }
 }
@@ -96,6 +103,7 @@ pub struct Client {
     control: Arc<dyn Control>,
     budget: Budget,
     forwards: Forwards,
+    given: Given,
     story: Story,
     timeout: Duration,
 }
@@ -146,7 +154,8 @@ impl Client {
         let budget = Budget::new(ALL_UNREAD_OUTPUT);
         let forwards = Forwards::new(budget.clone());
         let story = Story::default();
-        let handler = ClientHandler::new(check, forwards.clone(), story.clone());
+        let given = Given::new(options.for_command);
+        let handler = ClientHandler::new(check, forwards.clone(), given.clone(), story.clone());
         let config = Arc::new(config(options, preferred));
         let setup = russh::client::connect_stream(config, transport, handler);
         let handle = timeout(options.timeout, setup)
@@ -157,6 +166,7 @@ impl Client {
             control: cut.keep(),
             budget,
             forwards,
+            given,
             story,
             timeout: options.timeout,
         })
@@ -231,8 +241,16 @@ impl Client {
     /// When the server refuses the channel or the program, or the connection
     /// fails.
     pub async fn start(&self, request: SessionRequest) -> Result<RemoteProcess, ClientError> {
-        let channel = self.handle.channel_open_session().await?;
+        let channel = match self.given_channel().await {
+            Some(channel) => channel,
+            None => self.handle.channel_open_session().await?,
+        };
         process::start(channel, request, &self.budget).await
+    }
+
+    /// The channel that the server has opened, if it promised one.
+    async fn given_channel(&self) -> Option<Channel<Msg>> {
+        timeout(self.timeout, self.given.take()?).await.ok()?.ok()
     }
 
     /// Has the server connect to a TCP target, whose name it resolves. The
@@ -351,6 +369,18 @@ impl Client {
         let _ = timeout(GOODBYE, goodbye).await;
     }
 
+    /// Says goodbye without waiting until it is heard: the stream has taken all
+    /// of it, and is told to end, when this returns.
+    pub async fn leave(self) {
+        let goodbye = async {
+            let reason = russh::Disconnect::ByApplication;
+            if self.handle.disconnect(reason, "", "").await.is_ok() {
+                self.control.shut_down().await;
+            }
+        };
+        let _ = timeout(GOODBYE, goodbye).await;
+    }
+
     /// The strongest SHA-2 the server takes with RSA; never SHA-1.
     async fn rsa_hash(&self) -> Result<HashAlg, ClientError> {
         let best = self.handle.best_supported_rsa_hash().await?;
@@ -399,8 +429,13 @@ pub async fn fetch_host_key<S: ByteStream>(
 fn config(options: &ClientOptions, preferred: Preferred) -> Config {
     let transport = &options.transport;
     let rekey_bytes = usize::try_from(transport.rekey_bytes).unwrap_or(usize::MAX);
+    let client_id = if options.for_command {
+        format!("{SSH_ID} {}", first_channel::ASKED).into()
+    } else {
+        SSH_ID.into()
+    };
     Config {
-        client_id: SshId::Standard(SSH_ID.into()),
+        client_id: SshId::Standard(client_id),
         limits: Limits {
             rekey_write_limit: rekey_bytes,
             rekey_read_limit: rekey_bytes,

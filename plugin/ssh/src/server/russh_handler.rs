@@ -1,5 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use alknet_ssh_policy::Denied;
 use russh::keys::Certificate;
@@ -7,7 +9,8 @@ use russh::server::{
     Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::access::Refused;
 use super::channel::{self, Start};
@@ -15,9 +18,10 @@ use super::command::Setup;
 use super::end::End;
 use super::endpoint::Endpoint;
 use super::forward::{self, Listeners, Opening};
-use super::session::Shared;
+use super::session::{Place, Shared};
 use super::{start, subsystem};
 use crate::auth::{Authenticator, Holder, Refusal};
+use crate::first_channel;
 use crate::metrics::{ChannelKind, RequestKind, Verdict};
 use crate::process::{Size, TerminalRequest};
 use crate::transport::Control;
@@ -32,6 +36,9 @@ const NO_TERMINAL: &str = "alknet: you may not have a terminal on this node; \
 /// Why there is none.
 const NO_TERMINALS: &str = "terminals need /services/shell/enabled and /services/shell/terminal";
 
+/// A channel that the peer has confirmed is handed over within less.
+const HAND_OVER: Duration = Duration::from_secs(5);
+
 /// Bytes of names and values kept for one channel's command.
 const MOST_ENVIRONMENT: usize = 32 * 1024;
 
@@ -43,6 +50,8 @@ pub(super) struct RusshHandler {
     shared: Arc<Shared>,
     transport: Arc<dyn Control>,
     channels: HashMap<ChannelId, Requests>,
+    /// The channel that we open for the peer's first command, once it is open.
+    first: Option<oneshot::Receiver<(Channel<Msg>, Place)>>,
     listeners: Listeners,
 }
 
@@ -71,6 +80,7 @@ impl RusshHandler {
             shared,
             transport,
             channels: HashMap::new(),
+            first: None,
             listeners: Listeners::default(),
         }
     }
@@ -165,6 +175,49 @@ impl RusshHandler {
         })
     }
 
+    /// Opens the channel of the peer's first command. Without a place for it
+    /// the peer does, and hears why not.
+    fn open_first(&mut self, session: &Session) {
+        let (opened, open) = oneshot::channel();
+        let handle = session.handle();
+        let Some(place) = self.shared.place() else {
+            return;
+        };
+        let over = self.shared.over.clone();
+        self.shared.channels.spawn(async move {
+            let opening = over.run_until_cancelled(handle.channel_open_session());
+            if let Some(Ok(channel)) = opening.await {
+                let _ = opened.send((channel, place));
+            }
+        });
+        self.first = Some(open);
+    }
+
+    /// Serves a session channel that is open, or will be in a moment.
+    fn serve(&mut self, channel: Channel<Msg>, place: Place, session: &Session) {
+        let metrics = &self.shared.counters.metrics;
+        metrics.channel(ChannelKind::Session, Verdict::Granted);
+        let (start, starts) = mpsc::channel(1);
+        let requests = Requests {
+            start,
+            started: false,
+            setup: Setup::default(),
+            no_terminal: false,
+            environment_requests: 0,
+            environment_bytes: 0,
+        };
+        self.channels.insert(channel.id(), requests);
+        let queue = self.shared.windows().open(channel.id().into());
+        self.shared.channels.spawn(channel::serve(
+            channel,
+            session.handle(),
+            queue,
+            starts,
+            Arc::clone(&self.shared),
+            place,
+        ));
+    }
+
     fn count(&self, kind: RequestKind, verdict: Verdict) {
         self.shared.counters.metrics.request(kind, verdict);
         // What is denied is recorded with its reason where that is known.
@@ -255,10 +308,18 @@ impl Handler for RusshHandler {
         Ok(self.concluded(holder))
     }
 
-    async fn auth_succeeded(&mut self, _: &mut Session) -> Result<(), Self::Error> {
+    async fn authentication_banner(&mut self) -> Result<Option<String>, Self::Error> {
+        let asked = self.shared.asks_for_channel.load(Ordering::Relaxed);
+        Ok(asked.then(|| first_channel::PROMISED.to_owned()))
+    }
+
+    async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
         let after = self.shared.opened.elapsed();
         self.shared.counters.metrics.logged_in(after);
         self.shared.authenticated();
+        if self.shared.asks_for_channel.load(Ordering::Relaxed) {
+            self.open_first(session);
+        }
         Ok(())
     }
 
@@ -276,26 +337,7 @@ impl Handler for RusshHandler {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         };
-        metrics.channel(ChannelKind::Session, Verdict::Granted);
-        let (start, starts) = mpsc::channel(1);
-        let requests = Requests {
-            start,
-            started: false,
-            setup: Setup::default(),
-            no_terminal: false,
-            environment_requests: 0,
-            environment_bytes: 0,
-        };
-        self.channels.insert(channel.id(), requests);
-        let queue = self.shared.windows().open(channel.id().into());
-        self.shared.channels.spawn(channel::serve(
-            channel,
-            session.handle(),
-            queue,
-            starts,
-            Arc::clone(&self.shared),
-            place,
-        ));
+        self.serve(channel, place, session);
         reply.accept().await;
         Ok(())
     }
@@ -334,15 +376,23 @@ impl Handler for RusshHandler {
         Ok(())
     }
 
-    /// The peer took a connection that came in at a listener of its own.
+    /// The peer took the channel of its first command, or a connection that
+    /// came in at a listener of its own.
     async fn channel_open_confirmation(
         &mut self,
         channel: ChannelId,
         _: u32,
         _: u32,
-        _: &mut Session,
+        session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.shared.windows().open(channel.into());
+        if let Some(opened) = self.first.take()
+            && let Ok(Ok((opened, place))) = timeout(HAND_OVER, opened).await
+            && opened.id() == channel
+        {
+            self.serve(opened, place, session);
+        } else {
+            self.shared.windows().open(channel.into());
+        }
         Ok(())
     }
 

@@ -61,6 +61,8 @@ pub(super) struct Shared {
     pub(super) access: Access,
     /// Whether the peer says that it is our own client.
     pub(super) our_client: AtomicBool,
+    /// Whether we are to open the channel of the peer's first command.
+    pub(super) asks_for_channel: AtomicBool,
     pub(super) since: SystemTime,
     pub(super) opened: Instant,
     pub(super) core: Arc<Core>,
@@ -110,6 +112,7 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
         },
         connection: peer.connection,
         our_client: AtomicBool::new(false),
+        asks_for_channel: AtomicBool::new(false),
         access: Access::new(Arc::clone(&core.permissions)),
         since: SystemTime::now(),
         opened: Instant::now(),
@@ -248,6 +251,8 @@ async fn converse(
     let setup = async {
         let caller = greeting::exchange(&mut transport).await?;
         shared.our_client.store(caller.is_ours, Ordering::Relaxed);
+        let asks = caller.asks_for_channel;
+        shared.asks_for_channel.store(asks, Ordering::Relaxed);
         let config = shared.active.russh_for(caller.kind);
         russh::server::run_stream(config, transport, handler).await
     };
