@@ -97,7 +97,7 @@ impl Copying {
             login: args.login.clone(),
         };
         Ok(Self {
-            connector: Connector::new(&session, terminal)?,
+            connector: Connector::new(&session, terminal)?.for_command(),
             ends,
             recursive: args.recursive,
             preserve: args.preserve,
