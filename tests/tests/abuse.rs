@@ -217,6 +217,7 @@ fn connections_beyond_the_caps_are_turned_away_and_counted() {
             ATTACKER.quic(&node).await.unwrap(),
         ]
     });
+    admitted(&node, 2);
     // Two of each are as many as one address may have.
     assert!(!banner(ATTACKER));
     let refused = runtime.block_on(ATTACKER.quic(&node)).err().unwrap();
@@ -238,6 +239,7 @@ fn connections_beyond_the_caps_are_turned_away_and_counted() {
     let mut other = USER.tcp(&node).unwrap();
     other.read_exact(&mut [0; 4]).unwrap();
     let third = runtime.block_on(USER.quic(&node)).unwrap();
+    admitted(&node, 3);
     assert!(!banner(USER));
     node.logged(&["connection rejected", "127.0.0.2:", "/connections/max "]);
     let metrics = metrics(&node);
@@ -255,6 +257,15 @@ fn connections_beyond_the_caps_are_turned_away_and_counted() {
     node.setup.on_state("reload").output();
     assert!(banner(ATTACKER));
     drop((held, quic, other, third));
+}
+
+/// Waits until the node has let in so many QUIC connections: it is done with a
+/// handshake a moment after the client is.
+fn admitted(node: &TestNode, connections: usize) {
+    let line = format!("alknet_connections_total{{transport=\"quic\"}} {connections}\n");
+    eventually("the node lets them in", || {
+        metrics(node).contains(&line).then_some(())
+    });
 }
 
 fn metrics(node: &TestNode) -> String {
