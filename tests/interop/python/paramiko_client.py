@@ -132,6 +132,12 @@ def get(client, remote, local):
     client.open_sftp().get(remote, local)
 
 
+def check(client, path):
+    """What the server says a file hashes to."""
+    with client.open_sftp().open(path) as file:
+        print(file.check("sha256").hex())
+
+
 def list_(client, path):
     print(*sorted(client.open_sftp().listdir(path)), sep="\n")
 
@@ -144,6 +150,7 @@ COMMANDS = {
     "put": put,
     "get": get,
     "list": list_,
+    "check": check,
 }
 
 if __name__ == "__main__":

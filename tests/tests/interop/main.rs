@@ -163,6 +163,21 @@ fn paramiko_gets_no_further_than_its_first_key() {
     assert!(!node.log().contains("accepted"), "{}", node.log());
 }
 
+/// Ours is not the only client that asks for checksums.
+#[test]
+fn paramiko_is_told_what_a_file_hashes_to() {
+    if !Client::Paramiko.is_here() {
+        return;
+    }
+    let node = with_sftp();
+    let file = node.setup.folder().join("served/file");
+    let digest = Random::new(6).file(&file, FILE);
+    let keys = [&node.setup.key];
+    let way = Client::Paramiko.to(&node, &keys, Transport::Tcp);
+    let said = way.library(&["check", "/file"]).output();
+    assert_eq!(said.trim(), digest);
+}
+
 /// A known limit: asyncssh before 2.18 goes on sending data after it has
 /// proposed new keys, which RFC 4253 section 7.1 forbids and russh does not
 /// forgive. This test fails on the day that it does.
