@@ -168,7 +168,11 @@ impl<S: ByteStream> AsyncWrite for Transport<S> {
         let shutdown = self.0.check(cx).map(|()| {
             let mut state = self.0.lock();
             match Pin::new(&mut state.stream).poll_shutdown(cx) {
-                Poll::Pending => state.wait_for_peer(cx),
+                Poll::Pending => match state.wait_for_peer(cx) {
+                    // Both sides have ended; nobody is left to hear of it.
+                    Poll::Ready(_) if matches!(state.ended, Some(Ok(()))) => Poll::Ready(Ok(())),
+                    other => other,
+                },
                 ready => ready,
             }
         });

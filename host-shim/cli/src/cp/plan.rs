@@ -317,8 +317,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_cannot_lead_out_of_the_target() {
-        let names = &["../x", "/etc/y", "..", "", "b", "ok", ".c.alknet-part"];
-        let from = Listed(&[("/a", names), ("/a/b", &["."])]);
+        let from = Listed(&[
+            (
+                "/a",
+                &["../x", "/etc/y", "..", "", "b", "ok", ".c.alknet-part"],
+            ),
+            ("/a/b", &["."]),
+        ]);
         let (folders, files, left_out) = planned(from).await;
         assert_eq!(folders, ["/to/a", "/to/a/b"]);
         assert_eq!(files, ["/to/a/ok"]);

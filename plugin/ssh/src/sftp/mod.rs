@@ -10,6 +10,7 @@ mod answer;
 pub(crate) mod attributes;
 pub(crate) mod frames;
 mod handles;
+pub(crate) mod kinds;
 mod longname;
 mod reply;
 mod request;

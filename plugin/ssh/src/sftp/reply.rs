@@ -2,6 +2,7 @@ use rustix::fs::{Stat, StatVfs};
 use rustix::io::Errno;
 
 use super::attributes::{put_nothing, put_stat};
+use super::kinds::{ATTRIBUTES, DATA, EXTENDED, HANDLE, NAME, STATUS, VERSION};
 use super::wire::Put;
 
 /// Answers on their way to the client, one after the other.
@@ -47,14 +48,6 @@ pub(super) enum Failed {
     /// The operating system says so.
     System(Errno),
 }
-
-const VERSION: u8 = 2;
-const STATUS: u8 = 101;
-const HANDLE: u8 = 102;
-const DATA: u8 = 103;
-const NAME: u8 = 104;
-const ATTRIBUTES: u8 = 105;
-const EXTENDED: u8 = 201;
 
 /// Bits of the flags of a file system (OpenSSH's PROTOCOL section 4.4).
 const READ_ONLY: u64 = 1;

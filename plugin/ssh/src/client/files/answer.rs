@@ -2,6 +2,7 @@ use bytes::Bytes;
 
 use super::error::{FilesError, Status};
 use crate::sftp::attributes::Attributes;
+use crate::sftp::kinds::{ATTRIBUTES, DATA, EXTENDED, HANDLE, NAME, STATUS, VERSION};
 use crate::sftp::wire::{Malformed, Reader};
 
 /// What the server answers to a request.
@@ -49,14 +50,6 @@ pub enum FileKind {
     /// A device, pipe or socket.
     Other,
 }
-
-const VERSION: u8 = 2;
-const STATUS: u8 = 101;
-const HANDLE: u8 = 102;
-const DATA: u8 = 103;
-const NAME: u8 = 104;
-const ATTRIBUTES: u8 = 105;
-const EXTENDED: u8 = 201;
 
 /// The longest words of a server that are passed on.
 const LONGEST_WORDS: usize = 300;
