@@ -14,6 +14,7 @@ mod host_key;
 mod identity_key;
 mod keys;
 mod known_nodes;
+mod lanes;
 mod node;
 mod nodes_file;
 mod options;
