@@ -4,6 +4,7 @@
 
 mod args;
 mod bridge;
+mod command;
 mod connect;
 mod dial;
 mod escape;
@@ -24,6 +25,7 @@ mod prompt;
 mod raw_mode;
 mod roam;
 mod session;
+mod share;
 mod signals;
 mod ssh_config;
 mod stdio;
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match &args.command {
             Command::Connect(args) => connect::run(args, terminal).await.map(|()| 0),
+            Command::ConnectionMaster(args) => share::keep(args, terminal).await.map(|()| 0),
             Command::Exec(args) => exec::run(args, terminal).await,
             Command::Forward(args) => forward::run(args, terminal).await,
             Command::Keys(args) => keys::run(args, terminal).await.map(|()| 0),

@@ -34,7 +34,7 @@ pub use known_hosts::{HostName, KnownHostsError, Place, record_host};
 pub use login::{Identities, Tried, TriedOutcome};
 pub use process::{
     Exit, Program, RemoteControl, RemoteEnd, RemoteInput, RemoteOutput, RemoteProcess,
-    SessionRequest, Terminal, TerminalSize,
+    SessionChannel, SessionRequest, Terminal, TerminalSize,
 };
 pub use trust::{CertificateFault, HostKeyError, HostTrust, fingerprint};
 
@@ -226,8 +226,17 @@ impl Client {
     /// When the server refuses the channel or the program, or the connection
     /// fails.
     pub async fn start(&self, request: SessionRequest) -> Result<RemoteProcess, ClientError> {
+        self.session().await?.start(request).await
+    }
+
+    /// Opens the channel that a program is to run on. Until it is started, the
+    /// server has been told nothing of it.
+    ///
+    /// # Errors
+    /// When the server refuses the channel, or the connection fails.
+    pub async fn session(&self) -> Result<SessionChannel, ClientError> {
         let channel = self.handle.channel_open_session().await?;
-        process::start(channel, request, &self.budget).await
+        Ok(SessionChannel::new(channel, &self.budget))
     }
 
     /// Has the server connect to a TCP target, whose name it resolves. The
