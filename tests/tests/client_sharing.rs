@@ -16,7 +16,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use integration_tests::{
-    Alknet, Background, Ended, NODE, Relay, Setup, Terminal, TestNode, alive, eventually,
+    Alknet, Background, Ended, NODE, Relay, Run, Setup, Terminal, TestNode, alive, eventually,
+    requires,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -325,6 +326,65 @@ fn a_terminal_is_the_foregrounds() {
     terminal.types("\r~.");
     let (status, all) = terminal.ended();
     assert_eq!(status.code(), Some(255), "{all}");
+}
+
+#[test]
+fn a_passphrase_is_asked_for_once_and_on_the_terminal() {
+    if !requires(&["ssh-keygen"]) {
+        return;
+    }
+    let node = Setup::new().start();
+    let user = Alknet::sharing(&node);
+    let locked = node.setup.folder().join("locked");
+    fs::copy(&node.setup.key.file, &locked).unwrap();
+    let done = Run::new("ssh-keygen")
+        .args(["-q", "-p", "-a", "1", "-N", "open sesame", "-P", "", "-f"])
+        .arg(&locked)
+        .ended();
+    assert_eq!(done.code(), 0, "{done}");
+    let locked = locked.to_str().unwrap();
+    let args = ["exec", "-i", locked, NODE, "echo hello"];
+    // Who gives up is let go, and the master with him.
+    let mut terminal = Terminal::open(user.run(&args), 24, 80);
+    terminal.shows("Enter passphrase").clear();
+    terminal.types("\u{3}");
+    assert_eq!(terminal.ended().0.code(), Some(130));
+    eventually("the lock is gone", || {
+        (files(&folder(&user)) == 0).then_some(())
+    });
+
+    let mut terminal = Terminal::open(user.run(&args), 24, 80);
+    terminal.shows("Enter passphrase").clear();
+    terminal.types("open sesame\r").shows("hello");
+    let (status, all) = terminal.ended();
+    assert!(status.success() && !all.contains("sesame"), "{all}");
+    // Several at once: there is one lane, whose key is forgotten.
+    let mut cat = Background::spawn(user.run(&["exec", "-i", locked, NODE, "cat"]));
+    cat.echoes("first");
+    says_hello(&user.run(&args).ended());
+    assert_eq!(cat.ended().code(), 0);
+    let exit = user
+        .run(&["exec", "-i", locked, "-O", "exit", NODE])
+        .ended();
+    assert_eq!(exit.code(), 0, "{exit}");
+}
+
+#[test]
+fn a_connection_that_is_dead_is_left() {
+    let node = Setup::new().start();
+    let relay = Relay::to(node.addr);
+    let user = through(&relay, &node);
+    let hello = ["exec", "--timeout", "2", NODE, "echo hello"];
+    says_hello(&user.run(&hello).ended());
+    let first = master(&user).unwrap();
+    relay.cut();
+    let ended = user.run(&hello).ended();
+    assert_eq!(ended.code(), 255, "{ended}");
+    ended.line_with(&["the node does not answer", "connecting without it"]);
+    ended.line_with(&["no answer from"]);
+    relay.mend();
+    says_hello(&user.run(&hello).ended());
+    assert_ne!(master(&user).unwrap(), first);
 }
 
 #[test]

@@ -96,13 +96,16 @@ impl Connector {
         Ok(client)
     }
 
-    /// Forgets the keys that a passphrase was asked for. Whoever has other ones
-    /// can go on logging in.
-    pub(crate) fn forget_unlocked(&mut self) {
-        let encrypted = std::mem::take(&mut self.encrypted);
-        self.identities
-            .files
-            .retain(|file| !encrypted.iter().any(|path| path == file.path()));
+    /// Forgets the keys that a passphrase was given for. False if there were any:
+    /// then nobody can log in again without asking.
+    pub(crate) fn forget_unlocked(&mut self) -> bool {
+        let encrypted = &self.encrypted;
+        let files = &mut self.identities.files;
+        let before = files.len();
+        files.retain(|file| {
+            file.is_encrypted() || !encrypted.iter().any(|path| path == file.path())
+        });
+        files.len() == before
     }
 
     async fn secure(&self, link: &Link) -> Result<Client, SessionError> {

@@ -54,7 +54,7 @@ pub(crate) async fn keep(args: &SessionArgs, terminal: Terminal) -> Result<(), F
             return Err(error);
         }
     };
-    connector.forget_unlocked();
+    let may_log_in_again = connector.forget_unlocked();
     let door = Door::open(&sharing.socket, lock)?;
     detach().map_err(ShareError::Detach)?;
     let ready = starter.write_all(&mut [Bytes::from_static(READY)]).await;
@@ -66,6 +66,9 @@ pub(crate) async fn keep(args: &SessionArgs, terminal: Terminal) -> Result<(), F
     }
     let patience = args.node.timeout;
     let master = Master::new(sharing, session, door, patience);
+    if !may_log_in_again {
+        master.lanes.add(None);
+    }
     master.run(&mut connector, &mut signals).await;
     Ok(())
 }
@@ -76,6 +79,9 @@ const FIRST_WITHIN: Duration = Duration::from_secs(10);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Those let in at a time.
 const MOST_USERS: usize = 512;
+/// Those let in at all: the node keeps some KiB for each command until the
+/// connection ends (known-limits.md). The next has another master.
+const MOST_EVER: usize = 4096;
 
 struct Master {
     persist: Persist,
@@ -84,6 +90,7 @@ struct Master {
     events: mpsc::Receiver<Event>,
     door: Option<Door>,
     users: JoinSet<()>,
+    served: usize,
     /// When it ends, if nobody comes.
     until: Option<Instant>,
 }
@@ -103,6 +110,7 @@ impl Master {
             events,
             door: Some(door),
             users: JoinSet::new(),
+            served: 0,
             until: match sharing.persist {
                 Persist::For(time) => Some(Instant::now() + time.max(FIRST_WITHIN)),
                 Persist::Forever => None,
@@ -140,6 +148,10 @@ impl Master {
             tokio::select! {
                 user = next(self.door.as_ref()), if self.users.len() < MOST_USERS => {
                     self.users.spawn(serve(user, self.serving.clone()));
+                    self.served += 1;
+                    if self.served == MOST_EVER {
+                        self.shut();
+                    }
                 }
                 Some(_) = self.users.join_next() => {
                     if self.users.is_empty() && self.door.is_none() {

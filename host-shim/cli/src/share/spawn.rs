@@ -1,6 +1,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::ShareError;
 use super::lock::Lock;
@@ -26,17 +27,48 @@ pub(crate) async fn spawn(
         .stdin(Stdio::from(lock.hand_on()))
         .stdout(Stdio::piped())
         .spawn();
-    let Child {
-        stdout: Some(said), ..
-    } = child.map_err(ShareError::Spawn)?
-    else {
+    let mut child = child.map_err(ShareError::Spawn)?;
+    let said = child.stdout.take().map(Input::of).transpose();
+    let mut starting = Starting {
+        said: said.map_err(Failure::Stdio)?,
+        child,
+        is_ready: false,
+    };
+    let Some(said) = &starting.said else {
         return Err(ShareError::Told.into());
     };
-    let said = Input::of(said).map_err(Failure::Stdio)?;
     if said.read().await.map_err(Failure::Stdio)?.is_empty() {
         return Err(ShareError::Told.into());
     }
+    // It goes its own way.
+    starting.said = None;
+    starting.is_ready = true;
     Ok(())
+}
+
+/// A master that is not yet ready. When this is dropped the master ends, and
+/// puts the terminal right if it has just asked something there: only then may
+/// the user's shell have it back.
+struct Starting {
+    said: Option<Input>,
+    child: Child,
+    is_ready: bool,
+}
+
+/// How long that may take.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        self.said = None;
+        let since = Instant::now();
+        while !self.is_ready
+            && matches!(self.child.try_wait(), Ok(None))
+            && since.elapsed() < ENDS_WITHIN
+        {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 fn command(program: &Path, args: &SessionArgs, terminal: Terminal) -> Command {

@@ -30,10 +30,17 @@ pub(crate) async fn start(
     terminal: Terminal,
 ) -> Result<Option<Command>, Failure> {
     let why = match master(sharing, args, terminal).await? {
-        Found::Master(master) => match master.run(request).await? {
-            Ok(command) => return Ok(Some(command)),
-            Err(why) => why,
-        },
+        Found::Master(master) => {
+            terminal.detail(&format_args!(
+                "using the connection of process {} at {}",
+                master.hello.pid,
+                sharing.socket.display()
+            ));
+            match master.run(request).await? {
+                Ok(command) => return Ok(Some(command)),
+                Err(why) => why,
+            }
+        }
         Found::Nobody => return Ok(None),
         Found::Unfit(why) => why,
     };

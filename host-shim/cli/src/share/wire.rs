@@ -134,7 +134,7 @@ impl Telling {
     ) -> io::Result<()> {
         let frame = message.encode();
         if frame.len() > 4 + LONGEST {
-            return Err(io::ErrorKind::FileTooLarge.into());
+            return Err(io::Error::other("more is to be said than a message holds"));
         }
         let mut rest = frame.as_slice();
         let mut descriptors = descriptors;
