@@ -1,4 +1,5 @@
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::{Run, TestKey, TestNode, artifacts};
@@ -7,6 +8,7 @@ use crate::{Run, TestKey, TestNode, artifacts};
 /// the caller's own configuration, keys and agent.
 pub struct Alknet {
     home: PathBuf,
+    shares: bool,
 }
 
 /// What the user calls the node.
@@ -16,14 +18,30 @@ impl Alknet {
     /// A user who knows both keys of the node and has the key that is let in.
     pub fn to(node: &TestNode) -> Self {
         let user = Self::stranger(node);
-        user.know(&format!(
-            "[{NODE}]\naddress = \"{}@{}\"\nhost_key = \"{}\"\nidentity_files = [\"{}\"]\n",
+        user.knows(node, node.addr, "");
+        user
+    }
+
+    /// The same, whose commands share one connection.
+    pub fn sharing(node: &TestNode) -> Self {
+        let mut user = Self::stranger(node);
+        user.shares(node, node.addr);
+        user
+    }
+
+    /// Shares one connection to the node, which is found at `addr`.
+    pub fn shares(&mut self, node: &TestNode, addr: SocketAddr) -> &Self {
+        self.shares = true;
+        self.knows(node, addr, "share = true\n")
+    }
+
+    fn knows(&self, node: &TestNode, addr: SocketAddr, more: &str) -> &Self {
+        self.know(&format!(
+            "[{NODE}]\naddress = \"{}@{addr}\"\nhost_key = \"{}\"\nidentity_files = [\"{}\"]\n{more}",
             node.node_key,
-            node.addr,
             node.host_key,
             node.setup.key.file.display()
-        ));
-        user
+        ))
     }
 
     /// A user who knows nothing and has no key.
@@ -37,7 +55,10 @@ impl Alknet {
         }
         fs::create_dir_all(home.join(".config/alknet")).unwrap();
         fs::create_dir_all(home.join(".ssh")).unwrap();
-        Self { home }
+        Self {
+            home,
+            shares: false,
+        }
     }
 
     /// Writes `nodes.toml`.
@@ -77,7 +98,17 @@ impl Alknet {
     pub fn surrounded(&self, run: Run) -> Run {
         run.env("HOME", &self.home)
             .env("XDG_CONFIG_HOME", "")
+            .env("XDG_RUNTIME_DIR", "")
+            .env("XDG_STATE_HOME", "")
             .env("SSH_AUTH_SOCK", "")
             .env("USER", "tester")
+    }
+}
+
+impl Drop for Alknet {
+    fn drop(&mut self) {
+        if self.shares && !std::thread::panicking() {
+            self.run(&["exec", "-O", "exit", NODE]).ended();
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! `alknet exec` beside `ssh`: the same cases through both, then what only ours
-//! has.
+//! `alknet exec` beside `ssh`: the same cases through both, and through a shared
+//! connection; then what only ours has.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,9 +19,11 @@ const MIB: u64 = 1 << 20;
 /// A way to run a command, with its name.
 type Way = (&'static str, Box<dyn Fn(&str) -> Run>);
 
-fn both(node: &TestNode) -> Vec<Way> {
-    let alknet = Alknet::to(node);
-    let mut ways: Vec<Way> = vec![("alknet", Box::new(move |command| alknet.exec(command)))];
+fn ways(node: &TestNode) -> Vec<Way> {
+    let mut ways: Vec<Way> = Vec::new();
+    for (way, alknet) in users(node) {
+        ways.push((way, Box::new(move |command| alknet.exec(command))));
+    }
     if requires(&["ssh"]) {
         let ssh = Ssh::to(node);
         ways.push(("ssh", Box::new(move |command| ssh.command(command))));
@@ -29,10 +31,19 @@ fn both(node: &TestNode) -> Vec<Way> {
     ways
 }
 
+/// Users of `alknet exec`: one whose commands have a connection each, and one
+/// whose share one.
+fn users(node: &TestNode) -> [(&'static str, Alknet); 2] {
+    [
+        ("alknet", Alknet::to(node)),
+        ("shared", Alknet::sharing(node)),
+    ]
+}
+
 #[test]
 fn statuses_streams_and_ends_are_those_of_ssh() {
     let node = Setup::new().start();
-    for (way, run) in both(&node) {
+    for (way, run) in ways(&node) {
         for (command, input, status, out, err) in [
             ("true", "", 0, "", ""),
             ("exit 3", "", 3, "", ""),
@@ -76,7 +87,7 @@ fn a_hundred_megabytes_each_way_arrive_whole() {
     let sent = folder.join("sent");
     Random::new(1).file(&sent, 100 * MIB as usize);
     let digest = sha256_of_file(&sent);
-    for (way, run) in both(&node) {
+    for (way, run) in ways(&node) {
         let stored = folder.join(format!("{way}.stored"));
         let up = run(&format!("cat > {}", stored.display()))
             .stdin_file(&sent)
@@ -101,53 +112,55 @@ fn a_hundred_megabytes_each_way_arrive_whole() {
 #[test]
 fn endless_output_ends_with_its_reader() {
     let node = Setup::new().start();
-    let alknet = Alknet::to(&node);
-    let program = integration_tests::artifacts().client.display();
-    let script = format!("{program} exec {NODE} 'echo $$; exec yes' | head -n 1; echo done");
-    let ended = alknet
-        .surrounded(Run::new("bash"))
-        .args(["-c", &script])
-        .ended();
-    let out = ended.out();
-    let (pid, rest) = out.split_once('\n').unwrap();
-    assert_eq!(rest, "done\n", "{ended}");
-    assert_eq!(ended.err(), "");
-    let pid = pid.parse().unwrap();
-    eventually("yes has ended on the node", || (!alive(pid)).then_some(()));
+    for (way, alknet) in users(&node) {
+        let program = integration_tests::artifacts().client.display();
+        let script = format!("{program} exec {NODE} 'echo $$; exec yes' | head -n 1; echo done");
+        let ended = alknet
+            .surrounded(Run::new("bash"))
+            .args(["-c", &script])
+            .ended();
+        let out = ended.out();
+        let (pid, rest) = out.split_once('\n').unwrap();
+        assert_eq!(rest, "done\n", "{way}: {ended}");
+        assert_eq!(ended.err(), "");
+        let pid = pid.parse().unwrap();
+        eventually("yes has ended on the node", || (!alive(pid)).then_some(()));
+    }
 }
 
 #[test]
 fn a_signal_reaches_the_command_and_the_status_names_it() {
     let node = Setup::new().start();
-    let alknet = Alknet::to(&node);
-    let ready = node.setup.folder().join("ready");
-    let start = |traps: &str| {
-        let _ = fs::remove_file(&ready);
-        let command = format!(
-            "{traps} touch {}; while :; do sleep 0.1; done",
-            ready.display()
-        );
-        let running = alknet.exec(&command).spawn();
-        eventually("the command runs", || ready.exists().then_some(()));
-        running
-    };
-    let signal = |pid: u32, signal| {
-        let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
-    };
-    let running = start("");
-    signal(running.id(), rustix::process::Signal::TERM);
-    let ended = running.ended();
-    assert_eq!(ended.code(), 128 + 15, "{ended}");
-    assert_eq!(ended.err(), "");
+    for (way, alknet) in users(&node) {
+        let ready = node.setup.folder().join("ready");
+        let start = |traps: &str| {
+            let _ = fs::remove_file(&ready);
+            let command = format!(
+                "{traps} touch {}; while :; do sleep 0.1; done",
+                ready.display()
+            );
+            let running = alknet.exec(&command).spawn();
+            eventually("the command runs", || ready.exists().then_some(()));
+            running
+        };
+        let signal = |pid: u32, signal| {
+            let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+            rustix::process::kill_process(pid, signal).unwrap();
+        };
+        let running = start("");
+        signal(running.id(), rustix::process::Signal::TERM);
+        let ended = running.ended();
+        assert_eq!(ended.code(), 128 + 15, "{way}: {ended}");
+        assert_eq!(ended.err(), "");
 
-    // The command's own end by a signal.
-    assert_eq!(alknet.exec("kill -9 $$").ended().code(), 128 + 9);
+        // The command's own end by a signal.
+        assert_eq!(alknet.exec("kill -9 $$").ended().code(), 128 + 9);
 
-    let running = start("trap 'echo bye; exit 4' INT;");
-    signal(running.id(), rustix::process::Signal::INT);
-    let ended = running.ended();
-    assert_eq!((ended.code(), ended.out().as_str()), (4, "bye\n"));
+        let running = start("trap 'echo bye; exit 4' INT;");
+        signal(running.id(), rustix::process::Signal::INT);
+        let ended = running.ended();
+        assert_eq!((ended.code(), ended.out().as_str()), (4, "bye\n"));
+    }
 }
 
 #[test]
@@ -159,51 +172,63 @@ fn a_terminal_is_left_as_it_was() {
     setup.ssh_config("services.shell.enabled = true");
     setup.grant(&["ssh:shell"]);
     let node = setup.start();
-    let alknet = Alknet::to(&node);
-    let program = integration_tests::artifacts().client.display();
-    let script = format!(
-        "before=$(stty -g); {program} exec -t {NODE} 'exit 5'; echo status $?; \
-         [ \"$before\" = \"$(stty -g)\" ] && echo same"
-    );
-    let ended = alknet
-        .surrounded(Run::new("script"))
-        .args(["-qec", &script, "/dev/null"])
-        .ended();
-    let out = ended.out();
-    assert!(out.contains("status 5") && out.contains("same"), "{out}");
+    for (way, alknet) in users(&node) {
+        let program = integration_tests::artifacts().client.display();
+        let script = format!(
+            "before=$(stty -g); {program} exec -t {NODE} 'exit 5'; echo status $?; \
+             [ \"$before\" = \"$(stty -g)\" ] && echo same"
+        );
+        let ended = alknet
+            .surrounded(Run::new("script"))
+            .args(["-qec", &script, "/dev/null"])
+            .ended();
+        let out = ended.out();
+        assert!(
+            out.contains("status 5") && out.contains("same"),
+            "{way}: {out}"
+        );
+    }
 }
 
 #[test]
 fn options_may_stand_before_the_command_and_are_its_own_after_it() {
     let node = Setup::new().start();
-    let alknet = Alknet::to(&node);
-    for (args, out) in [
-        (&["exec", "-T", NODE, "echo", "-n", "a"][..], "a"),
-        (&["exec", NODE, "-T", "--", "echo", "-n", "a"], "a"),
-        (&["-q", "exec", "-n", NODE, "cat"], ""),
-        (
-            &["exec", "-l", "somebody", NODE, "echo", "--", "-v"],
-            "-- -v\n",
-        ),
-    ] {
-        let ended = alknet.run(args).stdin("input").ended();
-        let got = (ended.code(), ended.out());
-        assert_eq!(got, (0, out.to_owned()), "{args:?}: {ended}");
+    for (way, alknet) in users(&node) {
+        for (args, out) in [
+            (&["exec", "-T", NODE, "echo", "-n", "a"][..], "a"),
+            (&["exec", NODE, "-T", "--", "echo", "-n", "a"], "a"),
+            (&["-q", "exec", "-n", NODE, "cat"], ""),
+            (
+                &["exec", "-l", "somebody", NODE, "echo", "--", "-v"],
+                "-- -v\n",
+            ),
+        ] {
+            let ended = alknet.run(args).stdin("input").ended();
+            let got = (ended.code(), ended.out());
+            assert_eq!(got, (0, out.to_owned()), "{way}: {args:?}: {ended}");
+        }
     }
 }
 
 #[test]
 fn a_node_that_dies_is_told_of() {
     let node = Setup::new().start();
-    let alknet = Alknet::to(&node);
-    let ready = node.setup.folder().join("ready");
-    let command = format!("touch {}; sleep 1000", ready.display());
-    let running = alknet.exec(&command).spawn();
-    eventually("the command runs", || ready.exists().then_some(()));
-    node.stop();
-    let ended = running.ended();
-    assert_eq!(ended.code(), 255, "{ended}");
-    assert!(ended.err().contains("lost the connection"), "{ended}");
+    let ready = |way: &str| node.setup.folder().join(format!("{way}.ready"));
+    let running = users(&node).map(|(way, alknet)| {
+        let command = format!("touch {}; sleep 1000", ready(way).display());
+        let running = alknet.exec(&command).spawn();
+        eventually("the command runs", || ready(way).exists().then_some(()));
+        (way, alknet, running)
+    });
+    node.terminate();
+    for (way, _alknet, running) in running {
+        let ended = running.ended();
+        assert_eq!(ended.code(), 255, "{way}: {ended}");
+        assert!(
+            ended.err().contains("lost the connection"),
+            "{way}: {ended}"
+        );
+    }
 }
 
 #[test]

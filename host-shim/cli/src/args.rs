@@ -11,7 +11,8 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::forward::{Listen, LocalForward, RemoteForward};
 use crate::node::NodeName;
-use crate::options::SshOption;
+use crate::options::GivenOption;
+use crate::share::Order;
 
 /// Reach an alknet node over QUIC.
 #[derive(Debug, Parser)]
@@ -42,6 +43,9 @@ pub(crate) enum Command {
     /// interruption the same command goes on where it stopped. When the
     /// connection is lost, that happens by itself. Links are followed.
     Cp(CpArgs),
+    /// Keep a connection for others: started by exec, in the background
+    #[command(hide = true)]
+    ConnectionMaster(SessionArgs),
     /// Run a command on a node, or a shell
     ///
     /// As ssh does: standard input, output and error are the command's; so is
@@ -88,8 +92,9 @@ pub(crate) struct NodeArgs {
     /// is given, or ed25519:HEX@HOST[:PORT] with the key the node must have.
     /// USER@ may stand before each. Names are looked up in alknet/nodes.toml in
     /// $XDG_CONFIG_HOME or ~/.config: a table for each, with address and, if
-    /// wanted, node_key, host_key, user, identity_files
-    /// and identity_key.
+    /// wanted, node_key, host_key, user, identity_files, identity_key and share:
+    /// "10m" has exec keep its connection for ten minutes after the last use,
+    /// for others to use.
     #[arg(value_name = "NODE")]
     pub(crate) node: NodeName,
     /// The node's port, whatever NODE says
@@ -160,9 +165,16 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "'ssh-ed25519 AAAA…'")]
     pub(crate) host_key: Option<String>,
     /// An option of ssh: StrictHostKeyChecking, UserKnownHostsFile,
-    /// GlobalKnownHostsFile, BatchMode, IdentitiesOnly or IdentityAgent
+    /// GlobalKnownHostsFile, BatchMode, IdentitiesOnly or IdentityAgent; for
+    /// exec also ControlMaster, ControlPath and ControlPersist
+    ///
+    /// With ControlMaster=auto, a background process keeps the connection, and
+    /// later commands run over it without a log-in: as long as one of them
+    /// runs, and with ControlPersist=10m ten minutes longer. ControlPath is the
+    /// socket it is found at; without it, that is a file of a private folder,
+    /// another for each node, user and set of keys and options.
     #[arg(short = 'o', value_name = "NAME=VALUE")]
-    pub(crate) options: Vec<SshOption>,
+    pub(crate) options: Vec<GivenOption>,
 }
 
 /// All that leads to a logged-in SSH connection.
@@ -212,6 +224,10 @@ pub(crate) struct ExecArgs {
     /// Leave standard input alone
     #[arg(short = 'n')]
     pub(crate) no_input: bool,
+    /// Tell the process that keeps the connection: check whether it runs; exit
+    /// at once; stop letting further commands in
+    #[arg(short = 'O', value_name = "ORDER", conflicts_with = "command")]
+    pub(crate) order: Option<Order>,
     /// The command, put together with spaces; a shell if there is none
     #[arg(value_name = "CMD", trailing_var_arg = true)]
     pub(crate) command: Vec<OsString>,

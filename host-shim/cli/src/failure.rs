@@ -12,6 +12,7 @@ use crate::identity_key::IdentityKeyError;
 use crate::keys::KeysError;
 use crate::node::NodeError;
 use crate::session::SessionError;
+use crate::share::ShareError;
 
 /// Why a command failed, in one line for the user.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,8 @@ pub(crate) enum Failure {
     Ssh(#[from] ClientError),
     #[error("lost the connection before the command had ended{}", because(.end))]
     Lost { end: Option<String> },
+    #[error(transparent)]
+    Share(#[from] ShareError),
     #[error(transparent)]
     Forward(#[from] Unusable),
     #[error(transparent)]
@@ -56,7 +59,10 @@ impl Failure {
     /// Whether whoever started us has gone, and a message would only litter
     /// the terminal.
     pub(crate) fn is_quiet(&self) -> bool {
-        matches!(self, Self::Bridge(BridgeError::ReaderGone) | Self::Signal)
+        matches!(
+            self,
+            Self::Bridge(BridgeError::ReaderGone) | Self::Signal | Self::Share(ShareError::Told)
+        )
     }
 }
 

@@ -5,6 +5,7 @@
 mod args;
 mod backoff;
 mod bridge;
+mod command;
 mod connect;
 mod cp;
 mod dial;
@@ -16,6 +17,7 @@ mod host_key;
 mod identity_key;
 mod keys;
 mod known_nodes;
+mod lanes;
 mod node;
 mod nodes_file;
 mod options;
@@ -25,6 +27,7 @@ mod prompt;
 mod raw_mode;
 mod roam;
 mod session;
+mod share;
 mod signals;
 mod ssh_config;
 mod stdio;
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match &args.command {
             Command::Connect(args) => connect::run(args, terminal).await.map(|()| 0),
+            Command::ConnectionMaster(args) => share::keep(args, terminal).await.map(|()| 0),
             Command::Cp(args) => cp::run(args, terminal).await,
             Command::Exec(args) => exec::run(args, terminal).await,
             Command::Forward(args) => forward::run(args, terminal).await,

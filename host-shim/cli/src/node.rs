@@ -7,6 +7,7 @@ use alknet_quic::{NodeKey, NodeKeyError};
 use crate::args::NodeArgs;
 use crate::nodes_file::{NodesFile, NodesFileError};
 use crate::places;
+use crate::share::Share;
 use crate::target::{Target, TargetError};
 
 /// A node as it is named on the command line: `[USER@]` and then a name from
@@ -37,6 +38,23 @@ pub(crate) struct Node {
     pub(crate) identity_files: Vec<PathBuf>,
     /// The key to show in the handshake.
     pub(crate) identity_key: Option<PathBuf>,
+    /// Whether, and for how long, exec keeps its connection for others.
+    pub(crate) share: Option<Share>,
+}
+
+impl NodeName {
+    /// As it was given, without the user.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// As it was given.
+    pub(crate) fn whole(&self) -> String {
+        match &self.user {
+            Some(user) => format!("{user}@{}", self.text),
+            None => self.text.clone(),
+        }
+    }
 }
 
 impl NodeArgs {
@@ -62,6 +80,7 @@ impl NodeArgs {
                 user: entry.user,
                 identity_files: entry.identity_files,
                 identity_key: entry.identity_key.map(|path| places::expanded(&path)),
+                share: entry.share,
             },
             None => {
                 let address = name.address.clone()?;
@@ -72,6 +91,7 @@ impl NodeArgs {
                     user: None,
                     identity_files: Vec::new(),
                     identity_key: None,
+                    share: None,
                 }
             }
         };

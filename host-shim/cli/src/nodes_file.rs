@@ -6,6 +6,7 @@ use alknet_quic::NodeKey;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::node::Address;
+use crate::share::Share;
 
 /// The nodes a user has names for: `alknet/nodes.toml` in `$XDG_CONFIG_HOME`
 /// or `~/.config`, a table for each.
@@ -33,6 +34,8 @@ pub(crate) struct Entry {
     pub(crate) identity_files: Vec<PathBuf>,
     /// The private key to show in the handshake.
     pub(crate) identity_key: Option<PathBuf>,
+    /// Whether, and for how long, exec keeps its connection for others.
+    pub(crate) share: Option<Share>,
 }
 
 impl NodesFile {
@@ -138,6 +141,10 @@ mod tests {
             (
                 "[a]\naddress = \"h\"\nkey = 1\n",
                 "nodes.toml:3:1: unknown field `key`",
+            ),
+            (
+                "[a]\naddress = \"h\"\nshare = \"x\"\n",
+                "nodes.toml:3:9: expected true, false or a time",
             ),
             ("[a\n", "nodes.toml:1:3: "),
         ] {

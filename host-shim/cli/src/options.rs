@@ -3,6 +3,14 @@ use std::str::FromStr;
 
 use crate::places;
 use crate::prompt::Prompt;
+use crate::share::{ControlPath, Masters, Persist};
+
+/// One `-o` as it was given, and what it means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GivenOption {
+    pub(crate) text: String,
+    pub(crate) option: SshOption,
+}
 
 /// One `-o NAME=VALUE`, with ssh's own meaning (ssh_config(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +21,9 @@ pub(crate) enum SshOption {
     BatchMode(bool),
     IdentitiesOnly(bool),
     IdentityAgent(AgentChoice),
+    ControlMaster(Masters),
+    ControlPath(ControlPath),
+    ControlPersist(Persist),
 }
 
 /// What to do about a host of which nothing is known. A changed or revoked key
@@ -46,12 +57,15 @@ pub(crate) struct Options {
     pub(crate) batch: bool,
     pub(crate) identities_only: bool,
     pub(crate) agent: AgentChoice,
+    pub(crate) control_master: Option<Masters>,
+    pub(crate) control_path: Option<ControlPath>,
+    pub(crate) control_persist: Option<Persist>,
 }
 
 impl Options {
     /// ssh's defaults, changed by what was given; the first of a kind counts,
     /// as in ssh.
-    pub(crate) fn from_args(given: &[SshOption]) -> Self {
+    pub(crate) fn from_args(given: &[GivenOption]) -> Self {
         let ssh = places::home().map(|home| home.join(".ssh"));
         let mut options = Self {
             strict_host_keys: StrictHostKeys::Ask,
@@ -62,15 +76,21 @@ impl Options {
             batch: false,
             identities_only: false,
             agent: AgentChoice::Environment,
+            control_master: None,
+            control_path: None,
+            control_persist: None,
         };
-        for option in given.iter().rev().cloned() {
-            match option {
+        for given in given.iter().rev() {
+            match given.option.clone() {
                 SshOption::StrictHostKeyChecking(value) => options.strict_host_keys = value,
                 SshOption::UserKnownHostsFile(value) => options.user_known_hosts = value,
                 SshOption::GlobalKnownHostsFile(value) => options.global_known_hosts = value,
                 SshOption::BatchMode(value) => options.batch = value,
                 SshOption::IdentitiesOnly(value) => options.identities_only = value,
                 SshOption::IdentityAgent(value) => options.agent = value,
+                SshOption::ControlMaster(value) => options.control_master = Some(value),
+                SshOption::ControlPath(value) => options.control_path = Some(value),
+                SshOption::ControlPersist(value) => options.control_persist = Some(value),
             }
         }
         options
@@ -83,6 +103,17 @@ impl Options {
 
 fn known_hosts_in(folder: PathBuf) -> [PathBuf; 2] {
     ["known_hosts", "known_hosts2"].map(|name| folder.join(name))
+}
+
+impl FromStr for GivenOption {
+    type Err = OptionError;
+
+    fn from_str(text: &str) -> Result<Self, OptionError> {
+        Ok(Self {
+            text: text.to_owned(),
+            option: text.parse()?,
+        })
+    }
 }
 
 impl FromStr for SshOption {
@@ -116,6 +147,25 @@ impl FromStr for SshOption {
                 "SSH_AUTH_SOCK" => AgentChoice::Environment,
                 path => AgentChoice::Socket(places::expanded(Path::new(path))),
             }),
+            "controlmaster" => Self::ControlMaster(match value {
+                "no" | "false" => Masters::No,
+                "yes" | "true" => Masters::Yes,
+                "auto" => Masters::Auto,
+                "ask" | "autoask" => return Err(OptionError::NotAsking),
+                _ => {
+                    return Err(OptionError::Value {
+                        name: "ControlMaster",
+                        expected: "no, yes or auto",
+                    });
+                }
+            }),
+            "controlpath" => Self::ControlPath(value.parse()?),
+            "controlpersist" => {
+                Self::ControlPersist(value.parse().map_err(|_| OptionError::Value {
+                    name: "ControlPersist",
+                    expected: "no, yes or a time such as 30 (seconds), 10m or 1h30m",
+                })?)
+            }
             _ => {
                 return Err(OptionError::Unknown {
                     name: name.to_owned(),
@@ -131,7 +181,7 @@ pub(crate) enum OptionError {
     #[error("expected NAME=VALUE")]
     NoValue,
     #[error(
-        "{name:?} is not supported; there are StrictHostKeyChecking, UserKnownHostsFile, GlobalKnownHostsFile, BatchMode, IdentitiesOnly and IdentityAgent"
+        "{name:?} is not supported; there are StrictHostKeyChecking, UserKnownHostsFile, GlobalKnownHostsFile, BatchMode, IdentitiesOnly, IdentityAgent, ControlMaster, ControlPath and ControlPersist"
     )]
     Unknown { name: String },
     #[error("{name} is {expected}")]
@@ -141,6 +191,12 @@ pub(crate) enum OptionError {
     },
     #[error("host keys are always checked; accept-new trusts a host at the first connection")]
     NotChecking,
+    #[error("ControlMaster is no, yes or auto: nobody is asked before a connection is used again")]
+    NotAsking,
+    #[error(
+        "ControlPath has {token:?}, which stands for nothing: there are %C, %d, %h, %i, %n, %p, %r, %u and %%"
+    )]
+    Token { token: String },
 }
 
 fn files(value: &str) -> Vec<PathBuf> {
@@ -168,8 +224,8 @@ mod tests {
 
     #[test]
     fn options_read_as_in_ssh() {
-        let option = |text: &str| text.parse::<SshOption>().unwrap();
-        assert_eq!(option("batchmode yes"), SshOption::BatchMode(true));
+        let option = |text: &str| text.parse::<GivenOption>().unwrap();
+        assert_eq!(option("batchmode yes").option, SshOption::BatchMode(true));
         let given = ["BatchMode=no", "BatchMode=yes", "UserKnownHostsFile=/a /b"].map(option);
         let options = Options::from_args(&given);
         assert!(!options.batch, "the first one counts");
@@ -179,5 +235,8 @@ mod tests {
         assert!(fault("ProxyJump=x").contains("not supported"));
         assert!(fault("BatchMode=maybe").contains("yes or no"));
         assert!(fault("BatchMode").contains("NAME=VALUE"));
+        assert!(fault("ControlMaster=ask").contains("nobody is asked"));
+        assert!(fault("ControlPath=%x").contains("\"%x\""));
+        assert!(fault("ControlPersist=soon").contains("10m"));
     }
 }

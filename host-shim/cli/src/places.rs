@@ -7,6 +7,16 @@ pub(crate) fn config_folder() -> Option<PathBuf> {
     Some(config.join("alknet"))
 }
 
+/// Where what lives as long as its process lies. Without a folder of the
+/// session it is one of the user's state.
+pub(crate) fn runtime_folder() -> Option<PathBuf> {
+    let of_session = absolute("XDG_RUNTIME_DIR");
+    let folder = of_session
+        .or_else(|| absolute("XDG_STATE_HOME"))
+        .or_else(|| Some(home()?.join(".local/state")))?;
+    Some(folder.join("alknet"))
+}
+
 /// The user's home.
 pub(crate) fn home() -> Option<PathBuf> {
     absolute("HOME")

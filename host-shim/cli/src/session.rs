@@ -25,6 +25,8 @@ pub(crate) struct Connector {
     identities: Identities,
     options: Options,
     ssh: ClientOptions,
+    /// The files whose keys were encrypted at first.
+    encrypted: Vec<PathBuf>,
     terminal: Terminal,
 }
 
@@ -39,19 +41,19 @@ impl Connector {
     pub(crate) fn new(args: &SessionArgs, terminal: Terminal) -> Result<Self, SessionError> {
         let node = args.node.node()?;
         let options = Options::from_args(&args.login.options);
-        let user = args.login.user.clone().or_else(|| node.user.clone());
         let trust = trust(&node, &args.login, &options)?;
         for place in trust.passed_over() {
             terminal.detail(&format_args!(
                 "{place} cannot be understood and is passed over"
             ));
         }
+        let identities = identities(&node, &args.login, &options, terminal);
+        let encrypted = identities.files.iter().filter(|file| file.is_encrypted());
         Ok(Self {
-            user: user
-                .or_else(places::user_name)
-                .ok_or(SessionError::NoUser)?,
+            user: user(&node, &args.login)?,
             trust,
-            identities: identities(&node, &args.login, &options, terminal),
+            encrypted: encrypted.map(|file| file.path().to_owned()).collect(),
+            identities,
             settings: args.node.settings(),
             node,
             options,
@@ -100,6 +102,18 @@ impl Connector {
         self.terminal
             .detail(&format_args!("logged in as {:?}", self.user));
         Ok(client)
+    }
+
+    /// Forgets the keys that a passphrase was given for. False if there were any:
+    /// then nobody can log in again without asking.
+    pub(crate) fn forget_unlocked(&mut self) -> bool {
+        let encrypted = &self.encrypted;
+        let files = &mut self.identities.files;
+        let before = files.len();
+        files.retain(|file| {
+            file.is_encrypted() || !encrypted.iter().any(|path| path == file.path())
+        });
+        files.len() == before
     }
 
     async fn secure(&self, link: &Link) -> Result<Client, SessionError> {
@@ -220,6 +234,20 @@ impl SessionError {
     }
 }
 
+/// The user to log in as.
+pub(crate) fn user(node: &Node, login: &LoginArgs) -> Result<String, SessionError> {
+    let named = login.user.clone().or_else(|| node.user.clone());
+    named.or_else(places::user_name).ok_or(SessionError::NoUser)
+}
+
+/// The private keys that were named for it.
+pub(crate) fn named_identity_files<'a>(node: &'a Node, login: &'a LoginArgs) -> &'a [PathBuf] {
+    match login.identity_files.as_slice() {
+        [] => &node.identity_files,
+        files => files,
+    }
+}
+
 fn trust(node: &Node, login: &LoginArgs, options: &Options) -> Result<HostTrust, SessionError> {
     let mut trust = HostTrust::new(HostName::new(&node.target.host, node.target.port));
     let files = options.user_known_hosts.iter();
@@ -235,18 +263,16 @@ fn trust(node: &Node, login: &LoginArgs, options: &Options) -> Result<HostTrust,
 }
 
 fn identities(node: &Node, login: &LoginArgs, options: &Options, terminal: Terminal) -> Identities {
-    let named = [&login.identity_files, &node.identity_files]
-        .into_iter()
-        .find(|files| !files.is_empty());
+    let named = named_identity_files(node, login);
     let mut identities = Identities {
-        files_first: named.is_some(),
+        files_first: !named.is_empty(),
         vouched: node.identity_key.is_some(),
         agent: agent(options),
         ..Identities::default()
     };
     let paths = match named {
-        Some(files) => files.iter().map(|file| places::expanded(file)).collect(),
-        None => usual_identity_files(),
+        [] => usual_identity_files(),
+        files => files.iter().map(|file| places::expanded(file)).collect(),
     };
     for path in paths {
         match KeyFile::read(&path) {

@@ -8,12 +8,17 @@ use rustix::pipe::fcntl_setpipe_size;
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdRegisterError};
 
-/// Standard input, read without a helper thread.
+/// Standard input or the like, read without a helper thread.
 pub(crate) struct Input(Descriptor);
 
 impl Input {
     pub(crate) fn stdin() -> io::Result<Self> {
-        Descriptor::new(rustix::stdio::stdin(), Interest::READABLE).map(Self)
+        Self::of(rustix::stdio::stdin())
+    }
+
+    /// What can be read from another descriptor.
+    pub(crate) fn of(fd: impl AsFd) -> io::Result<Self> {
+        Descriptor::new(fd.as_fd(), Interest::READABLE).map(Self)
     }
 
     /// What there is to read, at most [`READ_SIZE`]; empty at the end.
@@ -29,16 +34,21 @@ impl Input {
     }
 }
 
-/// Standard output or error, written without a helper thread.
+/// Standard output, error or the like, written without a helper thread.
 pub(crate) struct Output(Descriptor);
 
 impl Output {
     pub(crate) fn stdout() -> io::Result<Self> {
-        Descriptor::new(rustix::stdio::stdout(), Interest::WRITABLE).map(Self)
+        Self::of(rustix::stdio::stdout())
     }
 
     pub(crate) fn stderr() -> io::Result<Self> {
-        Descriptor::new(rustix::stdio::stderr(), Interest::WRITABLE).map(Self)
+        Self::of(rustix::stdio::stderr())
+    }
+
+    /// What can be written to another descriptor.
+    pub(crate) fn of(fd: impl AsFd) -> io::Result<Self> {
+        Descriptor::new(fd.as_fd(), Interest::WRITABLE).map(Self)
     }
 
     /// Writes all of `chunks`, in order. They are empty afterwards.
@@ -88,7 +98,7 @@ const READ_SIZE: usize = 96 * 1024;
 /// More than the pipe's usual 64 KiB, so that either side is woken less often.
 const PIPE_SIZE: usize = 256 * 1024;
 
-/// A duplicate of a standard descriptor, made non-blocking while it lives.
+/// A duplicate of a descriptor, made non-blocking while it lives.
 ///
 /// The flag belongs to the open file, which others share (the shell on our
 /// terminal, say), so it is put back in the end.

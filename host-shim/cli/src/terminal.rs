@@ -18,6 +18,15 @@ impl Terminal {
         self.quiet
     }
 
+    /// The options that make another process of ours say as much.
+    pub(crate) fn options(self) -> &'static [&'static str] {
+        match (self.quiet, self.verbose) {
+            (true, _) => &["-q"],
+            (false, true) => &["-v"],
+            (false, false) => &[],
+        }
+    }
+
     /// Why the command failed.
     pub(crate) fn error(self, message: &dyn fmt::Display) {
         say(message);

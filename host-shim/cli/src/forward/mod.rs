@@ -1,7 +1,6 @@
 //! `alknet forward` and `alknet socks`: connections carried to the node and back,
 //! for as long as the user wants.
 
-mod lanes;
 mod listen;
 mod remote;
 mod side;

@@ -5,12 +5,12 @@ use alknet_ssh::ClientError;
 use alknet_ssh::client::{RemoteForward as Registered, RemoteListener};
 use tokio::time::sleep;
 
-use super::lanes::{Lanes, Place};
 use super::side::{Opened, Side};
 use super::spec::{Destination, Listen, RemoteForward};
 use super::steady::Steady;
 use super::stream::{BoxEnd, carry};
 use super::{Unusable, socks};
+use crate::lanes::{Lanes, Place};
 use crate::terminal::Terminal;
 
 /// A `-R` that the node listens for, as long as there is a session.

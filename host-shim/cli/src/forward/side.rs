@@ -4,10 +4,10 @@ use alknet_socks5::Reply;
 use alknet_ssh::client::OpenRefusal;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::lanes::Place;
 use super::spec::Destination;
 use super::steady::Steady;
 use super::stream::BoxEnd;
+use crate::lanes::Place;
 
 /// Where forwarded connections go on from: the node, or here.
 #[derive(Clone)]

@@ -6,10 +6,10 @@ use alknet_ssh::client::ChannelStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::lanes::{Lane, Lanes, Place};
 use super::side::Unopened;
 use super::spec::Destination;
 use crate::backoff::Backoff;
+use crate::lanes::{Lane, Lanes, Place};
 use crate::session::{Connector, SessionError};
 use crate::terminal::Terminal;
 
@@ -140,7 +140,7 @@ impl Keeper {
     /// Opens further lanes when they are wanted, until the session has ended;
     /// gives the reason.
     async fn serve(&mut self, session: &Lanes) -> String {
-        let ended = ended(session);
+        let ended = session.ended();
         tokio::pin!(ended);
         loop {
             let another = async {
@@ -177,19 +177,4 @@ fn cut(session: &Lanes) {
         .link()
         .connection
         .close(quinn::VarInt::from_u32(0), b"");
-}
-
-/// Completes when the session has ended, with the reason.
-async fn ended(session: &Lanes) -> String {
-    let first = session.first().client();
-    tokio::select! {
-        error = session.link().connection.closed() => match error {
-            quinn::ConnectionError::TimedOut => "it is silent".to_owned(),
-            quinn::ConnectionError::ApplicationClosed(close) if close.reason.is_empty() => "it closed the connection".to_owned(),
-            error => error.to_string(),
-        },
-        () = first.closed() => first
-            .end()
-            .unwrap_or_else(|| "it ended the session".to_owned()),
-    }
 }

@@ -41,7 +41,7 @@ pub use known_hosts::{HostName, KnownHostsError, Place, record_host};
 pub use login::{Identities, Tried, TriedOutcome};
 pub use process::{
     Exit, Program, RemoteControl, RemoteEnd, RemoteInput, RemoteOutput, RemoteProcess,
-    SessionRequest, Terminal, TerminalSize,
+    SessionChannel, SessionRequest, Terminal, TerminalSize,
 };
 pub use trust::{CertificateFault, HostKeyError, HostTrust, fingerprint};
 
@@ -241,11 +241,20 @@ impl Client {
     /// When the server refuses the channel or the program, or the connection
     /// fails.
     pub async fn start(&self, request: SessionRequest) -> Result<RemoteProcess, ClientError> {
+        self.session().await?.start(request).await
+    }
+
+    /// Opens the channel that a program is to run on. Until it is started, the
+    /// server has been told nothing of it.
+    ///
+    /// # Errors
+    /// When the server refuses the channel, or the connection fails.
+    pub async fn session(&self) -> Result<SessionChannel, ClientError> {
         let channel = match self.given_channel().await {
             Some(channel) => channel,
             None => self.handle.channel_open_session().await?,
         };
-        process::start(channel, request, &self.budget).await
+        Ok(SessionChannel::new(channel, &self.budget))
     }
 
     /// The channel that the server has opened, if it promised one.

@@ -32,6 +32,13 @@ pub struct RemoteProcess {
     control: RemoteControl,
 }
 
+/// A channel on which nothing runs yet.
+#[derive(Debug)]
+pub struct SessionChannel {
+    channel: Channel<Msg>,
+    budget: Budget,
+}
+
 /// How a command ends, once it has.
 #[derive(Debug)]
 pub struct RemoteEnd(oneshot::Receiver<Exit>);
@@ -120,9 +127,26 @@ pub struct TerminalSize {
     pub height: u32,
 }
 
+impl SessionChannel {
+    pub(super) fn new(channel: Channel<Msg>, budget: &Budget) -> Self {
+        Self {
+            channel,
+            budget: budget.clone(),
+        }
+    }
+
+    /// Runs a program on it.
+    ///
+    /// # Errors
+    /// When the server refuses the program, or the connection fails.
+    pub async fn start(self, request: SessionRequest) -> Result<RemoteProcess, ClientError> {
+        start(self.channel, request, &self.budget).await
+    }
+}
+
 /// Asks for the surroundings and the program in one go, and waits for the
 /// answers.
-pub(super) async fn start(
+async fn start(
     channel: Channel<Msg>,
     request: SessionRequest,
     budget: &Budget,

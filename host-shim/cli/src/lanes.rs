@@ -92,6 +92,23 @@ impl Lanes {
         }
     }
 
+    /// Completes when the session has ended, with the reason.
+    pub(crate) async fn ended(&self) -> String {
+        let first = self.first.client();
+        tokio::select! {
+            error = self.link.connection.closed() => match error {
+                quinn::ConnectionError::TimedOut => "it is silent".to_owned(),
+                quinn::ConnectionError::ApplicationClosed(close) if close.reason.is_empty() => {
+                    "it closed the connection".to_owned()
+                }
+                error => error.to_string(),
+            },
+            () = first.closed() => first
+                .end()
+                .unwrap_or_else(|| "it ended the session".to_owned()),
+        }
+    }
+
     /// Says goodbye on all of them and then to the node.
     pub(crate) async fn close(self) {
         let further = self.further.into_inner();

@@ -1,0 +1,120 @@
+use std::fs::{DirBuilder, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::ShareError;
+
+/// The socket's path again, once nobody but this user can get at it. `make`
+/// makes the folder if there is none.
+pub(crate) fn checked(socket: PathBuf, make: bool) -> Result<PathBuf, ShareError> {
+    let length = socket.as_os_str().as_bytes().len();
+    if length > LONGEST {
+        return Err(ShareError::TooLong {
+            path: socket,
+            length,
+        });
+    }
+    let folder = socket.parent().unwrap_or(Path::new("/"));
+    if make {
+        prepare(folder)?;
+    }
+    let metadata = std::fs::metadata(folder).map_err(|source| FolderError::Missing {
+        path: folder.to_owned(),
+        source,
+    })?;
+    private(folder, &metadata)?;
+    Ok(socket)
+}
+
+/// Why a folder is no place for the socket: whoever can get at it can run
+/// commands on the node.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FolderError {
+    #[error("cannot make the folder {} for the control socket: {source}", path.display())]
+    NotMade { path: PathBuf, source: io::Error },
+    #[error("there is no folder {} for the control socket: {source}", path.display())]
+    Missing { path: PathBuf, source: io::Error },
+    #[error("{}, where the control socket is to lie, is no folder", path.display())]
+    NoFolder { path: PathBuf },
+    #[error(
+        "the folder {} of the control socket belongs to another user (uid {owner}): choose one of yours with -o ControlPath",
+        path.display()
+    )]
+    NotYours { path: PathBuf, owner: u32 },
+    #[error(
+        "others can get into the folder {path} of the control socket (mode {mode:04o}): do: chmod 700 {path}, or choose another with -o ControlPath",
+        path = path.display()
+    )]
+    Open { path: PathBuf, mode: u32 },
+}
+
+/// What `sun_path` holds on Linux (unix(7)), without the final zero.
+const LONGEST: usize = 107;
+
+fn prepare(folder: &Path) -> Result<(), FolderError> {
+    let not_made = |source| FolderError::NotMade {
+        path: folder.to_owned(),
+        source,
+    };
+    if let Some(above) = folder.parent() {
+        std::fs::create_dir_all(above).map_err(not_made)?;
+    }
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(not_made(error)),
+        _ => Ok(()),
+    }
+}
+
+fn private(folder: &Path, metadata: &Metadata) -> Result<(), FolderError> {
+    let path = folder.to_owned();
+    let mode = metadata.permissions().mode() & 0o7777;
+    if !metadata.is_dir() {
+        Err(FolderError::NoFolder { path })
+    } else if metadata.uid() != rustix::process::geteuid().as_raw() {
+        Err(FolderError::NotYours {
+            path,
+            owner: metadata.uid(),
+        })
+    } else if mode & 0o077 != 0 {
+        Err(FolderError::Open { path, mode })
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn only_a_private_folder_will_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = folder.path().join("state/alknet");
+        let socket = made.join("s");
+        let missing = checked(socket.clone(), false).unwrap_err().to_string();
+        assert!(missing.contains("there is no folder"), "{missing}");
+        checked(socket.clone(), true).unwrap();
+        checked(socket.clone(), true).unwrap();
+        let mode = fs::metadata(&made).unwrap().mode();
+        assert_eq!(mode & 0o7777, 0o700);
+
+        fs::set_permissions(&made, fs::Permissions::from_mode(0o750)).unwrap();
+        let open = checked(socket, true).unwrap_err().to_string();
+        assert!(
+            open.contains("mode 0750") && open.contains("chmod 700"),
+            "{open}"
+        );
+
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let none = checked(file.join("s"), false).unwrap_err().to_string();
+        assert!(none.contains("no folder"), "{none}");
+
+        let long = checked(made.join("x".repeat(107)), false).unwrap_err();
+        assert!(matches!(long, ShareError::TooLong { .. }), "{long}");
+    }
+}
