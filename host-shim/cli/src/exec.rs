@@ -12,7 +12,7 @@ use crate::escape::Escapes;
 use crate::failure::Failure;
 use crate::raw_mode::{self, RawMode};
 use crate::session::{Connector, Session};
-use crate::share::{self, Sharing};
+use crate::share::{self, ShareError, Sharing};
 use crate::signals::{self, Signals};
 use crate::stdio::{Input, Output};
 use crate::terminal::Terminal;
@@ -27,7 +27,10 @@ pub(crate) async fn run(args: &ExecArgs, terminal: Terminal) -> Result<u8, Failu
     let request = request(args, terminal);
     if let Some(sharing) = Sharing::of(&args.session)? {
         let command = tokio::select! {
-            command = share::start(&sharing, &args.session, &request, terminal) => command?,
+            command = share::start(&sharing, &args.session, &request, terminal) => match command {
+                Err(Failure::Share(ShareError::Told { status })) => return Ok(status),
+                command => command?,
+            },
             ending = signals.next() => return Ok(128 + ending.number),
         };
         if let Some(command) = command {

@@ -59,10 +59,7 @@ impl Failure {
     /// Whether whoever started us has gone, and a message would only litter
     /// the terminal.
     pub(crate) fn is_quiet(&self) -> bool {
-        matches!(
-            self,
-            Self::Bridge(BridgeError::ReaderGone) | Self::Signal | Self::Share(ShareError::Told)
-        )
+        matches!(self, Self::Bridge(BridgeError::ReaderGone) | Self::Signal)
     }
 }
 

@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match &args.command {
             Command::Connect(args) => connect::run(args, terminal).await.map(|()| 0),
-            Command::ConnectionMaster(args) => share::keep(args, terminal).await.map(|()| 0),
+            Command::ConnectionMaster(args) => share::keep(args, terminal).await,
             Command::Cp(args) => cp::run(args, terminal).await,
             Command::Exec(args) => exec::run(args, terminal).await,
             Command::Forward(args) => forward::run(args, terminal).await,

@@ -30,7 +30,8 @@ use crate::terminal::Terminal;
 
 /// `alknet connection-master`: connects and logs in for the exec that started
 /// it, goes to the background, and runs commands for whoever asks at the socket.
-pub(crate) async fn keep(args: &SessionArgs, terminal: Terminal) -> Result<(), Failure> {
+/// The status to exit with.
+pub(crate) async fn keep(args: &SessionArgs, terminal: Terminal) -> Result<u8, Failure> {
     let sharing = Sharing::required(args)?;
     let lock = Lock::inherited(&sharing.socket)?;
     let mut signals = Signals::watch().map_err(Failure::Signals)?;
@@ -44,7 +45,10 @@ pub(crate) async fn keep(args: &SessionArgs, terminal: Terminal) -> Result<(), F
     let starter = Output::stdout().map_err(Failure::Stdio)?;
     let session = tokio::select! {
         session = connector.connect() => session.map_err(Failure::from),
-        _ = signals.next() => Err(Failure::Signal),
+        ending = signals.next() => {
+            lock.release(&sharing.socket);
+            return Ok(128 + ending.number);
+        }
         () = starter.reader_gone() => Err(Failure::Signal),
     };
     let session = match session {
@@ -70,7 +74,7 @@ pub(crate) async fn keep(args: &SessionArgs, terminal: Terminal) -> Result<(), F
         master.lanes.add(None);
     }
     master.run(&mut connector, &mut signals).await;
-    Ok(())
+    Ok(0)
 }
 
 /// How long the one who had it started may take to come.

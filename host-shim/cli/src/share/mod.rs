@@ -60,7 +60,8 @@ pub(crate) enum ShareError {
         "lost the process that keeps the connection, and cannot tell whether the command has run"
     )]
     Lost,
-    /// The process that was to keep the connection has told the user.
-    #[error("no connection")]
-    Told,
+    /// The process that was to keep the connection has told the user why it does
+    /// not, and ended with this status.
+    #[error("there is no connection")]
+    Told { status: u8 },
 }

@@ -3,6 +3,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::ShareError;
 use super::lock::Lock;
 use crate::args::SessionArgs;
@@ -34,14 +36,15 @@ pub(crate) async fn spawn(
         child,
         is_ready: false,
     };
-    let Some(said) = &starting.said else {
-        return Err(ShareError::Told.into());
+    let said = match &starting.said {
+        Some(said) => said.read().await.map_err(Failure::Stdio)?,
+        None => Bytes::new(),
     };
-    if said.read().await.map_err(Failure::Stdio)?.is_empty() {
-        return Err(ShareError::Told.into());
+    if said.is_empty() {
+        let status = starting.status();
+        return Err(ShareError::Told { status }.into());
     }
     // It goes its own way.
-    starting.said = None;
     starting.is_ready = true;
     Ok(())
 }
@@ -57,16 +60,31 @@ struct Starting {
 
 /// How long that may take.
 const ENDS_WITHIN: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(5);
+
+impl Starting {
+    /// What it ends with, now that nobody waits for it any more.
+    fn status(&mut self) -> u8 {
+        self.said = None;
+        let since = Instant::now();
+        while since.elapsed() < ENDS_WITHIN {
+            match self.child.try_wait() {
+                Ok(None) => std::thread::sleep(LOOK),
+                Ok(Some(status)) => {
+                    let code = status.code().and_then(|code| u8::try_from(code).ok());
+                    return code.unwrap_or(u8::MAX);
+                }
+                Err(_) => break,
+            }
+        }
+        u8::MAX
+    }
+}
 
 impl Drop for Starting {
     fn drop(&mut self) {
-        self.said = None;
-        let since = Instant::now();
-        while !self.is_ready
-            && matches!(self.child.try_wait(), Ok(None))
-            && since.elapsed() < ENDS_WITHIN
-        {
-            std::thread::sleep(Duration::from_millis(5));
+        if !self.is_ready {
+            self.status();
         }
     }
 }
@@ -95,7 +113,10 @@ fn words(args: &SessionArgs) -> Vec<OsString> {
     )];
     let text = [
         ("--port=", node.port.map(|port| port.to_string())),
-        ("--node-key=", node.reach.node_key.map(|key| key.to_string())),
+        (
+            "--node-key=",
+            node.reach.node_key.map(|key| key.to_string()),
+        ),
         ("--host-key=", login.host_key.clone()),
         ("-l", login.user.clone()),
     ];
