@@ -17,8 +17,13 @@ pub const NODE: &str = "test-node";
 impl Alknet {
     /// A user who knows both keys of the node and has the key that is let in.
     pub fn to(node: &TestNode) -> Self {
+        Self::at(node, node.addr)
+    }
+
+    /// The same, who finds the node at another address.
+    pub fn at(node: &TestNode, addr: SocketAddr) -> Self {
         let user = Self::stranger(node);
-        user.knows(node, node.addr, "");
+        user.knows(node, addr, "");
         user
     }
 

@@ -25,19 +25,6 @@ fn node() -> TestNode {
     setup.start()
 }
 
-/// A user who knows the node at the relay's address.
-fn through(relay: &Relay, node: &TestNode) -> Alknet {
-    let user = Alknet::to(node);
-    user.know(&format!(
-        "[{NODE}]\naddress = \"{}@{}\"\nhost_key = \"{}\"\nidentity_files = [\"{}\"]\n",
-        node.node_key,
-        relay.addr(),
-        node.host_key,
-        node.setup.key.file.display()
-    ));
-    user
-}
-
 fn v4(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
@@ -46,7 +33,7 @@ fn v4(port: u16) -> SocketAddr {
 fn an_interactive_command_does_not_notice_that_the_clients_port_changes() {
     let node = node();
     let relay = Relay::delaying(node.addr, Duration::from_millis(5));
-    let user = through(&relay, &node);
+    let user = Alknet::at(&node, relay.addr());
     let mut cat = Background::spawn(user.exec("cat"));
     cat.echoes("before");
     for round in 0..5 {
@@ -62,7 +49,7 @@ fn an_interactive_command_does_not_notice_that_the_clients_port_changes() {
 fn a_way_that_is_dead_is_left_for_another() {
     let node = node();
     let relay = Relay::to(node.addr);
-    let user = through(&relay, &node);
+    let user = Alknet::at(&node, relay.addr());
     let mut cat = Background::spawn(user.exec("cat"));
     cat.echoes("before");
     for round in 0..2 {
@@ -81,7 +68,7 @@ fn a_way_that_is_dead_is_left_for_another() {
 fn a_cut_of_twenty_seconds_in_the_middle_of_a_forward_loses_nothing() {
     let node = node();
     let relay = Relay::delaying(node.addr, Duration::from_millis(5));
-    let user = through(&relay, &node);
+    let user = Alknet::at(&node, relay.addr());
     let (heard, hears) = channel();
     let target = Target::tcp("127.0.0.1:0", gives_then_hears(1, 16 * MIB, heard));
     let echo = Target::echo();
@@ -130,7 +117,7 @@ fn a_cut_of_twenty_seconds_in_the_middle_of_a_forward_loses_nothing() {
 fn after_a_restart_of_the_node_the_forwards_are_there_again() {
     let node = node();
     let relay = Relay::to(node.addr);
-    let user = through(&relay, &node);
+    let user = Alknet::at(&node, relay.addr());
     let target = Target::echo();
     let (local, remote) = (free_port(), free_port());
     let spec = |port: u16| format!("127.0.0.1:{port}:127.0.0.1:{}", target.port());
@@ -165,7 +152,7 @@ fn a_node_with_another_key_ends_it() {
     let node = node();
     let other = Setup::new();
     let relay = Relay::to(node.addr);
-    let user = through(&relay, &node);
+    let user = Alknet::at(&node, relay.addr());
     let port = free_port();
     let spec = format!("127.0.0.1:{port}:127.0.0.1:1");
     let mut forward = Background::spawn(user.run(&["forward", NODE, "-L", &spec]));

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use integration_tests::{Alknet, NODE, Relay, Setup, TestNode};
+use integration_tests::{Alknet, Relay, Setup, TestNode};
 
 /// ADR 44 says what each is for.
 const FIRST_COMMAND: usize = 7;
@@ -37,7 +37,7 @@ fn least(wanted: usize, node: &TestNode, act: impl Fn(&Alknet)) -> usize {
     let mut least = usize::MAX;
     for _ in 0..TRIES {
         let relay = Relay::delaying(node.addr, ONE_WAY);
-        let user = through(&relay, node);
+        let user = Alknet::at(node, relay.addr());
         act(&user);
         // Until the last it sent has been seen.
         std::thread::sleep(ONE_WAY);
@@ -47,17 +47,4 @@ fn least(wanted: usize, node: &TestNode, act: impl Fn(&Alknet)) -> usize {
         }
     }
     least
-}
-
-/// A user who knows the node at the relay's address.
-fn through(relay: &Relay, node: &TestNode) -> Alknet {
-    let user = Alknet::to(node);
-    user.know(&format!(
-        "[{NODE}]\naddress = \"{}@{}\"\nhost_key = \"{}\"\nidentity_files = [\"{}\"]\n",
-        node.node_key,
-        relay.addr(),
-        node.host_key,
-        node.setup.key.file.display()
-    ));
-    user
 }
