@@ -365,6 +365,25 @@ fn a_gigabyte_that_is_interrupted_three_times_arrives() {
 }
 
 #[test]
+fn many_large_files_do_not_wait_for_each_other() {
+    let world = World::new();
+    let mut random = Random::new(5);
+    fs::create_dir(world.local().join("many")).unwrap();
+    for file in 0..40 {
+        let path = world.local().join(format!("many/{file}"));
+        fs::write(path, random.bytes(4 * MIB + file)).unwrap();
+    }
+    let up = world.cp(&["-r", "many", "home:"]);
+    assert_eq!(up.code(), 0, "{up}");
+    let down = world.cp(&["-r", "home:many", "back"]);
+    assert_eq!(down.code(), 0, "{down}");
+    assert_eq!(
+        tree(&world.local().join("back")),
+        tree(&world.local().join("many"))
+    );
+}
+
+#[test]
 fn ten_thousand_small_files_arrive() {
     let world = World::new();
     let mut random = Random::new(4);

@@ -126,7 +126,16 @@ impl<'a> Copier<'a> {
         let mut under_way = VecDeque::new();
         let mut offset = start;
         loop {
-            let piece = self.piece().await;
+            // Who waits for leave must hold none, or all would wait for each other.
+            let piece = loop {
+                match Arc::clone(&self.pieces).try_acquire_owned() {
+                    Ok(piece) => break Some(piece),
+                    Err(_) if under_way.is_empty() => {
+                        break Arc::clone(&self.pieces).acquire_owned().await.ok();
+                    }
+                    Err(_) => written(&mut under_way, counted).await.map_err(&at_target)?,
+                }
+            };
             let (more, data) = read_on(&file, offset, length, hash)
                 .await
                 .map_err(|error| at_source(told(&error)))?;
@@ -288,11 +297,6 @@ impl<'a> Copier<'a> {
         };
         let exact = exact & PLAIN;
         (made.permissions.map(|made| made & PLAIN) != Some(exact)).then_some(exact)
-    }
-
-    /// Leave for one more piece. The semaphore is never closed.
-    async fn piece(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.pieces).acquire_owned().await.ok()
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) enum CpError {
     #[error(transparent)]
     Files(#[from] FilesError),
     #[error(
-        "gave up: no connection to the node for {} s ({last}). The same command goes on where this one stopped",
+        "gave up: nothing was copied for {} s ({last}). The same command goes on where this one stopped",
         GIVE_UP.as_secs()
     )]
     GaveUp { last: String },
@@ -63,6 +63,8 @@ pub(crate) enum CpError {
 
 /// How long the node may be away.
 const GIVE_UP: Duration = Duration::from_secs(300);
+/// The pause after a connection over which nothing was copied.
+const LATER: Duration = Duration::from_secs(5);
 /// Files that are copied at a time. Small ones wait for the network most of
 /// the time.
 const AT_A_TIME: usize = 32;
@@ -116,6 +118,7 @@ impl Copying {
     /// Copies, over as many connections as it takes.
     async fn run(&mut self) -> Result<u8, Failure> {
         let mut session = self.connector.connect().await?;
+        let mut moved_at = Instant::now();
         loop {
             let before = self.progress.moved();
             let reason = match self.copy(&session).await {
@@ -138,7 +141,15 @@ impl Copying {
                     "lost the connection to the node{reason}; connecting again"
                 ));
             });
-            session = self.connect_again(self.progress.moved() > before).await?;
+            let moved = self.progress.moved() > before;
+            if moved {
+                moved_at = Instant::now();
+            } else if moved_at.elapsed() >= GIVE_UP {
+                self.progress.finish();
+                let last = "the connection is lost again and again".to_owned();
+                return Err(CpError::GaveUp { last }.into());
+            }
+            session = self.connect_again(moved).await?;
         }
     }
 
@@ -148,7 +159,7 @@ impl Copying {
         let until = Instant::now() + GIVE_UP;
         if !moved {
             // Whatever is wrong, asking at once is no help.
-            sleep(Duration::from_secs(5)).await;
+            sleep(LATER).await;
         }
         loop {
             sleep(backoff.next(getrandom::u32().unwrap_or_default())).await;
