@@ -2,12 +2,14 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Pty};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::unread::Unread;
@@ -162,6 +164,7 @@ async fn start(
         stderr: ByteQueue::new(UNREAD_OUTPUT, budget.clone()),
         answered,
         exit: Exit::Unknown,
+        ended: false,
     };
     let output = |queue: &ByteQueue, guard| RemoteOutput {
         unread: Unread::new(queue.clone()),
@@ -343,7 +346,13 @@ struct Incoming {
     stderr: ByteQueue,
     answered: mpsc::UnboundedSender<bool>,
     exit: Exit,
+    /// The output is at its end.
+    ended: bool,
 }
+
+/// How long the server may take over its last words when we have closed the
+/// channel.
+const AFTER_CLOSE: Duration = Duration::from_secs(5);
 
 impl Incoming {
     /// Follows the channel to its end, or until nobody reads the output.
@@ -356,14 +365,22 @@ impl Incoming {
         let dropped = stdout_dropped.cancelled();
         tokio::pin!(dropped);
         let mut unread = false;
+        let mut closed = false;
         loop {
             let message = tokio::select! {
                 message = self.next(&mut reader) => message,
                 () = &mut dropped, if !unread => {
                     unread = true;
-                    let _ = writer.close().await;
+                    // After its end there is nothing to keep the server from.
+                    // And russh passes nothing on any more once we have closed:
+                    // the server's own close would be waited for in vain.
+                    if !self.ended {
+                        closed = true;
+                        let _ = writer.close().await;
+                    }
                     continue;
                 }
+                () = sleep(AFTER_CLOSE), if closed => break,
             };
             match message {
                 Some(message) => self.sort(message),
@@ -392,6 +409,7 @@ impl Incoming {
             ChannelMsg::Success => self.answer(true),
             ChannelMsg::Failure => self.answer(false),
             ChannelMsg::Eof => {
+                self.ended = true;
                 self.stdout.finish();
                 self.stderr.finish();
             }
