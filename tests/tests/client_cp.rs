@@ -373,14 +373,7 @@ fn many_large_files_do_not_wait_for_each_other() {
         let path = world.local().join(format!("many/{file}"));
         fs::write(path, random.bytes(4 * MIB + file)).unwrap();
     }
-    let up = world.cp(&["-r", "many", "home:"]);
-    assert_eq!(up.code(), 0, "{up}");
-    let down = world.cp(&["-r", "home:many", "back"]);
-    assert_eq!(down.code(), 0, "{down}");
-    assert_eq!(
-        tree(&world.local().join("back")),
-        tree(&world.local().join("many"))
-    );
+    many_go_there_and_back(&world);
 }
 
 #[test]
@@ -394,6 +387,11 @@ fn ten_thousand_small_files_arrive() {
             fs::write(folder.join(file.to_string()), random.bytes(file * 10)).unwrap();
         }
     }
+    many_go_there_and_back(&world);
+}
+
+/// Copies the folder `many` to the node and back.
+fn many_go_there_and_back(world: &World) {
     let up = world.cp(&["-r", "many", "home:"]);
     assert_eq!(up.code(), 0, "{up}");
     let down = world.cp(&["-r", "home:many", "back"]);

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
 use super::path::shown;
-use super::place::{PLAIN, attributes, here, keep, told};
+use super::place::{Local, PLAIN, Place as _, attributes, here, keep, told};
 use super::plan::Item;
 use super::progress::{Counted, Progress};
 use crate::terminal::Terminal;
@@ -185,11 +185,7 @@ impl<'a> Copier<'a> {
             let path = shown(&item.from);
             return Err(CopyError::NoFile { path });
         }
-        let before = match std::fs::metadata(here(&item.to)) {
-            Ok(metadata) => Some(attributes(&metadata)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(ours(error)),
-        };
+        let before = Local.stat(&item.to).await.map_err(&at_target)?;
         check_target(before, item)?;
         let part = part_of(&item.to);
         let file = open_part(&part, permissions(before, &like) | OURS).map_err(ours)?;

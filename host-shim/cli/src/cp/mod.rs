@@ -6,7 +6,6 @@ mod place;
 mod plan;
 mod progress;
 
-use std::cell::RefCell;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -77,7 +76,7 @@ struct Copying {
     preserve: bool,
     plan: Option<Plan>,
     /// The files that are finished with, by their place in the plan.
-    done: RefCell<HashSet<usize>>,
+    done: HashSet<usize>,
     failed: bool,
     progress: Progress,
     terminal: Terminal,
@@ -104,7 +103,7 @@ impl Copying {
             recursive: args.recursive,
             preserve: args.preserve,
             plan: None,
-            done: RefCell::default(),
+            done: HashSet::new(),
             failed: false,
             progress: Progress::new(terminal),
             terminal,
@@ -223,7 +222,7 @@ impl Copying {
             .files
             .iter()
             .enumerate()
-            .filter(|(number, _)| !self.done.borrow().contains(number));
+            .filter(|(number, _)| !self.done.contains(number));
         let at_a_time = files
             .limits()
             .handles
@@ -241,7 +240,7 @@ impl Copying {
                     self.progress.aside(|| self.terminal.error(&error));
                 }
             }
-            self.done.borrow_mut().insert(number);
+            self.done.insert(number);
             self.progress.one_more();
         }
         drop(copies);

@@ -2,9 +2,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ring::digest::{Context, SHA256};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
-use sha2::{Digest as _, Sha256};
 
 use super::ShareError;
 use super::control_path::{ControlPath, Tokens};
@@ -127,7 +127,7 @@ fn peer(node: &Node, args: &SessionArgs, user: &str) -> [u8; 32] {
 /// All that decides how a connection comes about.
 fn connection(node: &Node, args: &SessionArgs, user: &str, options: &Options) -> [u8; 32] {
     let mut hash = Fields::new();
-    hash.0.update(peer(node, args, user));
+    hash.0.update(&peer(node, args, user));
     let files = named_identity_files(node, &args.login);
     hash.field(&format!("{files:?} {:?}", node.identity_key));
     hash.field(&format!("{:?}", args.node.reach.known_nodes));
@@ -143,20 +143,23 @@ fn connection(node: &Node, args: &SessionArgs, user: &str, options: &Options) ->
 }
 
 /// A hash over texts, each with its length.
-struct Fields(Sha256);
+struct Fields(Context);
 
 impl Fields {
     fn new() -> Self {
-        Self(Sha256::new())
+        Self(Context::new(&SHA256))
     }
 
     fn field(&mut self, text: &str) {
-        self.0.update(text.len().to_be_bytes());
-        self.0.update(text);
+        self.0.update(&text.len().to_be_bytes());
+        self.0.update(text.as_bytes());
     }
 
     fn finished(self) -> [u8; 32] {
-        self.0.finalize().into()
+        // SHA-256 always has 32 bytes.
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(self.0.finish().as_ref());
+        bytes
     }
 }
 
