@@ -44,7 +44,7 @@ pub(crate) enum FolderError {
     )]
     NotYours { path: PathBuf, owner: u32 },
     #[error(
-        "others can get into the folder {path} of the control socket (mode {mode:04o}): do: chmod 700 {path}, or choose another with -o ControlPath",
+        "others can get into the folder {path} of the control socket (mode {mode:04o}): choose a folder of your own with -o ControlPath, or close this one if nobody else needs it (chmod 700 {path})",
         path = path.display()
     )]
     Open { path: PathBuf, mode: u32 },

@@ -109,7 +109,7 @@ impl From<BadLength> for FilesError {
 
 fn because(words: &str) -> String {
     match words.trim() {
-        "" => String::new(),
+        "" => ": that takes services.sftp in its configuration, and the scope ssh:sftp".to_owned(),
         words => format!(": {words}"),
     }
 }
