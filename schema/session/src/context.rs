@@ -1,0 +1,44 @@
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What a handler is told about starting processes: the member `sessions` of
+/// `HandlerContext::more` in `alknet-plugin-interface`.
+///
+/// Without it, a handler has no monitor and refuses to start processes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandlerSessions {
+    /// The number of a descriptor of this process: the handler's socket to the
+    /// monitor. The handler duplicates it inside its factory; the node closes
+    /// its own once the factory has returned.
+    pub socket: i32,
+    /// Whose rights processes get.
+    pub mode: Mode,
+    /// The library the handler came from, for [`Program::Helper`](crate::Program::Helper).
+    pub library: PathBuf,
+    /// The account that stands for every user name that is not an account of
+    /// the peer. [`Mode::Accounts`] only.
+    #[serde(default)]
+    pub default_account: Option<String>,
+    /// The directory in which each guest has its home, named after the guest.
+    pub guest_homes: PathBuf,
+    /// Directories that no peer may reach through the handler: the node's
+    /// state, its plugins.
+    #[serde(default)]
+    pub private: Vec<PathBuf>,
+    /// Why processes of guests cannot be confined here, in one line for people.
+    #[serde(default)]
+    pub no_confinement: Option<String>,
+}
+
+/// Whose rights a peer's processes get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// All processes run as the node's own account: those of peers with the
+    /// scope `ssh:unconfined` as they are, those of all others confined.
+    Owner,
+    /// Processes run as the account that the peer asked for, by a monitor that
+    /// runs as root.
+    Accounts,
+}

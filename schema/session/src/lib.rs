@@ -1,0 +1,31 @@
+//! The protocol between a plugin and the monitor that starts its peers'
+//! processes.
+//!
+//! No process of a peer is a child of the node. The node's monitor, a small
+//! process that loads no plugin and reads no network, starts it. A handler has
+//! one socket to the monitor ([`HandlerSessions::socket`]) and sends
+//! [`Request`]s over it. Each request carries a socket of its own, on which the
+//! answers to it come, so requests need no numbers and never wait for each
+//! other. All sockets are of type `SOCK_SEQPACKET` (unix(7)); a message is one
+//! value in postcard's encoding, of at most [`MAX_MESSAGE`] bytes, with at most
+//! [`MAX_DESCRIPTORS`] descriptors.
+//!
+//! A process started by [`Request::Start`] has a *keeper* beside it, the reaper
+//! of all its descendants (`PR_SET_CHILD_SUBREAPER`, prctl(2)). The socket of
+//! the request leads to the keeper: [`Control`] goes there, [`Event`]s come
+//! back. When the socket is closed without [`Control::Detach`], the keeper ends
+//! all descendants, since the node is gone.
+
+#![forbid(unsafe_code)]
+
+mod context;
+mod message;
+mod path;
+mod socket;
+
+pub use context::{HandlerSessions, Mode};
+pub use message::{
+    Answer, Confinement, Control, Event, Job, JobFilter, JobId, Program, Request, Start, Tree,
+    UnixTarget,
+};
+pub use socket::{AsyncSocket, MAX_DESCRIPTORS, MAX_MESSAGE, Received, Socket, SocketError};
