@@ -111,7 +111,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     (
         "peers.toml",
         "[[peers]]\nid = \"alice\"\nscopes = [\"exec\"]\n",
-        "peers.toml:3:11: /peers/0/scopes/0: \"exec\" is no known scope; there are ssh:exec, ssh:exec:<program>, ssh:forward:<host>:<port>, ssh:listen:<address>:<port>, ssh:streamlocal:<path>, ssh:shell, ssh:sftp, ssh:agent, ssh:env:<NAME>\n",
+        "peers.toml:3:11: /peers/0/scopes/0: \"exec\" is no known scope; there are ssh:exec, ssh:exec:<program>, ssh:forward:<host>:<port>, ssh:listen:<address>:<port>, ssh:streamlocal:<path>, ssh:shell, ssh:sftp, ssh:agent, ssh:env:<NAME>, ssh:unconfined\n",
     ),
     (
         "node.toml",

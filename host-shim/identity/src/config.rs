@@ -10,7 +10,7 @@ const KEY: &str = r"^\s*(ssh-ed25519 +[A-Za-z0-9+/]{68}|ecdsa-sha2-nistp(256|384
 /// A key of the TLS handshake.
 const NODE_KEY: &str = "^ed25519:[0-9a-fA-F]{64}$";
 /// What the policy can know as a scope.
-const SCOPE: &str = r"^ssh:(exec(:\S+)?|(forward|listen):\S+:(\*|[0-9]{1,5}(-[0-9]{1,5})?)|streamlocal:/.*|shell|sftp|agent|env:[A-Za-z_][A-Za-z0-9_]*)$";
+const SCOPE: &str = r"^ssh:(exec(:\S+)?|(forward|listen):\S+:(\*|[0-9]{1,5}(-[0-9]{1,5})?)|streamlocal:/.*|shell|sftp|agent|unconfined|env:[A-Za-z_][A-Za-z0-9_]*)$";
 /// Who may connect to this node, and what each of them may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

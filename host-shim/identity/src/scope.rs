@@ -38,6 +38,7 @@ mod tests {
             "ssh:agent",
             "ssh:env:LANG",
             "ssh:env:LC_ALL",
+            "ssh:unconfined",
         ] {
             assert_eq!(check_scope(scope), Ok(()), "{scope}");
         }

@@ -16,6 +16,7 @@ const HEADER: &str = "\
 #                ssh:listen:<address>:<port>  have this node listen
 #                ssh:streamlocal:<path>       reach a Unix socket
 #                ssh:shell  ssh:sftp  ssh:agent  ssh:env:<NAME>
+#                ssh:unconfined               run what it starts without confinement
 #   resources  further attributes, by kind; conditions on its log-ins:
 #                ssh:from  ssh:expires  ssh:command  ssh:environment  ssh:no-pty
 #   disabled   true keeps the entry but lets the peer in no more

@@ -15,6 +15,7 @@
 //! | `ssh:streamlocal:<path>` | Unix sockets on the node, both ways |
 //! | `ssh:shell`, `ssh:sftp`, `ssh:agent` | that service |
 //! | `ssh:env:<NAME>` | setting that variable for commands |
+//! | `ssh:unconfined` | nothing by itself: processes of this peer run without confinement |
 //!
 //! The target of a rule is written like a scope without `ssh:`; a bare
 //! `<host>:<port>` is about forwarding. [`Destination`] and [`PathPattern`]
@@ -49,4 +50,4 @@ pub use policy::{Basis, Policy, Switches};
 pub use rule::{Action, Rule, RuleError, RuleTarget};
 pub use scope::{Scope, ScopeError, Service};
 pub use sources::{BadSource, Sources};
-pub use subject::{Restrictions, Subject};
+pub use subject::{Restrictions, Subject, is_unconfined};

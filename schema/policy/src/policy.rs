@@ -281,7 +281,7 @@ impl Policy {
                 restrictions.no_agent_forwarding,
                 "permit-agent-forwarding",
             ),
-            Service::Env => (true, false, ""),
+            Service::Env | Service::Unconfined => (true, false, ""),
         };
         match (on, withheld) {
             (false, _) => Err(Denied::ServiceOff { service }),

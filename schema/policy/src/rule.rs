@@ -85,6 +85,11 @@ impl RuleTarget {
             });
         }
         let (service, argument) = split(text).unwrap_or((Service::Forward, Some(text)));
+        if service == Service::Unconfined {
+            return Err(ScopeError::NotATarget {
+                target: text.to_owned(),
+            });
+        }
         let is_bare = split(text).is_none();
         Scope::from_parts(service, argument)
             .map(Self)
@@ -208,6 +213,7 @@ mod tests {
                 "as a target it is written \"forward:db:22\"",
             ),
             ("10.1.0.0/8:22", "write 10.0.0.0/8"),
+            ("unconfined", "grant it to a peer as a scope"),
             ("db:0", "port 0"),
             ("forward:db:x", "\"x\" is no port"),
         ] {
@@ -261,7 +267,13 @@ mod tests {
     #[test]
     fn a_principal_is_an_id_or_a_scope() {
         let check = |principal| rule("exec", Action::Allow, &["alice", principal]).check();
-        for good in ["a", "ci-runner_2", "alice@example.org", "ssh:exec:ls"] {
+        for good in [
+            "a",
+            "ci-runner_2",
+            "alice@example.org",
+            "ssh:exec:ls",
+            "ssh:unconfined",
+        ] {
             check(good).unwrap();
         }
         for bad in ["", "a b", "shh:exec", "a\n"] {

@@ -21,6 +21,9 @@ pub enum Service {
     Agent,
     /// Setting an environment variable.
     Env,
+    /// Running processes outside the confinement. Not something that is asked
+    /// for: it says how what is granted otherwise runs.
+    Unconfined,
 }
 
 impl Service {
@@ -35,6 +38,7 @@ impl Service {
             Self::Sftp => "sftp",
             Self::Agent => "agent",
             Self::Env => "env",
+            Self::Unconfined => "unconfined",
         }
     }
 
@@ -48,6 +52,7 @@ impl Service {
             Self::Sftp,
             Self::Agent,
             Self::Env,
+            Self::Unconfined,
         ]
         .into_iter()
         .find(|service| service.name() == name)
@@ -63,7 +68,9 @@ impl Service {
             Self::Forward => format!("{prefix}forward:<host>:<port>"),
             Self::Listen => format!("{prefix}listen:<address>:<port>"),
             Self::StreamLocal => format!("{prefix}streamlocal:<path>"),
-            Self::Shell | Self::Sftp | Self::Agent => format!("{prefix}{self}"),
+            Self::Shell | Self::Sftp | Self::Agent | Self::Unconfined => {
+                format!("{prefix}{self}")
+            }
             Self::Env => format!("{prefix}env:<NAME>, the name of letters, digits and _"),
         }
     }
@@ -95,6 +102,9 @@ pub enum Scope {
     Agent,
     /// `ssh:env:<NAME>`.
     Env(String),
+    /// `ssh:unconfined`: the peer's processes run without confinement, as the
+    /// node's own account. It grants nothing else by itself.
+    Unconfined,
 }
 
 impl Scope {
@@ -122,6 +132,7 @@ impl Scope {
             Self::Sftp => Service::Sftp,
             Self::Agent => Service::Agent,
             Self::Env(_) => Service::Env,
+            Self::Unconfined => Service::Unconfined,
         }
     }
 
@@ -143,6 +154,7 @@ impl Scope {
             (Service::Shell, None) => Ok(Self::Shell),
             (Service::Sftp, None) => Ok(Self::Sftp),
             (Service::Agent, None) => Ok(Self::Agent),
+            (Service::Unconfined, None) => Ok(Self::Unconfined),
             (Service::Env, Some(name)) if is_variable(name) => Ok(Self::Env(name.to_owned())),
             _ => Err(Fault::Form(service)),
         }
@@ -156,7 +168,7 @@ impl Scope {
             Self::Forward(destination) | Self::Listen(destination) => write!(f, ":{destination}"),
             Self::StreamLocal(path) => write!(f, ":{path}"),
             Self::Env(name) => write!(f, ":{name}"),
-            Self::Exec(None) | Self::Shell | Self::Sftp | Self::Agent => Ok(()),
+            Self::Exec(None) | Self::Shell | Self::Sftp | Self::Agent | Self::Unconfined => Ok(()),
         }
     }
 }
@@ -217,7 +229,7 @@ pub enum ScopeError {
     #[error(
         "{scope:?} is no known scope; there are ssh:exec, ssh:exec:<program>, \
          ssh:forward:<host>:<port>, ssh:listen:<address>:<port>, ssh:streamlocal:<path>, \
-         ssh:shell, ssh:sftp, ssh:agent, ssh:env:<NAME>"
+         ssh:shell, ssh:sftp, ssh:agent, ssh:env:<NAME>, ssh:unconfined"
     )]
     Unknown {
         /// The text.
@@ -229,6 +241,14 @@ pub enum ScopeError {
          streamlocal:<path>, exec, exec:<program>, shell, sftp, agent, env:<NAME>"
     )]
     UnknownTarget {
+        /// The text.
+        target: String,
+    },
+    /// A scope that no rule can be about.
+    #[error(
+        "{target:?} is not about a request, so no rule decides on it: grant it to a peer as a scope"
+    )]
+    NotATarget {
         /// The text.
         target: String,
     },
@@ -292,6 +312,7 @@ mod tests {
             "ssh:sftp",
             "ssh:agent",
             "ssh:env:LC_ALL",
+            "ssh:unconfined",
         ] {
             assert_eq!(Scope::parse(text).unwrap().to_string(), text);
         }
@@ -335,6 +356,7 @@ mod tests {
             ("ssh:env", "expected ssh:env:<NAME>"),
             ("ssh:env:1A", "expected ssh:env:<NAME>"),
             ("ssh:env:LC_*", "expected ssh:env:<NAME>"),
+            ("ssh:unconfined:x", "expected ssh:unconfined"),
         ] {
             let message = Scope::parse(text).unwrap_err().to_string();
             assert!(message.contains(form), "{text}: {message}");

@@ -1,3 +1,5 @@
+use crate::Scope;
+
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
@@ -7,6 +9,23 @@ pub struct Subject<'a> {
     pub scopes: &'a [String],
     /// What its certificate withholds.
     pub restrictions: &'a Restrictions,
+}
+
+impl Subject<'_> {
+    /// Whether the processes of this peer run without confinement, as the
+    /// node's own account (the scope `ssh:unconfined`). What it may start is
+    /// decided by everything else; nothing that restricts the peer, such as a
+    /// forced command, changes the answer.
+    pub fn is_unconfined(&self) -> bool {
+        is_unconfined(self.scopes)
+    }
+}
+
+/// Whether these scopes hold `ssh:unconfined`.
+pub fn is_unconfined(scopes: &[String]) -> bool {
+    scopes
+        .iter()
+        .any(|scope| Scope::parse(scope) == Ok(Scope::Unconfined))
 }
 
 /// What an OpenSSH certificate withholds (`PROTOCOL.certkeys`: a missing
