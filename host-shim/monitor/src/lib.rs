@@ -1,0 +1,34 @@
+//! The monitor: the one process of a node that starts peers' processes.
+//!
+//! It loads no plugin, reads no network byte, has no thread but one and speaks
+//! the protocol of [`alknet_session`] over socket pairs. `alknet-node` starts
+//! it before it has any thread: [`start_owner_mode`] forks it off as a child of
+//! the node; [`start_accounts_mode`] makes the caller the monitor (as root) and
+//! executes the node afresh as an unprivileged child.
+//!
+//! To read the crate: `monitor` is the loop, `validate` what is refused before
+//! anything is done with a message, `keeper` the process beside each job,
+//! `leader` the steps from a fork to a peer's program, `confine` the walls.
+
+#![deny(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+mod config;
+mod confine;
+mod helper;
+mod link;
+mod start;
+
+pub use config::{AccountsConfig, MonitorConfig, NodeProgram};
+pub use confine::confinement_support;
+pub use helper::session_helper;
+pub use link::{LinkError, NodeLink, Whose};
+pub use start::{start_accounts_mode, start_owner_mode};
