@@ -21,14 +21,28 @@
     )
 )]
 
+mod account;
 mod config;
 mod confine;
+mod context;
 mod helper;
+mod keeper;
+mod leader;
 mod link;
+mod log;
+mod monitor;
+mod node_message;
+mod prepare;
+mod process;
+mod program;
+mod sealed;
 mod start;
+mod sys;
+mod unix_socket;
+mod validate;
 
 pub use config::{AccountsConfig, MonitorConfig, NodeProgram};
 pub use confine::confinement_support;
-pub use helper::session_helper;
+pub use helper::{SESSION_HELPER, session_helper};
 pub use link::{LinkError, NodeLink, Whose};
 pub use start::{start_accounts_mode, start_owner_mode};

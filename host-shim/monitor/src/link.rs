@@ -1,8 +1,23 @@
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
-use alknet_session::{Socket, SocketError};
+use alknet_session::{AsyncSocket, Socket, SocketError};
+use rustix::net::SocketType;
+use rustix::net::sockopt::{socket_peercred, socket_type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use zeroize::Zeroizing;
+
+use crate::node_message::NodeRequest;
+use crate::{sealed, sys};
+
+/// How long the monitor has to answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The variables that tell an executed node the numbers of its descriptors.
+pub(crate) const SOCKET_VARIABLE: &str = "ALKNET_MONITOR_SOCKET";
+pub(crate) const SECRETS_VARIABLE: &str = "ALKNET_MONITOR_SECRETS";
 
 /// The node's end of its connection to the monitor.
 #[derive(Debug)]
@@ -42,7 +57,6 @@ pub enum LinkError {
 }
 
 impl NodeLink {
-    #[expect(dead_code, reason = "the monitor is not there yet")]
     pub(crate) fn new(socket: Socket) -> Self {
         Self { socket }
     }
@@ -54,7 +68,22 @@ impl NodeLink {
     /// # Errors
     /// When what was given is not a monitor's.
     pub fn inherited() -> io::Result<Option<(Self, Zeroizing<Vec<u8>>)>> {
-        Ok(None)
+        let Some(socket) = number(SOCKET_VARIABLE)? else {
+            return Ok(None);
+        };
+        let secrets = number(SECRETS_VARIABLE)?.ok_or_else(not_a_monitor)?;
+        let socket = sys::inherited(socket).ok_or_else(not_a_monitor)?;
+        let secrets = sys::inherited(secrets).ok_or_else(not_a_monitor)?;
+        let flags = rustix::io::FdFlags::CLOEXEC;
+        rustix::io::fcntl_setfd(&socket, flags)?;
+        rustix::io::fcntl_setfd(&secrets, flags)?;
+        let is_socket = socket_type(&socket)? == SocketType::SEQPACKET;
+        // Whoever made the pair of sockets: the monitor, which is root.
+        if !is_socket || !socket_peercred(&socket)?.uid.is_root() {
+            return Err(not_a_monitor());
+        }
+        let secrets = sealed::read(secrets)?;
+        Ok(Some((Self::new(Socket::from(socket)), secrets)))
     }
 
     /// A new socket to the monitor for a handler
@@ -63,8 +92,9 @@ impl NodeLink {
     /// # Errors
     /// When the monitor has ended.
     pub fn connect_handler(&self) -> Result<OwnedFd, LinkError> {
-        let _ = &self.socket;
-        Err(LinkError::Closed)
+        let (near, far) = Socket::pair()?;
+        self.send(NodeRequest::Handler, &far)?;
+        Ok(near.into())
     }
 
     /// Whose process this is. Who asks about a peer of a Unix socket checks
@@ -75,14 +105,56 @@ impl NodeLink {
     /// When the monitor has ended or does not answer. Must be called inside a
     /// tokio runtime.
     pub async fn whose(&self, pid: i32) -> Result<Whose, LinkError> {
-        let _ = pid;
-        Err(LinkError::Closed)
+        let (near, far) = Socket::pair()?;
+        self.send(NodeRequest::Whose(pid), &far)?;
+        drop(far);
+        let near = AsyncSocket::new(near)?;
+        match tokio::time::timeout(TIMEOUT, near.receive()).await {
+            Ok(Ok(Some(received))) => Ok(received.message),
+            Ok(Ok(None)) => Err(LinkError::Closed),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_elapsed) => Err(LinkError::Timeout),
+        }
     }
 
     /// Returns when the monitor has ended; the node must then stop, since
     /// nobody can start or end processes. Must be called inside a tokio
     /// runtime.
     pub async fn closed(&self) {
-        std::future::pending().await
+        let Ok(socket) = self.socket.as_fd().try_clone_to_owned() else {
+            return;
+        };
+        #[expect(
+            deprecated,
+            reason = "unsound only for types that do not own their descriptor; ours does"
+        )]
+        let Ok(socket) = AsyncFd::with_interest(socket, Interest::READABLE) else {
+            return;
+        };
+        // The monitor never writes there: what can be read is the end.
+        let _ = socket.readable().await;
     }
+
+    fn send(&self, request: NodeRequest, descriptor: &Socket) -> Result<(), LinkError> {
+        match self.socket.send(&request, &[descriptor.as_fd()]) {
+            Err(SocketError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Err(LinkError::Closed)
+            }
+            sent => Ok(sent?),
+        }
+    }
+}
+
+fn number(variable: &str) -> io::Result<Option<i32>> {
+    let Some(number) = std::env::var_os(variable) else {
+        return Ok(None);
+    };
+    let number = number.to_str().and_then(|number| number.parse().ok());
+    number.map(Some).ok_or_else(not_a_monitor)
+}
+
+fn not_a_monitor() -> io::Error {
+    io::Error::other(format!(
+        "{SOCKET_VARIABLE} and {SECRETS_VARIABLE} are set by the node's monitor alone; unset them"
+    ))
 }

@@ -1,0 +1,80 @@
+use std::ffi::CString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Gid, Uid, User, getgid, getgrouplist, getgroups, getuid};
+
+/// What an account without a shell gets (passwd(5)).
+const SHELL: &str = "/bin/sh";
+
+/// An account of this system, as its name service knows it (nsswitch.conf(5)).
+#[derive(Clone, Debug)]
+pub(crate) struct Account {
+    pub(crate) name: String,
+    pub(crate) uid: Uid,
+    pub(crate) gid: Gid,
+    pub(crate) groups: Vec<Gid>,
+    pub(crate) home: PathBuf,
+    pub(crate) shell: PathBuf,
+}
+
+impl Account {
+    /// The account with this name, with its supplementary groups; `None` when
+    /// there is none.
+    ///
+    /// # Errors
+    /// When the name service failed.
+    #[allow(dead_code, reason = "for accounts")]
+    pub(crate) fn named(name: &str) -> io::Result<Option<Self>> {
+        let Some(user) = User::from_name(name)? else {
+            return Ok(None);
+        };
+        let groups = getgrouplist(&CString::new(name)?, user.gid)?;
+        Ok(Some(Self {
+            groups,
+            ..Self::of(user)
+        }))
+    }
+
+    /// The account of this process. What the system does not know of it is
+    /// taken from `USER` and `HOME`.
+    pub(crate) fn current() -> Self {
+        let known = User::from_uid(getuid()).ok().flatten();
+        let account = known.map_or_else(
+            || Self {
+                name: std::env::var("USER").unwrap_or_else(|_| getuid().to_string()),
+                uid: getuid(),
+                gid: getgid(),
+                groups: Vec::new(),
+                home: std::env::home_dir().unwrap_or_default(),
+                shell: PathBuf::new(),
+            },
+            Self::of,
+        );
+        Self {
+            uid: getuid(),
+            gid: getgid(),
+            groups: getgroups().unwrap_or_default(),
+            home: absolute_or(&account.home, "/"),
+            shell: absolute_or(&account.shell, SHELL),
+            ..account
+        }
+    }
+
+    fn of(user: User) -> Self {
+        Self {
+            name: user.name,
+            uid: user.uid,
+            gid: user.gid,
+            groups: Vec::new(),
+            home: absolute_or(&user.dir, "/"),
+            shell: absolute_or(&user.shell, SHELL),
+        }
+    }
+}
+
+fn absolute_or(path: &Path, otherwise: &str) -> PathBuf {
+    let usable = path.is_absolute() && !path.as_os_str().as_bytes().contains(&0);
+    if usable { path } else { Path::new(otherwise) }.to_owned()
+}
