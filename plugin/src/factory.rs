@@ -12,6 +12,9 @@ use tokio::runtime::{Builder, Runtime};
 use crate::bridge::{NodeIdentities, SshPluginHandler, config_error};
 use crate::logs;
 
+/// Task polls of a worker between two looks at what the network has for it.
+const POLLS_BETWEEN_EVENTS: u32 = 4;
+
 /// Makes a handler. Everything that can be wrong is found here, before the
 /// node routes a connection to it.
 pub(crate) extern "C" fn factory(context: HandlerContext) -> RResult<HandlerObject, PluginError> {
@@ -58,6 +61,9 @@ fn runtime(config: &SshConfig, generation: u64) -> Result<Runtime, PluginError> 
     let workers = usize::try_from(config.runtime.worker_threads).map_err(|error| failed(&error))?;
     Builder::new_multi_thread()
         .worker_threads(workers)
+        // One poll of a session may encrypt hundreds of KiB. At tokio's 61 polls
+        // between two looks at the sockets, a keystroke waits for all of them.
+        .event_interval(POLLS_BETWEEN_EVENTS)
         .thread_name(format!("ssh-{generation}"))
         .on_thread_start(move || logs::work_for(generation))
         .enable_all()

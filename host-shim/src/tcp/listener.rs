@@ -6,6 +6,7 @@ use std::time::Duration;
 use alknet_handler::{AuthContext, Connection};
 use alknet_loader::Registry;
 use rustix::net::sockopt::set_socket_keepalive;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -16,6 +17,9 @@ use crate::endpoint::hand_over;
 
 /// Connections that the system may accept ahead of us.
 const BACKLOG: u32 = 1024;
+/// Bytes that wait in a socket to be sent, beyond those under way. What is more
+/// waits in its channel, and a keystroke overtakes it.
+const UNSENT: u32 = 128 * 1024;
 /// The pauses after a failed accept double from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
@@ -177,6 +181,8 @@ async fn serve(socket: TcpStream, remote_addr: SocketAddr, alpn: Vec<u8>, regist
     // Neither failing is a reason to turn the peer away.
     let _ = socket.set_nodelay(true);
     let _ = set_socket_keepalive(&socket, true);
+    #[cfg(target_os = "linux")]
+    let _ = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT);
     let Some(generation) = registry.enter(&alpn) else {
         tracing::debug!(
             %remote_addr,

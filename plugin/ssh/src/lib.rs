@@ -23,6 +23,7 @@ mod first_channel;
 mod host_key;
 mod metrics;
 mod not_connected;
+mod path;
 mod process;
 mod queue;
 mod server;

@@ -188,6 +188,11 @@ impl ByteQueue {
         state.closed || (state.finished && state.size == 0)
     }
 
+    /// Bytes it holds.
+    pub(crate) fn size(&self) -> usize {
+        self.lock().size
+    }
+
     /// Bytes taken since the beginning.
     pub(crate) fn taken(&self) -> u64 {
         self.lock().taken

@@ -19,10 +19,14 @@
 //! Nothing is blocked meanwhile; in particular the peer's own grants are still
 //! read, without which a command that writes as it reads would never come to
 //! read again. ADR 23 tells what was tried and measured.
+//!
+//! While no channel is full, a window follows the path: twice what the path
+//! holds, so that a peer far away need not wait for grants (ADR 56).
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::path::{Arrivals, RoundTrip};
 use crate::queue::{Budget, ByteQueue};
 
 /// The window of a full channel.
@@ -46,11 +50,18 @@ const RECENT: u64 = 512;
 /// What a full channel may take of the room that is left, should a window that
 /// was meant for another reach it.
 const PART_OF_ROOM: usize = 128;
+/// What all channels that are sending may be granted of the room while none is
+/// full: if they are all left unread from now on, the other half is left.
+const HALF_OF_ROOM: usize = 2;
+/// How long before new keys are due windows are what the exchange allows.
+const BEFORE_KEYS: Duration = Duration::from_secs(30);
+/// The same in bytes: what was granted before may still come.
+const WINDOWS_BEFORE_KEYS: u64 = 4;
 
 /// The windows of one SSH connection.
 #[derive(Debug)]
 pub(crate) struct Windows {
-    window: u32,
+    sizes: Sizes,
     queue_limit: usize,
     budget: Budget,
     /// By the number of the channel.
@@ -59,11 +70,38 @@ pub(crate) struct Windows {
     packets: u64,
     /// The number of the full channel's last trickle.
     tick: u64,
+    round_trip: RoundTrip,
+    keys: KeysDue,
+    /// Bytes the connection had carried by the last packet.
+    moved: u64,
+}
+
+/// How large a channel's window may be, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// What a channel is granted at first.
+    pub(crate) first: u32,
+    /// What it is granted at most, on a path that holds so much.
+    pub(crate) largest: u32,
+}
+
+/// Before when, and before how many bytes, our side asks for no new keys.
+///
+/// While it waits for the peer's answer, russh takes twice one first window
+/// from the whole connection and then gives up. It starts the exchange after so
+/// much time or so many bytes since the last one; the peer may have started
+/// others that we are not told of, and they only put it off. So there is a time
+/// at the beginning of a connection in which windows may be larger than that.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeysDue {
+    at: Option<Instant>,
+    bytes: u64,
 }
 
 #[derive(Debug)]
 struct Channel {
     queue: ByteQueue,
+    arrivals: Arrivals,
     /// What the peer may still send.
     window: u32,
     /// What it could send before the packet that is being looked at, if that
@@ -96,16 +134,18 @@ pub(crate) enum Next {
 }
 
 impl Windows {
-    /// `window` is what a channel is granted at first, and at most;
-    /// `queue_limit` what its queue may hold before it is full.
-    pub(crate) fn new(window: u32, queue_limit: usize, budget: Budget) -> Self {
+    /// `queue_limit` is what a channel's queue may hold before it is full.
+    pub(crate) fn new(sizes: Sizes, queue_limit: usize, budget: Budget, keys: KeysDue) -> Self {
         Self {
-            window,
+            sizes,
             queue_limit,
             budget,
             channels: HashMap::new(),
             packets: 0,
             tick: 0,
+            round_trip: RoundTrip::default(),
+            keys,
+            moved: 0,
         }
     }
 
@@ -114,7 +154,8 @@ impl Windows {
         self.channels.retain(|_, channel| !channel.queue.is_over());
         let channel = self.channels.entry(id).or_insert_with(|| Channel {
             queue: ByteQueue::new(self.queue_limit, self.budget.clone()),
-            window: self.window,
+            arrivals: Arrivals::default(),
+            window: self.sizes.first,
             before_grant: None,
             last_packet: 0,
             trickle: None,
@@ -138,10 +179,11 @@ impl Windows {
 
     /// A packet has come for the channel and its window was raised to
     /// `granted`. What the next channel that is asked about shall have.
-    pub(crate) fn granted(&mut self, id: u32, granted: u32) -> u32 {
+    pub(crate) fn granted(&mut self, id: u32, granted: u32, now: Instant) -> u32 {
         let heard = self.last_of_the_full();
         let packets = self.packets;
         if let Some(channel) = self.channels.get_mut(&id) {
+            channel.arrivals.granted(channel.window, now);
             channel.before_grant = Some(channel.window);
             channel.window = granted;
             channel.alone = match channel.trickle {
@@ -150,7 +192,7 @@ impl Windows {
             };
             channel.trickle = (granted <= TRICKLE).then_some(packets);
         }
-        let share = self.share();
+        let share = self.share(now);
         if self.full_take_no(share) || self.may_top_up(id, share) {
             share
         } else {
@@ -201,14 +243,16 @@ impl Windows {
 
     /// Takes note of `length` bytes that came for a channel; `moved` grows
     /// with everything the connection carries.
-    pub(crate) fn received(&mut self, id: u32, length: usize, moved: u64) -> Next {
+    pub(crate) fn received(&mut self, id: u32, length: usize, moved: u64, now: Instant) -> Next {
         self.packets += 1;
+        self.moved = moved;
         let open = self.channels.len();
         let Some(channel) = self.channels.get_mut(&id) else {
             return Next::GoOn;
         };
         channel.last_packet = self.packets;
         let length = u32::try_from(length).unwrap_or(u32::MAX);
+        channel.arrivals.received(length, &mut self.round_trip, now);
         let before = channel.before_grant.take().unwrap_or_else(|| {
             let before = channel.window;
             channel.window = before.saturating_sub(length);
@@ -239,22 +283,46 @@ impl Windows {
     }
 
     /// The window for each channel.
-    ///
-    /// The more channels are sending, the smaller: while new keys are agreed on
-    /// russh takes twice one initial window of data from the whole connection
-    /// and then gives up, so that all these windows together stay below that,
-    /// with room for what one channel had been granted before there were others.
-    fn share(&self) -> u32 {
-        let sending = self
-            .channels
-            .values()
-            .filter(|channel| self.is_sending(channel));
-        let share = match u32::try_from(sending.count()).unwrap_or(u32::MAX) {
-            0 | 1 => self.window,
-            sending => (self.window / 4 * 3 / sending).max(LEAST),
+    fn share(&self, now: Instant) -> u32 {
+        let open = self.channels.len();
+        let sending = || {
+            let channels = self.channels.values();
+            channels.filter(|channel| self.is_sending(channel))
         };
-        let part = u32::try_from(self.budget.room() / PART_OF_ROOM).unwrap_or(u32::MAX);
-        share.min(part).max(TRICKLE)
+        let count = sending().count().max(1);
+        let least = self.least_share(count);
+        let room = self.budget.room();
+        let at_most = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        if self.channels.values().any(|channel| channel.is_full(open)) {
+            return least.min(at_most(room / PART_OF_ROOM)).max(TRICKLE);
+        }
+        let wanted = sending().map(|channel| channel.arrivals.wanted()).max();
+        let share = if self.keys.are_far(now, self.moved) && !self.is_behind() {
+            let wanted = u32::try_from(wanted.unwrap_or(0)).unwrap_or(u32::MAX);
+            wanted.min(self.sizes.largest).max(least)
+        } else {
+            least
+        };
+        share.min(at_most(room / HALF_OF_ROOM / count)).max(TRICKLE)
+    }
+
+    /// What each of so many channels that are sending may always be granted.
+    ///
+    /// The more there are, the smaller: all these windows together stay below
+    /// what is taken while new keys are agreed on ([`KeysDue`]), with room for
+    /// what one channel had been granted before there were others.
+    fn least_share(&self, sending: usize) -> u32 {
+        match u32::try_from(sending).unwrap_or(u32::MAX) {
+            0 | 1 => self.sizes.first,
+            sending => (self.sizes.first / 4 * 3 / sending).max(LEAST),
+        }
+    }
+
+    /// Whether a channel that is sending is on its way to being full.
+    fn is_behind(&self) -> bool {
+        self.channels
+            .values()
+            .any(|channel| self.is_sending(channel) && channel.queue.size() > self.queue_limit / 4)
     }
 
     fn is_sending(&self, channel: &Channel) -> bool {
@@ -297,6 +365,23 @@ impl Channel {
     }
 }
 
+impl KeysDue {
+    /// For a connection that begins now, and asks for new keys after so much
+    /// time or so many bytes; `largest` is the largest window in bytes.
+    pub(crate) fn after(limit: Duration, bytes: u64, largest: u32, now: Instant) -> Self {
+        let drained = WINDOWS_BEFORE_KEYS * u64::from(largest);
+        Self {
+            at: now.checked_add(limit.saturating_sub(BEFORE_KEYS)),
+            bytes: bytes.saturating_sub(drained),
+        }
+    }
+
+    /// Whether none are due soon, after so many bytes have moved.
+    fn are_far(&self, now: Instant, moved: u64) -> bool {
+        moved < self.bytes && self.at.is_none_or(|at| now < at)
+    }
+}
+
 impl Next {
     /// Lets the pause pass, or ends it early when there is room again.
     ///
@@ -334,6 +419,21 @@ mod tests {
     const MIB: u64 = 1 << 20;
     const WINDOW: u32 = 2 << 20;
     const PACKET: u32 = 32 << 10;
+    const LARGEST: u32 = 16 << 20;
+    const TURN: Duration = Duration::from_micros(100);
+
+    fn windows(session: usize, keys: KeysDue) -> Windows {
+        let sizes = Sizes {
+            first: WINDOW,
+            largest: LARGEST,
+        };
+        Windows::new(sizes, 4 << 20, Budget::new(session), keys)
+    }
+
+    fn no_keys() -> KeysDue {
+        let day = Duration::from_secs(86_400);
+        KeysDue::after(day, u64::MAX, LARGEST, Instant::now())
+    }
 
     /// russh and a client at the other end of a pipe, as far as windows go:
     /// the client sends what its windows allow, one packet of each channel in
@@ -346,6 +446,7 @@ mod tests {
         up: VecDeque<(usize, u32)>,
         /// Grants under way: channel and amount.
         down: VecDeque<(usize, u32)>,
+        now: Instant,
     }
 
     struct Simulated {
@@ -363,7 +464,7 @@ mod tests {
         /// A connection with a channel for each item, which says whether
         /// anybody reads it.
         fn new(reads: &[bool]) -> Self {
-            let mut windows = Windows::new(WINDOW, 4 << 20, Budget::new(16 << 20));
+            let mut windows = windows(16 << 20, no_keys());
             let channels = (0..)
                 .zip(reads)
                 .map(|(id, &reads)| Simulated {
@@ -381,12 +482,14 @@ mod tests {
                 channels,
                 up: VecDeque::new(),
                 down: VecDeque::new(),
+                now: Instant::now(),
             }
         }
 
         /// The client takes in all grants and sends a packet of each channel;
         /// the server looks at `packets` of what is under way.
         fn turn(&mut self, packets: usize) {
+            self.now += TURN;
             while let Some((channel, amount)) = self.down.pop_front() {
                 self.channels[channel].known += amount;
             }
@@ -414,11 +517,11 @@ mod tests {
                 let amount = self.target - channel.granted;
                 self.down.push_back((number, amount));
                 channel.granted = self.target;
-                self.target = self.windows.granted(id, self.target);
+                self.target = self.windows.granted(id, self.target, self.now);
             }
             channel.queue.push(Bytes::from(vec![0; length as usize]));
             channel.received += u64::from(length);
-            let next = self.windows.received(id, length as usize, 0);
+            let next = self.windows.received(id, length as usize, 0, self.now);
             assert!(!matches!(next, Next::Hold(_) | Next::Violation), "{next:?}");
             if channel.reads {
                 while channel.queue.pop().now_or_never().is_some() {}
@@ -503,22 +606,173 @@ mod tests {
 
     #[test]
     fn what_exceeds_the_window_is_noticed() {
-        let mut windows = Windows::new(WINDOW, 4 << 20, Budget::new(16 << 20));
+        let mut windows = windows(16 << 20, no_keys());
+        let now = Instant::now();
         windows.open(0);
         for _ in 0..WINDOW / PACKET {
-            assert!(matches!(
-                windows.received(0, PACKET as usize, 0),
-                Next::GoOn
-            ));
+            let next = windows.received(0, PACKET as usize, 0, now);
+            assert!(matches!(next, Next::GoOn));
         }
-        assert!(matches!(windows.received(0, 1, 0), Next::Violation));
+        assert!(matches!(windows.received(0, 1, 0, now), Next::Violation));
     }
 
     #[test]
     fn a_connection_that_is_full_is_held() {
-        let mut windows = Windows::new(WINDOW, 4 << 20, Budget::new(1 << 20));
+        let mut windows = windows(1 << 20, no_keys());
         let queue = windows.open(0);
         queue.push(Bytes::from(vec![0; 2 << 20]));
-        assert!(matches!(windows.received(0, 1, 0), Next::Hold(_)));
+        let next = windows.received(0, 1, 0, Instant::now());
+        assert!(matches!(next, Next::Hold(_)));
+    }
+
+    /// A path of so many milliseconds there and back, over which so many bytes
+    /// fit in each of them, and clients that send what they may.
+    struct LongPath {
+        wire: Wire,
+        round_trip: u64,
+        rate: u64,
+        /// When it arrives, and what.
+        up: VecDeque<(u64, usize, u32)>,
+        down: VecDeque<(u64, usize, u32)>,
+        time: u64,
+        /// Whose turn it is to send.
+        turn: usize,
+        largest: u32,
+    }
+
+    impl LongPath {
+        fn new(reads: &[bool], round_trip: u64, mbits: u64) -> Self {
+            Self {
+                wire: Wire::new(reads),
+                round_trip,
+                rate: mbits * 1_000_000 / 8 / 1000,
+                up: VecDeque::new(),
+                down: VecDeque::new(),
+                time: 0,
+                turn: 0,
+                largest: 0,
+            }
+        }
+
+        fn millisecond(&mut self) {
+            self.time += 1;
+            self.wire.now += Duration::from_millis(1);
+            let half = self.round_trip / 2;
+            while let Some(&(due, channel, amount)) = self.down.front() {
+                if due > self.time {
+                    break;
+                }
+                self.down.pop_front();
+                self.wire.channels[channel].known += amount;
+            }
+            let mut left = self.rate;
+            let mut idle = 0;
+            while left > 0 && idle < self.wire.channels.len() {
+                let number = self.turn % self.wire.channels.len();
+                self.turn += 1;
+                let channel = &mut self.wire.channels[number];
+                let length = channel.known.min(PACKET).min(u32::try_from(left).unwrap());
+                idle += 1;
+                if channel.sends && length > 0 {
+                    idle = 0;
+                    channel.known -= length;
+                    left -= u64::from(length);
+                    self.up.push_back((self.time + half, number, length));
+                }
+            }
+            while let Some(&(due, channel, length)) = self.up.front() {
+                if due > self.time {
+                    break;
+                }
+                self.up.pop_front();
+                self.wire.arrive(channel, length);
+                self.largest = self.largest.max(self.wire.channels[channel].granted);
+            }
+            for (channel, amount) in std::mem::take(&mut self.wire.down) {
+                let arrives = self.time + self.round_trip - half;
+                self.down.push_back((arrives, channel, amount));
+            }
+        }
+
+        /// Bytes delivered in so many milliseconds, in percent of what the link
+        /// carries.
+        fn percent(&mut self, milliseconds: u64) -> u64 {
+            let before = self.wire.delivered();
+            for _ in 0..milliseconds {
+                self.millisecond();
+            }
+            (self.wire.delivered() - before) * 100 / (self.rate * milliseconds)
+        }
+    }
+
+    #[test]
+    fn a_long_path_is_filled_with_windows_of_twice_what_it_holds() {
+        for (round_trip, mbits) in [(1, 1000), (50, 100), (50, 1000), (200, 100), (200, 300)] {
+            let mut path = LongPath::new(&[true], round_trip, mbits);
+            path.percent(30 * round_trip);
+            let percent = path.percent(3000);
+            assert!(
+                percent >= 98,
+                "{round_trip} ms, {mbits} Mbit/s: {percent} %"
+            );
+            let twice = (2 * path.rate * round_trip).max(u64::from(WINDOW));
+            let largest = u64::from(path.largest);
+            assert!(largest <= twice * 5 / 4, "{largest} on {twice}");
+        }
+        // Too much for 16 MiB: as much as they carry, 16 MiB in 1.3 round trips.
+        let mut path = LongPath::new(&[true], 200, 1000);
+        path.percent(6000);
+        assert!(path.percent(3000) >= 40);
+        assert!(path.largest <= LARGEST);
+    }
+
+    #[test]
+    fn several_channels_share_a_long_path() {
+        let mut path = LongPath::new(&[true; 4], 50, 500);
+        path.percent(3000);
+        let before: Vec<_> = path.wire.channels.iter().map(|it| it.received).collect();
+        assert!(path.percent(3000) >= 98);
+        let moved = path.wire.channels.iter().zip(&before);
+        let moved: Vec<_> = moved.map(|(now, before)| now.received - before).collect();
+        let (least, most) = (moved.iter().min().unwrap(), moved.iter().max().unwrap());
+        assert!(most * 4 <= least * 5, "{moved:?}");
+    }
+
+    #[test]
+    fn an_unread_channel_on_a_long_path_stays_within_the_bounds() {
+        for stuck in 0..3 {
+            let mut reads = [true; 3];
+            reads[stuck] = false;
+            let mut path = LongPath::new(&reads, 50, 1000);
+            for _ in 0..10 {
+                path.percent(1000);
+                let used = path.wire.windows.budget.used();
+                assert!(used < 32 << 20, "{used}");
+            }
+            let before = path.wire.delivered();
+            path.percent(2000);
+            assert!(path.wire.delivered() > before + MIB, "the others go on");
+        }
+    }
+
+    #[test]
+    fn windows_are_what_new_keys_allow_when_they_are_due() {
+        let hour = Duration::from_secs(3600);
+        let hours = KeysDue::after(hour, u64::MAX, LARGEST, Instant::now());
+        let mut path = LongPath::new(&[true], 200, 300);
+        path.wire.windows.keys = hours;
+        path.percent(6000);
+        assert!(path.largest > 12 << 20, "{}", path.largest);
+        path.wire.now += hour - Duration::from_secs(31);
+        path.percent(6000);
+        path.largest = 0;
+        path.percent(6000);
+        assert!(path.largest <= WINDOW);
+
+        let bytes = KeysDue::after(hour, 1 << 30, LARGEST, Instant::now());
+        let now = Instant::now();
+        assert!(bytes.are_far(now, 0) && !bytes.are_far(now, (1 << 30) - (64 << 20)));
+        let always = KeysDue::after(hour, 1 << 20, LARGEST, now);
+        assert!(!always.are_far(now, 0));
     }
 }

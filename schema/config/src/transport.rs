@@ -12,6 +12,12 @@ pub struct Transport {
     /// section 5.2). 65536 to 16777216. Default 2097152 (2 MiB).
     #[schemars(range(min = 65_536, max = 16_777_216))]
     pub window_bytes: u32,
+    /// What that grows to on a path that holds as much (twice the
+    /// bandwidth-delay product), as long as the channel's data is consumed.
+    /// Less than `window_bytes` counts as that. 65536 to 16777216. Default
+    /// 16777216 (16 MiB).
+    #[schemars(range(min = 65_536, max = 16_777_216))]
+    pub max_window_bytes: u32,
     /// Largest piece of channel data a peer may send at once. 4096 to 65535.
     /// Default 32768.
     #[schemars(range(min = 4_096, max = 65_535))]
@@ -33,6 +39,7 @@ impl Default for Transport {
     fn default() -> Self {
         Self {
             window_bytes: 2 << 20,
+            max_window_bytes: 16 << 20,
             max_packet_bytes: 32 << 10,
             rekey_bytes: 16 << 30,
             rekey_seconds: 3600,
@@ -46,6 +53,11 @@ impl Transport {
         within(
             "/transport/window_bytes",
             self.window_bytes,
+            65_536..=16_777_216,
+        )?;
+        within(
+            "/transport/max_window_bytes",
+            self.max_window_bytes,
             65_536..=16_777_216,
         )?;
         within(

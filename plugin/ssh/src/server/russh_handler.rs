@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alknet_ssh_policy::Denied;
 use russh::keys::Certificate;
@@ -229,10 +229,12 @@ impl RusshHandler {
 
     /// Data has come for a channel; holds the session up where it must.
     async fn received(&self, channel: ChannelId, data: &[u8]) {
-        let next =
-            self.shared
-                .windows()
-                .received(channel.into(), data.len(), self.transport.moved());
+        let next = self.shared.windows().received(
+            channel.into(),
+            data.len(),
+            self.transport.moved(),
+            Instant::now(),
+        );
         if next.wait().await.is_err() {
             self.shared.end(End::WindowExceeded);
         }
@@ -464,7 +466,8 @@ impl Handler for RusshHandler {
     }
 
     fn adjust_window(&mut self, channel: ChannelId, granted: u32) -> u32 {
-        self.shared.windows().granted(channel.into(), granted)
+        let now = Instant::now();
+        self.shared.windows().granted(channel.into(), granted, now)
     }
 
     async fn data(

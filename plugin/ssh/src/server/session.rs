@@ -25,7 +25,7 @@ use crate::process::Origin;
 use crate::queue::Budget;
 use crate::status::{Counters, Live, count};
 use crate::transport::{Control, Transport};
-use crate::window::Windows;
+use crate::window::{KeysDue, Sizes, Windows};
 
 /// How long a peer that was told, or that said, goodbye has to close.
 const LINGER: Duration = Duration::from_secs(10);
@@ -197,11 +197,19 @@ impl Drop for Place {
 }
 
 fn windows(config: &SshConfig, budget: &Budget) -> Windows {
-    Windows::new(
-        config.transport.window_bytes,
-        config.limits.channel_buffer_bytes as usize,
-        budget.clone(),
-    )
+    let transport = &config.transport;
+    let sizes = Sizes {
+        first: transport.window_bytes,
+        largest: transport.max_window_bytes.max(transport.window_bytes),
+    };
+    let keys = KeysDue::after(
+        Duration::from_secs(transport.rekey_seconds.into()),
+        transport.rekey_bytes,
+        sizes.largest,
+        std::time::Instant::now(),
+    );
+    let queue_limit = config.limits.channel_buffer_bytes as usize;
+    Windows::new(sizes, queue_limit, budget.clone(), keys)
 }
 
 /// Runs the protocol; says why it ended, and how many bytes came and went.
