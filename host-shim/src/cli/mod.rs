@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::admin::{AskError, Request, ask};
 use crate::config::NodeConfig;
 use crate::keys::HostKey;
+use crate::logs::{self, FlushAtEnd};
 use crate::plan::Problem;
 use crate::state::StateFolder;
 
@@ -145,6 +146,7 @@ enum PluginsCommand {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    let _flush = FlushAtEnd;
     let outcome = match Cli::parse().command {
         Command::Init(args) => setup::init(args),
         Command::Run(args) => serve::run(args),
@@ -188,11 +190,14 @@ struct Failed;
 
 /// Says why the command fails.
 fn fail(why: impl Display) -> Failed {
+    // What led to it comes first.
+    logs::flush();
     complain!("alknet-node: {why}");
     Failed
 }
 
 fn fail_all(problems: &[Problem]) -> Failed {
+    logs::flush();
     for problem in problems {
         complain!("alknet-node: {problem}");
     }

@@ -88,9 +88,16 @@ fn as_text(status: &Status) -> String {
             status.config.generation,
             since(status.config.since_unix_ms)
         ),
-        String::new(),
-        generations(&status.generations),
     ];
+    if node.log_records_dropped > 0 {
+        lines.push(format!(
+            "logs      {} {}: standard error is not read, or is full",
+            node.log_records_dropped,
+            painted("records dropped", Look::Bad)
+        ));
+    }
+    lines.push(String::new());
+    lines.push(generations(&status.generations));
     lines.extend(status.generations.iter().filter_map(penalised));
     for refused in &status.refused {
         lines.push(String::new());
