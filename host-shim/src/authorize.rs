@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use alknet_identity::{AuthorizedKey, read_public_key_file};
 
 use crate::agent;
+use crate::private_half::{PrivateHalf, private_half};
 use crate::state::home;
 
 /// The private keys stock ssh tries unasked (`ssh_config(5)`, IdentityFile),
@@ -23,28 +24,12 @@ pub(crate) struct OwnKeys {
     pub(crate) left_out: Vec<String>,
 }
 
-/// Gathers the caller's public keys from `~/.ssh/*.pub` and from the agent.
+/// Gathers the caller's public keys from the agent, and from `~/.ssh/*.pub`
+/// those whose private half is beside them or in the agent.
 pub(crate) fn own_keys() -> OwnKeys {
     let mut own = OwnKeys::default();
     let mut found_unasked = false;
     let mut named: Option<PathBuf> = None;
-    for path in home()
-        .map(|home| public_key_files(&home.join(".ssh")))
-        .unwrap_or_default()
-    {
-        match read_public_key_file(&path) {
-            Ok(keys) => {
-                let private = path.with_extension("");
-                let unasked = TRIED_UNASKED.iter().any(|&name| private.ends_with(name));
-                found_unasked |= unasked && private.exists();
-                if private.exists() && named.is_none() {
-                    named = Some(private);
-                }
-                keys.into_iter().for_each(|key| own.add(key));
-            }
-            Err(error) => own.left_out.push(error.to_string()),
-        }
-    }
     for line in agent::public_keys() {
         match line.parse::<AuthorizedKey>() {
             Ok(key) => {
@@ -56,6 +41,36 @@ pub(crate) fn own_keys() -> OwnKeys {
                 .push(format!("a key in the ssh-agent: {error}")),
         }
     }
+    for path in home()
+        .map(|home| public_key_files(&home.join(".ssh")))
+        .unwrap_or_default()
+    {
+        match read_public_key_file(&path) {
+            Ok(keys) => {
+                let private = path.with_extension("");
+                let unasked = TRIED_UNASKED.iter().any(|&name| private.ends_with(name));
+                for key in keys {
+                    match private_half(&private, &key.line) {
+                        PrivateHalf::Here => {
+                            found_unasked |= unasked;
+                            named.get_or_insert_with(|| private.clone());
+                            own.add(key);
+                        }
+                        _ if own.has(&key) => {}
+                        PrivateHalf::Missing => own.left_out.push(format!(
+                            "{}: the private half of {} is neither beside it nor in the ssh-agent; if it is to be let in, run: alknet-node peers add ID {} --scope ssh:exec",
+                            path.display(), key.fingerprint, path.display()
+                        )),
+                        PrivateHalf::OfAnotherKey => own.left_out.push(format!(
+                            "{}: {} is the private half of another key than {}",
+                            path.display(), private.display(), key.fingerprint
+                        )),
+                    }
+                }
+            }
+            Err(error) => own.left_out.push(error.to_string()),
+        }
+    }
     if !found_unasked {
         own.identity_file = named;
     }
@@ -63,12 +78,13 @@ pub(crate) fn own_keys() -> OwnKeys {
 }
 
 impl OwnKeys {
+    fn has(&self, key: &AuthorizedKey) -> bool {
+        let mut keys = self.keys.iter();
+        keys.any(|known| known.fingerprint == key.fingerprint)
+    }
+
     fn add(&mut self, key: AuthorizedKey) {
-        if !self
-            .keys
-            .iter()
-            .any(|known| known.fingerprint == key.fingerprint)
-        {
+        if !self.has(&key) {
             self.keys.push(key);
         }
     }

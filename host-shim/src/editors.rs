@@ -2,8 +2,9 @@
 //! configuration files as they are written. The first lines of the files that
 //! `init` makes point at them.
 
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use alknet_identity::PeersConfig;
@@ -51,7 +52,14 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
         return Ok(());
     }
     let fresh = path.with_extension("json.new");
-    fs::write(&fresh, text)?;
+    // What another start left behind.
+    let _ = fs::remove_file(&fresh);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(&fresh)?;
+    file.write_all(text.as_bytes())?;
     fs::rename(&fresh, path)
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alknet_document::{Document, Fault};
+use alknet_document::{Document, Fault, Format};
 use alknet_handler::Capabilities;
 use alknet_identity::{PeerStore, PeersConfig, PeersError};
 use alknet_loader::{LoadedPlugin, Refusal};
@@ -182,6 +182,7 @@ impl Draft {
     /// Everything that is wrong with it, not just the first.
     pub fn read(path: &Path) -> Result<Self, Vec<Problem>> {
         let (document, config) = read_config(path).map_err(config_problems)?;
+        outranks_no_other(path, &document).map_err(config_problems)?;
         Ok(Self {
             config: config.clone(),
             source: Source {
@@ -253,9 +254,15 @@ impl Draft {
 
     /// Reads the peers.
     pub(crate) fn read_peers(&self) -> Result<PeersConfig, Vec<Problem>> {
-        read_peers(self.document(), &self.peers_file())
-            .map(|(config, _)| config)
-            .map_err(config_problems)
+        self.read_peers_document().map(|(_, config)| config)
+    }
+
+    /// Reads the peers, with the text they come from.
+    pub(crate) fn read_peers_document(&self) -> Result<(Document, PeersConfig), Vec<Problem>> {
+        let document =
+            peers_document(self.document(), &self.peers_file()).map_err(config_problems)?;
+        let (config, _) = check_peers(&document).map_err(config_problems)?;
+        Ok((document, config))
     }
 
     /// Reads all that the configuration refers to and loads the plugins.
@@ -361,6 +368,27 @@ fn read_config(path: &Path) -> Result<(Document, NodeConfig), Vec<Fault>> {
     Ok((document, config))
 }
 
+/// One of two files, in JSON and in TOML, would count and the other would not,
+/// and nobody would know.
+fn outranks_no_other(path: &Path, document: &Document) -> Result<(), Vec<Fault>> {
+    let other = match Format::of(path) {
+        Some(Format::Json) => path.with_extension("toml"),
+        Some(Format::Toml) => path.with_extension("json"),
+        None => return Ok(()),
+    };
+    if !other.exists() {
+        return Ok(());
+    }
+    Err(vec![Fault::at(
+        document,
+        "",
+        format!(
+            "{} is there as well, and only one of the two can count; remove or rename the one that is not meant",
+            other.display()
+        ),
+    )])
+}
+
 fn beyond_the_schema(document: &Document, config: &NodeConfig) -> Vec<Fault> {
     let mut faults = Vec::new();
     if logs::parse_filter(&config.log.filter).is_none() {
@@ -448,15 +476,18 @@ fn at(document: &Document, pointer: &str, error: &dyn fmt::Display) -> Problem {
 
 /// The peers, and a store of them.
 fn read_peers(config: &Document, path: &Path) -> Result<(PeersConfig, PeerStore), Vec<Fault>> {
-    let document = Document::read(path).map_err(|fault| {
+    check_peers(&peers_document(config, path)?)
+}
+
+fn peers_document(config: &Document, path: &Path) -> Result<Document, Vec<Fault>> {
+    Document::read(path).map_err(|fault| {
         // A file that is not there is a fault of whoever names it.
         vec![if path.exists() {
             fault
         } else {
             Fault::at(config, "/peers_file", fault.to_string())
         }]
-    })?;
-    check_peers(&document)
+    })
 }
 
 /// The peers of a document, and a store of them.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::admission::Admission;
 use crate::config::NodeConfig;
+use crate::cut_short::{ConfigFile, Texts, half_a_file};
 use crate::logs;
 use crate::plan::{Draft, Problem};
 use crate::plugins::{plugin_config, plugin_pointer};
@@ -69,6 +70,19 @@ pub struct Reloader {
     stopping: AtomicBool,
 }
 
+/// How to reload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReloadOptions {
+    /// Read and check everything, and change nothing. What only a running
+    /// handler can tell is then not known.
+    pub dry_run: bool,
+    /// A file that is empty, or that ends where the one before went on, is
+    /// meant so.
+    pub accept_empty: bool,
+    /// The same for the peers file alone.
+    pub accept_peers: bool,
+}
+
 /// The right to change what serves.
 pub(crate) struct Turn<'a>(#[allow(dead_code, reason = "it is held")] MutexGuard<'a, ()>);
 
@@ -76,6 +90,7 @@ pub(crate) struct Turn<'a>(#[allow(dead_code, reason = "it is held")] MutexGuard
 #[derive(Clone)]
 struct Current {
     config: NodeConfig,
+    texts: Texts,
     generation: u64,
     since: SystemTime,
 }
@@ -103,13 +118,14 @@ impl Reloader {
         admission: Arc<Admission>,
     ) -> Self {
         Self {
-            file,
             turn: Mutex::new(()),
             current: Mutex::new(Current {
                 config: started.clone(),
+                texts: texts(&file),
                 generation: FIRST,
                 since: SystemTime::now(),
             }),
+            file,
             started,
             registry,
             peers,
@@ -121,17 +137,14 @@ impl Reloader {
     /// Reads the configuration again and puts it in force. Blocks while files
     /// are read and handlers asked.
     ///
-    /// With `dry_run` everything is read and checked, and nothing changes.
-    /// What only a running handler can tell is then not known.
-    ///
     /// # Errors
     /// Everything that is wrong; the configuration stays as it was.
-    pub fn reload(&self, dry_run: bool) -> Result<Reloaded, Vec<Problem>> {
+    pub fn reload(&self, how: ReloadOptions) -> Result<Reloaded, Vec<Problem>> {
         let _turn = self.turn()?;
         let mut current = self.current();
-        let next = self.read()?;
+        let next = self.read(how)?;
         let mut outcome = self.compare(&current, &next);
-        if dry_run {
+        if how.dry_run {
             return Ok(outcome);
         }
         let following = self.apply(&next, &mut outcome)?;
@@ -145,6 +158,7 @@ impl Reloader {
         self.admission.set(next.draft.config.connections.clone());
         self.tell_handlers(&mut outcome);
         current.config = next.draft.config;
+        current.texts = next.texts;
         current.since = SystemTime::now();
         outcome.generation = current.generation;
         self.put(current.clone());
@@ -214,13 +228,44 @@ impl Reloader {
         self.stopping.store(true, Ordering::Release);
     }
 
-    fn read(&self) -> Result<Next, Vec<Problem>> {
+    /// The configuration file as it is now.
+    ///
+    /// # Errors
+    /// What is wrong with it; also where it is taken for half of a file.
+    pub(crate) fn draft(&self) -> Result<Draft, Vec<Problem>> {
+        self.draft_unless(false)
+    }
+
+    fn draft_unless(&self, accept_empty: bool) -> Result<Draft, Vec<Problem>> {
         let draft = Draft::read(&self.file)?;
+        let before = self.current().texts.node;
+        match half_a_file(ConfigFile::Node, &before, draft.document()) {
+            Some(fault) if !accept_empty => Err(vec![Problem::Config(fault)]),
+            _ => Ok(draft),
+        }
+    }
+
+    fn read(&self, how: ReloadOptions) -> Result<Next, Vec<Problem>> {
+        let draft = self.draft_unless(how.accept_empty)?;
         let mut problems = Vec::new();
-        let peers = draft.read_peers().unwrap_or_else(|faults| {
-            problems.extend(faults);
-            PeersConfig::default()
-        });
+        let mut texts = Texts {
+            node: draft.document().text().into(),
+            ..Texts::default()
+        };
+        let peers = match draft.read_peers_document() {
+            Ok((document, peers)) => {
+                let before = self.current().texts.peers;
+                let half = half_a_file(ConfigFile::Peers, &before, &document);
+                let half = half.filter(|_| !how.accept_empty && !how.accept_peers);
+                problems.extend(half.map(Problem::Config));
+                texts.peers = document.text().into();
+                peers
+            }
+            Err(faults) => {
+                problems.extend(faults);
+                PeersConfig::default()
+            }
+        };
         let mut plugins = Vec::new();
         for generation in self.registry.generations() {
             match config_for(&draft, &generation) {
@@ -231,6 +276,7 @@ impl Reloader {
         if problems.is_empty() {
             Ok(Next {
                 draft,
+                texts,
                 peers,
                 plugins,
             })
@@ -383,6 +429,7 @@ impl Reloader {
 /// A configuration that was read and found valid.
 struct Next {
     draft: Draft,
+    texts: Texts,
     peers: PeersConfig,
     plugins: Vec<(Arc<Generation>, Arc<Value>)>,
 }
@@ -403,6 +450,18 @@ impl Undo {
                 );
             }
         }
+    }
+}
+
+/// The texts of the files as they are. What cannot be read is taken for empty.
+fn texts(file: &Path) -> Texts {
+    let Ok(draft) = Draft::read(file) else {
+        return Texts::default();
+    };
+    let peers = draft.read_peers_document();
+    Texts {
+        node: draft.document().text().into(),
+        peers: peers.map_or_else(|_| "".into(), |(document, _)| document.text().into()),
     }
 }
 

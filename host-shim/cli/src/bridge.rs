@@ -1,6 +1,7 @@
 use std::io;
 use std::pin::pin;
 
+use alknet_text::{visible, visible_bytes};
 use bytes::Bytes;
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream, WriteError};
 
@@ -48,7 +49,7 @@ pub(crate) enum BridgeError {
     Closed { reason: String },
     #[error("lost the connection: nothing heard from the node for too long")]
     Silence,
-    #[error("lost the connection: {0}")]
+    #[error("lost the connection: {}", visible(&.0.to_string()))]
     Lost(#[source] ReadError),
 }
 
@@ -59,7 +60,7 @@ impl BridgeError {
                 code: code.into_inner(),
             },
             ReadError::ConnectionLost(ConnectionError::ApplicationClosed(close)) => Self::Closed {
-                reason: String::from_utf8_lossy(&close.reason).into_owned(),
+                reason: visible_bytes(&close.reason),
             },
             ReadError::ConnectionLost(ConnectionError::TimedOut) => Self::Silence,
             error => Self::Lost(error),
@@ -111,6 +112,6 @@ fn because(reason: &str) -> String {
     if reason.is_empty() {
         String::new()
     } else {
-        format!(": {}", reason.escape_debug())
+        format!(": {reason}")
     }
 }

@@ -2,6 +2,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use alknet_ssh::client::{Agent, AgentError, KeyFile, KeyFileError, fingerprint};
+use alknet_text::visible;
 
 use crate::args::{KeysArgs, KeysCommand};
 use crate::failure::Failure;
@@ -39,7 +40,7 @@ async fn list(terminal: Terminal) -> Result<(), Failure> {
                         "{} {} {} ({kind})\n",
                         fingerprint(key),
                         key.algorithm(),
-                        held.comment.escape_debug(),
+                        visible(&held.comment),
                     ));
                 }
             }
@@ -71,7 +72,10 @@ fn file_line(file: &KeyFile) -> String {
     } else {
         format!(" ({})", notes.join(", "))
     };
-    format!("{shown} {}{notes}\n", file.path().display())
+    format!(
+        "{shown} {}{notes}\n",
+        visible(&file.path().display().to_string())
+    )
 }
 
 async fn add(files: &[PathBuf], terminal: Terminal) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alknet_ssh::Client;
+use alknet_text::visible;
 use tokio::sync::Notify;
 
 use crate::dial::Link;
@@ -101,7 +102,7 @@ impl Lanes {
                 quinn::ConnectionError::ApplicationClosed(close) if close.reason.is_empty() => {
                     "it closed the connection".to_owned()
                 }
-                error => error.to_string(),
+                error => visible(&error.to_string()).into_owned(),
             },
             () = first.closed() => first
                 .end()

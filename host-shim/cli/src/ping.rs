@@ -3,6 +3,7 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use alknet_quic::QuicStream;
+use alknet_text::{is_unsafe, visible};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -46,7 +47,7 @@ async fn round_trips(link: &Link, count: u32) -> Result<(), Failure> {
             tokio::select! {
                 () = sleep_until(at) => {}
                 error = link.connection.closed() => {
-                    return Err(Failure::Lost { end: Some(error.to_string()) });
+                    return Err(Failure::Lost { end: Some(visible(&error.to_string()).into_owned()) });
                 }
             }
         }
@@ -76,7 +77,7 @@ async fn round_trips(link: &Link, count: u32) -> Result<(), Failure> {
 }
 
 fn say(line: &dyn fmt::Display) -> Result<(), Failure> {
-    writeln!(io::stdout(), "{line}").map_err(Failure::Stdio)
+    writeln!(io::stdout(), "{}", visible(&line.to_string())).map_err(Failure::Stdio)
 }
 
 fn shown(time: Duration) -> String {
@@ -93,7 +94,7 @@ async fn version(link: &Link) -> Option<String> {
     }
     let line = String::from_utf8_lossy(&line);
     let line = line.trim_end();
-    (line.starts_with("SSH-") && !line.contains(char::is_control)).then(|| line.to_owned())
+    (line.starts_with("SSH-") && !line.contains(is_unsafe)).then(|| line.to_owned())
 }
 
 const GREETING: &[u8] = b"SSH-2.0-alknet_ping\r\n";

@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::pin::Pin;
 
 use alknet_ssh::client::AskPassphrase;
+use alknet_text::visible_lines;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
@@ -37,7 +38,7 @@ impl Prompt {
             Echo::On => None,
             Echo::Off => Some(Silence::on(&tty).ok()?),
         };
-        tty.write_all(question.as_bytes()).ok()?;
+        tty.write_all(visible_lines(question).as_bytes()).ok()?;
         let source = tty.try_clone().ok()?;
         let answer = tokio::task::spawn_blocking(move || read_line(source))
             .await

@@ -1,6 +1,8 @@
 use std::fmt;
 use std::io::Write as _;
 
+use alknet_text::visible_lines;
+
 /// What the user is told, on standard error.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terminal {
@@ -49,5 +51,6 @@ impl Terminal {
 
 fn say(message: &dyn fmt::Display) {
     // There is nobody to tell when standard error is gone.
-    let _ = writeln!(std::io::stderr(), "alknet: {message}");
+    let message = message.to_string();
+    let _ = writeln!(std::io::stderr(), "alknet: {}", visible_lines(&message));
 }

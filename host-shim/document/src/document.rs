@@ -57,6 +57,8 @@ pub struct Document {
     value: Value,
     place: Place,
     lines: Arc<Lines>,
+    /// All of the text, of which this may be a part.
+    text: Arc<str>,
     /// The pointer of this part within the whole document.
     base: String,
     /// Pointers whose values are not shown; `*` stands for any one segment.
@@ -139,6 +141,7 @@ impl Document {
             value,
             place,
             lines: Arc::new(lines),
+            text: text.into(),
             base: String::new(),
             hidden: Vec::new(),
         })
@@ -166,6 +169,7 @@ impl Document {
             value,
             place: place.clone(),
             lines: Arc::clone(&self.lines),
+            text: Arc::clone(&self.text),
             base: format!("{}{pointer}", self.base),
             hidden: self.hidden.clone(),
         })
@@ -184,6 +188,11 @@ impl Document {
     /// How the document is written.
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// The whole text it was read from, without a byte order mark.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// The contents.

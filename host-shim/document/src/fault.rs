@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use alknet_text::visible;
+
 use crate::document::Document;
 
 /// A place in the text.
@@ -206,13 +208,5 @@ pub(crate) fn one_of(names: &[String]) -> String {
 
 /// Keeps a message on one line, and control characters off the terminal.
 fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
+    visible(text).into_owned()
 }

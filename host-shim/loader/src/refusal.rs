@@ -1,7 +1,10 @@
 //! Why a library was not loaded.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+
+use alknet_text::visible_bytes;
 
 use crate::digest::Digest;
 use crate::signature::{NAMESPACE, Signer, signature_path};
@@ -425,15 +428,7 @@ impl Refusal {
 
 /// A path on one line, whatever characters it has.
 pub(crate) fn shown(path: &Path) -> String {
-    let shown = path.display().to_string();
-    let escaped = |c: char| {
-        if c.is_control() {
-            c.escape_default().to_string()
-        } else {
-            c.to_string()
-        }
-    };
-    shown.chars().map(escaped).collect()
+    visible_bytes(path.as_os_str().as_bytes())
 }
 
 fn list(items: &[impl ToString]) -> String {

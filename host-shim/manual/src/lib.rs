@@ -2,8 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Command};
@@ -62,7 +63,9 @@ impl ManArgs {
         match &self.folder {
             None => to_stdout(&page(command, &source)?),
             Some(folder) => {
-                fs::create_dir_all(folder).map_err(named(folder))?;
+                let mut builder = DirBuilder::new();
+                let made = builder.recursive(true).mode(0o755).create(folder);
+                made.map_err(named(folder))?;
                 write_pages(command, &source, folder)
             }
         }
@@ -74,7 +77,12 @@ fn write_pages(command: Command, source: &str, folder: &Path) -> io::Result<()> 
         write_pages(command.clone(), source, folder)?;
     }
     let file = folder.join(Man::new(command.clone()).get_filename());
-    fs::write(&file, page(command, source)?).map_err(named(&file))
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).mode(0o644);
+    let written = options
+        .open(&file)
+        .and_then(|mut out| out.write_all(&page(command, source)?));
+    written.map_err(named(&file))
 }
 
 fn page(command: Command, source: &str) -> io::Result<Vec<u8>> {

@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
+use alknet_text::{visible, visible_bytes};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ConnectionError, TransportErrorCode};
 use rustls::client::Resumption;
@@ -91,7 +92,7 @@ pub enum ConnectError {
         reason: String,
     },
     /// The two sides could not agree on TLS or QUIC.
-    #[error("the handshake failed: {0}")]
+    #[error("the handshake failed: {}", visible(&.0.to_string()))]
     Handshake(#[source] ConnectionError),
     /// The connection could not even be tried.
     #[error("cannot connect: {0}")]
@@ -118,7 +119,7 @@ impl ConnectError {
             (ConnectionError::TimedOut, _) => Self::NoAnswer,
             (ConnectionError::ApplicationClosed(close), _) => Self::Closed {
                 code: close.error_code.into_inner(),
-                reason: String::from_utf8_lossy(&close.reason).into_owned(),
+                reason: visible_bytes(&close.reason),
             },
             (error, _) => Self::Handshake(error),
         }

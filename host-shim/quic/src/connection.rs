@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 
 use alknet_handler::{BoxFuture, BoxStream, Connection, Identity, IdentityAlreadySet, StreamError};
+use alknet_text::visible;
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{ConnectionError, VarInt};
 use rustls::pki_types::CertificateDer;
@@ -89,6 +90,6 @@ fn stream_error(error: ConnectionError) -> StreamError {
         | ConnectionError::LocallyClosed
         | ConnectionError::Reset => StreamError::ConnectionClosed,
         ConnectionError::TimedOut => StreamError::Timeout,
-        error => StreamError::Internal(error.to_string()),
+        error => StreamError::Internal(visible(&error.to_string()).into_owned()),
     }
 }

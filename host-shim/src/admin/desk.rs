@@ -11,6 +11,7 @@ use super::status::{Sessions, Status};
 use crate::node::Node;
 use crate::plan::Problem;
 use crate::plugins::Swapper;
+use crate::reload::ReloadOptions;
 
 /// Answers what a node is asked.
 pub(crate) struct Desk {
@@ -81,7 +82,15 @@ impl Desk {
 
     fn decide(&self, request: Request) -> String {
         match request {
-            Request::Reload { dry_run } => line(self.swapper.reloader().reload(dry_run)),
+            Request::Reload {
+                dry_run,
+                accept_empty,
+                accept_peers,
+            } => line(self.swapper.reloader().reload(ReloadOptions {
+                dry_run,
+                accept_empty,
+                accept_peers,
+            })),
             Request::Status {} => done_line(&Status::of(self)),
             Request::PluginsReload { name, force } => {
                 let wanted = crate::plugins::Wanted {

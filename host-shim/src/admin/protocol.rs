@@ -19,6 +19,12 @@ pub(crate) enum Request {
         /// Only say what would happen.
         #[serde(default)]
         dry_run: bool,
+        /// An empty file, or one that is cut short, is meant so.
+        #[serde(default)]
+        accept_empty: bool,
+        /// The same for the peers file alone, which whoever asks has changed.
+        #[serde(default)]
+        accept_peers: bool,
     },
     /// Say how the node is doing.
     Status {},
@@ -159,7 +165,11 @@ mod tests {
     #[test]
     fn requests_survive_the_way_there() {
         for dry_run in [false, true] {
-            let request = Request::Reload { dry_run };
+            let request = Request::Reload {
+                dry_run,
+                accept_empty: !dry_run,
+                accept_peers: dry_run,
+            };
             let line = request_line(&request);
             assert_eq!(parse_request(line.as_bytes()), Ok(request));
         }
@@ -178,7 +188,14 @@ mod tests {
             assert_eq!(parse_request(line.as_bytes()), Ok(request));
         }
         let short = parse_request(br#"{"version":1,"command":"reload"}"#);
-        assert_eq!(short, Ok(Request::Reload { dry_run: false }));
+        assert_eq!(
+            short,
+            Ok(Request::Reload {
+                dry_run: false,
+                accept_empty: false,
+                accept_peers: false,
+            })
+        );
     }
 
     #[test]

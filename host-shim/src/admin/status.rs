@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::desk::{Desk, Ending, control};
+use crate::metrics::counters;
 
 /// How a node is doing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,6 +40,9 @@ pub(crate) struct NodeStatus {
     pub(crate) memory_bytes: Option<u64>,
     /// Libraries it has loaded, which it never unloads.
     pub(crate) libraries: usize,
+    /// Log records that were dropped because standard error did not take them.
+    #[serde(default)]
+    pub(crate) log_records_dropped: u64,
 }
 
 /// The configuration in force.
@@ -132,6 +136,7 @@ impl Status {
                 node_key: facts.node_key.clone(),
                 memory_bytes: memory_bytes(),
                 libraries: swapper.libraries.count(),
+                log_records_dropped: counters::log_records_dropped(),
             },
             config: ConfigStatus {
                 file: swapper.reloader.file().to_owned(),

@@ -265,6 +265,7 @@ pub(super) fn conformance(args: &ConformanceArgs) -> ExitCode {
         ..LogConfig::default()
     });
     steps::run(&args.file, args.config.as_deref());
+    logs::flush();
     report(&Report::Over);
     // Whatever the plugin left running, it shall not keep this process.
     std::process::exit(0)

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use alknet_manual::{CompletionsArgs, ManArgs};
+use alknet_text::visible_json;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,14 +14,17 @@ use serde::de::DeserializeOwned;
 use crate::admin::{AskError, Request, ask};
 use crate::config::NodeConfig;
 use crate::keys::HostKey;
+use crate::logs::{self, FlushAtEnd};
 use crate::plan::Problem;
 use crate::state::StateFolder;
 
-/// Prints a line. Nobody may be reading; the node goes on all the same.
+/// Prints a line, with what others wrote in it made [visible](alknet_text).
+/// Nobody may be reading; the node goes on all the same.
 macro_rules! say {
     ($($part:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($part)*);
+        let text = format!($($part)*);
+        let _ = writeln!(std::io::stdout(), "{}", alknet_text::visible_page(&text));
     }};
 }
 
@@ -28,7 +32,8 @@ macro_rules! say {
 macro_rules! complain {
     ($($part:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(std::io::stderr(), $($part)*);
+        let text = format!($($part)*);
+        let _ = writeln!(std::io::stderr(), "{}", alknet_text::visible_lines(&text));
     }};
 }
 
@@ -141,6 +146,7 @@ enum PluginsCommand {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    let _flush = FlushAtEnd;
     let outcome = match Cli::parse().command {
         Command::Init(args) => setup::init(args),
         Command::Run(args) => serve::run(args),
@@ -184,11 +190,14 @@ struct Failed;
 
 /// Says why the command fails.
 fn fail(why: impl Display) -> Failed {
+    // What led to it comes first.
+    logs::flush();
     complain!("alknet-node: {why}");
     Failed
 }
 
 fn fail_all(problems: &[Problem]) -> Failed {
+    logs::flush();
     for problem in problems {
         complain!("alknet-node: {problem}");
     }
@@ -219,8 +228,8 @@ fn refused(error: AskError, hence: &str) -> Failed {
 }
 
 fn print_json(value: &impl Serialize) -> Result<(), Failed> {
-    let text = serde_json::to_string_pretty(value);
-    say!("{}", text.map_err(fail)?);
+    let text = serde_json::to_string_pretty(value).map_err(fail)?;
+    say!("{}", visible_json(&text));
     Ok(())
 }
 

@@ -160,7 +160,12 @@ pub(super) fn apply(state: StateArg, made: &Change<'_>, done: &str) -> Result<()
     let state = folder(state)?;
     let file = draft(&state)?.peers_file();
     change(&file, made).map_err(|error| not_changed(&file, error))?;
-    match ask::<Reloaded>(&state, &Request::Reload { dry_run: false }) {
+    let request = Request::Reload {
+        dry_run: false,
+        accept_empty: false,
+        accept_peers: true,
+    };
+    match ask::<Reloaded>(&state, &request) {
         Ok(reloaded) => {
             for warning in &reloaded.warnings {
                 complain!("alknet-node: {warning}");

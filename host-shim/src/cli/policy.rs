@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use alknet_text::visible_json;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
@@ -114,7 +115,7 @@ fn run(args: ExplainArgs) -> Result<bool, Failed> {
             answer: &answer,
             rule_place: place_of_rule(&answer, &plan, &args.plugin),
         };
-        say!("{}", json!(explained));
+        say!("{}", visible_json(&json!(explained).to_string()));
     } else {
         say!("{}", as_text(&answer, &plan, &args.plugin, &asked));
     }

@@ -13,14 +13,27 @@ pub(super) struct ReloadArgs {
     /// Only say what would change, and what is wrong
     #[arg(long)]
     dry_run: bool,
+    /// A file that is empty, or ends where it went on before, is meant so;
+    /// otherwise it is taken for half of a file and refused
+    #[arg(long)]
+    accept_empty: bool,
 }
 
 /// Has the running node put its changed configuration in force.
 pub(super) fn reload(args: ReloadArgs) -> Result<(), Failed> {
     let state = folder(args.state)?;
-    let dry_run = args.dry_run;
+    let ReloadArgs {
+        dry_run,
+        accept_empty,
+        ..
+    } = args;
     let hence = "the configuration stays as it was";
-    let reloaded: Reloaded = asked(&state, &Request::Reload { dry_run }, hence)?;
+    let request = Request::Reload {
+        dry_run,
+        accept_empty,
+        accept_peers: false,
+    };
+    let reloaded: Reloaded = asked(&state, &request, hence)?;
     for warning in &reloaded.warnings {
         complain!("alknet-node: {warning}");
     }

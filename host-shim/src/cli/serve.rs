@@ -19,6 +19,7 @@ use crate::logs;
 use crate::node::{Gate, Node};
 use crate::plan::{Draft, Plan};
 use crate::plugins::{Swapper, Wanted};
+use crate::reload::ReloadOptions;
 use crate::stanza;
 use crate::state::StateFolder;
 use crate::systemd;
@@ -154,7 +155,7 @@ async fn reload_on_hangup(mut hangups: Signal, swapper: Arc<Swapper>) {
         let reload = tokio::task::spawn_blocking(move || {
             // What went wrong with plugins is in the log.
             let _ = swapper.reload(&Wanted::noticed());
-            swapper.reloader().reload(false)
+            swapper.reloader().reload(ReloadOptions::default())
         });
         if let Ok(Err(problems)) = reload.await {
             for problem in problems {

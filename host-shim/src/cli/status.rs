@@ -1,8 +1,10 @@
 //! `status`.
 
+use std::io::Write as _;
 use std::thread;
 use std::time::Duration;
 
+use alknet_text::{visible, visible_json};
 use clap::Args;
 
 use super::table::{Cell, Look, bytes, painted, short, since, table, until};
@@ -34,13 +36,15 @@ pub(super) fn status(args: StatusArgs) -> Result<(), Failed> {
             (true, false) => serde_json::to_string_pretty(&status),
             (false, _) => Ok(as_text(&status)),
         };
-        let text = text.unwrap_or_default();
+        let text = match args.json {
+            true => visible_json(&text.unwrap_or_default()).into_owned(),
+            false => text.unwrap_or_default(),
+        };
         if args.watch && !args.json && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
             // Home, and clear what is below.
-            say!("\x1b[H\x1b[J{text}");
-        } else {
-            say!("{text}");
+            let _ = std::io::stdout().write_all(b"\x1b[H\x1b[J");
         }
+        say!("{text}");
         if !args.watch {
             return Ok(());
         }
@@ -84,17 +88,25 @@ fn as_text(status: &Status) -> String {
             status.config.generation,
             since(status.config.since_unix_ms)
         ),
-        String::new(),
-        generations(&status.generations),
     ];
+    if node.log_records_dropped > 0 {
+        lines.push(format!(
+            "logs      {} {}: standard error is not read, or is full",
+            node.log_records_dropped,
+            painted("records dropped", Look::Bad)
+        ));
+    }
+    lines.push(String::new());
+    lines.push(generations(&status.generations));
     lines.extend(status.generations.iter().filter_map(penalised));
     for refused in &status.refused {
         lines.push(String::new());
         for reason in &refused.reasons {
             lines.push(format!(
-                "{} {} ago: {reason}",
+                "{} {} ago: {}",
                 painted("refused", Look::Bad),
-                since(refused.at_unix_ms)
+                since(refused.at_unix_ms),
+                visible(reason)
             ));
         }
     }
@@ -109,7 +121,11 @@ fn penalised(generation: &GenerationStatus) -> Option<String> {
     let named: Vec<String> = sources
         .filter_map(|one| {
             let source = one.get("source")?.as_str()?;
-            Some(format!("{source} for {} s", one.get("seconds")?.as_u64()?))
+            Some(format!(
+                "{} for {} s",
+                visible(source),
+                one.get("seconds")?.as_u64()?
+            ))
         })
         .take(5)
         .collect();

@@ -3,6 +3,8 @@
 use std::io::IsTerminal;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use alknet_text::visible;
+
 /// How a cell looks on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
@@ -44,7 +46,7 @@ impl Cell {
     pub(super) fn looking(text: impl Into<String>, look: Look) -> Self {
         Self {
             // What a peer or a plugin calls itself cannot steer the terminal.
-            text: text.into().replace(char::is_control, "?"),
+            text: visible(&text.into()).into_owned(),
             look,
         }
     }
@@ -134,7 +136,7 @@ mod tests {
         ];
         assert_eq!(
             table(["PLUGIN", "N", "X"], rows),
-            "PLUGIN  N   X\nssh     3   a?b\nlonger  12"
+            "PLUGIN  N   X\nssh     3   a\\u{1b}b\nlonger  12"
         );
     }
 

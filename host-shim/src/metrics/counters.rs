@@ -80,9 +80,14 @@ pub(crate) fn panic(origin: Origin) {
     add(&PANICS, origin as usize);
 }
 
-/// A log record could not be written.
+/// A log record was dropped: its reader does not keep up, or is gone.
 pub(crate) fn log_record_dropped() {
     LOG_RECORDS_DROPPED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Log records that were dropped so far.
+pub(crate) fn log_records_dropped() -> u64 {
+    LOG_RECORDS_DROPPED.load(Ordering::Relaxed)
 }
 
 /// All of it.
@@ -144,7 +149,7 @@ pub(super) fn collect(page: &mut Page) {
     page.add_one(
         "alknet_log_records_dropped_total",
         Kind::Counter,
-        "Log records that could not be written to standard error.",
+        "Log records that were dropped because standard error did not take them.",
         read(&LOG_RECORDS_DROPPED),
     );
 }

@@ -18,7 +18,7 @@ impl Swapper {
             .memory
             .previous(name)
             .map_err(|why| vec![Problem::Absent(why)])?;
-        let draft = Draft::read(self.reloader.file())?;
+        let draft = self.reloader.draft()?;
         let config_fault = |fault| vec![Problem::Config(fault)];
         let trust = configured_trust(draft.document(), &draft.config).map_err(config_fault)?;
         self.libraries

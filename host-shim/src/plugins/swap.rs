@@ -128,7 +128,7 @@ impl Swapper {
     }
 
     fn reload_in_turn(&self, wanted: &Wanted) -> Result<Vec<Swapped>, Vec<Problem>> {
-        let draft = Draft::read(self.reloader.file())?;
+        let draft = self.reloader.draft()?;
         let config_fault = |fault| vec![Problem::Config(fault)];
         let trust = configured_trust(draft.document(), &draft.config).map_err(config_fault)?;
         let candidates = discover(&draft.plugins_folder()).map_err(|error| {

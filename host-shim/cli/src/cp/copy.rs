@@ -39,6 +39,11 @@ pub(super) enum CopyError {
     IsFolder { path: String },
     #[error("{path} is no file")]
     NoFile { path: String },
+    #[error(
+        "{path}: has no size, and more than {} MiB in it; nothing was kept of it",
+        MOST_WITHOUT_SIZE / (1024 * 1024)
+    )]
+    Endless { path: String },
     #[error("{path} is being copied by another process")]
     Busy { path: String },
     #[error(
@@ -55,6 +60,9 @@ const CHUNK: usize = 255 * 1024;
 const PART: &[u8] = b".alknet-part";
 /// The longest name of a file that most systems take.
 const LONGEST_NAME: usize = 255;
+/// What is copied of a file whose size the server does not know, as of those
+/// that the kernel makes up (proc(5)).
+const MOST_WITHOUT_SIZE: u64 = 1 << 30;
 const USUAL: u32 = 0o666;
 /// What we write we must be able to read, to go on with it.
 const OURS: u32 = 0o600;
@@ -202,11 +210,13 @@ impl<'a> Copier<'a> {
             file.set_len(start).map_err(ours)?;
         }
         self.found(start, item, counted);
+        let end = end_of(like.size);
         let mut reading = Reading {
             remote: &remote,
             pieces: &self.pieces,
             length: self.files.limits().read,
             next: start,
+            end,
             under_way: VecDeque::new(),
         };
         let mut offset = start;
@@ -216,8 +226,15 @@ impl<'a> Copier<'a> {
             offset += length;
             counted.add(length);
         }
+        if like.size.unwrap_or(0) == 0 && offset >= end {
+            let _ = std::fs::remove_file(here(&part));
+            let path = shown(&item.from);
+            return Err(CopyError::Endless { path });
+        }
         if self.files.has_checksums() {
-            let there = remote.sha256(None).await.map_err(&at_source)?;
+            // Of what was copied: the file may have grown meanwhile.
+            let copied = Some(offset).filter(|offset| *offset == end);
+            let there = remote.sha256(copied).await.map_err(&at_source)?;
             if there != hash.finish().as_ref() {
                 let _ = std::fs::remove_file(here(&part));
                 return Err(CopyError::Differs {
@@ -303,6 +320,8 @@ struct Reading<'a> {
     length: u32,
     /// Where the next piece to ask for begins.
     next: u64,
+    /// Nothing from here on is asked for.
+    end: u64,
     under_way: VecDeque<Piece>,
 }
 
@@ -316,7 +335,7 @@ struct Piece {
 impl Reading<'_> {
     /// The next bytes; `None` at the end.
     async fn next(&mut self) -> Result<Option<bytes::Bytes>, FilesError> {
-        while self.under_way.len() < PIECES / 2 {
+        while self.under_way.len() < PIECES / 2 && self.next < self.end {
             // The first must have one; more only if nobody else needs them.
             let permit = if self.under_way.is_empty() {
                 Arc::clone(self.pieces).acquire_owned().await.ok()
@@ -326,7 +345,8 @@ impl Reading<'_> {
                     Err(_) => break,
                 }
             };
-            let (offset, length) = (self.next, self.length);
+            let left = u32::try_from(self.end - self.next).unwrap_or(u32::MAX);
+            let (offset, length) = (self.next, self.length.min(left));
             self.next += u64::from(length);
             let piece = self.ask(offset, length, permit).await?;
             self.under_way.push_back(piece);
@@ -399,6 +419,15 @@ fn check_target(before: Option<FileAttributes>, item: &Item) -> Result<(), CopyE
         Some(FileKind::Folder) => Err(CopyError::IsFolder { path: path() }),
         Some(FileKind::Other) => Err(CopyError::NoFile { path: path() }),
         _ => Ok(()),
+    }
+}
+
+/// Where a copy ends, whatever else the server sends: what has grown since is
+/// not part of it.
+fn end_of(size: Option<u64>) -> u64 {
+    match size {
+        Some(size) if size > 0 => size,
+        _ => MOST_WITHOUT_SIZE,
     }
 }
 

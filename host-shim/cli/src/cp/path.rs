@@ -1,5 +1,7 @@
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
+
+use alknet_text::visible_bytes;
 
 use crate::node::{AddressError, NodeName};
 
@@ -150,11 +152,7 @@ fn from_home(path: &[u8]) -> Vec<u8> {
 
 /// As people are to see it.
 pub(super) fn shown(path: &[u8]) -> String {
-    let path = OsString::from_vec(path.to_vec());
-    let path = path.to_string_lossy();
-    path.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
+    visible_bytes(path)
 }
 
 #[cfg(test)]

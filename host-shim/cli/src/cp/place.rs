@@ -6,7 +6,9 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use alknet_ssh::client::{FileAttributes, FileKind, FileStatus, Files, FilesError, FolderEntry};
+use alknet_ssh::client::{
+    FileAttributes, FileKind, FileStatus, Files, FilesError, FolderEntry, ListingLimit,
+};
 use tokio::task::spawn_blocking;
 
 /// Where files are: here, or at the node. Paths are bytes, as in Unix.
@@ -15,8 +17,8 @@ pub(super) trait Place {
     /// is none.
     async fn stat(&self, path: &[u8]) -> Result<Option<FileAttributes>, FilesError>;
 
-    /// All that is in a folder.
-    async fn list(&self, path: &[u8]) -> Result<Vec<FolderEntry>, FilesError>;
+    /// All that is in a folder, if that is not more than `most`.
+    async fn list(&self, path: &[u8], most: ListingLimit) -> Result<Vec<FolderEntry>, FilesError>;
 
     /// The path without links.
     async fn real_path(&self, path: &[u8]) -> Result<Vec<u8>, FilesError>;
@@ -55,8 +57,8 @@ impl Place for Remote {
         }
     }
 
-    async fn list(&self, path: &[u8]) -> Result<Vec<FolderEntry>, FilesError> {
-        self.0.read_folder(path).await
+    async fn list(&self, path: &[u8], most: ListingLimit) -> Result<Vec<FolderEntry>, FilesError> {
+        self.0.read_folder(path, most).await
     }
 
     async fn real_path(&self, path: &[u8]) -> Result<Vec<u8>, FilesError> {
@@ -95,12 +97,15 @@ impl Place for Local {
         }
     }
 
-    async fn list(&self, path: &[u8]) -> Result<Vec<FolderEntry>, FilesError> {
+    async fn list(&self, path: &[u8], most: ListingLimit) -> Result<Vec<FolderEntry>, FilesError> {
         let path = here(path).to_owned();
         let listing = spawn_blocking(move || {
             let mut entries = Vec::new();
             for entry in fs::read_dir(path)? {
                 let entry = entry?;
+                if entries.len() == most.entries {
+                    return Ok(None);
+                }
                 // What is removed meanwhile is left out.
                 if let Ok(metadata) = entry.metadata() {
                     entries.push(FolderEntry {
@@ -109,10 +114,12 @@ impl Place for Local {
                     });
                 }
             }
-            Ok(entries)
+            Ok(Some(entries))
         });
         let entries: io::Result<_> = listing.await.map_err(io::Error::other).flatten();
-        entries.map_err(|error| told(&error))
+        entries
+            .map_err(|error| told(&error))?
+            .ok_or(FilesError::TooMany)
     }
 
     async fn real_path(&self, path: &[u8]) -> Result<Vec<u8>, FilesError> {

@@ -1,4 +1,4 @@
-use alknet_ssh::client::{FileAttributes, FileKind, FilesError};
+use alknet_ssh::client::{FileAttributes, FileKind, FilesError, ListingLimit};
 
 use super::copy::is_part;
 use super::path::{Ends, shown};
@@ -29,10 +29,27 @@ pub(crate) enum PlanError {
     Files { path: String, error: FilesError },
     #[error("{path} is no folder, and several things cannot be copied to one name")]
     NoFolder { path: String },
+    #[error(
+        "{path}: with this there are more than {MAX_ENTRIES} files and directories, or {} MiB of their names; nothing was copied. Copy parts of it one after the other",
+        MAX_BYTES / (1024 * 1024)
+    )]
+    TooMuch { path: String },
 }
 
 /// Folders within each other, after which something is wrong.
 const DEEPEST: usize = 200;
+/// Files and folders of one copy. A server could list without end.
+const MAX_ENTRIES: usize = 1_000_000;
+/// Memory for their paths and what is known of them, about.
+const MAX_BYTES: usize = 256 * 1024 * 1024;
+/// What one takes beside its paths, about.
+const ITEM_BYTES: usize = 128;
+/// The longest path that a system takes (`PATH_MAX`), without its final zero.
+const LONGEST_PATH: usize = 4095;
+/// The longest name of a file that one takes (`NAME_MAX`).
+const LONGEST_NAME: usize = 255;
+/// What is left out is told so often; the rest is counted.
+const MAX_LEFT_OUT: usize = 1000;
 
 /// Finds out what is to be copied, and where to.
 pub(super) async fn plan(
@@ -51,6 +68,11 @@ pub(super) async fn plan(
         place: from,
         recursive,
         plan: Plan::default(),
+        room: ListingLimit {
+            entries: MAX_ENTRIES,
+            bytes: MAX_BYTES,
+        },
+        untold: 0,
     };
     for source in &ends.sources {
         let to = match last_name(source).filter(|_| into) {
@@ -59,13 +81,17 @@ pub(super) async fn plan(
         };
         walk.add_source(source, to).await?;
     }
-    Ok(walk.plan)
+    Ok(walk.finish())
 }
 
 struct Walk<'a, P> {
     place: &'a P,
     recursive: bool,
     plan: Plan,
+    /// What there may be more.
+    room: ListingLimit,
+    /// What was left out and is not among the messages.
+    untold: usize,
 }
 
 impl<P: Place> Walk<'_, P> {
@@ -98,8 +124,9 @@ impl<P: Place> Walk<'_, P> {
     async fn walk(&mut self, folder: Item, above: Vec<Vec<u8>>) -> Result<(), PlanError> {
         let mut left = vec![(folder, above, 0)];
         while let Some((folder, above, depth)) = left.pop() {
-            let entries = match self.place.list(&folder.from).await {
+            let entries = match self.place.list(&folder.from, self.room).await {
                 Ok(entries) => entries,
+                Err(FilesError::TooMany) => return Err(too_much(&folder.from)),
                 Err(error) if error.is_lost() => return Err(at(&folder.from)(error)),
                 Err(error) => {
                     self.leave_out(&folder.from, &error.to_string())?;
@@ -117,8 +144,13 @@ impl<P: Place> Walk<'_, P> {
             }
             for entry in entries {
                 // The server could say anything; this must stay in the folder.
+                self.take_room(&entry.name, &from, &to)?;
                 if !is_plain(&entry.name) {
                     self.leave_out(&from, "has a name in it that is none")?;
+                    continue;
+                }
+                if entry.name.len() > LONGEST_NAME {
+                    self.leave_out(&from, "has a name in it that is too long")?;
                     continue;
                 }
                 if is_part(&entry.name) {
@@ -129,6 +161,10 @@ impl<P: Place> Walk<'_, P> {
                     to: join(&to, &entry.name),
                     attributes: entry.attributes,
                 };
+                if item.from.len().max(item.to.len()) > LONGEST_PATH {
+                    self.leave_out(&from, "has a path in it that is too long")?;
+                    continue;
+                }
                 let mut above = above.clone();
                 if item.attributes.kind == Some(FileKind::Link) {
                     match self.follow(&item.from, &from, &mut above).await {
@@ -186,11 +222,34 @@ impl<P: Place> Walk<'_, P> {
         Ok(())
     }
 
-    fn leave_out(&mut self, path: &[u8], reason: &str) -> Result<(), PlanError> {
-        self.plan
-            .left_out
-            .push(format!("{}: {reason}", shown(path)));
+    /// Counts an entry of the folder at `from`, which goes to `to`.
+    fn take_room(&mut self, name: &[u8], from: &[u8], to: &[u8]) -> Result<(), PlanError> {
+        let bytes = from.len() + to.len() + 2 * name.len() + ITEM_BYTES;
+        let left =
+            |room: usize, taken: usize| room.checked_sub(taken).ok_or_else(|| too_much(from));
+        self.room = ListingLimit {
+            entries: left(self.room.entries, 1)?,
+            bytes: left(self.room.bytes, bytes)?,
+        };
         Ok(())
+    }
+
+    fn leave_out(&mut self, path: &[u8], reason: &str) -> Result<(), PlanError> {
+        if self.plan.left_out.len() < MAX_LEFT_OUT {
+            let told = format!("{}: {reason}", shown(path));
+            self.plan.left_out.push(told);
+        } else {
+            self.untold += 1;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Plan {
+        if self.untold > 0 {
+            let told = format!("{} more were left out", self.untold);
+            self.plan.left_out.push(told);
+        }
+        self.plan
     }
 }
 
@@ -208,6 +267,11 @@ impl From<FilesError> for Unfollowed {
             Self::Because(error.to_string())
         }
     }
+}
+
+fn too_much(path: &[u8]) -> PlanError {
+    let path = shown(path);
+    PlanError::TooMuch { path }
 }
 
 fn at(path: &[u8]) -> impl FnOnce(FilesError) -> PlanError {
@@ -277,7 +341,14 @@ mod tests {
             }))
         }
 
-        async fn list(&self, path: &[u8]) -> Result<Vec<FolderEntry>, FilesError> {
+        async fn list(
+            &self,
+            path: &[u8],
+            most: ListingLimit,
+        ) -> Result<Vec<FolderEntry>, FilesError> {
+            if self.names(b"/a") == Some(&["endless"]) {
+                return endless(path, most);
+            }
             let mut entries = Vec::new();
             for name in self.names(path).unwrap() {
                 let inner = join(path, name.as_bytes());
@@ -299,6 +370,21 @@ mod tests {
 
         async fn preserve(&self, _: &[u8], _: &FileAttributes) -> Result<(), FilesError> {
             unreachable!()
+        }
+    }
+
+    /// As many folders as may be, each of which holds as many.
+    fn endless(path: &[u8], most: ListingLimit) -> Result<Vec<FolderEntry>, FilesError> {
+        let entry = |number: usize| FolderEntry {
+            name: number.to_string().into_bytes(),
+            attributes: FileAttributes {
+                kind: Some(FileKind::Folder),
+                ..FileAttributes::default()
+            },
+        };
+        match path {
+            b"/a" => Ok((0..most.entries / 1000).map(entry).collect()),
+            _ => Err(FilesError::TooMany),
         }
     }
 
@@ -332,6 +418,33 @@ mod tests {
         let (folders, files, left_out) = planned(twice).await;
         assert_eq!((folders.len(), files.len()), (1, 0));
         assert!(left_out[0].contains("twice"), "{left_out:?}");
+    }
+
+    #[tokio::test]
+    async fn a_listing_without_end_is_given_up() {
+        let ends = Ends {
+            to_node: false,
+            sources: vec![b"/a".to_vec()],
+            target: b"/to".to_vec(),
+        };
+        let to = Listed(&[("/to", &[])]);
+        let from = Listed(&[("/a", &["endless"])]);
+        let error = plan(&from, &to, &ends, true).await.unwrap_err();
+        assert!(matches!(error, PlanError::TooMuch { .. }), "{error}");
+        assert!(
+            error.to_string().contains("more than 1000000 files"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn names_and_paths_that_no_system_takes_are_left_out() {
+        let long: &'static str = "x".repeat(LONGEST_NAME + 1).leak();
+        let names: &'static [&'static str] = vec![long, "ok"].leak();
+        let listed: &'static [_] = vec![("/a", names)].leak();
+        let (_, files, left_out) = planned(Listed(listed)).await;
+        assert_eq!(files, ["/to/a/ok"]);
+        assert!(left_out[0].contains("too long"), "{left_out:?}");
     }
 
     #[test]

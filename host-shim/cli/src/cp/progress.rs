@@ -63,8 +63,9 @@ impl Progress {
     }
 
     pub(super) fn start(&self, plan: &Plan) {
-        let bytes = plan.files.iter().filter_map(|file| file.attributes.size);
-        self.bar.set_length(bytes.sum());
+        let sizes = plan.files.iter().filter_map(|file| file.attributes.size);
+        // Whatever a server says.
+        self.bar.set_length(sizes.fold(0, u64::saturating_add));
         self.files.set(plan.files.len());
         let template = "{msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}";
         if let Ok(style) = ProgressStyle::with_template(template) {

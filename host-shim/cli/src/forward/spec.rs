@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use alknet_text::is_unsafe;
+
 /// One `-L`: a listener of ours, and what the node connects it with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LocalForward {
@@ -136,7 +138,7 @@ impl fmt::Display for SpecError {
         let shown: String = self
             .spec
             .chars()
-            .map(|c| if c.is_control() { '?' } else { c })
+            .map(|c| if is_unsafe(c) { '?' } else { c })
             .collect();
         let before = " ".repeat(width(0..self.at.start));
         let under = "^".repeat(width(self.at.clone()).max(1));

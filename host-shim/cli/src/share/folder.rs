@@ -59,7 +59,9 @@ fn prepare(folder: &Path) -> Result<(), FolderError> {
         source,
     };
     if let Some(above) = folder.parent() {
-        std::fs::create_dir_all(above).map_err(not_made)?;
+        let mut builder = DirBuilder::new();
+        let made = builder.recursive(true).mode(0o700).create(above);
+        made.map_err(not_made)?;
     }
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(not_made(error)),

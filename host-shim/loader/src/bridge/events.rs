@@ -6,13 +6,13 @@
 //! distinct level, target and set of field names, and kept for good; their
 //! number is bounded, since a plugin's are.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use alknet_plugin_interface::abi_stable::std_types::RStr;
 use alknet_plugin_interface::{EventSink, Level, guard};
+use alknet_text::visible;
 use serde_json::{Map, Value};
 use tracing::callsite::Callsite;
 use tracing::field::{FieldSet, Value as FieldValue};
@@ -77,7 +77,7 @@ impl EventSink for NodeEvents {
 
 fn emit(plugin: &str, level: Level, target: &str, message: &str, fields: Map<String, Value>) {
     let target = format!("plugin::{plugin}::{target}");
-    let message = one_line(message);
+    let message = visible(message);
     let message: &str = &message;
     let names: Vec<&str> = fields
         .keys()
@@ -98,16 +98,6 @@ fn emit(plugin: &str, level: Level, target: &str, message: &str, fields: Map<Str
         let values = metadata.fields().value_set_all(&values);
         dispatch.event(&Event::new(metadata, &values));
     });
-}
-
-/// A message that cannot forge a line of the log: control characters in it are
-/// escaped, as the formatters escape those in fields.
-fn one_line(message: &str) -> Cow<'_, str> {
-    if message.contains(char::is_control) {
-        Cow::Owned(message.escape_debug().to_string())
-    } else {
-        Cow::Borrowed(message)
-    }
 }
 
 /// A field's name, kept apart from those every log line has.

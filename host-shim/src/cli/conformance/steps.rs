@@ -6,6 +6,7 @@ use std::time::Duration;
 use alknet_document::{Document, check_schema};
 use alknet_handler::{Capabilities, HandlerError, ProtocolHandler, Secret};
 use alknet_loader::{HandlerInputs, LoadedPlugin, PluginHandler, Prepared, Trust, TrustedFile};
+use alknet_text::visible;
 use alknet_vault::Ed25519Key;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -433,6 +434,5 @@ fn noise(length: usize) -> Vec<u8> {
 /// Text on one line, bounded.
 pub(super) fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let shown: String = line.chars().filter(|c| !c.is_control()).take(300).collect();
-    shown
+    visible(&line).chars().take(300).collect()
 }

@@ -131,7 +131,7 @@ fn extension(mut reader: Reader<'_>) -> Result<(), KrlError> {
     reader.end()?;
     if critical {
         return Err(KrlError::CriticalExtension {
-            name: String::from_utf8_lossy(name).escape_debug().to_string(),
+            name: alknet_text::visible_bytes(name),
         });
     }
     Ok(())

@@ -1,5 +1,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
+use alknet_text::visible_bytes;
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::{PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Names};
@@ -101,7 +102,7 @@ impl Handler for ClientHandler {
         names: &Names,
         session: &mut Session,
     ) -> Result<(), ClientError> {
-        let version = String::from_utf8_lossy(session.remote_sshid()).into_owned();
+        let version = visible_bytes(session.remote_sshid());
         tracing::debug!(?names, version, "keys are agreed on");
         self.story.with(|chapters| chapters.version = version);
         Ok(())

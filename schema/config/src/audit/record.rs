@@ -101,11 +101,15 @@ pub enum AuditEvent {
         /// How long it lasted, in milliseconds.
         duration_ms: u64,
     },
-    /// Records were lost just before this one: more came than could be
-    /// written.
+    /// Records were lost before this one: more came than could be written, or
+    /// the file did not take them.
     Dropped {
         /// How many.
         count: u64,
+        /// When the first of them was lost, written as `time`.
+        since: String,
+        /// When the last of them was lost.
+        until: String,
     },
 }
 

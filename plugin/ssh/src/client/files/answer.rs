@@ -1,3 +1,4 @@
+use alknet_text::visible_bytes;
 use bytes::Bytes;
 
 use super::error::{FilesError, Status};
@@ -214,12 +215,10 @@ fn entry(from: &mut Reader<'_>) -> Result<FolderEntry, Malformed> {
     })
 }
 
-/// Words of a server that do no harm on a terminal.
+/// Words of a server that do no harm on a terminal, cut where they are too many.
 pub(super) fn printable(words: &[u8]) -> String {
-    String::from_utf8_lossy(words)
-        .trim()
+    visible_bytes(words.trim_ascii())
         .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
         .take(LONGEST_WORDS)
         .collect()
 }

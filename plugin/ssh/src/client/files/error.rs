@@ -25,6 +25,9 @@ pub enum FilesError {
     /// What the server sends makes no sense.
     #[error("the node sent {0}")]
     Protocol(&'static str),
+    /// A listing holds more than the caller takes.
+    #[error("there is too much in it")]
+    TooMany,
     /// There is no channel.
     #[error(transparent)]
     Ssh(ClientError),

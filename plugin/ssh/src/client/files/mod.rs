@@ -39,6 +39,15 @@ pub struct Limits {
     pub handles: Option<u64>,
 }
 
+/// What a listing may hold at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListingLimit {
+    /// Entries.
+    pub entries: usize,
+    /// Bytes of their names, all together.
+    pub bytes: usize,
+}
+
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenHow {
@@ -172,16 +181,28 @@ impl Files {
             .ok_or(FilesError::Protocol("an answer without a path"))
     }
 
-    /// All that is in a folder, without `.` and `..`.
-    pub async fn read_folder(&self, path: &[u8]) -> Result<Vec<FolderEntry>, FilesError> {
+    /// All that is in a folder, without `.` and `..`, if that is not more than
+    /// `most`: a server could go on for ever.
+    pub async fn read_folder(
+        &self,
+        path: &[u8],
+        most: ListingLimit,
+    ) -> Result<Vec<FolderEntry>, FilesError> {
         let opened = self.channel.ask(OPENDIR, |to| to.put_string(path));
         let folder = RemoteFile::new(self.clone(), opened.await?.handle()?);
-        let mut entries = Vec::new();
+        let mut entries: Vec<FolderEntry> = Vec::new();
+        let mut bytes = 0;
         loop {
             let answer = self.channel.ask(READDIR, |to| to.put_string(folder.name()));
             match answer.await?.names() {
                 Ok(more) if more.is_empty() => break,
-                Ok(more) => entries.extend(more),
+                Ok(more) => {
+                    bytes += more.iter().map(|entry| entry.name.len()).sum::<usize>();
+                    entries.extend(more);
+                    if entries.len() > most.entries || bytes > most.bytes {
+                        return Err(FilesError::TooMany);
+                    }
+                }
                 Err(FilesError::Refused {
                     status: Status::EndOfFile,
                     ..

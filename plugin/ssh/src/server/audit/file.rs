@@ -1,16 +1,30 @@
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags, flock};
 
-/// The audit file, which others may rename at any time.
+/// How long another handler that writes to the file is waited for.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+const LOCK_RETRY: Duration = Duration::from_millis(5);
+
+/// The audit file, which others may rename at any time. Another handler may
+/// write to the same file: the one that this one replaces.
 pub(super) struct AuditFile {
     path: PathBuf,
     file: Option<File>,
-    /// The last write ended within a line.
-    torn: bool,
+}
+
+/// Lines that were not written, or not all of them.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub(super) struct AppendError {
+    /// So many were, from the first on.
+    pub(super) written: usize,
+    pub(super) error: AuditFileError,
 }
 
 /// Why the audit file cannot be had.
@@ -34,30 +48,30 @@ impl AuditFile {
         Ok(Self {
             path,
             file: Some(file),
-            torn: false,
         })
     }
 
-    /// Appends whole lines.
+    /// Appends whole lines. A line that was begun, whoever began it, is ended
+    /// first.
     ///
     /// # Errors
     /// When they could not be written, or not all of them.
-    pub(super) fn append(&mut self, lines: &[u8]) -> Result<(), AuditFileError> {
+    pub(super) fn append(&mut self, lines: &[u8]) -> Result<(), AppendError> {
         if self.was_moved() {
             self.file = None;
-            self.torn = false;
         }
         let mut file = match self.file.take() {
             Some(file) => file,
-            None => open(&self.path)?,
+            None => open(&self.path).map_err(|error| AppendError { written: 0, error })?,
         };
-        let written = self
-            .mend(&mut file)
-            .and_then(|()| file.write_all(lines).inspect_err(|_| self.torn = true));
+        let outcome = append_to(&mut file, lines);
         self.file = Some(file);
-        written.map_err(|source| AuditFileError::Write {
-            path: self.path.clone(),
-            source,
+        outcome.map_err(|(written, source)| AppendError {
+            written,
+            error: AuditFileError::Write {
+                path: self.path.clone(),
+                source,
+            },
         })
     }
 
@@ -69,17 +83,7 @@ impl AuditFile {
         Self {
             path,
             file: Some(file),
-            torn: false,
         }
-    }
-
-    /// Ends a line that was begun.
-    fn mend(&mut self, file: &mut File) -> io::Result<()> {
-        if self.torn {
-            file.write_all(b"\n")?;
-            self.torn = false;
-        }
-        Ok(())
     }
 
     /// Whether the path leads to another file by now, or to none.
@@ -93,11 +97,70 @@ impl AuditFile {
     }
 }
 
+/// Fails with the number of whole lines that were written.
+fn append_to(file: &mut File, lines: &[u8]) -> Result<(), (usize, io::Error)> {
+    let _lock = Lock::take(file);
+    if ends_within_line(file) {
+        file.write_all(b"\n").map_err(|error| (0, error))?;
+    }
+    let mut written = 0;
+    while let Some(rest) = lines.get(written..).filter(|rest| !rest.is_empty()) {
+        let failed = |error| {
+            let whole = lines.get(..written).unwrap_or_default();
+            (whole.iter().filter(|byte| **byte == b'\n').count(), error)
+        };
+        match file.write(rest) {
+            Ok(0) => return Err(failed(io::ErrorKind::WriteZero.into())),
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(())
+}
+
+/// Whether the last line has no line feed: a process was killed, or the disk
+/// was full.
+fn ends_within_line(file: &File) -> bool {
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut last = [b'\n'];
+    let Some(at) = length.checked_sub(1) else {
+        return false;
+    };
+    matches!(file.read_at(&mut last, at), Ok(1)) && last != *b"\n"
+}
+
+/// Keeps two handlers of a node from writing into each other's lines.
+struct Lock(Option<File>);
+
+impl Lock {
+    /// Without it after a while: nobody else can stop the records by a lock.
+    fn take(file: &File) -> Self {
+        let until = Instant::now() + LOCK_TIMEOUT;
+        while flock(file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if Instant::now() >= until {
+                return Self(None);
+            }
+            thread::sleep(LOCK_RETRY);
+        }
+        Self(file.try_clone().ok())
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some(file) = &self.0 {
+            let _ = flock(file, FlockOperation::Unlock);
+        }
+    }
+}
+
 fn open(path: &Path) -> Result<File, AuditFileError> {
     let path = path.to_owned();
     // A pipe without a reader must not make us wait.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let opened = OpenOptions::new()
+        .read(true)
         .append(true)
         .create(true)
         .mode(0o600)
@@ -140,6 +203,21 @@ mod tests {
         file.append(b"3\n").unwrap();
         assert_eq!(fs::read_to_string(moved).unwrap(), "1\n");
         assert_eq!(fs::read_to_string(path).unwrap(), "3\n");
+    }
+
+    #[test]
+    fn a_torn_line_is_ended_whoever_left_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        let mut one = AuditFile::open(path.clone()).unwrap();
+        let mut other = AuditFile::open(path.clone()).unwrap();
+        one.append(b"1\n").unwrap();
+        let mut torn = OpenOptions::new().append(true).open(&path).unwrap();
+        torn.write_all(b"{\"torn").unwrap();
+        other.append(b"2\n3\n").unwrap();
+        one.append(b"4\n").unwrap();
+        let text = fs::read_to_string(path).unwrap();
+        assert_eq!(text, "1\n{\"torn\n2\n3\n4\n");
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! The audit stream: who did what, as lines of JSON in a file of its own.
 //!
 //! Sessions only put records into a bounded queue; a thread writes them. A
-//! full or slow disk costs records, which are counted, and holds nobody up.
+//! full or slow disk costs records and holds nobody up. What is lost is counted,
+//! and noted in the file, with the span of time, as soon as that takes it.
 
 mod destination;
 mod file;
+mod losses;
 mod session;
 mod stream;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use alknet_handler::{Capabilities, ConfigError};
 use alknet_ssh_config::{Audit as Config, AuditEvent, AuditRecord};
@@ -101,6 +104,10 @@ impl Audit {
 
 /// The time of a record.
 fn now() -> String {
-    let now = DateTime::<Utc>::from(std::time::SystemTime::now());
-    now.to_rfc3339_opts(SecondsFormat::Millis, true)
+    time(SystemTime::now())
+}
+
+/// As records tell times.
+fn time(at: SystemTime) -> String {
+    DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Millis, true)
 }

@@ -1,14 +1,14 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use alknet_ssh_config::{AuditEvent, AuditRecord};
+use alknet_ssh_config::AuditRecord;
+use alknet_text::visible_json;
 
 use super::file::{AuditFile, AuditFileError};
-use super::now;
+use super::losses::Losses;
 use crate::metrics::{AuditOutcome, Metrics};
 
 /// Records that may wait to be written; what comes beyond is dropped.
@@ -19,13 +19,16 @@ const BATCH: usize = 256;
 const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(60);
 /// How long the end of a handler waits for the last records.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The pause between two tries to note a loss.
+const NOTE_RETRY: Duration = Duration::from_secs(1);
+/// How long a handler that has ended goes on trying to.
+const NOTE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The way of records into their file. Its thread ends with it, once all that
 /// was put in has been written.
 pub(super) struct Stream {
     queue: SyncSender<Item>,
-    /// Records dropped since the file was last told.
-    dropped: Arc<AtomicU64>,
+    losses: Arc<Losses>,
     metrics: Arc<Metrics>,
 }
 
@@ -33,10 +36,10 @@ impl Stream {
     pub(super) fn open(path: PathBuf, metrics: Arc<Metrics>) -> Result<Self, AuditFileError> {
         let file = AuditFile::open(path.clone())?;
         let (queue, records) = sync_channel(QUEUE);
-        let dropped = Arc::new(AtomicU64::new(0));
+        let losses = Arc::new(Losses::default());
         let mut writer = Writer {
             file,
-            dropped: Arc::clone(&dropped),
+            losses: Arc::clone(&losses),
             metrics: Arc::clone(&metrics),
             complained: None,
         };
@@ -46,7 +49,7 @@ impl Stream {
             .map_err(|source: io::Error| AuditFileError::Open { path, source })?;
         Ok(Self {
             queue,
-            dropped,
+            losses,
             metrics,
         })
     }
@@ -55,7 +58,7 @@ impl Stream {
     pub(super) fn put(&self, record: &AuditRecord) {
         let put = line(record).and_then(|line| self.queue.try_send(Item::Line(line)).ok());
         if put.is_none() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.losses.add(1);
             self.metrics.audit(AuditOutcome::Dropped, 1);
         }
     }
@@ -78,62 +81,97 @@ enum Item {
 
 struct Writer {
     file: AuditFile,
-    dropped: Arc<AtomicU64>,
+    losses: Arc<Losses>,
     metrics: Arc<Metrics>,
     complained: Option<Instant>,
 }
 
 impl Writer {
     fn run(&mut self, items: &Receiver<Item>) {
-        while let Ok(first) = items.recv() {
-            let mut batch = self.gap().unwrap_or_default();
-            let mut count = 0;
+        while let Some(first) = self.next(items) {
+            let mut batch = Vec::new();
             let mut waiting = Vec::new();
             let mut next = Some(first);
             while let Some(item) = next {
                 match item {
-                    Item::Line(line) => {
-                        batch.push_str(&line);
-                        count += 1;
-                    }
+                    Item::Line(line) => batch.push(line),
                     Item::Flush(done) => waiting.push(done),
                 }
-                next = (count < BATCH).then(|| items.try_recv().ok()).flatten();
+                next = (batch.len() < BATCH)
+                    .then(|| items.try_recv().ok())
+                    .flatten();
             }
-            self.write(&batch, count as u64);
+            self.write(&batch);
             for done in waiting {
                 let _ = done.try_send(());
             }
         }
+        self.end();
     }
 
-    fn write(&mut self, batch: &str, count: u64) {
-        if batch.is_empty() {
-            return;
-        }
-        match self.file.append(batch.as_bytes()) {
-            Ok(()) => self.metrics.audit(AuditOutcome::Written, count),
-            Err(error) => {
-                self.metrics.audit(AuditOutcome::Failed, count);
-                self.complain(&error);
+    /// The next item. While there is a loss to note, its end is not waited for.
+    fn next(&mut self, items: &Receiver<Item>) -> Option<Item> {
+        loop {
+            if self.losses.is_empty() {
+                return items.recv().ok();
+            }
+            match items.recv_timeout(NOTE_RETRY) {
+                Ok(item) => return Some(item),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.write(&[]),
             }
         }
     }
 
-    /// A record of those that were dropped.
-    fn gap(&self) -> Option<String> {
-        let count = self.dropped.swap(0, Ordering::Relaxed);
-        if count == 0 {
-            return None;
+    /// Nobody puts anything in any more; a loss is still to be noted.
+    fn end(&mut self) {
+        let until = Instant::now() + NOTE_TIMEOUT;
+        loop {
+            self.write(&[]);
+            let Some(loss) = self.losses.take() else {
+                return;
+            };
+            if Instant::now() >= until {
+                tracing::error!(
+                    target: "alknet_ssh::audit",
+                    count = loss.count,
+                    "audit records were lost, and the file takes no record of that"
+                );
+                return;
+            }
+            self.losses.put_back(loss);
+            std::thread::sleep(NOTE_RETRY);
         }
-        line(&AuditRecord {
-            time: now(),
-            generation: 0,
-            session: 0,
-            remote_addr: None,
-            identity: None,
-            event: AuditEvent::Dropped { count },
-        })
+    }
+
+    /// Writes lines, after a record of those that are missing before them.
+    fn write(&mut self, batch: &[String]) {
+        let loss = self.losses.take();
+        let note = loss.and_then(|loss| line(&loss.record()));
+        let text: String = note.iter().chain(batch).map(String::as_str).collect();
+        if text.is_empty() {
+            return;
+        }
+        let outcome = self.file.append(text.as_bytes());
+        let noted = usize::from(note.is_some());
+        let written = match &outcome {
+            Ok(()) => noted + batch.len(),
+            Err(error) => error.written,
+        };
+        if let Some(loss) = loss.filter(|_| written < noted) {
+            self.losses.put_back(loss);
+        }
+        let (written, all) = (written.saturating_sub(noted) as u64, batch.len() as u64);
+        if written > 0 {
+            self.metrics.audit(AuditOutcome::Written, written);
+        }
+        if let Err(error) = outcome {
+            if written < all {
+                self.losses.add(all - written);
+                self.metrics.audit(AuditOutcome::Failed, all - written);
+            }
+            self.complain(&error.error);
+        }
     }
 
     fn complain(&mut self, error: &AuditFileError) {
@@ -148,7 +186,8 @@ impl Writer {
 }
 
 fn line(record: &AuditRecord) -> Option<String> {
-    let mut line = serde_json::to_string(record).ok()?;
+    let line = serde_json::to_string(record).ok()?;
+    let mut line = visible_json(&line).into_owned();
     line.push('\n');
     Some(line)
 }
@@ -157,7 +196,10 @@ fn line(record: &AuditRecord) -> Option<String> {
 mod tests {
     use std::fs;
 
+    use alknet_ssh_config::AuditEvent;
+
     use super::*;
+    use crate::server::audit::now;
 
     fn record() -> AuditRecord {
         AuditRecord {
@@ -192,24 +234,45 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_disk_that_is_full_costs_records_and_no_time() {
+    fn writer(file: AuditFile) -> (Writer, Arc<Metrics>) {
         let metrics = Arc::new(Metrics::default());
-        let mut writer = Writer {
-            file: AuditFile::full(),
-            dropped: Arc::new(AtomicU64::new(3)),
+        let writer = Writer {
+            file,
+            losses: Arc::default(),
             metrics: Arc::clone(&metrics),
             complained: None,
         };
-        let (queue, records) = sync_channel(10);
-        let line = Item::Line(line(&record()).unwrap());
-        queue.try_send(line).unwrap();
-        drop(queue);
-        writer.run(&records);
+        (writer, metrics)
+    }
+
+    #[test]
+    fn a_disk_that_is_full_costs_records_and_no_time() {
+        let (mut writer, metrics) = writer(AuditFile::full());
+        writer.losses.add(3);
+        writer.write(&[line(&record()).unwrap()]);
         let told = metrics.to_json().to_string();
         assert!(
             told.contains(r#"{"labels":{"result":"failed"},"value":1}"#),
             "{told}"
+        );
+        let loss = writer.losses.take().unwrap();
+        assert_eq!(loss.count, 4, "those before, and the one that failed");
+    }
+
+    #[test]
+    fn a_loss_is_noted_without_a_record_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        let (mut writer, _) = writer(AuditFile::open(path.clone()).unwrap());
+        writer.losses.add(117);
+        let (queue, items) = sync_channel::<Item>(1);
+        drop(queue);
+        writer.run(&items);
+        let text = fs::read_to_string(path).unwrap();
+        let noted: AuditRecord = serde_json::from_str(&text).unwrap();
+        assert!(
+            matches!(noted.event, AuditEvent::Dropped { count: 117, .. }),
+            "{text}"
         );
     }
 }
