@@ -21,6 +21,7 @@ mod auth;
 pub mod client;
 mod first_channel;
 mod host_key;
+mod kexinit;
 mod metrics;
 mod not_connected;
 mod process;
