@@ -181,9 +181,7 @@ impl Drop for BoundPath {
     }
 }
 
-const DIRECTORY: OFlags = OFlags::PATH
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Opens what lies beneath a directory; links that lead out of it do not.
 fn resolve(directory: &OwnedFd, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
