@@ -227,7 +227,7 @@ pub(crate) async fn explain(
         .control(&request.to_string())
         .map_err(|error| ExplainError::Handler(error.to_string()))?;
     let answer: Answer = serde_json::from_str(&answer).map_err(ExplainError::Answer)?;
-    let Some(certificate) = &answer.certificate else {
+    let Some(certificate) = answer.certificate.clone() else {
         return Ok(answer);
     };
     let denied = |reason| Answer {
