@@ -6,7 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use alknet_handler::ProtocolHandler;
+use alknet_handler::{CertificateQuery, IdentityProvider, ProtocolHandler};
 use alknet_identity::{Peer, PeersConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -122,6 +122,33 @@ impl fmt::Display for Asked {
     }
 }
 
+/// How the peer is thought to have logged in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct LogIn {
+    /// The address it comes from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<IpAddr>,
+    /// When, in seconds since 1970; now if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) at: Option<u64>,
+    /// With which certificate, as in a `-cert.pub` file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<String>,
+}
+
+/// A certificate that a handler has verified against its own authority.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Certified {
+    /// Fingerprint of the authority's key.
+    ca_fingerprint: String,
+    /// The certificate's key id.
+    key_id: String,
+    /// Its serial number.
+    serial: u64,
+    /// Whom it names.
+    principals: Vec<String>,
+}
+
 /// What a handler said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Answer {
@@ -138,6 +165,15 @@ pub(crate) struct Answer {
     /// What it says of each address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) addresses: Vec<AddressAnswer>,
+    /// What runs in place of what is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) runs: Option<String>,
+    /// What else counts, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) conditions: Vec<String>,
+    /// The certificate that was asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<Certified>,
 }
 
 /// A rule of a plugin's configuration.
@@ -160,16 +196,17 @@ pub(crate) struct AddressAnswer {
     pub(crate) reason: String,
 }
 
-/// What `handler` would say to the peer of that id. A name it asks for is
-/// looked up here.
+/// What `handler` would say to the peer of that id, logged in like this. A name
+/// it asks for is looked up here; whose a certificate is, `identities` knows.
 ///
 /// # Errors
 /// When there is no such peer, the name has no address, or the handler does
 /// not answer.
 pub(crate) async fn explain(
     handler: &dyn ProtocolHandler,
-    peers: &PeersConfig,
+    (peers, identities): (&PeersConfig, &dyn IdentityProvider),
     id: &str,
+    log_in: &LogIn,
     asked: &mut Asked,
 ) -> Result<Answer, ExplainError> {
     let peer = find(peers, id)?;
@@ -184,11 +221,57 @@ pub(crate) async fn explain(
         "command": "explain",
         "identity": { "id": peer.id, "scopes": peer.scopes, "resources": peer.resources },
         "request": asked,
+        "log_in": log_in,
     });
     let answer = handler
         .control(&request.to_string())
         .map_err(|error| ExplainError::Handler(error.to_string()))?;
-    serde_json::from_str(&answer).map_err(ExplainError::Answer)
+    let answer: Answer = serde_json::from_str(&answer).map_err(ExplainError::Answer)?;
+    let Some(certificate) = answer.certificate.clone() else {
+        return Ok(answer);
+    };
+    let denied = |reason| Answer {
+        reason,
+        certificate: Some(certificate.clone()),
+        ..Answer::default()
+    };
+    let mut of_another = None;
+    // Some peers take a certificate for the user name that it names alone.
+    for user in certificate
+        .principals
+        .iter()
+        .map(String::as_str)
+        .chain([""])
+    {
+        match identities
+            .resolve_from_certificate(&certificate.query(user))
+            .await
+        {
+            Ok(Some(identity)) if identity.id == id => return Ok(answer),
+            Ok(Some(identity)) => of_another = Some(identity.id),
+            Ok(None) => {}
+            Err(error) => return Ok(denied(format!("it cannot log in: {error}"))),
+        }
+    }
+    Ok(denied(match of_another {
+        Some(other) => format!("the certificate is that of the peer {other:?}"),
+        None => format!(
+            "it cannot log in with this certificate: no peer takes one of this authority for {}",
+            certificate.principals.join(", ")
+        ),
+    }))
+}
+
+impl Certified {
+    fn query(&self, user: &str) -> CertificateQuery {
+        CertificateQuery {
+            ca_fingerprint: self.ca_fingerprint.clone(),
+            key_id: self.key_id.clone(),
+            serial: self.serial,
+            principals: self.principals.clone(),
+            requested_user: user.to_owned(),
+        }
+    }
 }
 
 fn find<'a>(peers: &'a PeersConfig, id: &str) -> Result<&'a Peer, ExplainError> {
@@ -303,7 +386,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_handler_decides_with_the_peers_scopes() {
-        let ask = async |id| explain(&Fake, &peers(), id, &mut Asked::Shell).await;
+        let config = peers();
+        let store = alknet_identity::PeerStore::new(peers()).unwrap();
+        let log_in = LogIn::default();
+        let ask = async |id| {
+            let asked = &mut Asked::Shell;
+            explain(&Fake, (&config, &store), id, &log_in, asked).await
+        };
         let answer = ask("ann").await.unwrap();
         assert!(answer.allowed);
         assert_eq!(answer.reason, "{\"kind\":\"shell\"}");

@@ -23,6 +23,10 @@ pub(crate) enum Change<'a> {
     Remove(&'a str),
     /// Lets a peer in, or not.
     Disable(&'a str, bool),
+    /// Scopes more for a peer; those it has stay as they are.
+    Grant(&'a str, &'a [String]),
+    /// Scopes less.
+    Revoke(&'a str, &'a [String]),
     /// More peers and authorities, made of what was there.
     Import(&'a Imported),
 }
@@ -85,7 +89,12 @@ fn check_id(present: &PeersConfig, change: &Change<'_>) -> Result<(), PeersFileE
         Change::Add(peer) if known(&peer.id) => Err(PeersFileError::Known {
             id: peer.id.clone(),
         }),
-        Change::Remove(id) | Change::Disable(id, _) if !known(id) => {
+        Change::Remove(id)
+        | Change::Disable(id, _)
+        | Change::Grant(id, _)
+        | Change::Revoke(id, _)
+            if !known(id) =>
+        {
             let mut ids: Vec<&str> = present.peers.iter().map(|peer| &*peer.id).collect();
             ids.truncate(20);
             Err(PeersFileError::Unknown {
@@ -95,6 +104,21 @@ fn check_id(present: &PeersConfig, change: &Change<'_>) -> Result<(), PeersFileE
                     false => format!("there are {}", ids.join(", ")),
                 },
             })
+        }
+        Change::Revoke(id, scopes) => {
+            let peer = present.peers.iter().find(|peer| peer.id == *id);
+            let has = peer.map_or(&[][..], |peer| peer.scopes.as_slice());
+            match scopes.iter().find(|scope| !has.contains(scope)) {
+                None => Ok(()),
+                Some(scope) => Err(PeersFileError::NotGranted {
+                    id: (*id).to_owned(),
+                    scope: scope.clone(),
+                    has: match has.is_empty() {
+                        true => "none".to_owned(),
+                        false => has.join(", "),
+                    },
+                }),
+            }
         }
         _ => Ok(()),
     }
@@ -164,12 +188,47 @@ fn in_toml(file: &Path, text: &str, change: &Change<'_>) -> Result<String, Peers
                 peer.remove("disabled");
             }
         }
+        Change::Grant(id, granted) => {
+            let scopes = scopes(peers, place(peers, id)).ok_or_else(shape)?;
+            let on_lines = scopes.iter().any(|value| {
+                let prefix = value.decor().prefix().and_then(|prefix| prefix.as_str());
+                prefix.is_some_and(|prefix| prefix.contains('\n'))
+            });
+            for scope in *granted {
+                if scopes.iter().any(|value| value.as_str() == Some(scope)) {
+                    continue;
+                }
+                let mut value = toml_edit::Value::from(scope.as_str());
+                if on_lines {
+                    value.decor_mut().set_prefix("\n  ");
+                    scopes.push_formatted(value);
+                } else {
+                    scopes.push(value);
+                }
+            }
+        }
+        Change::Revoke(id, revoked) => {
+            let scopes = scopes(peers, place(peers, id)).ok_or_else(shape)?;
+            scopes.retain(|value| {
+                let scope = value.as_str().unwrap_or_default();
+                !revoked.iter().any(|revoked| revoked == scope)
+            });
+        }
     }
     let mut text = document.to_string();
     if let Some(comment) = detached {
         text.push_str(&comment);
     }
     Ok(text)
+}
+
+/// The list of a peer's scopes.
+fn scopes(peers: &mut ArrayOfTables, place: Option<usize>) -> Option<&mut Array> {
+    let peer = peers.get_mut(place?)?;
+    let scopes = peer
+        .entry("scopes")
+        .or_insert_with(|| toml_edit::value(Array::new()));
+    scopes.as_array_mut()
 }
 
 /// What stands before a peer's entry and is not about it: all up to the last
@@ -255,6 +314,20 @@ fn in_json(
             .iter_mut()
             .filter(|peer| peer.id == *id)
             .for_each(|peer| peer.disabled = *disabled),
+        Change::Grant(id, granted) => {
+            for peer in next.peers.iter_mut().filter(|peer| peer.id == *id) {
+                for scope in *granted {
+                    if !peer.scopes.contains(scope) {
+                        peer.scopes.push(scope.clone());
+                    }
+                }
+            }
+        }
+        Change::Revoke(id, revoked) => next
+            .peers
+            .iter_mut()
+            .filter(|peer| peer.id == *id)
+            .for_each(|peer| peer.scopes.retain(|scope| !revoked.contains(scope))),
     }
     let value: Value = json!(next);
     Ok(format!("{value:#}\n"))
@@ -316,6 +389,16 @@ pub(crate) enum PeersFileError {
     Known {
         /// The peer.
         id: String,
+    },
+    /// The peer does not have that scope.
+    #[error("the peer {id:?} does not have the scope {scope}; it has {has}")]
+    NotGranted {
+        /// The peer.
+        id: String,
+        /// The scope.
+        scope: String,
+        /// Those it has.
+        has: String,
     },
     /// There is no such peer.
     #[error("there is no peer {id:?}; {known}")]

@@ -74,6 +74,55 @@ fn without_a_node_each_command_says_what_to_do() {
 }
 
 #[test]
+fn scopes_are_granted_and_taken_back_and_an_expired_peer_is_not_enabled() {
+    let setup = Setup::new();
+    let file = setup.state().join("peers.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let key = TestKey::make(setup.folder(), "guest");
+    let entry = format!(
+        "\n[[peers]]\nid = \"guest\"\nkeys = [{:?}]\nscopes = [\n  \"ssh:sftp\", # for reports\n]\n\
+         resources = {{ \"ssh:expires\" = [\"2020-01-01T00:00:00Z\"], \"ssh:from\" = [\"10.0.0.0/8\"] }}\n",
+        key.public_line()
+    );
+    fs::write(&file, text + &entry).unwrap();
+    let does = |args: &[&str], words: &str| {
+        let ended = command(&setup, args);
+        assert_eq!(ended.code(), 0, "{ended}");
+        assert!(ended.out().contains(words), "{words}: {ended}");
+    };
+    does(
+        &["peers", "grant", "guest", "ssh:shell", "ssh:sftp"],
+        "granted ssh:shell, ssh:sftp",
+    );
+    does(&["peers", "show", "guest"], "may          ssh:shell");
+    does(&["peers", "show", "guest"], "guest: expired");
+    does(&["peers", "list"], "until 2020-01-01T00:00:00Z");
+    does(
+        &["peers", "revoke", "guest", "ssh:shell"],
+        "took ssh:shell from guest",
+    );
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(
+        text.contains("# for reports") && !text.contains("ssh:shell"),
+        "{text}"
+    );
+    assert_eq!(text.matches("ssh:sftp\"").count(), 1, "{text}");
+    for (args, words) in [
+        (
+            ["peers", "grant", "nobody", "ssh:shell"],
+            "there is no peer",
+        ),
+        (["peers", "grant", "guest", "ssh:shel"], "no known scope"),
+        (["peers", "revoke", "guest", "ssh:shell"], "it has ssh:sftp"),
+    ] {
+        let ended = command(&setup, &args);
+        assert_eq!(ended.code(), 1, "{ended}");
+        assert!(ended.err().contains(words), "{words}: {ended}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    }
+}
+
+#[test]
 fn peers_are_added_and_taken_out_and_the_file_keeps_its_comments() {
     if !requires(&["ssh"]) {
         return;

@@ -14,6 +14,7 @@ use integration_tests::{
     Background, Ended, Peers, Run, Setup, Ssh, TestNode, eventually, requires,
 };
 
+const OFF: &str = "services.agent_forwarding.enabled = false";
 const ON: &str = "services.agent_forwarding.enabled = true";
 
 /// An agent that holds the owner's key.
@@ -63,7 +64,7 @@ fn an_agent_is_forwarded_only_where_both_configuration_and_scope_allow_it() {
         return;
     }
     for (config, scopes, forwarded) in [
-        ("", &["ssh:agent"][..], false),
+        (OFF, &["ssh:agent"][..], false),
         (ON, &[][..], false),
         (ON, &["ssh:agent"][..], true),
     ] {

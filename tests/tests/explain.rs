@@ -147,3 +147,67 @@ fn what_cannot_be_answered_is_a_fault() {
     assert_eq!(ended.code(), 2, "{ended}");
     ended.line_with(&["max_chanels"]);
 }
+
+/// A peer under many conditions.
+fn conditioned(command: bool) -> Setup {
+    let setup = Setup::new();
+    let peers = setup.state().join("peers.toml");
+    let text = fs::read_to_string(&peers).unwrap();
+    let command = if command {
+        "\"ssh:command\" = [\"git-shell -c x\"], "
+    } else {
+        ""
+    };
+    let resources = format!(
+        "id = \"owner\"\nresources = {{ {command}\"ssh:from\" = [\"10.0.0.0/8\"], \
+         \"ssh:expires\" = [\"2040-01-01T00:00:00Z\"], \"ssh:no-pty\" = [\"yes\"] }}"
+    );
+    fs::write(&peers, text.replace("id = \"owner\"", &resources)).unwrap();
+    setup
+}
+
+#[test]
+fn the_answer_follows_time_address_and_forced_command() {
+    let setup = conditioned(true);
+    for (args, code, words) in [
+        (
+            &["exec", "ls"][..],
+            0,
+            &["runs \"git-shell -c x\"", "10.0.0.0/8 (ssh:from)"][..],
+        ),
+        (
+            &["shell"],
+            0,
+            &["git-shell", "until 2040-01-01", "without a terminal"],
+        ),
+        (
+            &["--from", "10.1.1.1", "exec", "ls"],
+            0,
+            &["scope ssh:exec"],
+        ),
+        (
+            &["--from", "192.0.2.1", "exec", "ls"],
+            1,
+            &["cannot log in from 192.0.2.1"],
+        ),
+        (
+            &["--as-of", "2041-01-01T00:00:00Z", "exec", "ls"],
+            1,
+            &["ssh:expires is over"],
+        ),
+        (
+            &["--as-of", "2039-01-01T00:00:00Z", "exec", "ls"],
+            0,
+            &["allow"],
+        ),
+        (&["--as-of", "soon", "exec", "ls"], 2, &[]),
+    ] {
+        let ended = explain(&setup, args);
+        assert_eq!(ended.code(), code, "{args:?} {ended}");
+        for words in words {
+            assert!(ended.out().contains(words), "{words}: {ended}");
+        }
+    }
+    let ended = explain(&conditioned(false), &["--from", "10.1.1.1", "sftp"]);
+    assert_eq!(ended.code(), 1, "{ended}");
+}

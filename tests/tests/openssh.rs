@@ -280,9 +280,8 @@ fn an_accepted_key_is_logged_with_its_identity() {
 fn a_shell_is_refused_with_a_reason() {
     let Some((_node, ssh)) = node() else { return };
     let ended = ssh.program("ssh").args(["-T", "node"]).ended();
-    assert_ne!(ended.code(), 0, "{ended}");
-    let said = ended.out() + &ended.err();
-    assert!(said.contains("shell is not enabled"), "{ended}");
+    assert_eq!(ended.code(), 126, "{ended}");
+    ended.line_with(&["alknet: a shell is refused", "\"owner\"", "ssh:shell"]);
 }
 
 #[test]
@@ -307,13 +306,38 @@ fn forwarding_and_sftp_are_refused_and_commands_go_on() {
         .args(["-W", "127.0.0.1:9", "node"])
         .ended();
     assert_eq!(local.code(), 255, "{local}");
-    local.line_with(&["administratively prohibited"]);
+    local.line_with(&["administratively prohibited", "ssh:forward:127.0.0.1:9"]);
 
     let subsystem = ssh.program("ssh").args(["-s", "node", "sftp"]).ended();
-    assert_ne!(subsystem.code(), 0, "{subsystem}");
-    subsystem.line_with(&["subsystem request failed"]);
+    assert_eq!(subsystem.code(), 126, "{subsystem}");
+    subsystem.line_with(&["alknet: file transfer is refused", "ssh:sftp"]);
 
     assert_eq!(ssh.run("exit 7").code(), 7);
+}
+
+#[test]
+fn any_cipher_of_a_client_will_do_and_aes_gcm_is_taken_where_there_is_one() {
+    let Some((_node, ssh)) = node() else { return };
+    for (wanted, taken) in [
+        (None, "-gcm@openssh.com"),
+        (Some("chacha20-poly1305@openssh.com"), "chacha20-poly1305"),
+        (Some("aes256-ctr"), "aes256-ctr"),
+        (
+            Some("chacha20-poly1305@openssh.com,aes256-gcm@openssh.com"),
+            "aes256-gcm",
+        ),
+    ] {
+        let mut run = ssh.program("ssh").arg("-v");
+        if let Some(ciphers) = wanted {
+            run = run.args(["-c", ciphers]);
+        }
+        let ended = run.args(["node", "echo", "in"]).ended();
+        assert_eq!(ended.out(), "in\n", "{ended}");
+        let has_aes = std::arch::is_x86_feature_detected!("aes");
+        if wanted.is_some() || has_aes {
+            ended.line_with(&["kex: server->client cipher", taken]);
+        }
+    }
 }
 
 #[test]

@@ -407,7 +407,7 @@ const WHO: &[(&str, &str, &[&str])] = &[
         "a job",
         &[
             "ssh:exec:echo",
-            "ssh:exec:env",
+            "ssh:exec:printenv",
             "ssh:env:RELEASE",
             "ssh:listen:127.0.0.1:7000",
         ],
@@ -554,7 +554,7 @@ fn real(ssh: &Ssh, asked: &[String]) -> Option<bool> {
         "env" => {
             // Only a command sees the variables.
             let option = format!("SetEnv={word}=C.UTF-8");
-            let ended = program(&["-o", &option]).arg("env").ended();
+            let ended = program(&["-o", &option]).arg("printenv").ended();
             if ended.code() != 0 {
                 return None;
             }

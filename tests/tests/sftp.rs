@@ -89,8 +89,14 @@ fn it_is_refused_unless_both_the_configuration_and_a_scope_allow_it() {
     if !requires(&["ssh", "sftp"]) {
         return;
     }
-    let on = "services.sftp.enabled = true";
-    for (config, scopes) in [("", &["ssh:sftp"][..]), (on, &[])] {
+    let off = "services.sftp.enabled = false";
+    let unconfined = ["ssh:sftp", "ssh:unconfined"];
+    for (config, scopes, remedy) in [
+        (off, &unconfined[..], "services.sftp.enabled = true"),
+        ("", &[], "the scope ssh:sftp"),
+        // Without a directory of its own it would see all of the node's.
+        ("", &["ssh:sftp"], "/services/sftp/root"),
+    ] {
         let setup = Setup::new();
         setup.grant(scopes);
         setup.ssh_config(config);
@@ -98,7 +104,7 @@ fn it_is_refused_unless_both_the_configuration_and_a_scope_allow_it() {
         let ssh = Ssh::to(&node);
         let ended = ssh.program("sftp").args(["-b", "-", "node"]).ended();
         assert_ne!(ended.code(), 0, "{ended}");
-        ended.line_with(&["subsystem request failed"]);
+        ended.line_with(&["alknet: file transfer is refused", remedy]);
         node.logged(&["plugin::ssh::policy", "request denied", "sftp"]);
         assert_eq!(ssh.run("exit 7").code(), 7);
     }
@@ -307,13 +313,12 @@ fn a_root_that_is_gone_is_told_to_the_user_and_the_operator() {
 }
 
 #[test]
-fn the_whole_node_is_served_from_the_home_folder_by_default() {
+fn an_unconfined_peer_sees_the_whole_node_from_the_home_directory() {
     if !requires(&["ssh", "sftp"]) {
         return;
     }
     let setup = Setup::new();
-    setup.grant(&["ssh:sftp"]);
-    setup.ssh_config("services.sftp.enabled = true");
+    setup.grant(&["ssh:sftp", "ssh:unconfined"]);
     let node = setup.start();
     let ssh = Ssh::to(&node);
     let folder = node.setup.folder().canonicalize().unwrap();
@@ -342,7 +347,7 @@ fn transfer_ends_when_it_is_no_longer_permitted() {
     let mut peers = Peers::new();
     peers.add("alice", &key, &["ssh:exec", "ssh:sftp"]);
     peers.write(&setup);
-    setup.ssh_config("services.sftp.enabled = true");
+    setup.ssh_config("services.sftp.root = \"/\"");
     let node = setup.start();
     let ssh = Ssh::with_key(&node, &key);
     let mut raw = Raw::open(&ssh);
@@ -357,7 +362,7 @@ fn transfer_ends_when_it_is_no_longer_permitted() {
     assert!(said.contains("no longer permitted"), "{said}");
     command.echoes("not affected");
     let ended = ssh.program("ssh").args(["-s", "node", "sftp"]).ended();
-    ended.line_with(&["subsystem request failed"]);
+    ended.line_with(&["alknet: file transfer is refused", "ssh:sftp"]);
 }
 
 #[test]

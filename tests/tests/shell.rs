@@ -13,8 +13,8 @@ use std::io::{Read, Write};
 use std::process::Stdio;
 
 use integration_tests::{
-    Ended, Peers, Run, Setup, Ssh, Terminal, TestNode, Transport, alive, eventually, requires,
-    sha256, sha256_of_file,
+    Ended, Peers, Run, Setup, Ssh, Terminal, TestKey, TestNode, Transport, alive, eventually,
+    requires, sha256, sha256_of_file,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -48,27 +48,30 @@ fn on_terminal(node: &TestNode, command: &str) -> Terminal {
 }
 
 #[test]
-fn without_configuration_there_is_no_shell_and_no_terminal() {
+fn switched_off_there_is_no_shell_and_no_terminal() {
     if !requires(&["ssh"]) {
         return;
     }
     let setup = Setup::new();
+    setup.ssh_config("services.shell.enabled = false");
     setup.grant(&["ssh:shell"]);
     let node = setup.start();
     let (status, shown) = Terminal::open(Ssh::to(&node).plain(), 24, 80).ended();
-    assert_eq!(status.code(), Some(1), "{shown}");
-    assert!(shown.contains("not enabled on this node"), "{shown}");
+    assert_eq!(status.code(), Some(126), "{shown}");
+    assert!(shown.contains("a terminal is refused"), "{shown}");
     let (status, shown) = on_terminal(&node, "echo ran").ended();
-    assert_eq!(status.code(), Some(1), "{shown}");
-    assert!(shown.contains("may not have a terminal"), "{shown}");
+    assert_eq!(status.code(), Some(126), "{shown}");
+    assert!(shown.contains("services.shell.enabled = true"), "{shown}");
     assert!(!shown.contains("ran"), "{shown}");
     assert_eq!(Ssh::to(&node).run("echo ran").out(), "ran\n");
-    node.logged(&["request denied", "request=\"shell\"", "switched off"]);
     node.logged(&[
         "request denied",
         "request=\"pty\"",
-        "/services/shell/enabled",
+        "services.shell.enabled",
     ]);
+    let shell = Ssh::to(&node).plain().arg("-T").ended();
+    assert_eq!(shell.code(), 126, "{shell}");
+    shell.line_with(&["a shell is refused", "services.shell.enabled = true"]);
 }
 
 #[test]
@@ -80,10 +83,55 @@ fn without_the_scope_there_is_no_shell_and_with_it_there_is() {
     setup.ssh_config(ON).grant(&[]);
     let node = setup.start();
     let refused = Ssh::to(&node).plain().stdin("echo here\n").ended();
-    assert_eq!(refused.status.code(), Some(1), "{refused}");
-    assert!(refused.err().contains("you may not have"), "{refused}");
+    assert_eq!(refused.status.code(), Some(126), "{refused}");
+    refused.line_with(&["alknet: a shell is refused", "the scope ssh:shell"]);
     assert_eq!(refused.out(), "");
     node.logged(&["request denied", "request=\"shell\"", "ssh:shell"]);
+}
+
+#[test]
+fn a_program_scope_is_that_program_and_no_more() {
+    if !requires(&["ssh", "git"]) {
+        return;
+    }
+    let setup = Setup::new();
+    let key = TestKey::make(setup.folder(), "git");
+    let scopes = [
+        "ssh:exec:git-upload-pack",
+        "ssh:exec:printenv",
+        "ssh:env:PAGER",
+        "ssh:env:LD_PRELOAD",
+        "ssh:env:GIT_SSH",
+        "ssh:env:RELEASE",
+    ];
+    Peers::new().add("git", &key, &scopes).write(&setup);
+    let node = setup.start();
+    let ssh = Ssh::with_key(&node, &key);
+    // On a terminal its help would open a pager, from which `!sh` is a shell.
+    let run = ssh
+        .program("ssh")
+        .args(["-tt", "node", "git-upload-pack --help"]);
+    let (status, shown) = Terminal::open(run, 24, 80).ended();
+    assert_eq!(status.code(), Some(126), "{shown}");
+    assert!(shown.contains("a terminal is refused"), "{shown}");
+    assert!(shown.contains("ssh:shell"), "{shown}");
+    let ended = ssh
+        .program("ssh")
+        .arg("-o")
+        .arg("SetEnv=PAGER=sh LD_PRELOAD=/x GIT_SSH=/x RELEASE=1 LANG=C GIT_PROTOCOL=version=2")
+        .args(["node", "printenv"])
+        .ended();
+    let said = ended.out();
+    let has = |line: &str| said.lines().any(|one| one == line);
+    assert!(
+        has("PAGER=cat") && has("GIT_PAGER=cat") && has("LESSSECURE=1"),
+        "{said}"
+    );
+    assert!(has("RELEASE=1") && has("LANG=C"), "{said}");
+    assert!(
+        !said.contains("LD_PRELOAD") && !said.contains("GIT_SSH="),
+        "{said}"
+    );
 }
 
 #[test]

@@ -38,17 +38,15 @@ fn a_subsystem_runs_its_command_for_who_may_run_that() {
     assert_eq!(ask(&node, &all, "upper").out(), "SOME WORDS\n");
     assert_eq!(ask(&node, &one, "upper").out(), "SOME WORDS\n");
     assert!(ask(&node, &all, "who").status.success());
-    for (key, name) in [
-        (&one, "who"),
-        (&none, "upper"),
-        (&all, "lower"),
-        (&all, "sftp"),
+    for (key, name, remedy) in [
+        (&one, "who", "the scope ssh:exec:"),
+        (&none, "upper", "the scope ssh:exec:tr "),
+        (&all, "lower", "services.subsystems"),
+        (&all, "sftp", "the scope ssh:sftp"),
     ] {
         let refused = ask(&node, key, name);
-        assert!(
-            refused.err().contains("subsystem request failed"),
-            "{refused}"
-        );
+        assert_eq!(refused.code(), 126, "{refused}");
+        refused.line_with(&["alknet: ", remedy]);
         assert_eq!(refused.out(), "", "{refused}");
     }
     node.logged(&[
@@ -108,7 +106,7 @@ fn file_transfer_can_be_forced() {
         return;
     }
     let setup = Setup::new();
-    setup.ssh_config("services.shell.enabled = true\nservices.sftp.enabled = true");
+    setup.ssh_config("services.sftp.root = \"/\"");
     let forced = TestKey::make(setup.folder(), "forced");
     peer(&setup, "forced", &forced, "internal-sftp");
     let node = setup.start();

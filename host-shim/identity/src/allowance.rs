@@ -142,10 +142,18 @@ impl Allowance {
             };
             scopes.extend(or_any(&self.opens, "ssh:forward:*:*"));
             scopes.extend(or_any(&self.listens, "ssh:listen:localhost:*"));
-            // Not limited by the others in sshd either.
-            scopes.push("ssh:streamlocal:/**".to_owned());
+            // sshd does not limit them, but who names places means no others.
+            if self.has_unix_sockets() {
+                scopes.push("ssh:streamlocal:/**".to_owned());
+            }
         }
         scopes
+    }
+
+    /// Whether forwarding reaches Unix sockets: not where only certain places
+    /// are permitted.
+    fn has_unix_sockets(&self) -> bool {
+        self.opens.is_empty() && self.listens.is_empty()
     }
 
     /// What of it are conditions.
@@ -212,7 +220,9 @@ impl Allowance {
                 [] => "listen on the node's loopback".to_owned(),
                 listens => format!("listen on {}", places(listens)),
             });
-            may.push("use any Unix socket of the node".to_owned());
+            if self.has_unix_sockets() {
+                may.push("use any Unix socket of the node".to_owned());
+            }
         }
         sentences.push(format!("may {}", may.join("; ")));
         let mut not = Vec::new();

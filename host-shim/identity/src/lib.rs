@@ -26,6 +26,7 @@ mod store;
 mod validate;
 mod write;
 
+pub use alknet_ssh_policy::Conditions;
 pub use allowance::OptionError;
 pub use authorized_key::{AuthorizedKey, KeyError};
 pub use config::{Authority, CertificateGrant, Peer, PeersConfig};

@@ -108,9 +108,16 @@ fn destinations_become_scopes() {
             "ssh:listen:localhost:8080",
             "ssh:listen:localhost:*",
             "ssh:listen:127.0.0.2:81",
-            "ssh:streamlocal:/**",
         ]
     );
+    // Who names places means no Unix sockets, to connect to or to listen on.
+    for option in [r#"permitopen="db:1""#, r#"permitlisten="1""#] {
+        let scopes = peer(option).scopes;
+        assert!(
+            !scopes.iter().any(|scope| scope.contains("streamlocal")),
+            "{scopes:?}"
+        );
+    }
     // As in sshd, the destinations alone do not switch forwarding on again.
     let none = peer(r#"restrict,permitopen="db:1",permitlisten="1""#);
     assert_eq!(none.scopes, ANYTHING[..3]);

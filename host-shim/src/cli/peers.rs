@@ -1,8 +1,9 @@
-//! `peers list|add|remove|disable|enable|import`.
+//! `peers list|show|add|grant|revoke|remove|disable|enable|import`.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use alknet_identity::{AuthorizedKey, Peer, read_public_key_file};
+use alknet_identity::{AuthorizedKey, Conditions, Peer, read_public_key_file};
 use clap::Subcommand;
 
 use super::import::{ImportArgs, import};
@@ -34,6 +35,33 @@ pub(super) enum PeersCommand {
         /// What the peer may do, such as ssh:exec or ssh:forward:db:5432;
         /// nothing else is granted
         #[arg(long = "scope", value_name = "SCOPE")]
+        scopes: Vec<String>,
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// Say all about one peer.
+    Show {
+        /// The peer
+        id: String,
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// Let a peer do more.
+    Grant {
+        /// The peer
+        id: String,
+        /// What it may do from now on, such as ssh:shell
+        #[arg(required = true, value_name = "SCOPE")]
+        scopes: Vec<String>,
+        #[command(flatten)]
+        state: StateArg,
+    },
+    /// Let a peer do less. What it is doing with that ends.
+    Revoke {
+        /// The peer
+        id: String,
+        /// What it may not do from now on, as `peers show` has it
+        #[arg(required = true, value_name = "SCOPE")]
         scopes: Vec<String>,
         #[command(flatten)]
         state: StateArg,
@@ -95,6 +123,15 @@ pub(super) fn peers(command: PeersCommand) -> Result<(), Failed> {
             }
             Ok(())
         }
+        PeersCommand::Show { id, state } => show(state, &id),
+        PeersCommand::Grant { id, scopes, state } => {
+            let done = format!("granted {} to {id}", scopes.join(", "));
+            apply(state, &Change::Grant(&id, &scopes), &done)
+        }
+        PeersCommand::Revoke { id, scopes, state } => {
+            let done = format!("took {} from {id}", scopes.join(", "));
+            apply(state, &Change::Revoke(&id, &scopes), &done)
+        }
         PeersCommand::Import(args) => import(args),
         PeersCommand::Remove { id, state } => {
             apply(state, &Change::Remove(&id), &format!("removed {id}"))
@@ -127,10 +164,7 @@ fn list(state: StateArg, json: bool) -> Result<(), Failed> {
         return Ok(());
     }
     let rows = config.peers.iter().map(|peer| {
-        let (word, look) = match peer.disabled {
-            true => ("disabled", Look::Bad),
-            false => ("enabled", Look::Good),
-        };
+        let (word, look) = standing(peer);
         let prints = peer.keys.iter().filter_map(|line| {
             let key: AuthorizedKey = line.parse().ok()?;
             Some(key.fingerprint)
@@ -146,12 +180,76 @@ fn list(state: StateArg, json: bool) -> Result<(), Failed> {
             Cell::looking(word, look),
             Cell::from(keys.join(" ")),
             Cell::from(peer.scopes.join(" ")),
+            Cell::from(conditions(peer).join("; ")),
         ]
     });
     say!(
         "{}",
-        table(["PEER", "STATE", "KEYS", "SCOPES"], rows.collect())
+        table(
+            ["PEER", "STATE", "KEYS", "SCOPES", "CONDITIONS"],
+            rows.collect()
+        )
     );
+    Ok(())
+}
+
+/// Whether the peer is let in at all.
+fn standing(peer: &Peer) -> (&'static str, Look) {
+    let read = Conditions::read(&peer.resources);
+    let expires = read.ok().and_then(|conditions| conditions.expires);
+    match expires {
+        _ if peer.disabled => ("disabled", Look::Bad),
+        Some(expires) if SystemTime::now() >= expires => ("expired", Look::Bad),
+        _ => ("enabled", Look::Good),
+    }
+}
+
+/// What its log-ins and sessions are bound to, a sentence each.
+fn conditions(peer: &Peer) -> Vec<String> {
+    let resource = |(kind, values): (&String, &Vec<String>)| {
+        let values = values.join(", ");
+        match kind.as_str() {
+            "ssh:from" => format!("from {values}"),
+            "ssh:expires" => format!("until {values}"),
+            "ssh:command" => format!("runs `{values}`"),
+            "ssh:environment" => format!("with {values}"),
+            "ssh:no-pty" => "no terminal".to_owned(),
+            kind => format!("{kind} {values}"),
+        }
+    };
+    peer.resources.iter().map(resource).collect()
+}
+
+fn show(state: StateArg, id: &str) -> Result<(), Failed> {
+    let draft = draft(&folder(state)?)?;
+    let config = draft.read_peers().map_err(|problems| fail_all(&problems))?;
+    let Some(peer) = config.peers.iter().find(|peer| peer.id == id) else {
+        return Err(fail(format_args!(
+            "there is no peer {id:?}; `alknet-node peers list` names them"
+        )));
+    };
+    say!("{id}: {}", standing(peer).0);
+    for line in &peer.keys {
+        let key = line.parse::<AuthorizedKey>();
+        let print = key.map_or_else(|_| line.clone(), |key| key.fingerprint);
+        say!("  key          {print}");
+    }
+    for key in &peer.node_keys {
+        say!("  node key     {key}");
+    }
+    for grant in &peer.certificates {
+        let principals = grant.principals.join(", ");
+        say!("  certificate  of {} for {principals}", grant.authority);
+    }
+    for scope in &peer.scopes {
+        say!("  may          {scope}");
+    }
+    if peer.scopes.is_empty() {
+        say!("  may          nothing; `alknet-node peers grant {id} SCOPE` changes that");
+    }
+    for condition in conditions(peer) {
+        say!("  only         {condition}");
+    }
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, runtime};
-use crate::explain::{Answer, Asked, explain};
+use crate::explain::{Answer, Asked, LogIn, explain};
 use crate::logs;
 use crate::plan::{Draft, Plan};
 use crate::plugins::{Numbers, make_handler, plugin_pointer};
@@ -40,6 +40,15 @@ pub(super) struct ExplainArgs {
     /// Who asks: the id of a peer
     #[arg(long, value_name = "ID")]
     identity: String,
+    /// Answer as of this time, such as 2030-12-31T00:00:00Z, instead of now
+    #[arg(long, value_name = "TIME")]
+    as_of: Option<jiff::Timestamp>,
+    /// Answer for a peer that comes from this address
+    #[arg(long, value_name = "IP")]
+    from: Option<IpAddr>,
+    /// Answer for a peer that logs in with this certificate, a -cert.pub file
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
     #[command(subcommand)]
     kind: Kind,
 }
@@ -104,8 +113,17 @@ fn run(args: ExplainArgs) -> Result<bool, Failed> {
     let plan = Draft::read(&file)
         .and_then(Draft::complete)
         .map_err(|problems| fail_all(&problems))?;
+    let certificate = args.certificate.map(certificate).transpose()?;
+    let log_in = LogIn {
+        from: args.from,
+        at: args
+            .as_of
+            .map(|at| u64::try_from(at.as_second()).unwrap_or_default()),
+        certificate,
+    };
     let runtime = runtime(&plan.config)?;
-    let answer = runtime.block_on(answer(&plan, &args.plugin, &args.identity, &mut asked));
+    let answering = answer(&plan, &args.plugin, &args.identity, &log_in, &mut asked);
+    let answer = runtime.block_on(answering);
     runtime.shutdown_timeout(Duration::from_secs(1));
     let answer = answer?;
     if args.json {
@@ -120,6 +138,12 @@ fn run(args: ExplainArgs) -> Result<bool, Failed> {
         say!("{}", as_text(&answer, &plan, &args.plugin, &asked));
     }
     Ok(answer.allowed)
+}
+
+fn certificate(file: PathBuf) -> Result<String, Failed> {
+    std::fs::read_to_string(&file)
+        .map(|text| text.trim().to_owned())
+        .map_err(|error| fail(format_args!("{}: {error}", file.display())))
 }
 
 fn asked(kind: Kind) -> Result<Asked, Failed> {
@@ -168,6 +192,7 @@ async fn answer(
     plan: &Plan,
     plugin: &str,
     identity: &str,
+    log_in: &LogIn,
     asked: &mut Asked,
 ) -> Result<Answer, Failed> {
     let Some(planned) = plan.plugins.iter().find(|p| p.plugin.name() == plugin) else {
@@ -193,7 +218,8 @@ async fn answer(
         Numbers::default(),
     )
     .map_err(fail)?;
-    explain(handler.as_ref(), &plan.peers.config(), identity, asked)
+    let peers = (&*plan.peers.config(), plan.peers.as_ref() as _);
+    explain(handler.as_ref(), peers, identity, log_in, asked)
         .await
         .map_err(fail)
 }
@@ -228,6 +254,12 @@ fn as_text(answer: &Answer, plan: &Plan, plugin: &str, asked: &Asked) -> String 
             one.reason,
             width = widest.unwrap_or_default(),
         ));
+    }
+    if let Some(command) = &answer.runs {
+        text.push_str(&format!("\n       runs {command:?} in its place"));
+    }
+    for condition in &answer.conditions {
+        text.push_str(&format!("\n       {condition}"));
     }
     text
 }

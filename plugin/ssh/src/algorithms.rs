@@ -4,6 +4,7 @@ use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{Preferred, cipher, compression, kex, mac};
 
 use crate::client::HostTrust;
+use crate::kexinit::Proposal;
 
 /// Key exchanges: the post-quantum hybrid first, then the curve every client
 /// has; and the extension markers of RFC 8308 and of strict key exchange.
@@ -88,7 +89,8 @@ const MACS_AND_PLAIN: &[mac::Name] = &[
     mac::HMAC_SHA256,
 ];
 
-/// What is known of a client from its version line.
+/// What is known of a client from what it proposes, or from its version line
+/// while it has not proposed anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientKind {
     /// It has AES-GCM.
@@ -117,6 +119,25 @@ impl ClientKind {
             .iter()
             .find(|(name, _)| version.starts_with(name))
             .map_or(Self::Unknown, |(_, kind)| *kind)
+    }
+}
+
+impl ClientKind {
+    /// By what the client proposes, whatever its version line says.
+    pub(crate) fn of_proposal(proposal: &Proposal) -> Self {
+        let both = |lists: &[Vec<String>; 2], has: &dyn Fn(&str) -> bool| {
+            lists.iter().all(|list| list.iter().any(|name| has(name)))
+        };
+        let gcm = |name: &str| AES_GCM.iter().any(|gcm| gcm.as_ref() == name);
+        let chacha = |name: &str| cipher::CHACHA20_POLY1305.as_ref() == name;
+        let etm = |name: &str| MACS.iter().any(|mac| mac.as_ref() == name);
+        if both(&proposal.ciphers, &gcm) {
+            Self::HasAesGcm
+        } else if both(&proposal.ciphers, &chacha) || both(&proposal.macs, &etm) {
+            Self::Unknown
+        } else {
+            Self::Libssh2
+        }
     }
 }
 
@@ -194,4 +215,38 @@ fn has_aes() -> bool {
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn has_aes() -> bool {
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_proposes_decides_what_it_is_offered() {
+        let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+        for (ciphers, macs, kind) in [
+            (
+                "chacha20-poly1305@openssh.com,aes128-ctr,aes128-gcm@openssh.com",
+                "hmac-sha2-256",
+                ClientKind::HasAesGcm,
+            ),
+            (
+                "chacha20-poly1305@openssh.com",
+                "umac-64-etm@openssh.com",
+                ClientKind::Unknown,
+            ),
+            (
+                "aes256-ctr",
+                "hmac-sha2-512-etm@openssh.com,hmac-sha2-512",
+                ClientKind::Unknown,
+            ),
+            ("aes256-ctr", "hmac-sha2-512", ClientKind::Libssh2),
+        ] {
+            let proposal = Proposal {
+                ciphers: [list(ciphers), list(ciphers)],
+                macs: [list(macs), list(macs)],
+            };
+            assert_eq!(ClientKind::of_proposal(&proposal), kind, "{ciphers}");
+        }
+    }
 }

@@ -21,6 +21,7 @@ mod auth;
 pub mod client;
 mod first_channel;
 mod host_key;
+mod kexinit;
 mod metrics;
 mod not_connected;
 mod path;
@@ -39,7 +40,7 @@ pub use client::{
 pub use host_key::parse_host_keys;
 pub use process::Signal;
 pub use russh::keys::{PrivateKey, PublicKey};
-pub use server::{Resolver, SshHandler, SystemResolver};
+pub use server::{LookUpSlot, Resolver, SshHandler, SystemResolver};
 
 /// The software version both sides announce (RFC 4253 section 4.2).
 const SSH_ID: &str = concat!("SSH-2.0-alknet_", env!("CARGO_PKG_VERSION"));

@@ -11,7 +11,7 @@
 
 mod support;
 
-use alknet_ssh::{ClientError, Exit, Signal};
+use alknet_ssh::{Exit, Signal};
 use support::{Node, eventually, guard, noise, process_alive, run, run_with, sha256};
 
 const PIPE: usize = 64 * 1024;
@@ -139,19 +139,22 @@ async fn a_program_scope_runs_that_program_without_a_shell() {
         .await
         .unwrap();
     assert_eq!(output.stdout, b"a b $HOME ; id\n");
-    let refused = guard("id", run(&client, "id", b"")).await;
-    assert!(matches!(refused, Err(ClientError::CommandRefused)));
+    let refused = guard("id", run(&client, "id", b"")).await.unwrap();
+    support::assert_denied(&refused, "the scope ssh:exec:id (or ssh:exec");
 }
 
 #[tokio::test]
 async fn without_a_scope_or_with_the_service_off_nothing_runs() {
-    for node in [
-        Node::with("{}", &[]),
-        Node::with(r#"{"services":{"exec":{"enabled":false}}}"#, &["ssh:exec"]),
+    for (node, remedy) in [
+        (Node::with("{}", &[]), "the scope ssh:exec:id (or ssh:exec"),
+        (
+            Node::with(r#"{"services":{"exec":{"enabled":false}}}"#, &["ssh:exec"]),
+            "services.exec.enabled = true",
+        ),
     ] {
         let (client, _served) = node.client(PIPE).await;
-        let refused = guard("id", run(&client, "id", b"")).await;
-        assert!(matches!(refused, Err(ClientError::CommandRefused)));
+        let refused = guard("id", run(&client, "id", b"")).await.unwrap();
+        support::assert_denied(&refused, remedy);
         assert_eq!(node.status()["denied_total"], 1);
     }
 }

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alknet_handler::{BoxFuture, ProtocolHandler};
-use alknet_ssh::Resolver;
+use alknet_ssh::{LookUpSlot, Resolver};
 use russh::client::{ChannelOpenHandle, Handle, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, ChannelMsg, ChannelOpenFailure};
@@ -628,6 +628,54 @@ async fn links_do_not_lead_around_rules_about_sockets() {
 }
 
 #[tokio::test]
+async fn no_link_leads_out_of_a_granted_directory_whatever_its_length() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = std::fs::canonicalize(directory.path()).unwrap();
+    let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
+    // Longer than the path of a socket may be.
+    let deep = format!("closed/{}", ["d".repeat(60).as_str(); 3].join("/"));
+    for name in ["open/inside", &deep] {
+        std::fs::create_dir_all(path(name)).unwrap();
+    }
+    std::os::unix::fs::symlink(path(&deep), path("open/deep")).unwrap();
+    std::os::unix::fs::symlink(path("closed"), path("open/out")).unwrap();
+    std::os::unix::fs::symlink("inside", path("open/in")).unwrap();
+    for name in ["s", "deep/s", "out/s", "in/s"] {
+        // By a name that fits.
+        let file = std::fs::File::open(root.join("open").join(name).parent().unwrap()).unwrap();
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
+        drop(std::os::unix::net::UnixListener::bind(format!("/proc/self/fd/{fd}/s")).unwrap());
+    }
+    let config = format!(
+        r#"{{"forwarding":{{"rules":[{{"target":"streamlocal:{}/**","action":"deny"}}]}}}}"#,
+        path("closed")
+    );
+    let granted = format!("ssh:streamlocal:{}/**", path("open"));
+    let node = Node::with(&config, &[&granted]);
+    let peer = Peer::of(&node).await;
+    for (name, refusal) in [
+        (
+            "open/deep/s",
+            ChannelOpenFailure::AdministrativelyProhibited,
+        ),
+        ("open/out/s", ChannelOpenFailure::AdministrativelyProhibited),
+        ("closed/s", ChannelOpenFailure::AdministrativelyProhibited),
+        // Nobody listens there any more, but they may ask.
+        ("open/in/s", ChannelOpenFailure::ConnectFailed),
+        ("open/s", ChannelOpenFailure::ConnectFailed),
+    ] {
+        let opened = peer.session.channel_open_direct_streamlocal(path(name));
+        assert_eq!(refused(opened.await), refusal, "{name}");
+    }
+    for name in ["open/deep/new", "open/out/new"] {
+        assert!(peer.session.streamlocal_forward(path(name)).await.is_err());
+    }
+    assert!(!root.join("closed/new").exists() && !root.join(&deep).join("new").exists());
+    let inside = peer.session.streamlocal_forward(path("open/in/new"));
+    inside.await.unwrap();
+}
+
+#[tokio::test]
 async fn rules_that_change_during_a_login_hold_after_it() {
     let node = Node::new();
     let (near, far) = duplex(PIPE);
@@ -640,10 +688,7 @@ async fn rules_that_change_during_a_login_hold_after_it() {
     let user = Arc::clone(&node.user);
     client.authenticate("someone", user).await.unwrap();
     let refused = guard("an answer", support::run(&client, "true", b"")).await;
-    assert!(matches!(
-        refused,
-        Err(alknet_ssh::ClientError::CommandRefused)
-    ));
+    support::assert_denied(&refused.unwrap(), "services.exec.enabled = true");
 }
 
 #[tokio::test]
@@ -782,7 +827,12 @@ impl Names {
 }
 
 impl Resolver for Names {
-    fn resolve<'a>(&'a self, _: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+    fn resolve<'a>(
+        &'a self,
+        _: &'a str,
+        port: u16,
+        _: LookUpSlot,
+    ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let answer = self.answers.lock().unwrap().pop_front().unwrap_or_default();
         let addresses = answer.into_iter().map(|ip| SocketAddr::new(ip, port));
@@ -796,7 +846,12 @@ impl Resolver for Names {
 struct Silent;
 
 impl Resolver for Silent {
-    fn resolve<'a>(&'a self, _: &'a str, _: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+    fn resolve<'a>(
+        &'a self,
+        _: &'a str,
+        _: u16,
+        _: LookUpSlot,
+    ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         Box::pin(std::future::pending())
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alknet_handler::{Capabilities, HandlerError, IdentityProvider, ProtocolHandler, Secret};
-use alknet_ssh::{ClientError, Exit, PrivateKey, SshHandler};
+use alknet_ssh::{Exit, PrivateKey, SshHandler};
 use alknet_ssh_config::SshConfig;
 use support::{Node, TestConnection, eventually, guard, process_alive, run, run_with};
 use tokio::io::{AsyncReadExt, duplex};
@@ -137,8 +137,8 @@ async fn new_rules_are_for_live_sessions_and_new_limits_for_those_to_come() {
     for client in [&old, &new] {
         guard("the refusal", async {
             while !matches!(
-                run(client, "true", b"").await,
-                Err(ClientError::CommandRefused)
+                run(client, "true", b"").await.unwrap().exit,
+                Exit::Status(126)
             ) {}
         })
         .await;

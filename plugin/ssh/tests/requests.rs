@@ -47,8 +47,11 @@ async fn channel_requests_that_are_not_offered_fail() {
 }
 
 #[tokio::test]
-async fn a_command_that_needs_a_terminal_in_vain_is_told_so_and_not_run() {
-    let node = Node::new();
+async fn a_command_that_needs_a_terminal_it_may_not_have_is_told_so_and_not_run() {
+    let node = Node::with(
+        r#"{"services":{"shell":{"terminal":false}}}"#,
+        &["ssh:exec"],
+    );
     let (session, _served) = raw(&node).await;
     let mut channel = session.channel_open_session().await.unwrap();
     channel
@@ -63,13 +66,13 @@ async fn a_command_that_needs_a_terminal_in_vain_is_told_so_and_not_run() {
         match message {
             ChannelMsg::Data { data } => panic!("it ran: {data:?}"),
             ChannelMsg::ExtendedData { data, .. } => {
-                assert!(data.starts_with(b"alknet: you may not have a terminal"));
+                assert!(data.starts_with(b"alknet: a terminal is refused"));
             }
             ChannelMsg::ExitStatus { exit_status } => status = Some(exit_status),
             _ => {}
         }
     }
-    assert_eq!(status, Some(1));
+    assert_eq!(status, Some(126));
 }
 
 #[tokio::test]
@@ -122,8 +125,9 @@ async fn who_asks_for_a_shell_reads_why_there_is_none() {
     })
     .await;
     let words = String::from_utf8(words).unwrap();
-    assert!(words.contains("not enabled on this node"), "{words}");
-    assert_eq!(status, Some(1));
+    assert!(words.starts_with("alknet: a shell is refused"), "{words}");
+    assert!(words.contains("the scope ssh:shell"), "{words}");
+    assert_eq!(status, Some(126));
 }
 
 #[tokio::test]

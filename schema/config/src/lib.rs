@@ -286,13 +286,24 @@ mod tests {
     }
 
     #[test]
+    fn every_service_that_scopes_gate_is_on() {
+        let config = SshConfig::default();
+        let services = &config.services;
+        assert!(services.exec.enabled && services.shell.enabled && services.sftp.enabled);
+        assert!(services.agent_forwarding.enabled);
+        let forwarding = &config.forwarding;
+        assert!(forwarding.forward && forwarding.listen && forwarding.streamlocal);
+    }
+
+    #[test]
     fn the_policy_follows_switches_and_rules() {
         use alknet_ssh_policy::{Basis, Denied, Host, Restrictions, Service, Subject};
 
         let config = SshConfig::from_json(
             r#"{"forwarding":{"rules":[{"target":"db:22","action":"allow","principals":["alice"]}],
                               "listen":false},
-                "services":{"rules":[{"target":"exec","action":"deny"}]}}"#,
+                "services":{"shell":{"enabled":false},
+                            "rules":[{"target":"exec","action":"deny"}]}}"#,
         )
         .unwrap();
         let policy = config.policy();

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::range::within;
 use crate::{AgentForwarding, PolicyRule, Sftp, Shell, SshConfigError, rules};
 
-/// What an authenticated peer can be offered. A service that is on still
-/// needs a rule or a scope of the peer's identity that allows it.
+/// What an authenticated peer can be offered. Every service is on unless it is
+/// turned off here, and still needs a rule or a scope of the peer's identity
+/// that allows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Services {

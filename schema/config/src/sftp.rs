@@ -9,18 +9,19 @@ use crate::range::within;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sftp {
-    /// Whether files can be transferred. Default false.
+    /// Whether files can be transferred. Default true.
     pub enabled: bool,
-    /// The folder that peers see as `/`. Nothing outside of it can be reached,
-    /// by links neither: a link is followed as if this folder were the root
-    /// of the file system. An absolute path. Default `/`, everything the
-    /// node's user may reach.
+    /// The directory that peers see as `/`. Nothing outside of it can be
+    /// reached, by links neither: a link is followed as if this directory were
+    /// the root of the file system. An absolute path. Without it, peers with
+    /// the scope `ssh:unconfined` see what the node's account sees, and others
+    /// are refused. Default none.
     #[schemars(regex(pattern = r"^/[^\u0000]*$"), extend("examples" = ["/srv/files"]))]
-    pub root: String,
+    pub root: Option<String>,
     /// Whether nothing can be written, created, removed or renamed. Default
     /// false.
     pub read_only: bool,
-    /// Files and folders one SSH connection may hold open at a time. 1 to
+    /// Files and directories one SSH connection may hold open at a time. 1 to
     /// 4096. Default 128.
     #[schemars(range(min = 1, max = 4096))]
     pub max_open_files: u32,
@@ -29,8 +30,8 @@ pub struct Sftp {
 impl Default for Sftp {
     fn default() -> Self {
         Self {
-            enabled: false,
-            root: "/".to_owned(),
+            enabled: true,
+            root: None,
             read_only: false,
             max_open_files: 128,
         }
@@ -39,13 +40,12 @@ impl Default for Sftp {
 
 impl Sftp {
     pub(crate) fn validate(&self) -> Result<(), SshConfigError> {
-        if !self.root.starts_with('/') || self.root.contains('\0') {
+        if let Some(root) = &self.root
+            && (!root.starts_with('/') || root.contains('\0'))
+        {
             return Err(SshConfigError::at(
                 "/services/sftp/root",
-                format!(
-                    "{:?} is not an absolute path; write for example \"/srv/files\"",
-                    self.root
-                ),
+                format!("{root:?} is not an absolute path; write for example \"/srv/files\""),
             ));
         }
         within(

@@ -9,29 +9,36 @@ use crate::SshConfigError;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Shell {
-    /// Whether there are shells and terminals at all. Default false.
+    /// Whether there are shells and terminals at all. Default true.
     pub enabled: bool,
     /// The shell, started as a login shell. An absolute path. Default: what
     /// the account that the node runs as has in passwd(5), else `/bin/sh`.
     #[schemars(regex(pattern = r"^/[^\u0000]*$"), extend("examples" = ["/bin/bash"]))]
     pub program: Option<String>,
     /// Whether a shell or a command (`ssh -t node command`) can have a
-    /// terminal. Default true.
+    /// terminal. A program that is granted by name (`ssh:exec:<program>`) has
+    /// one only for peers with `ssh:shell`. Default true.
     pub terminal: bool,
 }
 
 /// Forwarding of the peer's SSH agent (`ssh -A`). Needs the scope `ssh:agent`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AgentForwarding {
-    /// Whether agents can be forwarded at all. Default false.
+    /// Whether agents can be forwarded at all. Default true.
     pub enabled: bool,
+}
+
+impl Default for AgentForwarding {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
 }
 
 impl Default for Shell {
     fn default() -> Self {
         Self {
-            enabled: false,
+            enabled: true,
             program: None,
             terminal: true,
         }

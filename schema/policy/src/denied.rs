@@ -51,6 +51,17 @@ pub enum Denied {
     /// The path of a Unix socket cannot be used.
     #[error("the socket's path cannot be used: {0}")]
     BadPath(#[from] BadPath),
+    /// A program that runs without a shell, and a terminal.
+    #[error(
+        "a terminal for a program that runs without a shell needs ssh:shell: many programs start \
+         others from one"
+    )]
+    TerminalOfProgram,
+    /// A variable by which a program starts another, or loads code.
+    #[error(
+        "with this variable programs start others, and the identity may run certain programs only"
+    )]
+    StartsPrograms,
     /// No environment variable can have this name.
     #[error("no environment variable can have this name (empty, or with = or NUL)")]
     BadVariable,

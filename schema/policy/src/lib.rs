@@ -37,6 +37,7 @@ mod rule;
 mod scope;
 mod sources;
 mod subject;
+mod variable;
 
 pub use command::Command;
 pub use conditions::{BadCondition, ConditionError, Conditions};
@@ -51,3 +52,4 @@ pub use rule::{Action, Rule, RuleError, RuleTarget};
 pub use scope::{Scope, ScopeError, Service};
 pub use sources::{BadSource, Sources};
 pub use subject::{Restrictions, Subject, is_unconfined};
+pub use variable::{QUIET_ENVIRONMENT, can_start_programs};

@@ -44,15 +44,26 @@ impl PathPattern {
         Ok(pattern)
     }
 
-    /// Whether the path, which [`check`] has passed, is one of these.
-    pub(crate) fn holds(&self, path: &str) -> bool {
-        let below = |folder: &str| path.strip_prefix(folder)?.strip_prefix('/');
+    /// Whether a path, written in the plain way, is one of these. It may be
+    /// longer than a socket's address, and need not be UTF-8.
+    pub(crate) fn holds(&self, path: &[u8]) -> bool {
+        let below = |directory: &str| path.strip_prefix(directory.as_bytes())?.strip_prefix(b"/");
         match self {
-            Self::Exact(exact) => exact == path,
-            Self::In(folder) => {
-                below(folder).is_some_and(|name| !name.is_empty() && !name.contains('/'))
+            Self::Exact(exact) => exact.as_bytes() == path,
+            Self::In(directory) => {
+                below(directory).is_some_and(|name| !name.is_empty() && !name.contains(&b'/'))
             }
-            Self::Below(folder) => below(folder).is_some_and(|rest| !rest.is_empty()),
+            Self::Below(directory) => below(directory).is_some_and(|rest| !rest.is_empty()),
+        }
+    }
+
+    /// The directory that is granted, which no link may lead out of; `None`
+    /// where one path is.
+    pub fn directory(&self) -> Option<&str> {
+        match self {
+            Self::Exact(_) => None,
+            Self::In(directory) | Self::Below(directory) if directory.is_empty() => Some("/"),
+            Self::In(directory) | Self::Below(directory) => Some(directory),
         }
     }
 }
@@ -112,7 +123,7 @@ mod tests {
 
     fn holds(pattern: &str, path: &str) -> bool {
         check(path).unwrap();
-        PathPattern::parse(pattern).unwrap().holds(path)
+        PathPattern::parse(pattern).unwrap().holds(path.as_bytes())
     }
 
     #[test]
@@ -129,6 +140,19 @@ mod tests {
         assert!(!holds("/*", "/a/b"));
         assert!(holds("/run/**", "/run/a/b") && holds("/**", "/a") && holds("/**", "/a/b"));
         assert!(!holds("/run/**", "/run") && !holds("/run/**", "/running"));
+    }
+
+    #[test]
+    fn the_granted_directory_is_what_stands_before_the_star() {
+        for (pattern, directory) in [
+            ("/run/x", None),
+            ("/run/*", Some("/run")),
+            ("/run/**", Some("/run")),
+            ("/*", Some("/")),
+        ] {
+            let pattern = PathPattern::parse(pattern).unwrap();
+            assert_eq!(pattern.directory(), directory, "{pattern}");
+        }
     }
 
     #[test]

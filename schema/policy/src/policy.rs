@@ -1,8 +1,9 @@
+use std::cell::RefCell;
 use std::net::IpAddr;
 
 use crate::{
-    Action, Denied, Destination, Host, Rule, Scope, Service, Subject, canonical, listen,
-    listen_addresses, path,
+    Action, Command, Denied, Destination, Host, PathPattern, Rule, Scope, Service, Subject,
+    canonical, listen, listen_addresses, path, variable,
 };
 
 /// Which services are switched on; by default none is. Setting variables has
@@ -168,19 +169,80 @@ impl Policy {
         })
     }
 
-    /// Decides on a Unix socket, to connect to or to listen on. Symbolic links
-    /// in the path are not seen here.
+    /// Decides on a Unix socket, to connect to or to listen on, and says what
+    /// the deciding rule or scope grants. Symbolic links in the path are not
+    /// seen here: it is to be opened without leaving [`PathPattern::directory`],
+    /// and what was found is to be asked about with
+    /// [`streamlocal_found`](Self::streamlocal_found).
     ///
     /// # Errors
     /// The reason for refusing it.
-    pub fn streamlocal(&self, subject: &Subject<'_>, path: &str) -> Result<Basis, Denied> {
+    pub fn streamlocal(
+        &self,
+        subject: &Subject<'_>,
+        path: &str,
+    ) -> Result<(PathPattern, Basis), Denied> {
         self.gate(subject, Service::StreamLocal)?;
         path::check(path)?;
-        self.decide(
+        let granted = RefCell::new(None);
+        let basis = self.decide(subject, Service::StreamLocal, |target, _| match target {
+            Scope::StreamLocal(pattern) if pattern.holds(path.as_bytes()) => {
+                granted.replace(Some(pattern.clone()));
+                true
+            }
+            _ => false,
+        })?;
+        let pattern = granted.into_inner().ok_or(Denied::NoScope {
+            service: Service::StreamLocal,
+        })?;
+        Ok((pattern, basis))
+    }
+
+    /// Decides on the real path, without links and of any length, of a socket
+    /// that was found or is to be made in what [`streamlocal`](Self::streamlocal)
+    /// grants: the first rule about it must not deny it.
+    ///
+    /// # Errors
+    /// The rule that denies it.
+    pub fn streamlocal_found(&self, subject: &Subject<'_>, real: &[u8]) -> Result<(), Denied> {
+        let decided = self.decide(
             subject,
             Service::StreamLocal,
-            |target, _| matches!(target, Scope::StreamLocal(pattern) if pattern.holds(path)),
-        )
+            |target, _| matches!(target, Scope::StreamLocal(pattern) if pattern.holds(real)),
+        );
+        match decided {
+            Err(denied @ Denied::Rule { .. }) => Err(denied),
+            _ => Ok(()),
+        }
+    }
+
+    /// Decides on a terminal for what was granted. A program that runs without
+    /// a shell gets one only where the peer may have a shell anyway: many
+    /// programs start others for who sits at a terminal.
+    ///
+    /// # Errors
+    /// The reason for refusing it.
+    pub fn terminal(&self, subject: &Subject<'_>, command: Option<&Command>) -> Result<(), Denied> {
+        if subject.restrictions.no_pty {
+            return Err(Denied::Restricted { what: "permit-pty" });
+        }
+        if !self.switches.shell {
+            return Err(Denied::ServiceOff {
+                service: Service::Shell,
+            });
+        }
+        match command {
+            Some(Command::Direct { .. }) => self
+                .decide(subject, Service::Shell, |target, _| {
+                    target.service() == Service::Shell
+                })
+                .map(drop)
+                .map_err(|denied| match denied {
+                    Denied::NoScope { .. } => Denied::TerminalOfProgram,
+                    denied => denied,
+                }),
+            Some(Command::Shell(_)) | None => Ok(()),
+        }
     }
 
     /// Decides on a shell. A certificate with a forced command has none: ask
@@ -210,7 +272,8 @@ impl Policy {
     }
 
     /// Decides on setting an environment variable. A rule comes first, then
-    /// the names everybody may set, then a scope.
+    /// the names everybody may set, then a scope. Who may run certain programs
+    /// only sets none that starts others, see [`can_start_programs`].
     ///
     /// # Errors
     /// The reason for refusing it.
@@ -227,12 +290,30 @@ impl Policy {
             Service::Env,
             |target, _| matches!(target, Scope::Env(variable) if variable == name),
         );
-        match (decided, self.accept_env.iter().find(holds)) {
+        let basis = match (decided, self.accept_env.iter().find(holds)) {
             (Ok(Basis::Scope(_)) | Err(Denied::NoScope { .. }), Some(pattern)) => {
-                Ok(Basis::AcceptEnv(pattern.clone()))
+                Basis::AcceptEnv(pattern.clone())
             }
-            (decided, _) => decided,
+            (decided, _) => decided?,
+        };
+        if variable::can_start_programs(name) && !self.runs_anything(subject) {
+            return Err(Denied::StartsPrograms);
         }
+        Ok(basis)
+    }
+
+    /// Whether the peer may run whatever it likes: by exec as a whole, or in a
+    /// shell.
+    fn runs_anything(&self, subject: &Subject<'_>) -> bool {
+        let exec = self
+            .gate(subject, Service::Exec)
+            .and_then(|()| {
+                self.decide(subject, Service::Exec, |target, _| {
+                    matches!(target, Scope::Exec(None))
+                })
+            })
+            .is_ok();
+        exec || self.shell(subject).is_ok()
     }
 
     fn plain(&self, subject: &Subject<'_>, service: Service) -> Result<Basis, Denied> {

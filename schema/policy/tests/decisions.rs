@@ -121,7 +121,9 @@ fn nothing_is_allowed_by_default() {
     );
     assert_eq!(nobody.listen(&[], "", 0, "::"), no(Service::Listen));
     assert_eq!(
-        policy.streamlocal(&subject, "/run/x"),
+        policy
+            .streamlocal(&subject, "/run/x")
+            .map(|(_, basis)| basis),
         no(Service::StreamLocal)
     );
     assert_eq!(policy.shell(&subject), no(Service::Shell));
@@ -162,7 +164,7 @@ fn a_service_that_is_off_refuses_every_scope_and_rule() {
     );
     assert_eq!(off.listen(&subject, "", 0, ip("::")), is(Service::Listen));
     assert_eq!(
-        off.streamlocal(&subject, "/run/x"),
+        off.streamlocal(&subject, "/run/x").map(|(_, basis)| basis),
         is(Service::StreamLocal)
     );
     assert_eq!(off.shell(&subject), is(Service::Shell));
@@ -380,7 +382,11 @@ fn only_what_was_asked_for_is_bound() {
 fn a_socket_is_granted_by_its_plain_path() {
     let alice = alice(&["ssh:streamlocal:/run/app/*"]);
     let policy = policy(&["deny streamlocal:/run/app/secret"]);
-    let ask = |path| policy.streamlocal(&alice.subject(), path);
+    let ask = |path| {
+        policy
+            .streamlocal(&alice.subject(), path)
+            .map(|(_, basis)| basis)
+    };
     assert_eq!(ask("/run/app/a"), scope("ssh:streamlocal:/run/app/*"));
     assert_eq!(ask("/run/app/secret"), Err(Denied::Rule { index: 0 }));
     for detour in [
@@ -423,7 +429,8 @@ fn a_certificate_narrows() {
         forwarding
     );
     assert_eq!(alice.listen(&[], "", 0, "::"), forwarding);
-    assert_eq!(policy.streamlocal(&subject, "/run/x"), forwarding);
+    let streamlocal = policy.streamlocal(&subject, "/run/x");
+    assert_eq!(streamlocal.map(|(_, basis)| basis), forwarding);
     assert_eq!(
         policy.agent(&subject).unwrap_err().to_string(),
         "the certificate does not permit it (permit-agent-forwarding)"
@@ -443,7 +450,7 @@ fn a_certificate_narrows() {
 
 #[test]
 fn variables_pass_by_rule_by_list_or_by_scope() {
-    let alice = alice(&["ssh:env:EDITOR"]);
+    let alice = alice(&["ssh:env:EDITOR", "ssh:exec"]);
     let policy = policy(&["deny env:LC_ALL", "allow env:PAGER"]);
     let ask = |name| policy.env(&alice.subject(), name);
     assert_eq!(ask("LANG"), Ok(Basis::AcceptEnv("LANG".into())));
@@ -456,4 +463,62 @@ fn variables_pass_by_rule_by_list_or_by_scope() {
     for name in ["", "LC_A=B", "LC_\0"] {
         assert_eq!(ask(name), Err(Denied::BadVariable));
     }
+}
+
+#[test]
+fn no_variable_that_starts_programs_is_set_under_a_program_scope() {
+    let names = ["EDITOR", "LD_PRELOAD", "GIT_SSH", "RELEASE", "GIT_PROTOCOL"];
+    let granted: Vec<String> = names.iter().map(|name| format!("ssh:env:{name}")).collect();
+    let may = |more: &[&str]| {
+        let mut peer = alice(more);
+        peer.0.extend(granted.iter().cloned());
+        let policy = policy(&["allow env:PAGER"]);
+        let may = |name: &&str| policy.env(&peer.subject(), name).is_ok();
+        let names = ["EDITOR", "LD_PRELOAD", "GIT_SSH", "PAGER", "RELEASE"];
+        names.into_iter().filter(may).collect::<Vec<_>>()
+    };
+    assert_eq!(may(&["ssh:exec:git-upload-pack"]), ["RELEASE"]);
+    assert_eq!(may(&[]), ["RELEASE"]);
+    assert_eq!(may(&["ssh:exec"]).len(), 5);
+    assert_eq!(may(&["ssh:shell"]).len(), 5);
+}
+
+#[test]
+fn a_program_has_a_terminal_only_with_a_shell() {
+    use alknet_ssh_policy::Command;
+    let policy = policy(&[]);
+    let direct = Command::Direct {
+        program: "top".into(),
+        arguments: Vec::new(),
+    };
+    let line = Command::Shell("top".into());
+    let ask = |scopes: &[&str], command| policy.terminal(&alice(scopes).subject(), command);
+    let refused = Err(Denied::TerminalOfProgram);
+    assert_eq!(ask(&["ssh:exec:top"], Some(&direct)), refused);
+    assert_eq!(ask(&["ssh:exec:top", "ssh:shell"], Some(&direct)), Ok(()));
+    assert_eq!(ask(&["ssh:exec"], Some(&line)), Ok(()));
+    assert_eq!(ask(&["ssh:shell"], None), Ok(()));
+    let mut alice = alice(&["ssh:shell"]);
+    alice.1.no_pty = true;
+    assert!(policy.terminal(&alice.subject(), None).is_err());
+}
+
+#[test]
+fn a_socket_that_was_found_is_asked_about_by_its_real_path() {
+    let alice = alice(&["ssh:streamlocal:/run/app/**"]);
+    let long = format!("/run/secret/{}", "d/".repeat(100));
+    let policy = policy(&["deny streamlocal:/run/secret/**"]);
+    let subject = &alice.subject();
+    let (granted, _) = policy.streamlocal(subject, "/run/app/link/s").unwrap();
+    assert_eq!(granted.directory(), Some("/run/app"));
+    let denied = Err(Denied::Rule { index: 0 });
+    assert_eq!(
+        policy.streamlocal_found(subject, format!("{long}s").as_bytes()),
+        denied
+    );
+    assert_eq!(
+        policy.streamlocal_found(subject, b"/run/secret/\xff"),
+        denied
+    );
+    assert_eq!(policy.streamlocal_found(subject, b"/run/app/s"), Ok(()));
 }

@@ -15,6 +15,9 @@
 //! the request leads to the keeper: [`Control`] goes there, [`Event`]s come
 //! back. When the socket is closed without [`Control::Detach`], the keeper ends
 //! all descendants, since the node is gone.
+//!
+//! [`UnixSocketFile`] and [`UnixSocketPlace`] are how either side opens the Unix
+//! sockets that peers ask for.
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +25,7 @@ mod context;
 mod message;
 mod path;
 mod socket;
+mod unix;
 
 pub use context::{HandlerSessions, Mode};
 pub use message::{
@@ -29,3 +33,4 @@ pub use message::{
     UnixTarget,
 };
 pub use socket::{AsyncSocket, MAX_DESCRIPTORS, MAX_MESSAGE, Received, Socket, SocketError};
+pub use unix::{BoundPath, UnixSocketFile, UnixSocketPlace};

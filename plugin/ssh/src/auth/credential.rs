@@ -142,7 +142,7 @@ impl Holder {
 }
 
 /// Of two forced commands there cannot be both, unless they are one.
-fn both(one: &Restrictions, other: &Restrictions) -> Result<Restrictions, Refusal> {
+pub(super) fn both(one: &Restrictions, other: &Restrictions) -> Result<Restrictions, Refusal> {
     let force_command = match (&one.force_command, &other.force_command) {
         (Some(one), Some(other)) if one != other => return Err(Refusal::TwoCommands),
         (one, other) => one.clone().or_else(|| other.clone()),

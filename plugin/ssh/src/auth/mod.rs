@@ -2,6 +2,7 @@
 
 mod certificate;
 mod credential;
+mod explain;
 mod krl;
 mod owner;
 mod refusal;
@@ -19,6 +20,7 @@ use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
 
 pub(crate) use self::certificate::UserCertificate;
 pub(crate) use self::credential::{Credential, Holder};
+pub(crate) use self::explain::LogIn;
 pub(crate) use self::owner::Owner;
 pub(crate) use self::refusal::Refusal;
 pub(crate) use self::rules::LoginRules;

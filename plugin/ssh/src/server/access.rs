@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use alknet_ssh_policy::{Basis, Command, Denied, Host, Policy, Restrictions, Subject};
@@ -27,6 +29,8 @@ pub(super) struct Permissions {
     pub(super) policy: Policy,
     /// Whether peers may be given ports below 1024.
     pub(super) privileged_ports: bool,
+    /// Whether file transfer has a root of its own.
+    pub(super) has_sftp_root: bool,
 }
 
 /// Something that can be granted and later taken back.
@@ -36,6 +40,8 @@ pub(super) enum Request {
         command: Vec<u8>,
         /// How it is run.
         granted: Command,
+        /// Whether on a terminal.
+        terminal: bool,
     },
     Forward {
         host: Host,
@@ -54,8 +60,8 @@ pub(super) enum Request {
     Agent,
     StreamLocal {
         path: String,
-        /// Where that leads, links followed.
-        leads_to: Option<String>,
+        /// The real path of what was found there.
+        found: Option<PathBuf>,
     },
     Sftp,
 }
@@ -76,10 +82,16 @@ pub(super) enum Refused {
     Denied(#[from] Denied),
     #[error("{NEEDS_PRIVILEGE}")]
     Privileged,
+    #[error("{NEEDS_ROOT}")]
+    NoSftpRoot,
 }
 
 /// Why a privileged port is refused.
 pub(super) const NEEDS_PRIVILEGE: &str = "ports below 1024 need /forwarding/privileged_ports";
+
+/// Why file transfer is refused to who would see all that the node sees.
+pub(super) const NEEDS_ROOT: &str =
+    "file transfer needs a directory in /services/sftp/root, or the scope ssh:unconfined";
 
 /// Ports that only the configuration can open to peers (tcp(7)).
 pub(super) fn is_privileged(port: u16) -> bool {
@@ -120,20 +132,18 @@ impl Access {
         self.decide(|_, subject| Ok(subject.restrictions.clone()))
     }
 
-    /// Decides on a terminal, as far as the peer's credentials have a say.
+    /// Decides on a terminal, before it is known what runs on it.
     pub(super) fn terminal(&self) -> Result<(), Refused> {
-        match self.restrictions()?.no_pty {
-            true => Err(Denied::Restricted { what: "permit-pty" }.into()),
-            false => Ok(()),
-        }
+        self.decide(|policy, subject| policy.terminal(subject, None))
     }
 
-    /// Decides on a command.
-    pub(super) fn exec(&self, command: &[u8]) -> Result<(Command, Grant), Refused> {
+    /// Decides on a command, on a terminal or not.
+    pub(super) fn exec(&self, command: &[u8], terminal: bool) -> Result<(Command, Grant), Refused> {
         let (granted, _) = self.decide(|policy, subject| policy.exec(subject, command))?;
         let request = Request::Exec {
             command: command.to_vec(),
             granted: granted.clone(),
+            terminal,
         };
         Ok((granted, self.grant(request)?))
     }
@@ -194,6 +204,14 @@ impl State {
         {
             return Err(Refused::Privileged);
         }
+        if *request == Request::Sftp && !self.permissions().has_sftp_root {
+            let unconfined = self.decide(|_, subject| Ok(subject.is_unconfined()))?;
+            // What is switched off or not granted comes first.
+            self.decide(|policy, subject| policy.sftp(subject))?;
+            if !unconfined {
+                return Err(Refused::NoSftpRoot);
+            }
+        }
         self.decide(|policy, subject| request.decide(policy, subject))
     }
 
@@ -207,7 +225,12 @@ impl State {
 impl Request {
     fn decide(&self, policy: &Policy, subject: &Subject<'_>) -> Result<(), Denied> {
         match self {
-            Self::Exec { command, granted } => match policy.exec(subject, command)? {
+            Self::Exec {
+                command,
+                granted,
+                terminal,
+            } => match policy.exec(subject, command)? {
+                (now, _) if now == *granted && *terminal => policy.terminal(subject, Some(granted)),
                 (now, _) if now == *granted => Ok(()),
                 _ => Err(Denied::OtherProgram),
             },
@@ -228,10 +251,12 @@ impl Request {
             }
             Self::Shell => policy.shell(subject).map(drop),
             Self::Agent => policy.agent(subject).map(drop),
-            Self::StreamLocal { path, leads_to } => {
+            Self::StreamLocal { path, found } => {
                 policy.streamlocal(subject, path)?;
-                let leads_to = leads_to.as_deref();
-                not_denied(leads_to.map(|path| policy.streamlocal(subject, path)))
+                match found {
+                    Some(real) => policy.streamlocal_found(subject, real.as_os_str().as_bytes()),
+                    None => Ok(()),
+                }
             }
             Self::Sftp => policy.sftp(subject).map(drop),
         }

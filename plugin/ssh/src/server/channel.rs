@@ -23,6 +23,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long last words to a peer may wait for it to read.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
+/// The exit status of what is not permitted, as shells have it for what cannot
+/// be run.
+const NOT_PERMITTED: u32 = 126;
+
 /// What a session channel is for.
 pub(super) enum Start {
     /// A command.
@@ -30,7 +34,7 @@ pub(super) enum Start {
     /// File transfer.
     Sftp(Grant),
     /// Nothing; the user is told why.
-    Refusal(&'static str),
+    Refusal(String),
 }
 
 /// The input side of a channel: drained from the moment it opens and always,
@@ -113,8 +117,8 @@ pub(super) async fn serve(
         Some(Start::Sftp(grant)) => sftp::run(grant, input, &writer, &shared).await,
         Some(Start::Refusal(words)) => {
             let refusal = async {
-                let _ = tell(&writer, words).await;
-                finish(&writer, 1).await;
+                let _ = tell(&writer, &words).await;
+                finish(&writer, NOT_PERMITTED).await;
             };
             tokio::select! {
                 () = refusal => {}

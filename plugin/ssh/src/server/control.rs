@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
 
 use alknet_handler::ConfigError;
 use alknet_ssh_config::SshConfig;
 use alknet_ssh_policy::{Basis, Conditions, Denied, Host, Policy, Subject, listen_addresses};
 use serde::{Deserialize, Serialize};
 
-use super::access::{NEEDS_PRIVILEGE, is_privileged};
+use super::access::{NEEDS_PRIVILEGE, NEEDS_ROOT, is_privileged};
 use super::core::Core;
+use crate::auth::{LogIn, LoginRules};
 
 /// What the node may ask.
 #[derive(Deserialize)]
@@ -21,6 +23,8 @@ enum Request {
     Explain {
         identity: Identity,
         request: Question,
+        #[serde(default)]
+        log_in: Circumstances,
     },
     /// Which SSH connections there are.
     Sessions {},
@@ -46,6 +50,20 @@ struct Identity {
     scopes: Vec<String>,
     #[serde(default)]
     resources: BTreeMap<String, Vec<String>>,
+}
+
+/// How the peer is thought to have logged in.
+#[derive(Default, Deserialize)]
+struct Circumstances {
+    /// The address it comes from.
+    #[serde(default)]
+    from: Option<IpAddr>,
+    /// When, in seconds since 1970; now if not given.
+    #[serde(default)]
+    at: Option<u64>,
+    /// With which certificate, as in a `-cert.pub` file.
+    #[serde(default)]
+    certificate: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -86,6 +104,23 @@ struct Verdict {
     scope: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     addresses: Vec<AddressVerdict>,
+    /// What runs in place of what is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs: Option<String>,
+    /// What else counts, in sentences.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    conditions: Vec<String>,
+    /// The certificate; whose it is, the node knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<CertificateOf>,
+}
+
+#[derive(Serialize)]
+struct CertificateOf {
+    ca_fingerprint: String,
+    key_id: String,
+    serial: u64,
+    principals: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -141,36 +176,113 @@ pub(super) fn answer(core: &Core, request: &str) -> Result<String, ConfigError> 
             core.admission.take_over(&state.penalties, limits);
             Ok("{}".to_owned())
         }
-        Request::Explain { identity, request } => {
-            let verdict = explain(&core.active().config, &identity, &request);
+        Request::Explain {
+            identity,
+            request,
+            log_in,
+        } => {
+            let (config, rules) = (&core.active().config, &core.login_rules());
+            let verdict = explain(config, rules, &identity, &log_in, &request);
             Ok(serde_json::json!(verdict).to_string())
         }
     }
 }
 
-fn explain(config: &SshConfig, identity: &Identity, question: &Question) -> Verdict {
-    let policy = &config.policy();
+fn explain(
+    config: &SshConfig,
+    login_rules: &LoginRules,
+    identity: &Identity,
+    log_in: &Circumstances,
+    question: &Question,
+) -> Verdict {
+    let denied = |reason| Verdict {
+        reason,
+        ..Verdict::default()
+    };
     let conditions = match Conditions::read(&identity.resources) {
         Ok(conditions) => conditions,
         Err(faults) => {
             let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-            return Verdict {
-                reason: format!("it cannot log in: {}", faults.join("; ")),
-                ..Verdict::default()
-            };
+            return denied(format!("it cannot log in: {}", faults.join("; ")));
         }
+    };
+    let at = log_in.at.map(Duration::from_secs);
+    let at = at.map_or_else(SystemTime::now, |at| SystemTime::UNIX_EPOCH + at);
+    let terms = LogIn {
+        from: log_in.from,
+        at,
+        certificate: log_in.certificate.as_deref(),
+    }
+    .terms(&conditions, login_rules);
+    let terms = match terms {
+        Ok(terms) => terms,
+        Err(reason) => return denied(reason),
     };
     let subject = &Subject {
         id: &identity.id,
         scopes: &identity.scopes,
-        restrictions: &conditions.restrictions(),
+        restrictions: &terms.restrictions,
     };
+    let mut verdict = decide(config, subject, question);
+    let asks_to_run = matches!(
+        question,
+        Question::Exec { .. } | Question::Shell | Question::Sftp
+    );
+    let forced = terms.restrictions.force_command.as_deref();
+    if let (Some(forced), true, true) = (forced, asks_to_run, verdict.allowed) {
+        verdict.runs = Some(String::from_utf8_lossy(forced).into_owned());
+    }
+    let value = |kind: &str| identity.resources.get(kind).map(|values| values.join(", "));
+    if let (Some(from), None) = (value("ssh:from"), log_in.from) {
+        verdict.conditions.push(format!(
+            "if it comes from {from} (ssh:from); ask with --from"
+        ));
+    }
+    if let Some(expires) = value("ssh:expires") {
+        verdict
+            .conditions
+            .push(format!("until {expires} (ssh:expires)"));
+    }
+    if terms.restrictions.no_pty {
+        verdict.conditions.push("without a terminal".to_owned());
+    }
+    verdict.certificate = terms.certificate.map(|query| CertificateOf {
+        ca_fingerprint: query.ca_fingerprint,
+        key_id: query.key_id,
+        serial: query.serial,
+        principals: query.principals,
+    });
+    verdict
+}
+
+/// Decides as the server does, forced command and all (see [`super::start`]).
+fn decide(config: &SshConfig, subject: &Subject<'_>, question: &Question) -> Verdict {
+    let policy = &config.policy();
     let rules = Rules(config);
-    match question {
-        Question::Exec { command } => {
-            let decision = policy.exec(subject, command.as_bytes());
-            rules.verdict(decision.map(|(_, basis)| basis))
+    let exec = |command: &[u8]| {
+        let decision = policy.exec(subject, command);
+        rules.verdict(decision.map(|(_, basis)| basis))
+    };
+    let file_transfer = || {
+        let verdict = rules.verdict(policy.sftp(subject));
+        if verdict.allowed && config.services.sftp.root.is_none() && !subject.is_unconfined() {
+            return Verdict {
+                reason: NEEDS_ROOT.to_owned(),
+                ..Verdict::default()
+            };
         }
+        verdict
+    };
+    let is_forced = subject.restrictions.force_command.is_some();
+    match question {
+        Question::Exec { .. } | Question::Shell | Question::Sftp
+            if subject.restrictions.forces_sftp() =>
+        {
+            file_transfer()
+        }
+        Question::Exec { command } => exec(command.as_bytes()),
+        Question::Shell if is_forced => exec(b""),
+        Question::Sftp if is_forced => exec(b"internal-sftp"),
         Question::Forward {
             host,
             port,
@@ -186,9 +298,12 @@ fn explain(config: &SshConfig, identity: &Identity, question: &Question) -> Verd
             }
             verdict
         }
-        Question::Streamlocal { path } => rules.verdict(policy.streamlocal(subject, path)),
+        Question::Streamlocal { path } => {
+            let decision = policy.streamlocal(subject, path);
+            rules.verdict(decision.map(|(_, basis)| basis))
+        }
         Question::Shell => rules.verdict(policy.shell(subject)),
-        Question::Sftp => rules.verdict(policy.sftp(subject)),
+        Question::Sftp => file_transfer(),
         Question::Agent => rules.verdict(policy.agent(subject)),
         Question::Env { name } => rules.verdict(policy.env(subject, name)),
     }

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::access::Permissions;
 use super::admission::Admission;
 use super::audit::Audit;
-use super::forward::{Egress, Resolver};
+use super::forward::{Egress, LookUps, Resolver};
 use super::sessions::Sessions;
 use super::throttle::Throttle;
 use crate::SSH_ID;
@@ -47,6 +47,8 @@ pub(super) struct Core {
     pub(super) rejections: Throttle,
     generation: OnceLock<u64>,
     pub(super) resolver: Arc<dyn Resolver>,
+    /// Names that are being looked up.
+    pub(super) look_ups: LookUps,
     capabilities: Capabilities,
     active: RwLock<Arc<Active>>,
     /// Those of the active configuration.
@@ -91,6 +93,7 @@ impl Core {
             budget,
             identities,
             resolver,
+            look_ups: LookUps::default(),
             capabilities,
             counters,
             account: Account::current(),
@@ -260,6 +263,7 @@ fn permissions(config: &SshConfig) -> Arc<Permissions> {
     Arc::new(Permissions {
         policy: config.policy(),
         privileged_ports: config.forwarding.privileged_ports,
+        has_sftp_root: config.services.sftp.root.is_some(),
     })
 }
 

@@ -1,19 +1,25 @@
 use std::io;
+use std::time::Duration;
 
 use alknet_handler::ByteStream;
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 use crate::algorithms::ClientKind;
+use crate::kexinit::{NotKexInit, Proposal};
 use crate::transport::Transport;
 use crate::{SSH_ID, first_channel};
 
 /// Longest identification line (RFC 4253 section 4.2).
 const LONGEST: usize = 255;
+/// How long a client has for its proposal while it does not have ours. Those
+/// that wait for ours are offered what their version line says.
+const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How the version of our own client begins.
 const OURS: &[u8] = b"SSH-2.0-alknet_";
 
-/// What a client's identification line tells.
+/// What a client's first words tell.
 pub(super) struct Caller {
     pub(super) kind: ClientKind,
     /// It is our own client.
@@ -22,9 +28,10 @@ pub(super) struct Caller {
     pub(super) asks_for_channel: bool,
 }
 
-/// Exchanges the identification lines before russh does, because what is to be
-/// offered depends on the client; leaves the transport as if nothing had been
-/// said.
+/// Exchanges the identification lines before russh does and looks at what the
+/// client proposes, because what is to be offered depends on it; leaves the
+/// transport as if nothing had been said. Our own client is known to have what
+/// we offer, and is spared the wait.
 pub(super) async fn exchange<S: ByteStream>(transport: &mut Transport<S>) -> io::Result<Caller> {
     let ours = format!("{SSH_ID}\r\n");
     transport.write_all(ours.as_bytes()).await?;
@@ -35,14 +42,42 @@ pub(super) async fn exchange<S: ByteStream>(transport: &mut Transport<S>) -> io:
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    let caller = Caller {
+    let is_ours = theirs.starts_with(OURS);
+    let mut caller = Caller {
         kind: ClientKind::of(&theirs),
-        is_ours: theirs.starts_with(OURS),
-        asks_for_channel: theirs.starts_with(OURS)
-            && comment(&theirs) == first_channel::ASKED.as_bytes(),
+        is_ours,
+        asks_for_channel: is_ours && comment(&theirs) == first_channel::ASKED.as_bytes(),
     };
+    if !is_ours {
+        let proposal = timeout(PROPOSAL_TIMEOUT, proposal(transport, &mut theirs)).await;
+        if let Ok(proposal) = proposal
+            && let Some(proposal) = proposal?
+        {
+            caller.kind = ClientKind::of_proposal(&proposal);
+        }
+    }
     transport.rewind(theirs, ours.len());
     Ok(caller)
+}
+
+/// Reads on behind the identification line, up to the end of the client's
+/// proposal; `None` when something else comes, which is for russh to refuse.
+async fn proposal<S: ByteStream>(
+    transport: &mut Transport<S>,
+    theirs: &mut BytesMut,
+) -> io::Result<Option<Proposal>> {
+    loop {
+        let line = theirs.iter().position(|byte| *byte == b'\n');
+        let packet = line.and_then(|end| theirs.get(end + 1..));
+        match packet.map(Proposal::read) {
+            Some(Ok(None)) => {}
+            Some(Ok(proposal)) => return Ok(proposal),
+            Some(Err(NotKexInit)) | None => return Ok(None),
+        }
+        if transport.read_buf(theirs).await? == 0 {
+            return Ok(None);
+        }
+    }
 }
 
 /// What stands behind the version.

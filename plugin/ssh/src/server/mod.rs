@@ -9,6 +9,7 @@ mod command;
 mod connection;
 mod control;
 mod core;
+mod denial;
 mod end;
 mod endpoint;
 mod forward;
@@ -37,7 +38,7 @@ use russh::keys::PrivateKey;
 pub(crate) use self::admission::Rejection;
 pub(crate) use self::audit::SessionAudit;
 use self::core::Core;
-pub use self::forward::{Resolver, SystemResolver};
+pub use self::forward::{LookUpSlot, Resolver, SystemResolver};
 use crate::host_key::check_host_keys;
 
 /// Serves SSH on the connections of an endpoint.

@@ -3,7 +3,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use alknet_ssh_policy::Denied;
 use russh::keys::Certificate;
 use russh::server::{
     Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey,
@@ -15,9 +14,10 @@ use tokio::time::timeout;
 use super::access::Refused;
 use super::channel::{self, Start};
 use super::command::Setup;
+use super::denial::{self, Asked};
 use super::end::End;
 use super::endpoint::Endpoint;
-use super::forward::{self, Listeners, Opening};
+use super::forward::{self, Listeners, NotListening, Opening};
 use super::session::{Place, Shared};
 use super::{start, subsystem};
 use crate::auth::{Authenticator, Holder, Refusal};
@@ -26,15 +26,9 @@ use crate::metrics::{ChannelKind, RequestKind, Verdict};
 use crate::process::{Size, TerminalRequest};
 use crate::transport::Control;
 
-/// Shown to who asks for a shell in vain.
-const NO_SHELLS: &str = "alknet: an interactive shell is not enabled on this node; \
-                         give a command to run\r\n";
-const NOT_FOR_YOU: &str = "alknet: you may not have an interactive shell on this node\r\n";
-/// Shown to who asked for a terminal in vain, once there is something to run.
-const NO_TERMINAL: &str = "alknet: you may not have a terminal on this node; \
-                           do without one (ssh -T node, ssh node command)\r\n";
-/// Why there is none.
-const NO_TERMINALS: &str = "terminals need /services/shell/enabled and /services/shell/terminal";
+/// Why nobody has a terminal.
+const NO_TERMINALS: &str = "terminals are switched off; the node's operator turns them on with \
+                            services.shell.enabled = true and services.shell.terminal = true";
 
 /// A channel that the peer has confirmed is handed over within less.
 const HAND_OVER: Duration = Duration::from_secs(5);
@@ -61,8 +55,8 @@ struct Requests {
     start: mpsc::Sender<Start>,
     started: bool,
     setup: Setup,
-    /// A terminal was asked for that the peer may not have.
-    no_terminal: bool,
+    /// Why the peer does not have the terminal that it asked for.
+    no_terminal: Option<String>,
     environment_requests: u32,
     environment_bytes: usize,
 }
@@ -140,10 +134,10 @@ impl RusshHandler {
         start: Start,
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        let requests = self.channels.get(&channel);
-        let (start, verdict) = match requests.is_some_and(|requests| requests.no_terminal) {
-            true => (Start::Refusal(NO_TERMINAL), Verdict::Denied),
-            false => (start, Verdict::Granted),
+        let requests = self.channels.get_mut(&channel);
+        let (start, verdict) = match requests.and_then(|requests| requests.no_terminal.take()) {
+            Some(line) => (Start::Refusal(line), Verdict::Denied),
+            None => (start, Verdict::Granted),
         };
         if self.start(channel, start) {
             self.count(kind, verdict);
@@ -152,6 +146,38 @@ impl RusshHandler {
             self.count(kind, Verdict::Failed);
             session.channel_failure(channel)
         }
+    }
+
+    /// Refuses to start something. The request is granted in form, so that the
+    /// user gets to read why: to a refusal, clients say nothing of ours.
+    fn start_denied(
+        &mut self,
+        channel: ChannelId,
+        kind: RequestKind,
+        reason: &dyn std::fmt::Display,
+        line: String,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        if self.start(channel, Start::Refusal(line)) {
+            self.count(kind, Verdict::Denied);
+            self.shared.deny(kind.name(), reason);
+            session.channel_success(channel)
+        } else {
+            self.count(kind, Verdict::Failed);
+            session.channel_failure(channel)
+        }
+    }
+
+    /// Tells the user what has no channel to be told on. Clients show it where
+    /// they are asked to be verbose.
+    fn remark(
+        &self,
+        asked: Asked<'_>,
+        refused: &Refused,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        let sentence = denial::sentence(asked, refused, &self.shared.identity());
+        session.debug(true, &sentence, "")
     }
 
     /// A channel that a destination is wanted for; refused without room.
@@ -202,7 +228,7 @@ impl RusshHandler {
             start,
             started: false,
             setup: Setup::default(),
-            no_terminal: false,
+            no_terminal: None,
             environment_requests: 0,
             environment_bytes: 0,
         };
@@ -425,6 +451,13 @@ impl Handler for RusshHandler {
             Err(reason) => {
                 self.count(RequestKind::TcpipForward, reason.verdict());
                 self.shared.deny("listen", &reason);
+                if let NotListening::Refused(refused) = &reason {
+                    let asked = Asked::Listen {
+                        address,
+                        port: *port,
+                    };
+                    self.remark(asked, refused, session)?;
+                }
                 Ok(false)
             }
         }
@@ -452,6 +485,9 @@ impl Handler for RusshHandler {
             Err(reason) => {
                 self.count(RequestKind::StreamLocalForward, reason.verdict());
                 self.shared.deny("streamlocal listen", &reason);
+                if let NotListening::Refused(refused) = &reason {
+                    self.remark(Asked::StreamLocal { path }, refused, session)?;
+                }
                 Ok(false)
             }
         }
@@ -535,38 +571,27 @@ impl Handler for RusshHandler {
         match start::command(&self.shared, command, setup) {
             Ok(start) => self.start_granted(channel, RequestKind::Exec, start, session),
             Err(refused) => {
-                self.count(RequestKind::Exec, Verdict::Denied);
-                self.shared.deny("exec", &refused);
-                session.channel_failure(channel)
+                let asked = self.shared.restricted_to(command);
+                let line = denial::line(Asked::of(&asked), &refused, &self.shared.identity());
+                self.start_denied(channel, RequestKind::Exec, &refused, line, session)
             }
         }
     }
 
-    /// Granted in form even if there is none, so that the user gets to read
-    /// why.
     async fn shell_request(
         &mut self,
         channel: ChannelId,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         let setup = self.setup(channel);
-        let refused = match start::shell(&self.shared, setup) {
-            Ok(start) => {
-                return self.start_granted(channel, RequestKind::Shell, start, session);
+        match start::shell(&self.shared, setup) {
+            Ok(start) => self.start_granted(channel, RequestKind::Shell, start, session),
+            Err(refused) => {
+                let forced = self.shared.forced_command();
+                let asked = forced.as_deref().map_or(Asked::Shell, Asked::of);
+                let line = denial::line(asked, &refused, &self.shared.identity());
+                self.start_denied(channel, RequestKind::Shell, &refused, line, session)
             }
-            Err(refused) => refused,
-        };
-        let words = match refused {
-            Refused::Denied(Denied::ServiceOff { .. }) => NO_SHELLS,
-            _ => NOT_FOR_YOU,
-        };
-        if self.start(channel, Start::Refusal(words)) {
-            self.count(RequestKind::Shell, Verdict::Denied);
-            self.shared.deny("shell", &refused);
-            session.channel_success(channel)
-        } else {
-            self.count(RequestKind::Shell, Verdict::Failed);
-            session.channel_failure(channel)
         }
     }
 
@@ -586,20 +611,20 @@ impl Handler for RusshHandler {
     ) -> Result<(), Self::Error> {
         let shell = &self.shared.active.config.services.shell;
         let denied = if shell.enabled && shell.terminal {
-            self.shared
-                .access
-                .terminal()
-                .err()
-                .map(|refused| refused.to_string())
+            let refused = self.shared.access.terminal().err();
+            refused.map(|refused| {
+                let id = self.shared.identity();
+                denial::sentence(Asked::Terminal, &refused, &id)
+            })
         } else {
-            Some(NO_TERMINALS.to_owned())
+            Some(format!("a terminal is refused: {NO_TERMINALS}"))
         };
         if let Some(reason) = denied {
             self.count(RequestKind::Pty, Verdict::Denied);
             self.shared.deny("pty", &reason);
             return match self.channels.get_mut(&channel) {
                 Some(requests) => {
-                    requests.no_terminal = true;
+                    requests.no_terminal = Some(format!("alknet: {reason}\r\n"));
                     session.channel_success(channel)
                 }
                 None => session.channel_failure(channel),
@@ -639,6 +664,9 @@ impl Handler for RusshHandler {
             Err(reason) => {
                 self.count(RequestKind::Agent, reason.verdict());
                 self.shared.deny("agent", &reason);
+                if let NotListening::Refused(refused) = &reason {
+                    self.remark(Asked::Agent, refused, session)?;
+                }
                 Ok(false)
             }
         }
@@ -655,6 +683,7 @@ impl Handler for RusshHandler {
     ) -> Result<(), Self::Error> {
         self.count(RequestKind::X11, Verdict::Denied);
         self.shared.deny("x11", &"X11 is not forwarded");
+        session.debug(true, "X11 is not forwarded by this server", "")?;
         session.channel_failure(channel)
     }
 
@@ -668,9 +697,8 @@ impl Handler for RusshHandler {
         match subsystem::start(name, setup, &self.shared) {
             Ok(start) => self.start_granted(channel, RequestKind::Subsystem, start, session),
             Err(unavailable) => {
-                self.count(RequestKind::Subsystem, Verdict::Denied);
-                self.shared.deny("subsystem", &unavailable);
-                session.channel_failure(channel)
+                let line = subsystem::denied(name, &unavailable, &self.shared);
+                self.start_denied(channel, RequestKind::Subsystem, &unavailable, line, session)
             }
         }
     }

@@ -34,9 +34,6 @@ const LAST_BYTES: Duration = Duration::from_secs(3);
 /// How long the goodbye itself may wait for a place in russh's queue.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// Names of one connection that are looked up at a time; the rest wait, so
-/// that nobody else does.
-const LOOK_UPS_AT_A_TIME: usize = 4;
 /// How often, and how long, the identity store is asked about a live session.
 const LOOK_UPS: u32 = 3;
 const LOOK_UP: Duration = Duration::from_secs(3);
@@ -67,8 +64,6 @@ pub(super) struct Shared {
     pub(super) opened: Instant,
     pub(super) core: Arc<Core>,
     pub(super) audit: SessionAudit,
-    /// Names that are being looked up.
-    pub(super) look_ups: Semaphore,
     /// Files that may be opened by file transfer.
     pub(super) files: Arc<Semaphore>,
     budget: Budget,
@@ -117,7 +112,6 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
         since: SystemTime::now(),
         opened: Instant::now(),
         core: Arc::clone(&core),
-        look_ups: Semaphore::new(LOOK_UPS_AT_A_TIME),
         files: Arc::new(Semaphore::new(
             active.config.services.sftp.max_open_files as usize,
         )),
@@ -402,6 +396,22 @@ impl Shared {
     pub(super) fn end(&self, end: End) {
         let _ = self.end.set(end);
         self.end_notify.notify_one();
+    }
+
+    /// The id of the peer's identity; empty before it has logged in.
+    pub(super) fn identity(&self) -> String {
+        let holder = self.access.holder();
+        holder.map_or_else(String::new, |holder| holder.identity.id)
+    }
+
+    /// What runs whatever the peer asks for, if its credentials say so.
+    pub(super) fn forced_command(&self) -> Option<Vec<u8>> {
+        self.access.restrictions().ok()?.force_command
+    }
+
+    /// What runs when the peer asks for a command.
+    pub(super) fn restricted_to(&self, asked: &[u8]) -> Vec<u8> {
+        self.forced_command().unwrap_or_else(|| asked.to_vec())
     }
 
     pub(super) fn windows(&self) -> MutexGuard<'_, Windows> {

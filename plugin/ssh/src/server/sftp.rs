@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use alknet_ssh_config::Sftp;
 use bytes::Bytes;
 use russh::ChannelWriteHalf;
 use russh::server::Msg;
@@ -44,7 +45,7 @@ pub(super) async fn run(
         End::Served(Err(fault)) => {
             match fault {
                 Fault::Root(_) | Fault::Internal => {
-                    let root = &shared.active.config.services.sftp.root;
+                    let root = root(&shared.active.config.services.sftp);
                     tracing::warn!(%fault, root, "file transfer failed; see /services/sftp/root");
                 }
                 _ => tracing::debug!(%fault, "file transfer failed"),
@@ -79,12 +80,18 @@ fn settings(shared: &Shared) -> Settings {
     let sftp = &shared.active.config.services.sftp;
     let account = &shared.origin.account;
     Settings {
-        root: sftp.root.clone(),
+        root: root(sftp).to_owned(),
         read_only: sftp.read_only,
         max_open_files: sftp.max_open_files,
         account: account.name.as_bytes().to_vec(),
         home: account.home.as_os_str().as_bytes().to_vec(),
     }
+}
+
+/// Without one, what the node's account sees; [`Access`](super::access::Access)
+/// says to whom that is open.
+fn root(sftp: &Sftp) -> &str {
+    sftp.root.as_deref().unwrap_or("/")
 }
 
 /// A channel whose answers count as its traffic.

@@ -3,10 +3,11 @@
 use super::access::Refused;
 use super::channel::Start;
 use super::command::Setup;
+use super::denial::{self, Asked};
 use super::session::Shared;
 use super::start;
 
-/// Why a subsystem is not to be had.
+/// Why a subsystem is not available.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unavailable {
     /// Nothing has that name here.
@@ -31,4 +32,24 @@ pub(super) fn start(name: &str, setup: Setup, shared: &Shared) -> Result<Start, 
         Some(line) => Ok(start::command(shared, line.as_bytes(), setup)?),
         None => Err(Unavailable::Unknown),
     }
+}
+
+/// What the user is told when there is none of that name, or not for this peer.
+pub(super) fn denied(name: &str, unavailable: &Unavailable, shared: &Shared) -> String {
+    let id = shared.identity();
+    let refused = match unavailable {
+        Unavailable::Unknown => {
+            return "alknet: there is no subsystem of that name here; the node's operator names \
+                    its command in services.subsystems\r\n"
+                .to_owned();
+        }
+        Unavailable::Refused(refused) => refused,
+    };
+    let subsystems = &shared.active.config.services.subsystems;
+    let asked = match (shared.forced_command(), subsystems.get(name)) {
+        (Some(forced), _) => return denial::line(Asked::of(&forced), refused, &id),
+        (None, Some(line)) => Asked::Command(line.as_bytes()),
+        (None, None) => Asked::FileTransfer,
+    };
+    denial::line(asked, refused, &id)
 }

@@ -428,3 +428,12 @@ pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     })
     .await;
 }
+
+/// Asserts that a command was denied in words that say what would allow it, and
+/// with the status that shells have for it.
+pub fn assert_denied(output: &Output, remedy: &str) {
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(words.starts_with("alknet: "), "{words}");
+    assert!(words.contains(remedy), "{words}");
+    assert_eq!(output.exit, Exit::Status(126));
+}

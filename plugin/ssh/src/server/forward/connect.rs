@@ -3,25 +3,27 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use alknet_handler::{Capabilities, ConfigError};
+use alknet_session::UnixSocketFile;
 use alknet_socks5::{Credentials, Target, upstream};
 use alknet_ssh_config::{Forwarding, ProxyKind};
 use alknet_ssh_policy::{Denied, Host, canonical};
 use russh::ChannelOpenFailure;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::dial::dial;
-use super::resolve::Resolver;
+use super::resolve::{LookUpSlot, Resolver};
 use super::socket::Socket;
-use super::unix;
 use crate::not_connected::NotConnected;
 use crate::server::access::{Grant, Refused, Request};
 use crate::server::core::Active;
+use crate::server::denial::{self, Asked};
 use crate::server::secret::granted;
 use crate::server::session::Shared;
 
@@ -36,6 +38,8 @@ pub(super) enum Refusal {
     LookUp(io::Error),
     #[error("{0}")]
     Connect(#[from] ConnectError),
+    #[error("{0}")]
+    Link(io::Error),
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
 }
@@ -77,7 +81,7 @@ impl Refusal {
                 | Denied::BadPath(_)
                 | Denied::NoAddress,
             )) => ChannelOpenFailure::ConnectFailed,
-            Self::Refused(_) => ChannelOpenFailure::AdministrativelyProhibited,
+            Self::Refused(_) | Self::Link(_) => ChannelOpenFailure::AdministrativelyProhibited,
             Self::Connect(ConnectError::Io(error)) | Self::LookUp(error) if is_shortage(error) => {
                 ChannelOpenFailure::ResourceShortage
             }
@@ -87,12 +91,30 @@ impl Refusal {
         }
     }
 
-    /// What the peer is told: more than the code where the target is at fault,
-    /// nothing more where it is our rules.
-    pub(super) fn answer(&self, to_our_client: bool) -> ChannelOpenFailure {
-        match (self.code(), self.at_the_target()) {
-            (ChannelOpenFailure::ConnectFailed, Some(reason)) => reason.answer(to_our_client),
-            (code, _) => code,
+    /// What the peer is told: where the target is at fault, how; where our
+    /// rules forbid it, what would allow it.
+    pub(super) fn answer(
+        &self,
+        to_our_client: bool,
+        asked: Asked<'_>,
+        id: &str,
+    ) -> ChannelOpenFailure {
+        let code = self.code();
+        if let (ChannelOpenFailure::ConnectFailed, Some(reason)) = (&code, self.at_the_target()) {
+            return reason.answer(to_our_client);
+        }
+        let reason = match (&code, self) {
+            (ChannelOpenFailure::AdministrativelyProhibited, Self::Refused(refused)) => {
+                denial::sentence(asked, refused, id)
+            }
+            (ChannelOpenFailure::AdministrativelyProhibited, Self::Link(error)) => {
+                format!("the Unix socket is refused: {error}")
+            }
+            _ => return code,
+        };
+        ChannelOpenFailure::Other {
+            code: code.code(),
+            reason,
         }
     }
 
@@ -109,7 +131,7 @@ impl Refusal {
                 UpstreamError::TimedOut => Some(NotConnected::TimedOut),
                 _ => None,
             },
-            Self::Refused(_) | Self::Port { .. } => None,
+            Self::Refused(_) | Self::Link(_) | Self::Port { .. } => None,
         }
     }
 }
@@ -195,9 +217,8 @@ async fn allowed_addresses(
 }
 
 async fn look_up(shared: &Shared, name: &str, port: u16) -> Result<Vec<SocketAddr>, Refusal> {
-    // Never closed.
-    let _turn = shared.look_ups.acquire().await;
-    let found = shared.core.resolver.resolve(name, port).await;
+    let slot = shared.core.look_ups.slot(&shared.identity()).await;
+    let found = shared.core.resolver.resolve(name, port, slot).await;
     found.map_err(Refusal::LookUp)
 }
 
@@ -215,25 +236,49 @@ fn canonical_socket(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Connects to a Unix socket that a peer asked for.
+/// Connects to a Unix socket that a peer asked for. What is found is checked,
+/// and what was checked is connected to.
 pub(super) async fn unix(shared: &Shared, path: String) -> Result<(Socket, Grant), Refusal> {
-    let request = |leads_to| Request::StreamLocal {
-        path: path.clone(),
-        leads_to,
-    };
     // Asked first without a look at the file system.
-    shared.access.grant(request(None))?;
-    let target = unix::Target::open(Path::new(&path)).map_err(ConnectError::Io)?;
-    let real = target.real_path().map_err(ConnectError::Io)?;
-    let grant = shared
+    let (granted, _) = shared
         .access
-        .grant(request(Some(real.to_string_lossy().into_owned())))?;
-    let patience = patience(&shared.core.active());
-    let stream = timeout(patience, target.connect())
+        .decide(|policy, subject| policy.streamlocal(subject, &path))?;
+    let beneath = granted.directory().map(Path::new);
+    let file = UnixSocketFile::open(Path::new(&path), beneath).map_err(not_opened)?;
+    let grant = shared.access.grant(Request::StreamLocal {
+        found: Some(file.real_path().map_err(ConnectError::Io)?),
+        path,
+    })?;
+    let timeout_after = patience(&shared.core.active());
+    let stream = timeout(timeout_after, connect_to_file(&file))
         .await
-        .map_err(|_| Refusal::TimedOut(patience))?
+        .map_err(|_| Refusal::TimedOut(timeout_after))?
         .map_err(ConnectError::Io)?;
     Ok((stream.into(), grant))
+}
+
+/// How long a listener without room is left alone.
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+
+async fn connect_to_file(file: &UnixSocketFile) -> io::Result<UnixStream> {
+    loop {
+        match file.connect() {
+            Ok(socket) => return UnixStream::from_std(StdUnixStream::from(socket)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                sleep(BETWEEN_TRIES).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether a link is in the way, which [`alknet_session`] says in words of its
+/// own, or the system says no.
+fn not_opened(error: io::Error) -> Refusal {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => Refusal::Link(error),
+        _ => ConnectError::Io(error).into(),
+    }
 }
 
 impl Egress {
@@ -315,7 +360,7 @@ impl Egress {
 }
 
 async fn connect_to_proxy(resolver: &dyn Resolver, host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses = resolver.resolve(host, port).await?;
+    let addresses = resolver.resolve(host, port, LookUpSlot::default()).await?;
     let (stream, _) = dial(&addresses, TcpStream::connect).await?;
     Ok(stream)
 }

@@ -7,10 +7,12 @@ use std::fs::Permissions;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use alknet_session::{BoundPath, UnixSocketPlace};
 use alknet_ssh_policy::listen_addresses;
 use russh::Channel;
 use russh::server::{Handle, Msg};
@@ -21,7 +23,6 @@ use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::socket::Socket;
-use super::unix::{self, SocketFile};
 use super::{connect, host_and_port, pump, say_how_it_ended};
 use crate::metrics::{ChannelKind, Verdict};
 use crate::server::access::{Grant, Refused, Request};
@@ -132,21 +133,21 @@ impl Listeners {
         handle: Handle,
         shared: &Arc<Shared>,
     ) -> Result<(), NotListening> {
-        let asked = |leads_to| Request::StreamLocal {
-            path: path.to_owned(),
-            leads_to,
-        };
         // Asked first without a look at the file system.
-        shared.access.grant(asked(None))?;
-        let real = unix::real_path_of_new(Path::new(path))?;
-        let grant = shared
+        let (granted, _) = shared
             .access
-            .grant(asked(Some(real.to_string_lossy().into_owned())))?;
+            .decide(|policy, subject| policy.streamlocal(subject, path))?;
+        let beneath = granted.directory().map(Path::new);
+        let place = UnixSocketPlace::open(Path::new(path), beneath)?;
+        let grant = shared.access.grant(Request::StreamLocal {
+            path: path.to_owned(),
+            found: Some(place.real_path()?),
+        })?;
         let name = Name::Unix {
             path: path.to_owned(),
         };
         self.check(&name, shared)?;
-        let (listener, file) = unix::bind(&real)?;
+        let (listener, file) = listen_in(place)?;
         let together = Together::new(handle, shared);
         let path = path.to_owned();
         together.accept(Listener::Unix(listener, file), Origin::Unix { path }, grant);
@@ -188,8 +189,8 @@ impl Listeners {
             .prefix("alknet-agent-")
             .permissions(Permissions::from_mode(0o700))
             .tempdir()?;
-        let path = folder.path().join("agent");
-        let (listener, file) = unix::bind(&path)?;
+        let path = std::fs::canonicalize(folder.path())?.join("agent");
+        let (listener, file) = listen_in(UnixSocketPlace::open(&path, None)?)?;
         let together = Together::new(handle, shared);
         let listener = Listener::Agent(listener, file, folder);
         together.accept(listener, Origin::Agent, grant);
@@ -269,6 +270,12 @@ impl Entry {
         drop(end);
         gone.cancelled().await;
     }
+}
+
+fn listen_in(place: UnixSocketPlace) -> io::Result<(UnixListener, BoundPath)> {
+    let (socket, path) = place.bind()?;
+    let listener = UnixListener::from_std(StdUnixListener::from(socket))?;
+    Ok((listener, path))
 }
 
 /// The addresses that `asked` stands for and that are granted.
@@ -408,10 +415,10 @@ impl fmt::Display for Origin {
 /// One listening socket.
 enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, #[allow(dead_code)] SocketFile),
+    Unix(UnixListener, #[allow(dead_code)] BoundPath),
     Agent(
         UnixListener,
-        #[allow(dead_code)] SocketFile,
+        #[allow(dead_code)] BoundPath,
         #[allow(dead_code)] TempDir,
     ),
 }

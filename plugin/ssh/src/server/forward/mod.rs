@@ -11,7 +11,6 @@ mod listen;
 mod pump;
 mod resolve;
 mod socket;
-mod unix;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,12 +20,14 @@ use russh::server::{ChannelOpenHandle, Msg};
 
 pub(super) use self::connect::Egress;
 use self::connect::Refusal;
-pub(super) use self::listen::Listeners;
+pub(super) use self::listen::{Listeners, NotListening};
 use self::pump::End;
-pub use self::resolve::{Resolver, SystemResolver};
+pub(crate) use self::resolve::LookUps;
+pub use self::resolve::{LookUpSlot, Resolver, SystemResolver};
 use super::access::Grant;
 use super::audit::About;
 use super::channel::Input;
+use super::denial::Asked;
 use super::session::{Place, Shared};
 use crate::metrics::{ChannelKind, Verdict};
 use crate::queue::ByteQueue;
@@ -52,7 +53,8 @@ pub(super) async fn direct_tcpip(opening: Opening, host: String, port: u32) {
         kind: ChannelKind::DirectTcpip,
         destination: Some(&|| host_and_port(&host, port)),
     };
-    opening.conclude(&about, connected).await;
+    let asked = Asked::Forward { host: &host, port };
+    opening.conclude(&about, asked, connected).await;
 }
 
 /// Serves a `direct-streamlocal@openssh.com` channel.
@@ -66,7 +68,8 @@ pub(super) async fn direct_streamlocal(opening: Opening, path: String) {
         kind: ChannelKind::DirectStreamLocal,
         destination: Some(&|| path.clone()),
     };
-    opening.conclude(&about, connected).await;
+    let asked = Asked::StreamLocal { path: &path };
+    opening.conclude(&about, asked, connected).await;
 }
 
 /// As the audit stream names it.
@@ -84,6 +87,7 @@ impl Opening {
     async fn conclude(
         self,
         about: &About<'_>,
+        asked: Asked<'_>,
         connected: Result<(socket::Socket, Grant), Refusal>,
     ) {
         let Self {
@@ -109,7 +113,8 @@ impl Opening {
                 queue.close();
                 say_why_not(&shared, about, &refusal);
                 let ours = shared.our_client.load(Ordering::Relaxed);
-                reply.reject(refusal.answer(ours)).await;
+                let answer = refusal.answer(ours, asked, &shared.identity());
+                reply.reject(answer).await;
             }
         }
     }
