@@ -58,7 +58,7 @@ fn switched_off_there_is_no_shell_and_no_terminal() {
     let node = setup.start();
     let (status, shown) = Terminal::open(Ssh::to(&node).plain(), 24, 80).ended();
     assert_eq!(status.code(), Some(126), "{shown}");
-    assert!(shown.contains("a terminal is refused"), "{shown}");
+    assert!(shown.contains("a shell is refused"), "{shown}");
     let (status, shown) = on_terminal(&node, "echo ran").ended();
     assert_eq!(status.code(), Some(126), "{shown}");
     assert!(shown.contains("services.shell.enabled = true"), "{shown}");
@@ -113,7 +113,7 @@ fn a_program_scope_is_that_program_and_no_more() {
         .args(["-tt", "node", "git-upload-pack --help"]);
     let (status, shown) = Terminal::open(run, 24, 80).ended();
     assert_eq!(status.code(), Some(126), "{shown}");
-    assert!(shown.contains("a terminal is refused"), "{shown}");
+    assert!(shown.contains("a terminal for a program"), "{shown}");
     assert!(shown.contains("ssh:shell"), "{shown}");
     let ended = ssh
         .program("ssh")
