@@ -14,6 +14,9 @@ const ADDRESS: &str = r"^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.(25[0-5]
 /// As [`ADDRESS`], of this machine only.
 const LOOPBACK: &str = r"^(127(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}|\[[0:]*:0{0,3}1\]):(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{1,4})$";
 
+/// The name of a Unix account (useradd(8)).
+const ACCOUNT: &str = r"^[A-Za-z_][A-Za-z0-9._-]{0,31}$";
+
 /// Where the node listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:4433";
 
@@ -59,6 +62,10 @@ pub struct NodeConfig {
     /// The file with the encrypted secrets that `alknet-node secret` keeps;
     /// mode 0600. Default `secrets.json`.
     pub secrets_file: PathBuf,
+    /// That peers' processes run as Unix accounts, and how. None by default,
+    /// which means the same as an empty table where a peer has `accounts`. For
+    /// a node that is started as root. A change needs a restart.
+    pub accounts: Option<AccountsConfig>,
     /// Where plugins come from and how they are configured.
     pub plugins: PluginsConfig,
     /// What is logged, and how.
@@ -84,6 +91,7 @@ impl Default for NodeConfig {
             host_key_files: Vec::new(),
             peers_file: "peers.toml".into(),
             secrets_file: "secrets.json".into(),
+            accounts: None,
             plugins: PluginsConfig::default(),
             log: LogConfig::default(),
             metrics: MetricsConfig::default(),
@@ -93,6 +101,40 @@ impl Default for NodeConfig {
         }
     }
 }
+
+/// How peers' processes run as Unix accounts, on a node that is started as
+/// root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccountsConfig {
+    /// The account of the process that has to do with the network: it loads the
+    /// plugins and holds the keys, and cannot become anybody else. Default
+    /// `alknet`.
+    #[schemars(regex(pattern = ACCOUNT))]
+    pub network_user: String,
+    /// The account that stands for every user name that is not among the
+    /// `accounts` of a peer. None by default: such a user name is refused.
+    #[schemars(with = "Option<AccountName>")]
+    pub default_account: Option<String>,
+    /// Whether a peer's account may be one with the user id 0. Default false.
+    pub allow_root: bool,
+}
+
+impl Default for AccountsConfig {
+    fn default() -> Self {
+        Self {
+            network_user: "alknet".to_owned(),
+            default_account: None,
+            allow_root: false,
+        }
+    }
+}
+
+/// The name of a Unix account.
+#[derive(JsonSchema)]
+#[schemars(inline)]
+#[allow(dead_code, reason = "it stands for its schema")]
+struct AccountName(#[schemars(regex(pattern = ACCOUNT), extend("examples" = ["deploy"]))] String);
 
 /// Where plugins come from and how they are configured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

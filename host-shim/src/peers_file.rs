@@ -282,6 +282,14 @@ fn table(peer: &Peer) -> Table {
         table.insert("certificates", certificates(&peer.certificates));
     }
     table.insert("scopes", list(&peer.scopes));
+    for (name, values) in [("accounts", &peer.accounts), ("files", &peer.files)] {
+        if !values.is_empty() {
+            table.insert(name, list(values));
+        }
+    }
+    if peer.network {
+        table.insert("network", toml_edit::value(true));
+    }
     if !peer.resources.is_empty() {
         let mut resources = InlineTable::new();
         for (kind, values) in &peer.resources {

@@ -20,7 +20,8 @@ use crate::plan::{Draft, Problem};
 use crate::plugins::{plugin_config, plugin_pointer};
 
 /// What is read at the start only.
-const NEEDS_RESTART: [&str; 9] = [
+const NEEDS_RESTART: [&str; 10] = [
+    "/accounts",
     "/listen",
     "/tcp_listen",
     "/tcp_alpn",

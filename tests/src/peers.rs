@@ -12,6 +12,8 @@ struct Peer {
     id: String,
     key: String,
     scopes: Vec<String>,
+    confined: bool,
+    more: String,
     disabled: bool,
 }
 
@@ -21,14 +23,29 @@ impl Peers {
         Self::default()
     }
 
-    /// One peer more.
+    /// One peer more, whose processes are not confined: it has
+    /// `ssh:unconfined` beside these scopes.
     pub fn add(&mut self, id: &str, key: &TestKey, scopes: &[&str]) -> &mut Self {
         self.0.push(Peer {
             id: id.to_owned(),
             key: key.public_line(),
             scopes: owned(scopes),
+            confined: false,
+            more: String::new(),
             disabled: false,
         });
+        self
+    }
+
+    /// One peer more, with these scopes and no others: a guest.
+    pub fn add_guest(&mut self, id: &str, key: &TestKey, scopes: &[&str]) -> &mut Self {
+        self.add(id, key, scopes).get(id).confined = true;
+        self
+    }
+
+    /// More lines of a peer's entry, such as `files = ["/srv:ro"]`.
+    pub fn more(&mut self, id: &str, lines: &str) -> &mut Self {
+        self.get(id).more = format!("{lines}\n");
         self
     }
 
@@ -72,11 +89,17 @@ impl Peer {
             id,
             key,
             scopes,
+            confined,
+            more,
             disabled,
         } = self;
+        let mut scopes = scopes.clone();
+        if !confined {
+            scopes.push("ssh:unconfined".to_owned());
+        }
         // Lists of plain strings are written in TOML as by Debug.
         format!(
-            "[[peers]]\nid = {id:?}\nkeys = [{key:?}]\nscopes = {scopes:?}\ndisabled = {disabled}\n\n"
+            "[[peers]]\nid = {id:?}\nkeys = [{key:?}]\nscopes = {scopes:?}\ndisabled = {disabled}\n{more}\n"
         )
     }
 }

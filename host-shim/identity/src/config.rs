@@ -11,6 +11,11 @@ const KEY: &str = r"^\s*(ssh-ed25519 +[A-Za-z0-9+/]{68}|ecdsa-sha2-nistp(256|384
 const NODE_KEY: &str = "^ed25519:[0-9a-fA-F]{64}$";
 /// What the policy can know as a scope.
 const SCOPE: &str = r"^ssh:(exec(:\S+)?|(forward|listen):\S+:(\*|[0-9]{1,5}(-[0-9]{1,5})?)|streamlocal:/.*|shell|sftp|agent|unconfined|env:[A-Za-z_][A-Za-z0-9_]*)$";
+/// The name of a Unix account (useradd(8)).
+const ACCOUNT: &str = r"^[A-Za-z_][A-Za-z0-9._-]{0,31}$";
+/// A part of the file system.
+const TREE: &str = r"^/.*:(ro|rw)$";
+
 /// Who may connect to this node, and what each of them may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -69,6 +74,22 @@ pub struct Peer {
     #[serde(default)]
     #[schemars(with = "Vec<ScopeText>")]
     pub scopes: Vec<String>,
+    /// The Unix accounts its processes may run as, on a node that was started
+    /// as root: `ssh deploy@node` asks for `deploy`. A node that runs as a user
+    /// runs everything as its own account.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<AccountName>")]
+    pub accounts: Vec<String>,
+    /// The parts of the file system that its processes may reach, beside what
+    /// programs need to run and a home of its own: `/srv/git:rw` to change,
+    /// `/srv/www:ro` to read. A peer with accounts is confined when there is
+    /// one; a peer with `ssh:unconfined` never.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<TreeText>")]
+    pub files: Vec<String>,
+    /// Whether its confined processes may use TCP. Default false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub network: bool,
     /// Further attributes handlers may use, by kind. Conditions on SSH log-ins,
     /// whether by key or by certificate: `ssh:from` (addresses and networks;
     /// `!` refuses), `ssh:expires` (a time such as `2030-12-31T00:00:00Z`),
@@ -123,4 +144,18 @@ struct NodeKeyText(
 struct ScopeText(
     #[schemars(regex(pattern = SCOPE), extend("examples" = ["ssh:exec", "ssh:forward:db.internal:5432"]))]
      String,
+);
+
+/// The name of an account.
+#[derive(JsonSchema)]
+#[schemars(inline)]
+#[allow(dead_code, reason = "it stands for its schema")]
+struct AccountName(#[schemars(regex(pattern = ACCOUNT), extend("examples" = ["deploy"]))] String);
+
+/// A part of the file system.
+#[derive(JsonSchema)]
+#[schemars(inline)]
+#[allow(dead_code, reason = "it stands for its schema")]
+struct TreeText(
+    #[schemars(regex(pattern = TREE), extend("examples" = ["/srv/git:rw", "/srv/www:ro"]))] String,
 );

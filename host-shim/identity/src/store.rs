@@ -170,10 +170,23 @@ fn takes(grant: &CertificateGrant, certificate: &CertificateQuery) -> bool {
     }
 }
 
+/// What handlers are told about a peer. Its `accounts`, `files` and `network`
+/// are among the resources.
 fn identity(peer: &Peer) -> Identity {
+    let mut resources = peer.resources.clone();
+    let network = vec!["true".to_owned()];
+    for (kind, values, given) in [
+        ("accounts", &peer.accounts, !peer.accounts.is_empty()),
+        ("files", &peer.files, !peer.files.is_empty()),
+        ("network", &network, peer.network),
+    ] {
+        if given {
+            resources.insert(kind.to_owned(), values.clone());
+        }
+    }
     Identity {
         id: peer.id.clone(),
         scopes: peer.scopes.clone(),
-        resources: peer.resources.clone(),
+        resources,
     }
 }

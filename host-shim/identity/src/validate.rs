@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use alknet_session::{Tree, TreeError};
 use alknet_ssh_policy::{ConditionError, Conditions};
 
 use crate::{
@@ -9,6 +10,10 @@ use crate::{
 };
 
 const MAX_ID: usize = 64;
+/// As useradd(8) has it.
+const MAX_ACCOUNT: usize = 32;
+/// The kinds of resources that fields of their own stand for.
+const FIELDS: [&str; 3] = ["accounts", "files", "network"];
 
 impl PeersConfig {
     /// Checks everything that the types alone cannot: ids, keys, scopes,
@@ -109,12 +114,35 @@ impl<'a> Check<'a> {
                 self.fault(pointer, PeerProblem::Scope(error));
             }
         }
+        self.confinement(index, peer);
         for error in Conditions::read(&peer.resources).err().unwrap_or_default() {
             let mut pointer = format!("/peers/{index}/resources/{}", token(&error.kind));
             if let Some(at) = error.index {
                 pointer.push_str(&format!("/{at}"));
             }
             self.fault(pointer, PeerProblem::Condition(error));
+        }
+    }
+
+    fn confinement(&mut self, index: usize, peer: &Peer) {
+        for (at, account) in peer.accounts.iter().enumerate() {
+            if !is_account(account) {
+                let account = account.clone();
+                let pointer = format!("/peers/{index}/accounts/{at}");
+                self.fault(pointer, PeerProblem::Account { account });
+            }
+        }
+        for (at, tree) in peer.files.iter().enumerate() {
+            if let Err(error) = tree.parse::<Tree>() {
+                let pointer = format!("/peers/{index}/files/{at}");
+                self.fault(pointer, PeerProblem::Files(error));
+            }
+        }
+        for kind in FIELDS {
+            if peer.resources.contains_key(kind) {
+                let pointer = format!("/peers/{index}/resources/{kind}");
+                self.fault(pointer, PeerProblem::Field { kind });
+            }
         }
     }
 
@@ -222,6 +250,15 @@ fn is_id(id: &str) -> bool {
         && id
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "._-@".contains(c))
+}
+
+/// The name of an account, as useradd(8) takes it.
+fn is_account(name: &str) -> bool {
+    name.len() <= MAX_ACCOUNT
+        && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
 /// A reference token of a JSON pointer (RFC 6901, section 3).
@@ -334,6 +371,24 @@ pub enum PeerProblem {
     /// A resource that is about SSH means nothing.
     #[error("{0}")]
     Condition(ConditionError),
+    /// An entry of `accounts` cannot be the name of an account.
+    #[error(
+        "{account:?} cannot be the name of an account: use letters, digits and `. _ -`, starting \
+         with a letter, at most {MAX_ACCOUNT}"
+    )]
+    Account {
+        /// The text.
+        account: String,
+    },
+    /// An entry of `files` does not name a part of the file system.
+    #[error("{0}")]
+    Files(TreeError),
+    /// A resource has the name of a field.
+    #[error("write `{kind}` as a field of the peer, not among its resources")]
+    Field {
+        /// The field.
+        kind: &'static str,
+    },
     /// An entry of `scopes` means nothing.
     #[error("{0}")]
     Scope(ScopeError),

@@ -17,6 +17,10 @@ const HEADER: &str = "\
 #                ssh:streamlocal:<path>       reach a Unix socket
 #                ssh:shell  ssh:sftp  ssh:agent  ssh:env:<NAME>
 #                ssh:unconfined               run what it starts without confinement
+#   files      what a peer without ssh:unconfined reaches beside its own home:
+#                [\"/srv/git:rw\", \"/srv/www:ro\"]
+#   network    true lets such a peer's processes use TCP
+#   accounts   Unix accounts it may use on a node that was started as root
 #   resources  further attributes, by kind; conditions on its log-ins:
 #                ssh:from  ssh:expires  ssh:command  ssh:environment  ssh:no-pty
 #   disabled   true keeps the entry but lets the peer in no more
@@ -75,6 +79,14 @@ fn write_peer(out: &mut String, peer: &Peer) -> fmt::Result {
         writeln!(out, "]")?;
     }
     write_list(out, "scopes", &peer.scopes, |_| None)?;
+    for (name, values) in [("accounts", &peer.accounts), ("files", &peer.files)] {
+        if !values.is_empty() {
+            write_list(out, name, values, |_| None)?;
+        }
+    }
+    if peer.network {
+        writeln!(out, "network = true")?;
+    }
     if !peer.resources.is_empty() {
         writeln!(out, "\n[peers.resources]")?;
     }

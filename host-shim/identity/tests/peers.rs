@@ -55,6 +55,9 @@ async fn a_peer_is_found_by_each_of_its_keys() {
         keys = ["{ALICE} alice@laptop"]
         node_keys = ["{}"]
         scopes = ["ssh:exec", "ssh:forward:*:*"]
+        accounts = ["deploy", "www-data"]
+        files = ["/srv/git:rw", "/srv/www:ro"]
+        network = true
         resources = {{ repo = ["a", "b"] }}
         "#,
         NODE_KEY.to_uppercase().replace("ED25519", "ed25519")
@@ -63,7 +66,15 @@ async fn a_peer_is_found_by_each_of_its_keys() {
     let alice = Identity {
         id: "alice".into(),
         scopes: vec!["ssh:exec".into(), "ssh:forward:*:*".into()],
-        resources: BTreeMap::from([("repo".into(), vec!["a".into(), "b".into()])]),
+        resources: BTreeMap::from([
+            ("accounts".into(), vec!["deploy".into(), "www-data".into()]),
+            (
+                "files".into(),
+                vec!["/srv/git:rw".into(), "/srv/www:ro".into()],
+            ),
+            ("network".into(), vec!["true".into()]),
+            ("repo".into(), vec!["a".into(), "b".into()]),
+        ]),
     };
     for fingerprint in [ALICE_PRINT, NODE_KEY] {
         let found = store.resolve_from_fingerprint(fingerprint).await.unwrap();
@@ -71,6 +82,27 @@ async fn a_peer_is_found_by_each_of_its_keys() {
     }
     for stranger in [BOB_PRINT, "", "alice", &ALICE_PRINT.to_lowercase()] {
         assert_eq!(who(&store, stranger).await, None);
+    }
+}
+
+#[test]
+fn a_slip_in_accounts_or_files_is_found() {
+    let mut alice = peer("alice", &[ALICE]);
+    alice.accounts = vec!["deploy".into(), "0".into(), "a b".into()];
+    alice.files = vec!["/srv/git".into(), "/srv/www:ro".into()];
+    alice
+        .resources
+        .insert("files".into(), vec!["/:rw".to_owned()]);
+    let found = faults(&config([alice]));
+    let expected = [
+        "/peers/0/accounts/1: \"0\" cannot be the name of an account",
+        "/peers/0/accounts/2: ",
+        "/peers/0/files/0: ",
+        "/peers/0/resources/files: write `files` as a field",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}");
     }
 }
 
@@ -395,9 +427,15 @@ prop_compose! {
             proptest::collection::vec("(?s).{0,8}", 0..3),
             0..3,
         ),
+        accounts in proptest::collection::vec("(?s).{0,8}", 0..2),
+        files in proptest::collection::vec("(?s).{0,8}", 0..2),
+        network in any::<bool>(),
         disabled in any::<bool>(),
     ) -> Peer {
-        Peer { id, keys, node_keys, certificates, scopes, resources, disabled }
+        Peer {
+            id, keys, node_keys, certificates, scopes, accounts, files, network, resources,
+            disabled,
+        }
     }
 }
 

@@ -25,12 +25,13 @@ mod context;
 mod message;
 mod path;
 mod socket;
+mod tree;
 mod unix;
 
 pub use context::{HandlerSessions, Mode};
 pub use message::{
-    Answer, Confinement, Control, Event, Job, JobFilter, JobId, Program, Request, Start, Tree,
-    UnixTarget,
+    Answer, Confinement, Control, Event, Job, JobFilter, JobId, Program, Request, Start, UnixTarget,
 };
 pub use socket::{AsyncSocket, MAX_DESCRIPTORS, MAX_MESSAGE, Received, Socket, SocketError};
+pub use tree::{Tree, TreeError};
 pub use unix::{BoundPath, UnixSocketFile, UnixSocketPlace};

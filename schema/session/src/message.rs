@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::path;
+use crate::{Tree, path};
 
 /// What a handler asks the monitor for. The first descriptor of each is the
 /// socket that the answers go to.
@@ -98,16 +98,6 @@ pub struct Confinement {
     pub trees: Vec<Tree>,
     /// Whether it may use TCP.
     pub network: bool,
-}
-
-/// A part of the file system.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Tree {
-    /// Its path.
-    #[serde(with = "path")]
-    pub path: PathBuf,
-    /// Whether it may be changed.
-    pub write: bool,
 }
 
 /// A Unix socket to open or bind.
