@@ -17,6 +17,7 @@ use crate::config::DEFAULT_LISTEN;
 use crate::editors;
 use crate::plan::STAGING;
 use crate::state::{StateFolder, lock_folder};
+use crate::walls::UNCONFINED;
 
 /// The library of the SSH plugin, as cargo names it.
 pub(crate) const PLUGIN_FILE: &str = "libalknet_ssh_plugin.so";
@@ -190,7 +191,7 @@ pub(crate) fn authorize_in(state: &StateFolder, peer: Peer) -> Result<(), InitEr
     Ok(())
 }
 
-/// A peer who may run commands.
+/// A peer who may run commands with all the rights of the node's own account.
 pub(crate) fn peer_with(id: &str, keys: &[AuthorizedKey]) -> Peer {
     peer(id, keys.iter().map(|key| key.line.clone()))
 }
@@ -266,7 +267,7 @@ fn peer(id: &str, keys: impl IntoIterator<Item = String>) -> Peer {
     Peer {
         id: id.to_owned(),
         keys: keys.into_iter().collect(),
-        scopes: vec!["ssh:exec".to_owned()],
+        scopes: vec!["ssh:exec".to_owned(), UNCONFINED.to_owned()],
         ..Peer::default()
     }
 }

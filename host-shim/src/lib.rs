@@ -33,4 +33,7 @@ pub mod state;
 mod systemd;
 mod tcp;
 mod trust;
+mod walls;
 mod wire;
+
+pub use walls::Walls;

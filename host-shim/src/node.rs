@@ -22,6 +22,7 @@ use crate::plan::{Plan, PlannedPlugin, Warning};
 use crate::plugins::{self, Listening, Swapper, make_generation};
 use crate::reload::{FIRST, Reloader};
 use crate::tcp;
+use crate::walls::Walls;
 
 /// How long after the deadline of a drain a handler may take to end the rest:
 /// it says goodbye and waits for processes to end.
@@ -72,11 +73,11 @@ impl Node {
     /// Must be called inside a tokio runtime.
     ///
     /// A plugin whose factory fails is left out with a warning, like a file
-    /// that was refused.
+    /// that was refused. Without walls no handler starts a process.
     ///
     /// # Errors
     /// When the endpoint cannot be had.
-    pub fn start(plan: Plan) -> Result<Self, StartError> {
+    pub fn start(plan: Plan, walls: Option<Arc<Walls>>) -> Result<Self, StartError> {
         let Plan {
             config,
             source,
@@ -89,7 +90,14 @@ impl Node {
         let registry = Arc::new(Registry::default());
         let filter = logs::parse_filter(&config.log.filter).unwrap_or_default();
         for planned in plugins {
-            if let Err(refused) = serve(&registry, planned, &keys.host_keys, &peers, &filter) {
+            if let Err(refused) = serve(
+                &registry,
+                planned,
+                &keys.host_keys,
+                &peers,
+                &filter,
+                walls.as_deref(),
+            ) {
                 match refused.fault(&source.document) {
                     Some(fault) => return Err(StartError::Config(fault)),
                     None => {
@@ -150,6 +158,7 @@ impl Node {
                 server,
                 tcp_alpn: config.tcp_listen.map(|_| config.tcp_alpn),
             },
+            walls,
             &warnings,
         ));
         let watching = tokio::spawn(plugins::watch(Arc::clone(&swapper)));
@@ -219,6 +228,11 @@ impl Node {
     /// What swaps its plugins.
     pub(crate) fn swapper(&self) -> Arc<Swapper> {
         Arc::clone(&self.swapper)
+    }
+
+    /// What starts its peers' processes.
+    pub(crate) fn walls(&self) -> Option<Arc<Walls>> {
+        self.swapper.walls.clone()
     }
 
     /// What closes it to new connections.
@@ -391,9 +405,10 @@ fn serve(
     host_keys: &[HostKey],
     peers: &Arc<PeerStore>,
     filter: &tracing_subscriber::filter::Targets,
+    walls: Option<&Walls>,
 ) -> Result<(), HandlerRefused> {
     let id = registry.next_id();
-    let generation = make_generation(id, &planned, host_keys, peers, filter, FIRST)?;
+    let generation = make_generation(id, &planned, host_keys, peers, filter, FIRST, walls)?;
     registry
         .insert(&generation)
         .map_err(|taken| HandlerRefused {

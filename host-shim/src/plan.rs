@@ -8,7 +8,8 @@ use std::sync::Arc;
 use alknet_document::{Document, Fault, Format};
 use alknet_handler::Capabilities;
 use alknet_identity::{PeerStore, PeersConfig, PeersError};
-use alknet_loader::{LoadedPlugin, Refusal};
+use alknet_loader::{LoadedPlugin, Refusal, check_place};
+use alknet_session::Tree;
 use alknet_vault::{Mnemonic, Vault};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -19,6 +20,7 @@ use crate::logs;
 use crate::node::HandlerRefused;
 use crate::plugins::{Libraries, Place, gather};
 use crate::secrets::{Granter, SecretsFile};
+use crate::walls;
 
 /// The folder for private copies of libraries, within the state folder.
 pub(crate) const STAGING: &str = "staging";
@@ -162,6 +164,9 @@ pub enum Problem {
     /// What was asked for is not there.
     #[error("{0}")]
     Absent(String),
+    /// Others could change a configuration file.
+    #[error("{0}")]
+    Place(Refusal),
     /// The folder for private copies of the libraries cannot be used.
     #[error("{0}")]
     Staging(Refusal),
@@ -181,6 +186,7 @@ impl Draft {
     /// # Errors
     /// Everything that is wrong with it, not just the first.
     pub fn read(path: &Path) -> Result<Self, Vec<Problem>> {
+        check_place(path).map_err(|refusal| vec![Problem::Place(refusal)])?;
         let (document, config) = read_config(path).map_err(config_problems)?;
         outranks_no_other(path, &document).map_err(config_problems)?;
         Ok(Self {
@@ -252,16 +258,44 @@ impl Draft {
         })
     }
 
-    /// Reads the peers.
-    pub(crate) fn read_peers(&self) -> Result<PeersConfig, Vec<Problem>> {
-        self.read_peers_document().map(|(_, config)| config)
+    /// The node's own files, which no peer reaches: the directory of the
+    /// configuration, and what the configuration names outside of it.
+    pub(crate) fn private(&self) -> Vec<PathBuf> {
+        let config = &self.config;
+        let named = [
+            &config.mnemonic_file,
+            &config.secrets_file,
+            &config.peers_file,
+        ]
+        .into_iter()
+        .chain(&config.passphrase_file)
+        .chain(&config.host_key_files)
+        .chain([&config.plugins.folder]);
+        let root = real(&self.base.0);
+        let others = named.map(|path| real(&self.base.join(path)));
+        let mut private: Vec<_> = others.filter(|path| !path.starts_with(&root)).collect();
+        private.insert(0, root);
+        private.dedup();
+        private
     }
 
-    /// Reads the peers, with the text they come from.
-    pub(crate) fn read_peers_document(&self) -> Result<(Document, PeersConfig), Vec<Problem>> {
-        let document =
-            peers_document(self.document(), &self.peers_file()).map_err(config_problems)?;
-        let (config, _) = check_peers(&document).map_err(config_problems)?;
+    /// What no tree of a peer may hold or lie in.
+    fn closed(&self) -> Vec<PathBuf> {
+        let mut closed = self.private();
+        closed.push(self.guest_homes());
+        closed.extend(walls::owners_keys());
+        closed
+    }
+
+    /// The directory in which each guest has its home.
+    pub(crate) fn guest_homes(&self) -> PathBuf {
+        walls::guest_homes(&real(&self.base.0))
+    }
+
+    /// Reads the peers.
+    pub(crate) fn read_peers(&self) -> Result<PeersConfig, Vec<Problem>> {
+        let document = peers_document(self.document(), &self.peers_file())?;
+        let (config, _) = checked_peers(&document, &self.closed())?;
         Ok((document, config))
     }
 
@@ -270,6 +304,7 @@ impl Draft {
     /// # Errors
     /// Everything that is wrong, not just the first, warnings included.
     pub fn complete(self) -> Result<Plan, Vec<Problem>> {
+        let closed = self.closed();
         let Self {
             config,
             source,
@@ -279,10 +314,10 @@ impl Draft {
         let mut problems = Vec::new();
         let vault = read_vault(document, &config, &base, &mut problems);
         let keys = read_keys(document, &config, &base, vault.as_ref(), &mut problems);
-        let peers = match read_peers(document, &base.join(&config.peers_file)) {
+        let peers = match read_peers(document, &base.join(&config.peers_file), &closed) {
             Ok((_, peers)) => Some(peers),
             Err(faults) => {
-                problems.extend(faults.into_iter().map(Problem::Config));
+                problems.extend(faults);
                 None
             }
         };
@@ -342,6 +377,13 @@ impl Draft {
             }
         }
     }
+}
+
+/// A path without links, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize()
+        .or_else(|_| std::path::absolute(path))
+        .unwrap_or_else(|_| path.to_owned())
 }
 
 /// Paths in a configuration are relative to its folder.
@@ -475,19 +517,62 @@ fn at(document: &Document, pointer: &str, error: &dyn fmt::Display) -> Problem {
 }
 
 /// The peers, and a store of them.
-fn read_peers(config: &Document, path: &Path) -> Result<(PeersConfig, PeerStore), Vec<Fault>> {
-    check_peers(&peers_document(config, path)?)
+fn read_peers(
+    config: &Document,
+    path: &Path,
+    closed: &[PathBuf],
+) -> Result<(PeersConfig, PeerStore), Vec<Problem>> {
+    checked_peers(&peers_document(config, path)?, closed)
 }
 
-fn peers_document(config: &Document, path: &Path) -> Result<Document, Vec<Fault>> {
+fn peers_document(config: &Document, path: &Path) -> Result<Document, Vec<Problem>> {
+    check_place(path).map_err(|refusal| vec![Problem::Place(refusal)])?;
     Document::read(path).map_err(|fault| {
         // A file that is not there is a fault of whoever names it.
-        vec![if path.exists() {
+        config_problems(vec![if path.exists() {
             fault
         } else {
             Fault::at(config, "/peers_file", fault.to_string())
-        }]
+        }])
     })
+}
+
+fn checked_peers(
+    document: &Document,
+    closed: &[PathBuf],
+) -> Result<(PeersConfig, PeerStore), Vec<Problem>> {
+    let (peers, store) = check_peers(document).map_err(config_problems)?;
+    let faults = check_files(document, &peers, closed);
+    match faults.is_empty() {
+        true => Ok((peers, store)),
+        false => Err(config_problems(faults)),
+    }
+}
+
+/// A confinement is what is allowed, so nothing can be left out of a tree: one
+/// that holds the node's own files, or lies among them, is a fault.
+fn check_files(document: &Document, peers: &PeersConfig, closed: &[PathBuf]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (index, peer) in peers.peers.iter().enumerate() {
+        for (at, text) in peer.files.iter().enumerate() {
+            let Ok(tree) = text.parse::<Tree>() else {
+                continue;
+            };
+            let path = real(&tree.path);
+            let found = closed
+                .iter()
+                .find(|closed| path.starts_with(closed) || closed.starts_with(&path));
+            if let Some(found) = found {
+                let pointer = format!("/peers/{index}/files/{at}");
+                let message = format!(
+                    "{} is not for peers, and a tree cannot leave a part of it out; name the directories that the peer needs",
+                    found.display()
+                );
+                faults.push(Fault::at(document, &pointer, message));
+            }
+        }
+    }
+    faults
 }
 
 /// The peers of a document, and a store of them.

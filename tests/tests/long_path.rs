@@ -74,7 +74,10 @@ fn both_ways(node: &TestNode, relay: &Relay, length: usize) {
     let bytes = Random::new(13).bytes(length);
     fs::write(&sent, &bytes).unwrap();
     let command = |program: &str, file: &Path| format!("{program} '{}'", file.display());
-    let up = user.exec(&command("cat >", &kept)).stdin_file(&sent).ended();
+    let up = user
+        .exec(&command("cat >", &kept))
+        .stdin_file(&sent)
+        .ended();
     assert_eq!(up.code(), 0, "{up}");
     assert_eq!(sha256(&fs::read(&kept).unwrap()), sha256(&bytes), "up");
     let back = user.home().join("back");

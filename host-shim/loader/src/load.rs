@@ -21,6 +21,7 @@ use crate::trust::{Trust, TrustedFile};
 /// life of the process.
 pub struct LoadedPlugin {
     source: PathBuf,
+    copy: PathBuf,
     digest: Digest,
     bundle: RegistrationBundle,
     version: Version,
@@ -42,6 +43,11 @@ impl LoadedPlugin {
     /// The file it came from.
     pub fn source(&self) -> &Path {
         &self.source
+    }
+
+    /// The private copy that was opened.
+    pub fn copy(&self) -> &Path {
+        &self.copy
     }
 
     /// The digest of that file.
@@ -215,6 +221,7 @@ fn open(path: &Path, copy: &Path, digest: Digest) -> Result<LoadedPlugin, Refusa
     };
     Ok(LoadedPlugin {
         source: path.to_owned(),
+        copy: copy.to_owned(),
         digest,
         config_schema: schema(&bundle.config_schema, "config")?,
         capabilities_schema: schema(&bundle.capabilities_schema, "capabilities")?,

@@ -155,6 +155,31 @@ fn check_signature(path: &Path, bytes: &[u8], trust: &Trust) -> Result<Option<Si
     }
 }
 
+/// Checks a file that decides what the node does, such as its configuration, by
+/// the rule for libraries: it and every directory above it belong to root or to
+/// this process's user, and nobody else can change them. A symbolic link is
+/// followed if its own owner passes.
+///
+/// # Errors
+/// What breaks the rule. A file that is not there does not.
+pub fn check_place(path: &Path) -> Result<(), Refusal> {
+    let real = match path.canonicalize() {
+        Ok(real) => real,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io_error(path, "resolve the file", error)),
+    };
+    for path in [path, &real] {
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        open_trusted(directory)?;
+    }
+    let stat = rustix::fs::stat(&real).map_err(|e| io_error(path, "look at the file", e.into()))?;
+    check_owner(path, "the file", &stat)?;
+    check_writable(path, "the file", &stat, false)
+}
+
 fn read_checked(path: &Path, limit: u64) -> Result<Vec<u8>, Refusal> {
     let mut file = open(path)?;
     let failed = |source: io::Error| io_error(path, "read the file", source);

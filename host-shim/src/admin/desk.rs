@@ -12,6 +12,7 @@ use crate::node::Node;
 use crate::plan::Problem;
 use crate::plugins::Swapper;
 use crate::reload::ReloadOptions;
+use crate::walls::Walls;
 
 /// Answers what a node is asked.
 pub(crate) struct Desk {
@@ -53,6 +54,11 @@ impl Desk {
             },
             ending: watch::Sender::new(Ending::No),
         }
+    }
+
+    /// What starts the node's peers' processes.
+    pub(super) fn walls(&self) -> Option<Arc<Walls>> {
+        self.swapper.walls.clone()
     }
 
     /// Follows how far the node was asked to go.

@@ -2,6 +2,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alknet_monitor::Whose;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -52,10 +55,15 @@ pub(crate) async fn serve(socket: AdminSocket, desk: Arc<Desk>) {
 }
 
 async fn converse(mut stream: UnixStream, desk: &Arc<Desk>) -> io::Result<()> {
-    let uid = stream.peer_cred()?.uid();
+    let peer = stream.peer_cred()?;
+    let uid = peer.uid();
     if uid != 0 && uid != rustix::process::geteuid().as_raw() {
         tracing::warn!(uid, "a stranger was refused at the admin socket");
         let fault = FaultReport::new("only the node's own user and root may use this socket");
+        return say(&mut stream, refused_line(vec![fault])).await;
+    }
+    if let Some(why) = refused_process(peer.pid(), desk).await {
+        let fault = FaultReport::new(why);
         return say(&mut stream, refused_line(vec![fault])).await;
     }
     let (read, mut write) = stream.split();
@@ -87,6 +95,42 @@ async fn converse(mut stream: UnixStream, desk: &Arc<Desk>) -> io::Result<()> {
         say(&mut write, answer).await?;
         // Who asked for the node's end may wait for it.
         patient = desk.is_ending();
+    }
+}
+
+/// Why a process of the node's own user may not use the socket, if it may not:
+/// it is a confined process of a peer.
+async fn refused_process(pid: Option<i32>, desk: &Desk) -> Option<String> {
+    let walls = desk.walls()?;
+    // Processes outside of the node's PID namespace have no number here, and are of no peer.
+    let pid = Pid::from_raw(pid?)?;
+    let process = pidfd_open(pid, PidfdFlags::empty()).ok();
+    let whose = walls.whose(pid.as_raw_nonzero().get()).await;
+    // The number was that process's all along if it still lives.
+    let lives = process.is_some_and(|process| {
+        let mut ended = [PollFd::new(&process, PollFlags::IN)];
+        let now = Timespec::default();
+        matches!(poll(&mut ended, Some(&now)), Ok(0))
+    });
+    match whose {
+        Ok(
+            Whose::Other
+            | Whose::Peer {
+                confined: false, ..
+            },
+        ) if lives => None,
+        Ok(Whose::Peer {
+            identity,
+            confined: true,
+        }) => {
+            tracing::warn!(
+                peer = identity,
+                "a peer's process was refused at the admin socket"
+            );
+            Some("a peer's process may not use this socket".to_owned())
+        }
+        Ok(_) => Some("the process that connected has ended".to_owned()),
+        Err(error) => Some(error.to_string()),
     }
 }
 

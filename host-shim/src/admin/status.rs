@@ -3,8 +3,11 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use alknet_loader::{Generation, Registry};
+use alknet_session::Mode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::walls::unconfined;
 
 use super::desk::{Desk, Ending, control};
 use crate::metrics::counters;
@@ -36,6 +39,15 @@ pub(crate) struct NodeStatus {
     /// The TCP address, if there is one.
     pub(crate) tcp_listen: Option<String>,
     pub(crate) node_key: String,
+    /// Whose rights peers' processes get: `owner` or `accounts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) processes: Option<Mode>,
+    /// The peers whose processes are not confined.
+    #[serde(default)]
+    pub(crate) unconfined: Vec<String>,
+    /// Why other peers' processes are refused here, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) no_confinement: Option<String>,
     /// What it takes of the memory.
     pub(crate) memory_bytes: Option<u64>,
     /// Libraries it has loaded, which it never unloads.
@@ -134,6 +146,13 @@ impl Status {
                 listen: facts.listen.clone(),
                 tcp_listen: facts.tcp_listen.clone(),
                 node_key: facts.node_key.clone(),
+                processes: swapper.walls.as_ref().map(|walls| walls.mode()),
+                unconfined: unconfined(&swapper.peers.config()),
+                no_confinement: swapper
+                    .walls
+                    .as_ref()
+                    .and_then(|walls| walls.no_confinement())
+                    .map(str::to_owned),
                 memory_bytes: memory_bytes(),
                 libraries: swapper.libraries.count(),
                 log_records_dropped: counters::log_records_dropped(),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alknet_loader::{Prepared, Refusal, Trust, TrustedFile};
+use alknet_monitor::confinement_support;
 use clap::Args;
 
 use super::{
@@ -15,6 +16,7 @@ use crate::plan::Draft;
 use crate::plugins::{Numbers, make_handler, probe};
 use crate::state::StateFolder;
 use crate::trust::configured_trust;
+use crate::walls;
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
@@ -54,6 +56,7 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
                 &plan.peers,
                 &filter,
                 Numbers::default(),
+                None,
             );
             if let Err(refused) = made {
                 match refused.fault(&plan.source.document) {
@@ -64,9 +67,26 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
         }
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
+    let peers = plan.peers.config();
+    let served_as_accounts = walls::has_accounts(&plan.config, &peers);
+    let guests = walls::guests_with_processes(&peers);
+    if let (Err(why), false) = (confinement_support(), guests.is_empty()) {
+        complain!(
+            "alknet-node: {why}; commands, shells and sftp are refused to {}",
+            guests.join(", ")
+        );
+        found += 1;
+    }
     if found > 0 {
         complain!("alknet-node: {} to mend", counted(found));
         return Err(Failed);
+    }
+    if walls::is_root() && !served_as_accounts {
+        complain!("alknet-node: note: {}", walls::ROOT_IS_OWNER);
+    }
+    let unconfined = walls::unconfined(&peers);
+    if !unconfined.is_empty() {
+        say!("unconfined {}", unconfined.join(", "));
     }
     print_keys(&plan.keys.node_key().to_string(), &plan.keys.host_keys);
     say!("{}: fine", file.display());

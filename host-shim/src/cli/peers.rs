@@ -14,6 +14,7 @@ use crate::peers_file::{Change, PeersFileError, change};
 use crate::plan::{Draft, Problem};
 use crate::reload::Reloaded;
 use crate::state::StateFolder;
+use crate::walls::UNCONFINED;
 
 #[derive(Subcommand)]
 pub(super) enum PeersCommand {
@@ -178,6 +179,7 @@ fn list(state: StateArg, json: bool) -> Result<(), Failed> {
         [
             Cell::from(&peer.id),
             Cell::looking(word, look),
+            Cell::from(processes(peer)),
             Cell::from(keys.join(" ")),
             Cell::from(peer.scopes.join(" ")),
             Cell::from(conditions(peer).join("; ")),
@@ -186,7 +188,7 @@ fn list(state: StateArg, json: bool) -> Result<(), Failed> {
     say!(
         "{}",
         table(
-            ["PEER", "STATE", "KEYS", "SCOPES", "CONDITIONS"],
+            ["PEER", "STATE", "PROCESSES", "KEYS", "SCOPES", "CONDITIONS"],
             rows.collect()
         )
     );
@@ -241,6 +243,7 @@ fn show(state: StateArg, id: &str) -> Result<(), Failed> {
         let principals = grant.principals.join(", ");
         say!("  certificate  of {} for {principals}", grant.authority);
     }
+    say!("  processes    {}", processes(peer));
     for scope in &peer.scopes {
         say!("  may          {scope}");
     }
@@ -251,6 +254,16 @@ fn show(state: StateArg, id: &str) -> Result<(), Failed> {
         say!("  only         {condition}");
     }
     Ok(())
+}
+
+/// Whose rights a peer's processes have.
+fn processes(peer: &Peer) -> String {
+    let unconfined = peer.scopes.iter().any(|scope| scope == UNCONFINED);
+    let rights = if unconfined { "unconfined" } else { "guest" };
+    match peer.accounts.is_empty() {
+        true => rights.to_owned(),
+        false => format!("{rights}, accounts {}", peer.accounts.join(",")),
+    }
 }
 
 /// Changes the peers file and has the node that runs, if one does, read it.

@@ -216,6 +216,7 @@ async fn answer(
         &plan.peers,
         &filter,
         Numbers::default(),
+        None,
     )
     .map_err(fail)?;
     let peers = (&*plan.peers.config(), plan.peers.as_ref() as _);

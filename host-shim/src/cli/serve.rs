@@ -1,12 +1,14 @@
 //! `run`, and what `up` does once there is a state folder.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alknet_session::Mode;
 use futures_util::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -23,6 +25,7 @@ use crate::reload::ReloadOptions;
 use crate::stanza;
 use crate::state::StateFolder;
 use crate::systemd;
+use crate::walls::{ROOT_IS_OWNER, Walls, close_memory, is_root, unconfined};
 
 /// Serves from a state folder.
 pub(super) fn run(args: StateArg) -> Result<(), Failed> {
@@ -54,6 +57,13 @@ pub(super) fn serve(state: &StateFolder, listen: Listen, show: Show) -> Result<(
     if listen.tcp.is_some() {
         draft.config.tcp_listen = listen.tcp;
     }
+    // Before there is a thread, and before there is anything to inherit.
+    close_memory();
+    let walls = match Walls::start_owner(&draft) {
+        Ok(walls) => Some(Arc::new(walls)),
+        Err(error) if error.kind() == ErrorKind::Unsupported => None,
+        Err(error) => return Err(fail(format_args!("cannot start the monitor: {error}"))),
+    };
     let socket = AdminSocket::bind(state).map_err(fail)?;
     logs::install(&draft.config.log);
     raise_descriptor_limit();
@@ -66,17 +76,22 @@ pub(super) fn serve(state: &StateFolder, listen: Listen, show: Show) -> Result<(
         tracing::warn!("{error}");
     }
     let runtime = runtime(&plan.config)?;
-    let outcome = runtime.block_on(serve_until_signal(plan, socket, show));
+    let outcome = runtime.block_on(serve_until_signal(plan, walls, socket, show));
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
 
-async fn serve_until_signal(plan: Plan, socket: AdminSocket, show: Show) -> Result<(), Failed> {
+async fn serve_until_signal(
+    plan: Plan,
+    walls: Option<Arc<Walls>>,
+    socket: AdminSocket,
+    show: Show,
+) -> Result<(), Failed> {
     let cannot_listen = |error| fail(format_args!("cannot listen to signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     let hangups = signal(SignalKind::hangup()).map_err(cannot_listen)?;
-    let mut node = Node::start(plan).map_err(fail)?;
+    let mut node = Node::start(plan, walls.clone()).map_err(fail)?;
     let desk = Arc::new(Desk::new(&node));
     let mut asked = desk.ending();
     let admin = tokio::spawn(admin::serve(socket, Arc::clone(&desk)));
@@ -92,13 +107,16 @@ async fn serve_until_signal(plan: Plan, socket: AdminSocket, show: Show) -> Resu
     };
     let gate = node.gate();
     let failed = tokio::select! {
-        () = signalled() => false,
-        () = asked_to_end(&mut asked, &gate) => false,
-        () = node.failed() => true,
+        () = signalled() => None,
+        () = asked_to_end(&mut asked, &gate) => None,
+        () = node.failed() => Some("the UDP socket failed; start the node again"),
+        () = ended(walls.as_deref()) => Some(
+            "the monitor, which starts peers' processes, has ended; start the node again",
+        ),
     };
-    if failed {
-        tracing::error!("the UDP socket failed; start the node again");
-        return Err(fail("the UDP socket failed; start the node again"));
+    if let Some(why) = failed {
+        tracing::error!("{why}");
+        return Err(fail(why));
     }
     tracing::info!("stopping; a second signal ends live sessions at once");
     systemd::stopping(node.stop_patience());
@@ -115,6 +133,14 @@ async fn serve_until_signal(plan: Plan, socket: AdminSocket, show: Show) -> Resu
     let _ = admin.await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Completes when the monitor has ended.
+async fn ended(walls: Option<&Walls>) {
+    match walls {
+        Some(walls) => walls.ended().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Completes when the admin socket was asked for the node's end, and, where it
@@ -192,6 +218,20 @@ fn announce(node: &Node, show: Show) {
     }
     for warning in node.warnings() {
         tracing::warn!("{warning}");
+    }
+    if let Some(walls) = node.walls() {
+        if walls.mode() == Mode::Owner && is_root() {
+            tracing::warn!("{ROOT_IS_OWNER}");
+        }
+        if let Some(why) = walls.no_confinement() {
+            tracing::warn!(
+                "{why}; commands, shells and sftp of peers without ssh:unconfined are refused"
+            );
+        }
+    }
+    let unconfined = unconfined(&peers);
+    if !unconfined.is_empty() {
+        say!("unconfined {}", unconfined.join(", "));
     }
     if let Some(addr) = node.tcp_addr() {
         say!("tcp listen {addr}");

@@ -17,6 +17,9 @@ use crate::init::{
 use crate::plan::Draft;
 use crate::state::StateFolder;
 
+/// What those who are authorised get.
+const UNCONFINED_NOTE: &str = "what they run has all the rights of the account that the node runs as (ssh:unconfined); peers added later are confined unless they get that scope too";
+
 #[derive(Args)]
 pub(super) struct InitArgs {
     #[command(flatten)]
@@ -61,6 +64,9 @@ pub(super) fn init(args: InitArgs) -> Result<(), Failed> {
     };
     let made = init::init(&state, contents).map_err(fail)?;
     report(&state, &made);
+    if authorised > 0 {
+        say!("{UNCONFINED_NOTE}");
+    }
     if authorised == 0 {
         say!(
             "nobody may log in yet: add peers to {}",
@@ -97,6 +103,7 @@ fn report(state: &StateFolder, made: &Made) {
     }
     if let Some(key) = &made.client_key {
         say!("made you a key to log in with: {}", key.display());
+        say!("{UNCONFINED_NOTE}");
     }
 }
 
@@ -160,6 +167,9 @@ fn gather_own_keys() -> OwnKeys {
             key.fingerprint,
             key.comment
         );
+    }
+    if !own.keys.is_empty() {
+        say!("{UNCONFINED_NOTE}");
     }
     own
 }

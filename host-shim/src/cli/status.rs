@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::thread;
 use std::time::Duration;
 
+use alknet_session::Mode;
 use alknet_text::{visible, visible_json};
 use clap::Args;
 
@@ -87,6 +88,21 @@ fn as_text(status: &Status) -> String {
             status.config.file.display(),
             status.config.generation,
             since(status.config.since_unix_ms)
+        ),
+        format!(
+            "processes of peers run as {}; unconfined: {}{}",
+            match node.processes {
+                Some(Mode::Accounts) => "their accounts",
+                _ => "the node's own account",
+            },
+            match node.unconfined.is_empty() {
+                true => "nobody".to_owned(),
+                false => node.unconfined.join(", "),
+            },
+            match &node.no_confinement {
+                Some(why) => format!("; refused to all others: {why}"),
+                None => String::new(),
+            }
         ),
     ];
     if node.log_records_dropped > 0 {

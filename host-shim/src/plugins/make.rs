@@ -5,6 +5,7 @@ use std::time::Duration;
 use alknet_handler::{ProtocolHandler, Secret};
 use alknet_identity::PeerStore;
 use alknet_loader::{Generation, HandlerInputs, PluginHandler};
+use serde_json::json;
 use tokio::runtime::Handle;
 use tracing_subscriber::filter::Targets;
 
@@ -14,6 +15,7 @@ use crate::keys::HostKey;
 use crate::logs;
 use crate::node::HandlerRefused;
 use crate::plan::PlannedPlugin;
+use crate::walls::Walls;
 
 /// How long a factory may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,13 +41,14 @@ pub(crate) fn make_generation(
     peers: &Arc<PeerStore>,
     filter: &Targets,
     config_generation: u64,
+    walls: Option<&Walls>,
 ) -> Result<Arc<Generation>, HandlerRefused> {
     let config_generation = Arc::new(AtomicU64::new(config_generation));
     let numbers = Numbers {
         generation: id,
         config: Arc::clone(&config_generation),
     };
-    let handler = make_handler(planned, host_keys, peers, filter, numbers)?;
+    let handler = make_handler(planned, host_keys, peers, filter, numbers, walls)?;
     Ok(Arc::new(Generation::new(
         id,
         &planned.plugin,
@@ -57,7 +60,7 @@ pub(crate) fn make_generation(
 }
 
 /// Calls the factory of a plugin with all that the node injects. Must be
-/// called inside a tokio runtime.
+/// called inside a tokio runtime. Without walls the handler starts no process.
 ///
 /// # Errors
 /// What the factory said, or that it took too long. What it makes later is
@@ -68,7 +71,24 @@ pub(crate) fn make_handler(
     peers: &Arc<PeerStore>,
     filter: &Targets,
     numbers: Numbers,
+    walls: Option<&Walls>,
 ) -> Result<Arc<dyn ProtocolHandler>, HandlerRefused> {
+    let refused = |why: &dyn std::fmt::Display| HandlerRefused {
+        file: planned.file.clone(),
+        reason: format!(
+            "the plugin {:?} could not make its handler: {why}",
+            planned.plugin.name()
+        ),
+        pointer: None,
+    };
+    let (socket, more) = match walls {
+        None => (None, json!({})),
+        Some(walls) => {
+            let told = walls.for_handler(planned.plugin.copy());
+            let (socket, more) = told.map_err(|error| refused(&error))?;
+            (Some(socket), more)
+        }
+    };
     let inputs = HandlerInputs {
         config: planned.config.clone(),
         host_keys: host_keys
@@ -80,13 +100,18 @@ pub(crate) fn make_handler(
         log_filter: logs::filter_for_plugin(filter, planned.plugin.name()),
         generation: numbers.generation,
         config_generation: numbers.config,
+        more,
     };
     let plugin = Arc::clone(&planned.plugin);
     let runtime = Handle::current();
     let (name, generation) = (plugin.name().to_owned(), numbers.generation);
     let made = within(
         PATIENCE,
-        move || PluginHandler::create(&plugin, inputs, runtime),
+        move || {
+            // The factory has made the socket its own.
+            let _socket = socket;
+            PluginHandler::create(&plugin, inputs, runtime)
+        },
         move |_| {
             tracing::warn!(
                 plugin = name,
@@ -95,14 +120,6 @@ pub(crate) fn make_handler(
             );
         },
     );
-    let refused = |why: &dyn std::fmt::Display| HandlerRefused {
-        file: planned.file.clone(),
-        reason: format!(
-            "the plugin {:?} could not make its handler: {why}",
-            planned.plugin.name()
-        ),
-        pointer: None,
-    };
     match made {
         Ok(Ok(handler)) => Ok(Arc::new(PatientHandler::new(
             Arc::new(handler),

@@ -23,6 +23,7 @@ use crate::node::HandlerRefused;
 use crate::plan::{Draft, PlannedPlugin, Problem, Warning};
 use crate::reload::Reloader;
 use crate::trust::configured_trust;
+use crate::walls::Walls;
 
 /// Replaces plugins while the node serves.
 ///
@@ -38,6 +39,7 @@ pub(crate) struct Swapper {
     pub(crate) peers: Arc<PeerStore>,
     pub(crate) host_keys: Vec<HostKey>,
     pub(crate) listening: Listening,
+    pub(crate) walls: Option<Arc<Walls>>,
     pub(crate) runtime: Handle,
     retirement: Retirement,
     pub(super) memory: Memory,
@@ -73,6 +75,7 @@ impl Wanted {
 }
 
 impl Swapper {
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the node")]
     pub(crate) fn new(
         libraries: Libraries,
         registry: Arc<Registry>,
@@ -80,6 +83,7 @@ impl Swapper {
         peers: Arc<PeerStore>,
         host_keys: Vec<HostKey>,
         listening: Listening,
+        walls: Option<Arc<Walls>>,
         warnings: &[Warning],
     ) -> Self {
         Self {
@@ -90,6 +94,7 @@ impl Swapper {
             peers,
             host_keys,
             listening,
+            walls,
             runtime: Handle::current(),
             retirement: Retirement::default(),
         }
@@ -284,7 +289,16 @@ impl Swapper {
         let id = self.registry.next_id();
         let config = self.reloader.generation();
         let _inside = self.runtime.enter();
-        let made = make_generation(id, planned, &self.host_keys, &self.peers, &filter, config);
+        let walls = self.walls.as_deref();
+        let made = make_generation(
+            id,
+            planned,
+            &self.host_keys,
+            &self.peers,
+            &filter,
+            config,
+            walls,
+        );
         let now = made.map_err(|refused| {
             counters::load_failure("handler");
             vec![Problem::Handler(refused)]

@@ -39,6 +39,8 @@ pub struct HandlerInputs {
     /// The number of the node's configuration that the handler has; told with
     /// each of its log records.
     pub config_generation: Arc<AtomicU64>,
+    /// What else the handler is told: an object, as of `HandlerContext::more`.
+    pub more: serde_json::Value,
 }
 
 /// A plugin's handler, as the plain trait.
@@ -84,7 +86,7 @@ impl PluginHandler {
             ),
             log_filter: inputs.log_filter.into(),
             generation: inputs.generation,
-            more: "{}".into(),
+            more: inputs.more.to_string().into(),
         };
         match plugin.call_factory(context) {
             RResult::ROk(object) => Ok(Self { object, runtime }),

@@ -173,6 +173,7 @@ impl Subject {
                 log_filter: "error".to_owned(),
                 generation,
                 config_generation: Arc::default(),
+                more: serde_json::json!({}),
             };
             PluginHandler::create(&library, inputs, runtime)
         })?

@@ -1,0 +1,190 @@
+//! What a node has for starting its peers' processes: the monitor beside it,
+//! and what handlers are told about it.
+
+use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use alknet_identity::PeersConfig;
+use alknet_monitor::{
+    LinkError, MonitorConfig, NodeLink, Whose, confinement_support, start_owner_mode,
+};
+use alknet_session::{HandlerSessions, Mode};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, geteuid, set_dumpable_behavior, setrlimit,
+};
+use serde_json::{Value, json};
+
+use crate::config::NodeConfig;
+use crate::plan::Draft;
+use crate::state::home;
+
+/// The scope of those whose processes are not confined.
+pub(crate) const UNCONFINED: &str = "ssh:unconfined";
+
+/// What to know about a node that root starts without accounts.
+pub(crate) const ROOT_IS_OWNER: &str = "the node is started as root and no accounts are configured, so what peers with ssh:unconfined run has all of root's rights; give peers `accounts` in the peers file, or start the node as another user";
+
+/// A node's monitor, which alone starts peers' processes.
+#[derive(Debug)]
+pub struct Walls {
+    link: NodeLink,
+    mode: Mode,
+    default_account: Option<String>,
+    guest_homes: PathBuf,
+    private: Vec<PathBuf>,
+    no_confinement: Option<String>,
+}
+
+impl Walls {
+    /// Forks the monitor off. This process must have no other thread.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn start_owner(draft: &Draft) -> io::Result<Self> {
+        let guest_homes = draft.guest_homes();
+        let private = draft.private();
+        let mut closed = private.clone();
+        closed.push(guest_homes.clone());
+        closed.extend(owners_keys());
+        let link = start_owner_mode(MonitorConfig {
+            guest_homes: guest_homes.clone(),
+            private: closed,
+            accounts: None,
+        })?;
+        let homes = make_guest_homes(&guest_homes).err();
+        Ok(Self {
+            link,
+            mode: Mode::Owner,
+            default_account: None,
+            no_confinement: confinement_support().err().or(homes),
+            guest_homes,
+            private,
+        })
+    }
+
+    /// Whose rights peers' processes get.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Why guests' processes cannot be confined here, if so.
+    pub fn no_confinement(&self) -> Option<&str> {
+        self.no_confinement.as_deref()
+    }
+
+    /// What a handler from that library is told, and the socket that it finds
+    /// there, to be closed once the handler was made.
+    ///
+    /// # Errors
+    /// When the monitor has ended.
+    pub(crate) fn for_handler(&self, library: &Path) -> Result<(OwnedFd, Value), LinkError> {
+        let socket = self.link.connect_handler()?;
+        let sessions = HandlerSessions {
+            socket: socket.as_raw_fd(),
+            mode: self.mode,
+            library: library.to_owned(),
+            default_account: self.default_account.clone(),
+            guest_homes: self.guest_homes.clone(),
+            private: self.private.clone(),
+            no_confinement: self.no_confinement.clone(),
+        };
+        Ok((socket, json!({ "sessions": sessions })))
+    }
+
+    /// Whose process this is.
+    pub(crate) async fn whose(&self, pid: i32) -> Result<Whose, LinkError> {
+        self.link.whose(pid).await
+    }
+
+    /// Completes when the monitor has ended.
+    pub(crate) async fn ended(&self) {
+        self.link.closed().await;
+    }
+}
+
+/// Keeps this process's memory from others of the same user, and out of core
+/// files (prctl(2), PR_SET_DUMPABLE; getrlimit(2)).
+pub(crate) fn close_memory() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let closed = set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .and_then(|()| setrlimit(Resource::Core, none));
+    if let Err(error) = closed {
+        tracing::warn!(%error, "the memory of the node is not closed to its user's other processes");
+    }
+}
+
+/// The peers whose processes are not confined.
+pub(crate) fn unconfined(peers: &PeersConfig) -> Vec<String> {
+    let all = peers.peers.iter().filter(|peer| !peer.disabled);
+    all.filter(|peer| peer.scopes.iter().any(|scope| scope == UNCONFINED))
+        .map(|peer| peer.id.clone())
+        .collect()
+}
+
+/// Whether a node that root starts runs peers' processes as Unix accounts.
+pub(crate) fn has_accounts(config: &NodeConfig, peers: &PeersConfig) -> bool {
+    config.accounts.is_some() || peers.peers.iter().any(|peer| !peer.accounts.is_empty())
+}
+
+/// The peers that may start processes, all of them confined.
+pub(crate) fn guests_with_processes(peers: &PeersConfig) -> Vec<String> {
+    let unconfined = unconfined(peers);
+    let starts = |scope: &String| {
+        ["ssh:exec", "ssh:shell", "ssh:sftp"].contains(&scope.as_str())
+            || scope.starts_with("ssh:exec:")
+    };
+    peers
+        .peers
+        .iter()
+        .filter(|peer| !peer.disabled && peer.scopes.iter().any(starts))
+        .filter(|peer| !unconfined.contains(&peer.id))
+        .map(|peer| peer.id.clone())
+        .collect()
+}
+
+/// Whether this process is root's.
+pub(crate) fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+/// The directory of the guests' homes beside a state directory.
+pub(crate) fn guest_homes(state: &Path) -> PathBuf {
+    let mut name = state
+        .file_name()
+        .map_or_else(|| OsString::from("alknet"), OsString::from);
+    name.push("-guests");
+    state.with_file_name(name)
+}
+
+/// The owner's keys and settings of ssh, which no guest reaches.
+pub(crate) fn owners_keys() -> Option<PathBuf> {
+    home().map(|home| home.join(".ssh"))
+}
+
+fn make_guest_homes(homes: &Path) -> Result<(), String> {
+    match DirBuilder::new().mode(0o700).create(homes) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(format!(
+            "the directory of the guests' homes, {}, cannot be made: {error}; make it, with mode 0700, for the node's user",
+            homes.display()
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_live_beside_the_state_directory() {
+        let homes = guest_homes(Path::new("/var/lib/alknet"));
+        assert_eq!(homes, Path::new("/var/lib/alknet-guests"));
+    }
+}
