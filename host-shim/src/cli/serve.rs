@@ -1,7 +1,6 @@
 //! `run`, and what `up` does once there is a state folder.
 
 use std::fs::File;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -59,11 +58,9 @@ pub(super) fn serve(state: &StateFolder, listen: Listen, show: Show) -> Result<(
     }
     // Before there is a thread, and before there is anything to inherit.
     close_memory();
-    let walls = match Walls::start_owner(&draft) {
-        Ok(walls) => Some(Arc::new(walls)),
-        Err(error) if error.kind() == ErrorKind::Unsupported => None,
-        Err(error) => return Err(fail(format_args!("cannot start the monitor: {error}"))),
-    };
+    let walls = Walls::start_owner(&draft)
+        .map_err(|error| fail(format_args!("cannot start the monitor: {error}")))?;
+    let walls = Arc::new(walls);
     let socket = AdminSocket::bind(state).map_err(fail)?;
     logs::install(&draft.config.log);
     raise_descriptor_limit();
@@ -83,7 +80,7 @@ pub(super) fn serve(state: &StateFolder, listen: Listen, show: Show) -> Result<(
 
 async fn serve_until_signal(
     plan: Plan,
-    walls: Option<Arc<Walls>>,
+    walls: Arc<Walls>,
     socket: AdminSocket,
     show: Show,
 ) -> Result<(), Failed> {
@@ -91,7 +88,7 @@ async fn serve_until_signal(
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     let hangups = signal(SignalKind::hangup()).map_err(cannot_listen)?;
-    let mut node = Node::start(plan, walls.clone()).map_err(fail)?;
+    let mut node = Node::start(plan, Some(Arc::clone(&walls))).map_err(fail)?;
     let desk = Arc::new(Desk::new(&node));
     let mut asked = desk.ending();
     let admin = tokio::spawn(admin::serve(socket, Arc::clone(&desk)));
@@ -110,7 +107,7 @@ async fn serve_until_signal(
         () = signalled() => None,
         () = asked_to_end(&mut asked, &gate) => None,
         () = node.failed() => Some("the UDP socket failed; start the node again"),
-        () = ended(walls.as_deref()) => Some(
+        () = walls.ended() => Some(
             "the monitor, which starts peers' processes, has ended; start the node again",
         ),
     };
@@ -133,14 +130,6 @@ async fn serve_until_signal(
     let _ = admin.await;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Completes when the monitor has ended.
-async fn ended(walls: Option<&Walls>) {
-    match walls {
-        Some(walls) => walls.ended().await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Completes when the admin socket was asked for the node's end, and, where it
