@@ -294,6 +294,11 @@ impl Draft {
 
     /// Reads the peers.
     pub(crate) fn read_peers(&self) -> Result<PeersConfig, Vec<Problem>> {
+        self.read_peers_document().map(|(_, config)| config)
+    }
+
+    /// Reads the peers, with the text they come from.
+    pub(crate) fn read_peers_document(&self) -> Result<(Document, PeersConfig), Vec<Problem>> {
         let document = peers_document(self.document(), &self.peers_file())?;
         let (config, _) = checked_peers(&document, &self.closed())?;
         Ok((document, config))
