@@ -25,7 +25,6 @@ impl Account {
     ///
     /// # Errors
     /// When the name service failed.
-    #[allow(dead_code, reason = "for accounts")]
     pub(crate) fn named(name: &str) -> io::Result<Option<Self>> {
         let Some(user) = User::from_name(name)? else {
             return Ok(None);

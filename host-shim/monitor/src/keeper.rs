@@ -18,6 +18,7 @@ use rustix::process::{
     wait,
 };
 
+use crate::account::Account;
 use crate::context::Context;
 use crate::leader::{Plan, StartError, lead};
 use crate::process::{descendants, kill_descendants};
@@ -94,8 +95,6 @@ struct Keeper {
     ended: bool,
     detached: bool,
     kill_at: Option<Instant>,
-    #[cfg(feature = "pam")]
-    _session: Option<crate::pam::Session>,
 }
 
 impl Keeper {
@@ -139,6 +138,7 @@ impl Keeper {
             error.status
         })
         .map_err(system)?;
+        log_start(&task, prepared.account.as_ref(), leader);
         // The keeper holds none of the job's own descriptors: who waits for
         // the end of its output waits for the job alone.
         Ok(Self {
@@ -150,8 +150,6 @@ impl Keeper {
             ended: false,
             detached: false,
             kill_at: None,
-            #[cfg(feature = "pam")]
-            _session: prepared.session,
         })
     }
 
@@ -324,6 +322,22 @@ impl Keeper {
             let _ = handler.send(event, &[]);
         }
     }
+}
+
+/// In accounts mode, where the node could not be believed about it.
+fn log_start(task: &Task<'_>, account: Option<&Account>, leader: Pid) {
+    let Some(account) = account else {
+        return;
+    };
+    let start = &task.start;
+    crate::log::line(format_args!(
+        "started a process: identity={} account={} pid={} job={} remote={}",
+        start.identity,
+        account.name,
+        leader.as_raw_nonzero(),
+        task.job.0,
+        start.remote.as_deref().unwrap_or("unknown"),
+    ));
 }
 
 /// What there is to do.

@@ -15,7 +15,7 @@ use rustix::process::{Resource, chdir, ioctl_tiocsctty, setrlimit, setsid, umask
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use crate::account::Account;
-use crate::confine::{Walls, drop_capabilities};
+use crate::confine::{Walls, drop_capabilities, limit_capabilities};
 use crate::context::Context;
 use crate::helper;
 use crate::program::Command;
@@ -96,6 +96,9 @@ fn steps(plan: &Plan<'_>) -> Result<std::convert::Infallible, StartError> {
             &context.config.private,
         )
     });
+    if walls.is_some() {
+        limit_capabilities().map_err(|error| StartError::at("confinement", error))?;
+    }
     if let Some(account) = plan.account {
         become_account(account)?;
     }
@@ -119,7 +122,7 @@ fn steps(plan: &Plan<'_>) -> Result<std::convert::Infallible, StartError> {
 }
 
 /// Gives up root for an account, and sees that there is no way back.
-fn become_account(account: &Account) -> Result<(), StartError> {
+pub(crate) fn become_account(account: &Account) -> Result<(), StartError> {
     let failed = |error: Errno| StartError::at("the account", error);
     let (uid, gid) = (account.uid, account.gid);
     setgroups(&account.groups).map_err(failed)?;

@@ -22,6 +22,7 @@
 )]
 
 mod account;
+mod accounts;
 mod config;
 mod confine;
 mod context;
@@ -30,6 +31,7 @@ mod keeper;
 mod leader;
 mod link;
 mod log;
+mod login_defs;
 mod monitor;
 mod node_message;
 mod prepare;
@@ -37,6 +39,7 @@ mod process;
 mod program;
 mod sealed;
 mod start;
+mod start_node;
 mod sys;
 mod unix_socket;
 mod validate;

@@ -15,7 +15,6 @@ fn seals() -> SealFlags {
 }
 
 /// A sealed descriptor with these bytes.
-#[allow(dead_code, reason = "for accounts")]
 pub(crate) fn write(secrets: &[u8]) -> io::Result<OwnedFd> {
     if secrets.len() > LONGEST {
         return Err(io::ErrorKind::InvalidInput.into());

@@ -4,11 +4,13 @@ use std::process::ExitCode;
 
 use alknet_session::Socket;
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::process::setsid;
+use rustix::process::{geteuid, setsid};
 use rustix::stdio::{dup2_stdin, dup2_stdout};
 
+use crate::account::Account;
 use crate::context::Context;
 use crate::monitor::Monitor;
+use crate::start_node::start_node;
 use crate::{MonitorConfig, NodeLink, NodeProgram, log, sys};
 
 /// Forks the monitor off as a child of this process, which must have no other
@@ -55,8 +57,33 @@ fn run_beside(config: MonitorConfig, node: Socket) -> io::Result<()> {
 /// # Errors
 /// When there is no such account or the system refuses.
 pub fn start_accounts_mode(config: MonitorConfig, node: NodeProgram) -> io::Result<ExitCode> {
-    let _ = (config, node);
-    Err(io::ErrorKind::Unsupported.into())
+    ensure_single_thread()?;
+    let accounts = config.accounts.as_ref();
+    let accounts = accounts.ok_or_else(|| io::Error::other("no accounts are configured"))?;
+    if !geteuid().is_root() {
+        return Err(io::Error::other("only root can serve accounts"));
+    }
+    let name = &accounts.network_user;
+    let network = Account::named(name)?.filter(|account| !account.uid.is_root());
+    let network = network.ok_or_else(|| {
+        io::Error::other(format!(
+            "there is no account {name} for the network-facing process (accounts.network_user); \
+             make it: useradd --system --no-create-home --shell /usr/sbin/nologin {name}"
+        ))
+    })?;
+    let context = Context::new(config)?;
+    let (pid, socket) = start_node(&context, &network, node)?;
+    rustix::thread::set_name(c"alknet-monitor")?;
+    let status = Monitor::new(context, socket, Some(pid))?.run()?;
+    let code = status.map_or(1, |status| match status.exit_status() {
+        Some(code) => u8::try_from(code).unwrap_or(u8::MAX),
+        // As a shell says it.
+        None => status
+            .terminating_signal()
+            .and_then(|signal| u8::try_from(128 + signal).ok())
+            .unwrap_or(u8::MAX),
+    });
+    Ok(ExitCode::from(code))
 }
 
 /// A fork copies the one thread that calls it; locks of others would stay

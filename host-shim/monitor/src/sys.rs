@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use nix::unistd::ForkResult;
@@ -152,4 +152,15 @@ pub(crate) fn unshare_mounts(user: bool) -> io::Result<()> {
     flags.set(UnshareFlags::NEWUSER, user);
     // SAFETY: the table of descriptors stays shared as it is.
     Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
+}
+
+/// Puts a copy of a descriptor at a number, in a process that is about to
+/// execute another program, which inherits it.
+pub(crate) fn place(descriptor: &OwnedFd, number: RawFd) -> io::Result<()> {
+    // SAFETY: this runs in a child between fork and execve, whose descriptors
+    // with such numbers have all been closed.
+    match unsafe { libc::dup2(descriptor.as_raw_fd(), number) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use alknet_session::Confinement;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-pub(crate) use capabilities::drop_capabilities;
+pub(crate) use capabilities::{drop_capabilities, limit_capabilities};
 pub(crate) use seccomp::Filters;
 pub(crate) use system::system_trees;
 

@@ -54,7 +54,7 @@ pub(super) fn enter(confinement: &Confinement, temporary: &Path) -> io::Result<(
         // A private one would hide what the process needs.
         let hides = needed.iter().any(|path| path.starts_with(shared));
         if !hides && shared.is_dir() {
-            mounts.push((copy(temporary)?, shared));
+            mounts.extend(copy(temporary).ok().map(|mount| (mount, shared)));
         }
     }
     for path in writable {
