@@ -95,6 +95,9 @@ struct Keeper {
     ended: bool,
     detached: bool,
     kill_at: Option<Instant>,
+    /// Closed when no process is left.
+    #[cfg(feature = "pam")]
+    _session: Option<crate::pam::Session>,
 }
 
 impl Keeper {
@@ -150,6 +153,8 @@ impl Keeper {
             ended: false,
             detached: false,
             kill_at: None,
+            #[cfg(feature = "pam")]
+            _session: prepared.session,
         })
     }
 

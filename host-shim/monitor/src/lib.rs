@@ -34,6 +34,8 @@ mod log;
 mod login_defs;
 mod monitor;
 mod node_message;
+#[cfg(feature = "pam")]
+mod pam;
 mod prepare;
 mod process;
 mod program;

@@ -28,6 +28,8 @@ pub(crate) struct Prepared {
     pub(crate) account: Option<Account>,
     pub(crate) confinement: Option<Confinement>,
     pub(crate) umask: Option<u32>,
+    #[cfg(feature = "pam")]
+    pub(crate) session: Option<crate::pam::Session>,
 }
 
 /// Looks everything up that a job needs.
@@ -46,7 +48,7 @@ pub(crate) fn prepare(task: &Task<'_>) -> Result<Prepared, StartError> {
                 give_terminal(terminal, &grant.account)
                     .map_err(|error| StartError::at("the terminal", error))?;
             }
-            prepare_account(context, &task.start, grant)
+            prepare_account(task, grant)
         }
     }
 }
@@ -77,11 +79,14 @@ fn prepare_own(context: &Context, start: &Start) -> Result<Prepared, StartError>
         account: None,
         confinement,
         umask: start.umask,
+        #[cfg(feature = "pam")]
+        session: None,
     })
 }
 
 /// In accounts mode.
-fn prepare_account(context: &Context, start: &Start, grant: Grant) -> Result<Prepared, StartError> {
+fn prepare_account(task: &Task<'_>, grant: Grant) -> Result<Prepared, StartError> {
+    let (context, start) = (task.context, &task.start);
     let Grant {
         account,
         confinement,
@@ -94,12 +99,18 @@ fn prepare_account(context: &Context, start: &Start, grant: Grant) -> Result<Pre
     let settings = LoginDefs::read(account.uid.is_root());
     let mail = Path::new("/var/mail").join(&account.name);
     let temporary = account.home.join(TEMPORARY);
+    #[cfg_attr(not(feature = "pam"), expect(unused_mut))]
+    let mut more = vec![("MAIL".into(), mail.into_os_string())];
+    #[cfg(feature = "pam")]
+    let session = open_session(task, &account)?;
+    #[cfg(feature = "pam")]
+    more.extend(session.environment());
     let base = Base {
         account: &account,
         home: &account.home,
         temporary: confinement.is_some().then_some(temporary),
         path: Some(settings.path),
-        more: vec![("MAIL".into(), mail.into_os_string())],
+        more,
     };
     let (environment, path) = environment(&base, start);
     Ok(Prepared {
@@ -109,7 +120,20 @@ fn prepare_account(context: &Context, start: &Start, grant: Grant) -> Result<Pre
         umask: Some(start.umask.unwrap_or(settings.umask)),
         confinement,
         account: Some(account),
+        #[cfg(feature = "pam")]
+        session: Some(session),
     })
+}
+
+#[cfg(feature = "pam")]
+fn open_session(task: &Task<'_>, account: &Account) -> Result<crate::pam::Session, StartError> {
+    let start = &task.start;
+    let [terminal, ..] = &task.streams;
+    let terminal = start
+        .terminal
+        .then(|| rustix::termios::ttyname(terminal, Vec::new()).ok())
+        .flatten();
+    crate::pam::Session::open(&account.name, start.remote.as_deref(), terminal.as_deref())
 }
 
 /// Gives this process the rights of the peer that a Unix socket is for.

@@ -1,5 +1,5 @@
 //! The system calls for which there is no safe wrapper. All `unsafe` code of
-//! the crate is in this file.
+//! the crate is in this file, but for that of `pam`.
 #![allow(unsafe_code)]
 
 use std::io;

@@ -92,12 +92,19 @@ fn own_users(root: &Path) -> bool {
         "t-network:x:{NETWORK}:\nt-deploy:x:{DEPLOY}:\nt-www:x:{WWW}:\n\
          t-shared:x:{SHARED}:t-deploy\n"
     );
-    for (file, more) in [("passwd", users.concat()), ("group", groups)] {
+    let shadow =
+        ["t-network", "t-deploy", "t-www"].map(|name| format!("{name}:*:19000:0:99999:7:::\n"));
+    for (file, more) in [
+        ("passwd", users.concat()),
+        ("group", groups),
+        ("shadow", shadow.concat()),
+    ] {
         let real = Path::new("/etc").join(file);
         let copy = root.join(file);
         let text = fs::read_to_string(&real).unwrap() + &more;
         fs::write(&copy, text).unwrap();
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o644)).unwrap();
+        let mode = fs::metadata(&real).unwrap().permissions();
+        fs::set_permissions(&copy, mode).unwrap();
         mount_bind(&copy, &real).unwrap();
     }
     true
