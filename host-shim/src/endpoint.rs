@@ -68,8 +68,10 @@ pub(crate) async fn accept(
             continue;
         };
         let handshake = UnderWay::begin(&handshakes);
+        let port = endpoint.local_addr().map(|own| own.port()).ok();
         tokio::spawn(serve(
             incoming,
+            port,
             handshake,
             place,
             Arc::clone(&registry),
@@ -125,6 +127,7 @@ impl Place {
 
 async fn serve(
     incoming: quinn::Incoming,
+    port: Option<u16>,
     handshake: UnderWay,
     place: Place,
     registry: Arc<Registry>,
@@ -177,10 +180,13 @@ async fn serve(
             }),
         None => None,
     };
+    let local_ip = connection.local_ip();
+    let local_addr = local_ip.zip(port).map(SocketAddr::from);
     let auth = AuthContext {
         identity,
         alpn,
         remote_addr: Some(remote_addr),
+        local_addr,
         tls_client_fingerprint: fingerprint,
     };
     let shared = Arc::new(QuicConnection::new(connection.clone()));

@@ -191,11 +191,13 @@ async fn serve(socket: TcpStream, remote_addr: SocketAddr, alpn: Vec<u8>, regist
         );
         return;
     };
+    let local_addr = socket.local_addr().ok();
     let connection = Arc::new(TcpConnection::new(socket, remote_addr, alpn.clone()));
     let auth = AuthContext {
         identity: None,
         alpn,
         remote_addr: Some(remote_addr),
+        local_addr,
         tls_client_fingerprint: None,
     };
     let shared = Arc::clone(&connection) as Arc<dyn Connection>;

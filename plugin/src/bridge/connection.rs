@@ -54,8 +54,15 @@ pub(super) fn auth_context(auth: FfiAuthContext) -> alknet_handler::AuthContext 
             .remote_addr
             .into_option()
             .and_then(|addr| addr.parse().ok()),
+        local_addr: local_addr(&auth.more),
         tls_client_fingerprint: auth.tls_client_fingerprint.into_option().map(Into::into),
     }
+}
+
+/// What a node that knows it says in `AuthContext::more`.
+fn local_addr(more: &str) -> Option<SocketAddr> {
+    let more: serde_json::Value = serde_json::from_str(more).ok()?;
+    more.get("local_addr")?.as_str()?.parse().ok()
 }
 
 fn into_stream(

@@ -24,6 +24,9 @@ pub struct AuthContext {
     pub alpn: Vec<u8>,
     /// The peer's address when the connection was accepted.
     pub remote_addr: Option<SocketAddr>,
+    /// The address and port of the node that the peer connected to, where the
+    /// endpoint knows them.
+    pub local_addr: Option<SocketAddr>,
     /// The peer's TLS key as `ed25519:<64 hex digits>`, if it presented one.
     pub tls_client_fingerprint: Option<String>,
 }

@@ -36,7 +36,11 @@ pub struct AuthContext {
     pub remote_addr: ROption<RString>,
     /// The peer's TLS key as `ed25519:<64 hex digits>`.
     pub tls_client_fingerprint: ROption<RString>,
-    /// A JSON object with whatever later versions add; `{}` at first.
+    /// A JSON object with whatever later versions add; `{}` at first. Known
+    /// members, each absent where it is not known:
+    ///
+    /// - `local_addr`: the address of the node that the peer connected to, as
+    ///   `ip:port`.
     pub more: RString,
 }
 

@@ -121,7 +121,12 @@ impl ProtocolHandler for PluginHandler {
                 alpn: auth.alpn.into(),
                 remote_addr: auth.remote_addr.map(|addr| addr.to_string().into()).into(),
                 tls_client_fingerprint: auth.tls_client_fingerprint.map(Into::into).into(),
-                more: "{}".into(),
+                more: match auth.local_addr {
+                    Some(address) => serde_json::json!({ "local_addr": address.to_string() }),
+                    None => serde_json::json!({}),
+                }
+                .to_string()
+                .into(),
             },
         );
         // A plugin that forgot its own guard panics here, when polled.
