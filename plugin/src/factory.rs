@@ -11,6 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::bridge::{NodeIdentities, SshPluginHandler, config_error};
 use crate::logs;
+use crate::sessions;
 
 /// Task polls of a worker between two looks at what the network has for it.
 const POLLS_BETWEEN_EVENTS: u32 = 4;
@@ -49,8 +50,12 @@ fn create(context: HandlerContext) -> Result<SshPluginHandler, PluginError> {
     logs::install(context.events, &context.log_filter).map_err(PluginError::new)?;
     let runtime = runtime(&config, context.generation)?;
     let identities = Arc::new(NodeIdentities(context.identities));
-    let handler =
-        SshHandler::new(config, host_keys, capabilities, identities).map_err(config_error)?;
+    let handler = {
+        let _inside = runtime.enter();
+        let launcher = sessions::launcher(&context.more)?;
+        SshHandler::new(config, host_keys, capabilities, identities, launcher)
+            .map_err(config_error)?
+    };
     handler.set_generation(context.generation);
     Ok(SshPluginHandler::new(handler, runtime))
 }

@@ -6,10 +6,13 @@
 //! `alknet-ssh`.
 
 // The macro that exports the root module expands to unsafe code, as do the
-// interface's derives; nothing else in this crate does.
+// interface's derives; `sessions` takes a descriptor by its number. Nothing else
+// in this crate does.
 #![deny(unsafe_code)]
 
 mod bridge;
 mod factory;
+mod helper;
 mod logs;
 mod registration;
+mod sessions;

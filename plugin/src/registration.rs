@@ -1,12 +1,13 @@
 use abi_stable::export_root_module;
 use abi_stable::prefix_type::PrefixTypeTrait;
-use abi_stable::std_types::{RNone, ROption, RStr, RString};
+use abi_stable::std_types::{RNone, ROption, RSome, RStr, RString};
 use alknet_plugin_interface::{
     Extension, INTERFACE_VERSION, PluginModule, PluginModuleRef, RegistrationBundle, built_with,
     guard,
 };
 
 use crate::factory::factory;
+use crate::helper;
 
 /// The ALPN the node routes to this plugin.
 const ALPN: &[u8] = b"alknet/ssh";
@@ -58,7 +59,10 @@ fn schema_text(schema: serde_json::Value) -> RString {
     schema.to_string().into()
 }
 
-/// This version adds nothing to the interface.
-extern "C" fn extension(_id: RStr<'_>) -> ROption<Extension> {
-    RNone
+/// What this plugin adds to the interface.
+extern "C" fn extension(id: RStr<'_>) -> ROption<Extension> {
+    match id.as_str() {
+        helper::ID => RSome(Extension { call: helper::call }),
+        _ => RNone,
+    }
 }

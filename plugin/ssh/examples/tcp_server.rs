@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The host key is made anew at each start. Whoever holds one of the keys in
-//! the file may run any command. It prints the address it listens on.
+//! the file may run any command, with the rights of this program. It prints the address it listens on.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -17,7 +17,7 @@ use alknet_handler::{
     AuthContext, BoxFuture, BoxStream, Capabilities, CertificateQuery, Connection, Identity,
     IdentityAlreadySet, IdentityError, IdentityProvider, ProtocolHandler, StreamError,
 };
-use alknet_ssh::{PrivateKey, PublicKey, SshHandler};
+use alknet_ssh::{Launcher, PrivateKey, PublicKey, SshHandler};
 use alknet_ssh_config::SshConfig;
 use russh::keys::{Algorithm, HashAlg};
 use tokio::net::TcpListener;
@@ -47,6 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         vec![host_key],
         Capabilities::default(),
         Arc::new(KnownKeys(known)),
+        Some(Launcher::direct()),
     )?;
     let listener = TcpListener::bind(address).await?;
     println!("{}", listener.local_addr()?);

@@ -20,6 +20,7 @@ mod algorithms;
 mod auth;
 pub mod client;
 mod first_channel;
+mod helper;
 mod host_key;
 mod kexinit;
 mod metrics;
@@ -37,8 +38,9 @@ pub use client::{
     Client, ClientError, ClientOptions, Exit, RemoteInput, RemoteOutput, RemoteProcess,
     fetch_host_key,
 };
+pub use helper::run_helper;
 pub use host_key::parse_host_keys;
-pub use process::Signal;
+pub use process::{Launcher, Signal};
 pub use russh::keys::{PrivateKey, PublicKey};
 pub use server::{LookUpSlot, Resolver, SshHandler, SystemResolver};
 

@@ -120,7 +120,7 @@ fn a_command_that_holds_up_the_others_by_not_reading_is_ended_with_a_reason() {
     in_a_clean_runtime(Flavour::OneThread, async {
         let node = Node::with(
             r#"{"limits":{"stalled_channel_seconds":1,"channel_buffer_bytes":65536},
-                "services":{"exec":{"kill_grace_seconds":0}}}"#,
+                "services":{"exec":{"end_with_channel":true,"kill_grace_seconds":0}}}"#,
             &["ssh:exec"],
         );
         let (client, served) = node.client(64 * 1024).await;
@@ -179,7 +179,7 @@ fn a_peer_that_vanishes_takes_its_commands_along() {
         in_a_clean_runtime(Flavour::OneThread, async move {
             let node = Node::with(
                 r#"{"limits":{"channel_buffer_bytes":65536},
-                    "services":{"exec":{"kill_grace_seconds":1}}}"#,
+                    "services":{"exec":{"end_with_channel":true,"kill_grace_seconds":1}}}"#,
                 &["ssh:exec"],
             );
             let (client, served) = node.client(64 * 1024).await;
@@ -237,7 +237,7 @@ async fn one_fault(fault: Fault, after: usize, server_side: bool) {
     let node = Node::with(
         r#"{"limits":{"login_grace_seconds":1,"client_alive_interval_seconds":1,
             "client_alive_count_max":1},
-            "services":{"exec":{"kill_grace_seconds":0}}}"#,
+            "services":{"exec":{"end_with_channel":true,"kill_grace_seconds":0}}}"#,
         &["ssh:exec"],
     );
     let (near, far) = duplex(16 * 1024);

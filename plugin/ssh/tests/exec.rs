@@ -208,7 +208,7 @@ async fn a_command_whose_output_nobody_wants_is_ended() {
 #[tokio::test]
 async fn a_background_process_that_keeps_the_output_open_does_not_keep_the_channel() {
     let node = Node::with(
-        r#"{"services":{"exec":{"background_output_seconds":0,"kill_grace_seconds":1}}}"#,
+        r#"{"services":{"exec":{"background_output_seconds":0,"end_with_channel":true,"kill_grace_seconds":1}}}"#,
         &["ssh:exec"],
     );
     let (client, _served) = node.client(PIPE).await;
@@ -222,7 +222,7 @@ async fn a_background_process_that_keeps_the_output_open_does_not_keep_the_chann
 #[tokio::test]
 async fn a_command_that_ignores_requests_to_end_is_killed() {
     let node = Node::with(
-        r#"{"services":{"exec":{"kill_grace_seconds":1}}}"#,
+        r#"{"services":{"exec":{"end_with_channel":true,"kill_grace_seconds":1}}}"#,
         &["ssh:exec"],
     );
     let (client, served) = node.client(PIPE).await;

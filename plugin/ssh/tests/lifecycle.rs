@@ -60,7 +60,7 @@ async fn a_connection_has_only_so_many_streams() {
 #[tokio::test]
 async fn a_session_lasts_only_so_long() {
     let node = Node::with(
-        r#"{"limits":{"session_lifetime_seconds":1}}"#,
+        r#"{"limits":{"session_lifetime_seconds":1},"services":{"exec":{"end_with_channel":true}}}"#,
         &["ssh:exec"],
     );
     let (client, served) = node.client(PIPE).await;
@@ -101,7 +101,7 @@ async fn draining_lets_sessions_finish_and_refuses_new_ones() {
 #[tokio::test]
 async fn draining_ends_what_is_left_at_the_deadline() {
     let node = Node::with(
-        r#"{"services":{"exec":{"kill_grace_seconds":0}}}"#,
+        r#"{"services":{"exec":{"end_with_channel":true,"kill_grace_seconds":0}}}"#,
         &["ssh:exec"],
     );
     let (client, served) = node.client(PIPE).await;
@@ -171,6 +171,7 @@ async fn a_handler_needs_a_host_key_and_the_secrets_its_configuration_names() {
             keys.to_vec(),
             Capabilities::from_iter([secret]),
             Arc::clone(&identities),
+            None,
         )
     };
     let host_key = [(*support::key()).clone()];

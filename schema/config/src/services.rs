@@ -41,9 +41,10 @@ pub struct Exec {
     /// Whether commands can be run at all. Default true.
     pub enabled: bool,
     /// The shell that runs a command, as `<shell> -c <command>`. An absolute
-    /// path. Default `/bin/sh`.
+    /// path. Default: the login shell that the account has in passwd(5), else
+    /// `/bin/sh`.
     #[schemars(regex(pattern = r"^/[^\u0000]*$"), extend("examples" = ["/bin/sh"]))]
-    pub shell: String,
+    pub shell: Option<String>,
     /// Variables set for every command, over `HOME`, `USER`, `LOGNAME`,
     /// `SHELL` and `PATH`, which are set anyway; nothing else of the node's
     /// own environment is passed on. Default none.
@@ -54,27 +55,34 @@ pub struct Exec {
     /// `LANG`, `LC_*` and `GIT_PROTOCOL`.
     #[schemars(inner(regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*\*?$")), transform = example_of_a_variable)]
     pub accept_env: Vec<String>,
-    /// Seconds between asking a command's processes to end (SIGHUP and
-    /// SIGTERM) and killing them (SIGKILL) once their channel is gone. 0 to
-    /// 300. Default 5.
+    /// Whether all processes that a command has left end with its channel.
+    /// Default false: what runs in the background goes on, as under sshd. What
+    /// a peer may no longer have ends either way.
+    pub end_with_channel: bool,
+    /// Seconds between asking processes to end (SIGHUP and SIGTERM) and
+    /// killing them (SIGKILL), where they are to end: they are no longer
+    /// permitted, the operator closed their session, or `end_with_channel`. 0
+    /// to 300. Default 5.
     #[schemars(range(min = 0, max = 300))]
     pub kill_grace_seconds: u32,
     /// Once the command itself has ended, seconds without output after which
     /// its channel is closed although a background process still holds the
-    /// output open. 0 to 86400. Default 5.
+    /// output open. 0 to 86400. Default: it stays open for as long as the
+    /// client waits; with `end_with_channel`, 5.
     #[schemars(range(min = 0, max = 86_400))]
-    pub background_output_seconds: u32,
+    pub background_output_seconds: Option<u32>,
 }
 
 impl Default for Exec {
     fn default() -> Self {
         Self {
             enabled: true,
-            shell: "/bin/sh".to_owned(),
+            shell: None,
             environment: BTreeMap::new(),
             accept_env: ["LANG", "LC_*", "GIT_PROTOCOL"].map(str::to_owned).to_vec(),
+            end_with_channel: false,
             kill_grace_seconds: 5,
-            background_output_seconds: 5,
+            background_output_seconds: None,
         }
     }
 }
@@ -82,13 +90,12 @@ impl Default for Exec {
 impl Services {
     pub(crate) fn validate(&self) -> Result<(), SshConfigError> {
         let exec = &self.exec;
-        if !exec.shell.starts_with('/') || exec.shell.contains('\0') {
+        if let Some(shell) = &exec.shell
+            && (!shell.starts_with('/') || shell.contains('\0'))
+        {
             return Err(SshConfigError::at(
                 "/services/exec/shell",
-                format!(
-                    "{:?} is not an absolute path; write for example \"/bin/sh\"",
-                    exec.shell
-                ),
+                format!("{shell:?} is not an absolute path; write for example \"/bin/sh\""),
             ));
         }
         for (name, value) in &exec.environment {
@@ -119,11 +126,10 @@ impl Services {
             exec.kill_grace_seconds,
             0..=300,
         )?;
-        within(
-            "/services/exec/background_output_seconds",
-            exec.background_output_seconds,
-            0..=86_400,
-        )?;
+        if let Some(seconds) = exec.background_output_seconds {
+            let pointer = "/services/exec/background_output_seconds";
+            within(pointer, seconds, 0..=86_400)?;
+        }
         self.shell.validate()?;
         self.sftp.validate()?;
         for (name, command) in &self.subsystems {

@@ -21,7 +21,7 @@ pub struct Sftp {
     /// Whether nothing can be written, created, removed or renamed. Default
     /// false.
     pub read_only: bool,
-    /// Files and directories one SSH connection may hold open at a time. 1 to
+    /// Files and directories one sftp session may hold open at a time. 1 to
     /// 4096. Default 128.
     #[schemars(range(min = 1, max = 4096))]
     pub max_open_files: u32,

@@ -3,11 +3,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use alknet_handler::{Identity, IdentityError, IdentityProvider};
-use alknet_ssh_policy::{Conditions, Restrictions};
+use alknet_ssh_policy::{Conditions, Restrictions, Subject};
 use russh::keys::PublicKey;
 use russh::keys::ssh_key::public::{Ed25519PublicKey, KeyData};
 
-use super::{LoginRules, Refusal, UserCertificate, fingerprint};
+use super::{Accounts, LoginRules, Refusal, UserCertificate, fingerprint};
 
 /// What a peer proved itself with: enough to ask again later who it is.
 #[derive(Clone, Debug)]
@@ -24,6 +24,12 @@ pub(crate) struct Credential {
 pub(crate) struct Holder {
     pub(crate) credential: Credential,
     pub(crate) identity: Identity,
+    /// The user name it gave.
+    pub(crate) user: String,
+    /// The account that stands for, where peers have accounts.
+    pub(crate) account: Option<String>,
+    /// From when on it may have nothing more.
+    pub(crate) expires: Option<SystemTime>,
     /// What certificate and identity withhold.
     pub(crate) restrictions: Restrictions,
     /// Variables for all its commands.
@@ -116,9 +122,12 @@ impl Holder {
     pub(crate) fn new(
         credential: Credential,
         identity: Identity,
+        user: &str,
         peer: Option<IpAddr>,
+        accounts: &Accounts,
         now: SystemTime,
     ) -> Result<Self, Refusal> {
+        let account = accounts.choose(&identity, user)?;
         let conditions = Conditions::read(&identity.resources).map_err(|_| Refusal::Conditions)?;
         if let Some(sources) = &conditions.from
             && !peer.is_some_and(|peer| sources.admit(peer))
@@ -135,9 +144,21 @@ impl Holder {
         Ok(Self {
             credential,
             identity,
+            user: user.to_owned(),
+            account,
+            expires: conditions.expires,
             restrictions,
             environment: conditions.environment,
         })
+    }
+
+    /// As the policy is asked about it.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        Subject {
+            id: &self.identity.id,
+            scopes: &self.identity.scopes,
+            restrictions: &self.restrictions,
+        }
     }
 }
 

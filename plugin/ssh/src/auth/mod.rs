@@ -1,5 +1,6 @@
 //! Decisions about one SSH connection's authentication attempts.
 
+mod accounts;
 mod certificate;
 mod credential;
 mod explain;
@@ -8,6 +9,7 @@ mod owner;
 mod refusal;
 mod revoked;
 mod rules;
+mod saved;
 mod shown;
 
 use std::net::{IpAddr, SocketAddr};
@@ -18,12 +20,14 @@ use std::time::{Duration, SystemTime};
 use alknet_handler::IdentityProvider;
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
 
+pub(crate) use self::accounts::Accounts;
 pub(crate) use self::certificate::UserCertificate;
 pub(crate) use self::credential::{Credential, Holder};
 pub(crate) use self::explain::LogIn;
 pub(crate) use self::owner::Owner;
 pub(crate) use self::refusal::Refusal;
 pub(crate) use self::rules::LoginRules;
+pub(crate) use self::saved::SavedCredential;
 pub(crate) use self::shown::{Peer, shown};
 
 use crate::host_key::{MIN_RSA_BITS, rsa_bits};
@@ -41,6 +45,7 @@ pub(crate) struct Authenticator {
     pub(crate) max_tries: u32,
     pub(crate) max_offers: u32,
     pub(crate) owner: Arc<Owner>,
+    accounts: Accounts,
     rules: Arc<RwLock<Arc<LoginRules>>>,
     recorder: Recorder,
     offers: u32,
@@ -48,6 +53,12 @@ pub(crate) struct Authenticator {
     /// The known key that was offered last; it still has to prove itself with
     /// a signature.
     offered: Option<Offer>,
+}
+
+/// Who a peer may turn out to be.
+pub(crate) struct Claims {
+    pub(crate) owner: Arc<Owner>,
+    pub(crate) accounts: Accounts,
 }
 
 /// What takes note of attempts.
@@ -71,7 +82,7 @@ impl Authenticator {
         counters: Arc<Counters>,
         peer: Option<SocketAddr>,
         limits: &alknet_ssh_config::Limits,
-        owner: Arc<Owner>,
+        claims: Claims,
         rules: Arc<RwLock<Arc<LoginRules>>>,
         recorder: Recorder,
     ) -> Self {
@@ -81,7 +92,8 @@ impl Authenticator {
             peer,
             max_tries: limits.max_auth_tries,
             max_offers: limits.max_key_offers,
-            owner,
+            owner: claims.owner,
+            accounts: claims.accounts,
             rules,
             recorder,
             offers: 0,
@@ -111,7 +123,7 @@ impl Authenticator {
             return false;
         }
         let alone = match check_algorithm(key, algorithm) {
-            Ok(()) => self.look_up(Credential::of_key(key)).await.err(),
+            Ok(()) => self.look_up(user, Credential::of_key(key)).await.err(),
             Err(refusal) => {
                 self.log_refusal(user, Some(key), refusal);
                 return false;
@@ -145,7 +157,7 @@ impl Authenticator {
         // Asked anew: between the offer and the proof lies the time a person
         // takes to touch a key.
         let found = match check_algorithm(key, algorithm) {
-            Ok(()) => self.look_up(Credential::of_key(key)).await,
+            Ok(()) => self.look_up(user, Credential::of_key(key)).await,
             Err(refusal) => Err(refusal),
         };
         self.conclude(user, &fingerprint(key), None, found, was_offered)
@@ -155,7 +167,7 @@ impl Authenticator {
     /// key of this name; the store is asked whether it still is.
     pub(crate) async fn by_endpoint(&mut self, user: &str, name: &str) -> Option<Holder> {
         let found = match Credential::of_endpoint(name) {
-            Some(credential) => self.look_up(credential).await,
+            Some(credential) => self.look_up(user, credential).await,
             None => Err(Refusal::Algorithm),
         };
         self.conclude(user, name, None, found, false)
@@ -186,7 +198,7 @@ impl Authenticator {
                     certificate: Some(Arc::clone(&certificate)),
                     endpoint: None,
                 };
-                (Some(certificate), self.look_up(credential).await)
+                (Some(certificate), self.look_up(user, credential).await)
             }
             Err(refusal) => (None, Err(refusal)),
         };
@@ -259,7 +271,7 @@ impl Authenticator {
         }
     }
 
-    async fn look_up(&self, credential: Credential) -> Result<Holder, Refusal> {
+    async fn look_up(&self, user: &str, credential: Credential) -> Result<Holder, Refusal> {
         credential.check(&self.rules())?;
         let unknown = match credential.certificate {
             Some(_) => Refusal::UnknownCertificate,
@@ -283,7 +295,15 @@ impl Authenticator {
         if !self.owner.admits(&identity) {
             return Err(Refusal::OtherIdentity);
         }
-        Holder::new(credential, identity, self.peer_ip(), SystemTime::now())
+        let now = SystemTime::now();
+        Holder::new(
+            credential,
+            identity,
+            user,
+            self.peer_ip(),
+            &self.accounts,
+            now,
+        )
     }
 
     fn rules(&self) -> Arc<LoginRules> {
@@ -344,7 +364,11 @@ impl Authenticator {
 fn may_be_a_certificate(refusal: Refusal) -> bool {
     matches!(
         refusal,
-        Refusal::UnknownKey | Refusal::OtherIdentity | Refusal::Address | Refusal::Expired
+        Refusal::UnknownKey
+            | Refusal::OtherIdentity
+            | Refusal::Address
+            | Refusal::Expired
+            | Refusal::Account
     )
 }
 

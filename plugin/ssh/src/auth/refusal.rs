@@ -43,6 +43,8 @@ pub(crate) enum Refusal {
     Revoked,
     #[error("the certificate and the peer have different forced commands")]
     TwoCommands,
+    #[error("the peer has no account of that name")]
+    Account,
     #[error("the identity's resources about SSH are not understood")]
     Conditions,
 }

@@ -1,7 +1,7 @@
-use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 
-/// The account the node runs as, which is the account commands run as.
+/// The account this process runs as.
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
     pub(crate) name: OsString,
@@ -34,12 +34,13 @@ impl Account {
         Self { name, home, shell }
     }
 
-    /// The home folder if it can be entered, else the root.
-    pub(crate) fn working_directory(&self) -> &Path {
-        if self.home.is_dir() {
-            &self.home
-        } else {
-            Path::new(OsStr::new("/"))
+    /// What the environment says, as a shell would have it.
+    pub(crate) fn of_environment() -> Self {
+        let account = Self::current();
+        Self {
+            name: std::env::var_os("USER").unwrap_or(account.name),
+            home: std::env::var_os("HOME").map_or(account.home, PathBuf::from),
+            shell: account.shell,
         }
     }
 }

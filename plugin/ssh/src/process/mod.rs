@@ -1,16 +1,28 @@
-//! Commands as process groups: started with a clean environment, on pipes or
-//! on a terminal, signalled and ended as a group.
+//! Processes of peers, on pipes or on a terminal, with a clean environment:
+//! started by the node's monitor, or as children where there is none.
 
 mod account;
+mod direct;
+mod environment;
 mod group;
+mod job;
+mod launcher;
 mod modes;
+mod monitor;
+mod program;
 mod session;
 mod signal;
-mod spawn;
+mod streams;
 mod terminal;
 
 pub(crate) use account::Account;
+pub(crate) use environment::{Environment, Origin};
 pub(crate) use group::ProcessGroup;
+pub(crate) use job::{Job, Status};
+pub use launcher::Launcher;
+pub(crate) use launcher::{Launch, Launched, Peer, StartError};
+pub(crate) use program::Program;
 pub use signal::Signal;
-pub(crate) use spawn::{Environment, Origin, Program, Spawned, Streams, spawn};
+use streams::FarEnds;
+pub(crate) use streams::Streams;
 pub(crate) use terminal::{Size, Terminal, TerminalControl, TerminalRequest, is_hung_up};

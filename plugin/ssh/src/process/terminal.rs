@@ -7,7 +7,7 @@ use pty_process::{OwnedReadPty, OwnedWritePty, Pts};
 use russh::Pty as Mode;
 use rustix::termios::{OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize, ttyname};
 
-use super::{modes, spawn};
+use super::modes;
 
 /// The longest name of a kind of terminal.
 const LONGEST_NAME: usize = 256;
@@ -69,7 +69,7 @@ impl TerminalRequest {
 
     /// Opens such a terminal.
     pub(super) fn open(&self) -> io::Result<Opened> {
-        let (near, far) = spawn::without_forks(pty_process::open).map_err(spawn::into_io)?;
+        let (near, far) = pty_process::open().map_err(into_io)?;
         let path = ttyname(&far, Vec::new())?;
         let mut attributes = tcgetattr(&far)?;
         modes::apply(&self.modes, &mut attributes);
@@ -119,6 +119,15 @@ impl From<Size> for Winsize {
             ws_xpixel: size.width,
             ws_ypixel: size.height,
         }
+    }
+}
+
+/// Keeps the kind: what is not found is told apart.
+pub(super) fn into_io(error: pty_process::Error) -> io::Error {
+    match error {
+        pty_process::Error::Io(error) => error,
+        pty_process::Error::Rustix(error) => error.into(),
+        error => io::Error::other(error),
     }
 }
 

@@ -189,12 +189,7 @@ impl State {
         decision: impl FnOnce(&Policy, &Subject<'_>) -> Result<T, Denied>,
     ) -> Result<T, Refused> {
         let holder = self.holder.as_ref().ok_or(Refused::NotAuthenticated)?;
-        let subject = Subject {
-            id: &holder.identity.id,
-            scopes: &holder.identity.scopes,
-            restrictions: &holder.restrictions,
-        };
-        decision(&self.permissions().policy, &subject).map_err(Refused::from)
+        decision(&self.permissions().policy, &holder.subject()).map_err(Refused::from)
     }
 
     fn check(&self, request: &Request) -> Result<(), Refused> {
@@ -275,6 +270,15 @@ impl Grant {
     /// Completes when the permission has been taken back.
     pub(super) fn revoked(&self) -> WaitForCancellationFuture<'_> {
         self.revoked.cancelled()
+    }
+
+    /// What was granted.
+    pub(super) fn request(&self) -> Option<Request> {
+        let state = self.access.lock();
+        state
+            .granted
+            .get(&self.id)
+            .map(|(request, _)| request.clone())
     }
 
     /// Says the same to what depends on this grant and may outlive it.

@@ -7,11 +7,9 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::access::Grant;
 use super::audit::{About, ChannelRecord};
 use super::command;
 use super::session::{Place, Shared};
-use super::sftp;
 use super::traffic::Traffic;
 use crate::metrics::ChannelKind;
 use crate::process::{Signal, Size};
@@ -29,10 +27,8 @@ const NOT_PERMITTED: u32 = 126;
 
 /// What a session channel is for.
 pub(super) enum Start {
-    /// A command.
-    Command(command::Task),
-    /// File transfer.
-    Sftp(Grant),
+    /// A command, a shell or file transfer.
+    Command(Box<command::Task>),
     /// Nothing; the user is told why.
     Refusal(String),
 }
@@ -112,9 +108,8 @@ pub(super) async fn serve(
     match start {
         Some(Start::Command(mut task)) => {
             task.resize(resized);
-            command::run(task, input, &writer, &handle, &shared).await;
+            command::run(*task, input, &writer, &handle, &shared).await;
         }
-        Some(Start::Sftp(grant)) => sftp::run(grant, input, &writer, &shared).await,
         Some(Start::Refusal(words)) => {
             let refusal = async {
                 let _ = tell(&writer, &words).await;

@@ -1,6 +1,3 @@
-use std::io;
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,28 +8,32 @@ use russh::ChannelWriteHalf;
 use russh::server::{Handle, Msg};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::pipe;
-use tokio::process::Child;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::access::Grant;
 use super::channel::{Event, Input, STDERR, close_with_words, finish, tell};
 use super::outflow;
 use super::session::Shared;
 use super::traffic::Traffic;
+use crate::helper;
 use crate::process::{
-    Environment, ProcessGroup, Program, Signal, Size, Spawned, Streams, TerminalControl,
-    TerminalRequest, spawn,
+    Environment, Job, Launch, Launched, Peer, Program, Signal, Size, StartError, Status, Streams,
+    TerminalControl, TerminalRequest,
 };
 use crate::queue::ByteQueue;
 use crate::status::{Live, count};
 
 /// The least silence taken for the end of a command's output.
 const SILENCE: Duration = Duration::from_millis(100);
+/// The silence taken for it where processes end with their channel, unless
+/// configured otherwise.
+const SILENCE_BEFORE_THE_END: Duration = Duration::from_secs(5);
 
 /// What a channel is to run, and was granted to.
 pub(super) struct Task {
     pub(super) program: Program,
     pub(super) setup: Setup,
+    pub(super) peer: Peer,
     pub(super) grant: Grant,
 }
 
@@ -52,7 +53,8 @@ impl Task {
     }
 }
 
-/// Runs a command on a channel, to the end of its processes.
+/// Runs a command on a channel, to the end of the channel. What the command
+/// has left behind goes on.
 pub(super) async fn run(
     task: Task,
     mut input: Input,
@@ -60,26 +62,22 @@ pub(super) async fn run(
     handle: &Handle,
     shared: &Arc<Shared>,
 ) {
-    let services = &shared.active.config.services;
-    let Setup {
-        environment,
-        terminal,
-    } = task.setup;
-    let spawned = spawn(
-        &task.program,
-        services,
-        &shared.origin,
-        environment,
-        terminal.as_ref(),
-    );
-    let Spawned {
-        mut child,
-        group,
-        streams,
-    } = match spawned {
-        Ok(spawned) => spawned,
+    let words = Words::of(&task.program);
+    let mut resized = None;
+    let started = {
+        let starting = start(&task, shared);
+        tokio::pin!(starting);
+        tokio::select! {
+            biased;
+            started = &mut starting => started,
+            // It is started all the same: a peer need not wait for that.
+            () = closed(&mut input, &mut resized) => starting.await,
+        }
+    };
+    let Launched { job, streams } = match started {
+        Ok(launched) => launched,
         Err(error) => {
-            tracing::warn!(%error, "a command could not be started");
+            tracing::warn!(%error, "a process could not be started");
             tokio::select! {
                 () = could_not_start(writer, &error) => {}
                 () = input.closed() => {}
@@ -92,7 +90,7 @@ pub(super) async fn run(
     let queue = input.queue.clone();
     let traffic = Arc::clone(&input.traffic);
     let steps = Steps::default();
-    let exec = &services.exec;
+    let exec = &shared.active.config.services.exec;
     let (passing, feeding, terminal, background) = match streams {
         Streams::Pipes {
             stdin,
@@ -102,42 +100,89 @@ pub(super) async fn run(
             pass_pipes(stdout, stderr, writer, &steps, &traffic).boxed(),
             feed(stdin, &queue).boxed(),
             None,
-            exec.background_output_seconds,
+            background(exec),
         ),
         // Who leaves a terminal does not wait for what runs on in it.
         Streams::Terminal(terminal) => (
             pass_terminal(terminal.read, writer, &steps, &traffic).boxed(),
             feed(terminal.write, &queue).boxed(),
             Some(terminal.control),
-            0,
+            Some(SILENCE),
         ),
     };
+    if let (Some(terminal), Some(size)) = (&terminal, resized) {
+        terminal.resize(size);
+    }
     let output = async {
-        let background = Duration::from_secs(background.into());
-        let status = output(&mut child, passing, &steps, background).await;
-        report(writer, handle, status).await;
+        let status = output(&job, passing, &steps, background, writer, handle).await;
+        warn_of_root(&task.program, status, shared);
     };
     let end = tokio::select! {
         () = output => End::Reported,
-        end = watch(&mut input, group, terminal) => end,
+        end = watch(&mut input, &job, &words, terminal) => end,
         () = feeding => End::Reported,
-        () = task.grant.revoked() => End::Cut(REVOKED),
+        () = task.grant.revoked() => End::Cut(words.revoked.clone()),
     };
     queue.close();
     // Lets the session go on, whatever still comes for the command.
     drop(input);
+    let cut = matches!(end, End::Cut(_));
     if let End::Cut(why) = end {
-        close_with_words(writer, why).await;
+        close_with_words(writer, &why).await;
     }
     let grace = Duration::from_secs(exec.kill_grace_seconds.into());
-    group.end(child, grace).await;
+    let is_files = matches!(task.program, Program::Files(_));
+    if cut || exec.end_with_channel || shared.takes_jobs() || task.peer.note.is_empty() {
+        job.end(grace).await;
+    } else if is_files {
+        // It ends by itself once its input has, after the request it is at.
+        let _ = timeout(grace, job.exited()).await;
+        job.end(Duration::ZERO).await;
+    } else {
+        job.detach().await;
+        shared.core.jobs_changed();
+    }
+}
+
+/// Waits for the end of a channel whose process is being started.
+async fn closed(input: &mut Input, resized: &mut Option<Size>) {
+    loop {
+        match input.next().await {
+            Event::Resize(size) => *resized = Some(size),
+            Event::Signal(_) => {}
+            Event::Closed | Event::Stalled | Event::Idle => return,
+        }
+    }
+}
+
+/// Starts what was granted.
+async fn start(task: &Task, shared: &Shared) -> Result<Launched, StartError> {
+    let launch = Launch {
+        program: &task.program,
+        services: &shared.active.config.services,
+        environment: task.setup.environment.clone(),
+        terminal: task.setup.terminal.as_ref(),
+        peer: task.peer.clone(),
+    };
+    match &shared.core.launcher {
+        Some(launcher) => launcher.start(launch).await,
+        None => Err(StartError::NoMonitor),
+    }
+}
+
+/// How long without output a channel stays open after the end of its command,
+/// where something still holds the output open; for ever if not given.
+fn background(exec: &alknet_ssh_config::Exec) -> Option<Duration> {
+    let given = exec.background_output_seconds;
+    let given = given.map(|seconds| Duration::from_secs(seconds.into()).max(SILENCE));
+    given.or(exec.end_with_channel.then_some(SILENCE_BEFORE_THE_END))
 }
 
 enum End {
     Reported,
     Closed,
     /// We end it, and say why.
-    Cut(&'static str),
+    Cut(String),
 }
 
 /// How far passing output on has come: see [`outflow::pass`].
@@ -147,20 +192,39 @@ struct Steps {
     err: AtomicU64,
 }
 
-const STALLED: &str =
-    "alknet: the command was ended: it did not read its input and held up other channels\r\n";
-const IDLE: &str =
-    "alknet: the command was ended: nothing came from it or went to it for too long\r\n";
-const REVOKED: &str = "alknet: the command was ended: it is no longer permitted\r\n";
+/// Why something was ended.
+struct Words {
+    stalled: String,
+    idle: String,
+    revoked: String,
+}
+
+impl Words {
+    fn of(program: &Program) -> Self {
+        let what = match program {
+            Program::Files(_) => "file transfer",
+            Program::Command(_) | Program::Shell => "the command",
+        };
+        let words = |why: &str| format!("alknet: {what} was ended: {why}\r\n");
+        Self {
+            stalled: words("it did not read its input and held up other channels"),
+            idle: words("nothing came from it or went to it for too long"),
+            revoked: words("it is no longer permitted"),
+        }
+    }
+}
 
 /// Follows the channel while the command runs; ends only when it does.
-async fn watch(input: &mut Input, group: ProcessGroup, terminal: Option<TerminalControl>) -> End {
+async fn watch(
+    input: &mut Input,
+    job: &Job,
+    words: &Words,
+    terminal: Option<TerminalControl>,
+) -> End {
     loop {
         match input.next().await {
             Event::Signal(signal) => match signal.to_unix() {
-                Some(signal) => {
-                    group.signal(signal);
-                }
+                Some(signal) => job.signal(signal).await,
                 None => tracing::debug!("a peer asked for a signal that is not delivered"),
             },
             Event::Resize(size) => {
@@ -169,8 +233,8 @@ async fn watch(input: &mut Input, group: ProcessGroup, terminal: Option<Terminal
                 }
             }
             Event::Closed => return End::Closed,
-            Event::Stalled => return End::Cut(STALLED),
-            Event::Idle => return End::Cut(IDLE),
+            Event::Stalled => return End::Cut(words.stalled.clone()),
+            Event::Idle => return End::Cut(words.idle.clone()),
         }
     }
 }
@@ -215,20 +279,42 @@ async fn pass_terminal(
     }
 }
 
-/// Passes a command's output on to its end, and waits for the command. A
-/// background process that holds the output open beyond the command's own end
-/// is waited for only while it goes on writing.
+/// Passes a command's output on to its end, waits for the command, and reports
+/// how that ended. Where a background process holds the output open beyond the
+/// command's own end, the peer is told the status at once, and the channel
+/// stays for as long as it goes on writing, or without limit.
 async fn output(
-    child: &mut Child,
+    job: &Job,
     passing: impl Future<Output = ()>,
     progress: &Steps,
-    background: Duration,
-) -> io::Result<ExitStatus> {
+    background: Option<Duration>,
+    writer: &ChannelWriteHalf<Msg>,
+    handle: &Handle,
+) -> Option<Status> {
     tokio::pin!(passing);
     let status = tokio::select! {
-        status = child.wait() => status,
-        () = &mut passing => return child.wait().await,
+        status = job.exited() => status,
+        () = &mut passing => {
+            let status = job.exited().await;
+            report(writer, handle, status).await;
+            return status;
+        }
     };
+    let silence = background.unwrap_or(SILENCE);
+    let ended = tokio::select! {
+        () = &mut passing => true,
+        () = silent(progress, silence) => false,
+    };
+    tell_status(writer, handle, status).await;
+    if !ended && background.is_none() {
+        passing.await;
+    }
+    end(writer).await;
+    status
+}
+
+/// Completes when nothing has been written for that long.
+async fn silent(progress: &Steps, silence: Duration) {
     let steps = || {
         (
             progress.out.load(Ordering::Relaxed),
@@ -237,58 +323,59 @@ async fn output(
     };
     loop {
         let before = steps();
-        tokio::select! {
-            () = &mut passing => break,
-            () = sleep(background.max(SILENCE)) => {
-                let writing = before.0 % 2 == 1 || before.1 % 2 == 1;
-                if steps() == before && !writing {
-                    break;
-                }
-            }
+        sleep(silence).await;
+        let writing = before.0 % 2 == 1 || before.1 % 2 == 1;
+        if steps() == before && !writing {
+            return;
         }
     }
-    status
 }
 
 /// Exit status or signal, then the end (RFC 4254 section 6.10).
-async fn report(writer: &ChannelWriteHalf<Msg>, handle: &Handle, status: io::Result<ExitStatus>) {
-    let status = match status {
-        Ok(status) => status,
-        Err(error) => {
-            tracing::error!(%error, "a command's exit status is unknown");
-            return finish(writer, 255).await;
-        }
-    };
-    if let Some(number) = status.signal() {
-        let signal = Signal::from_number(number);
-        let _ = handle
-            .exit_signal_request(
-                writer.id(),
-                signal.into(),
-                status.core_dumped(),
-                String::new(),
-                String::new(),
-            )
-            .await;
-        let _ = writer.eof().await;
-        let _ = writer.close().await;
-        return;
-    }
-    let code = status.code().and_then(|code| u32::try_from(code).ok());
-    finish(writer, code.unwrap_or(255)).await;
+async fn report(writer: &ChannelWriteHalf<Msg>, handle: &Handle, status: Option<Status>) {
+    tell_status(writer, handle, status).await;
+    end(writer).await;
 }
 
-/// Says why on standard error and exits as a shell would: 127 for what is not
-/// there, 126 for what cannot be run.
-async fn could_not_start(writer: &ChannelWriteHalf<Msg>, error: &io::Error) {
-    let status = match error.kind() {
-        io::ErrorKind::NotFound => 127,
-        _ => 126,
-    };
-    let _ = tell(
-        writer,
-        &format!("alknet: the command could not be started: {error}\r\n"),
-    )
-    .await;
-    finish(writer, status).await;
+async fn tell_status(writer: &ChannelWriteHalf<Msg>, handle: &Handle, status: Option<Status>) {
+    match status {
+        Some(Status::Exited(status)) => {
+            let _ = writer.exit_status(status).await;
+        }
+        Some(Status::Signaled {
+            signal,
+            core_dumped,
+        }) => {
+            let signal = Signal::from_number(signal).into();
+            let (words, language) = (String::new(), String::new());
+            let _ = handle
+                .exit_signal_request(writer.id(), signal, core_dumped, words, language)
+                .await;
+        }
+        None => {
+            tracing::error!("a command's exit status is unknown");
+            let _ = writer.exit_status(255).await;
+        }
+    }
+}
+
+async fn end(writer: &ChannelWriteHalf<Msg>) {
+    let _ = writer.eof().await;
+    let _ = writer.close().await;
+}
+
+/// The peer has been told; it is the operator who can do something about it.
+fn warn_of_root(program: &Program, status: Option<Status>, shared: &Shared) {
+    let is_files = matches!(program, Program::Files(_));
+    if is_files && status == Some(Status::Exited(helper::NO_ROOT.into())) {
+        let root = shared.active.config.services.sftp.root.as_deref();
+        tracing::warn!(root, "file transfer failed; see /services/sftp/root");
+    }
+}
+
+/// Says why on standard error and exits as a shell would.
+async fn could_not_start(writer: &ChannelWriteHalf<Msg>, error: &StartError) {
+    let words = format!("alknet: the command could not be started: {error}\r\n");
+    let _ = tell(writer, &words).await;
+    finish(writer, error.status()).await;
 }

@@ -46,6 +46,7 @@ pub(super) async fn serve(
     let sessions = TaskTracker::new();
     let entrance = Entrance {
         address,
+        local: auth.local_addr,
         owner: &owner,
         endpoint,
     };
@@ -84,6 +85,7 @@ enum End {
 /// Whose a connection may be.
 struct Entrance<'a> {
     address: Option<SocketAddr>,
+    local: Option<SocketAddr>,
     owner: &'a Arc<Owner>,
     endpoint: Option<Arc<Endpoint>>,
 }
@@ -208,6 +210,7 @@ async fn accept(
         used = true;
         let peer = Peer {
             address,
+            local: entrance.local,
             connection: Arc::clone(connection),
             owner: Arc::clone(owner),
             endpoint: entrance.endpoint.clone(),

@@ -181,20 +181,20 @@ pub(super) fn answer(core: &Core, request: &str) -> Result<String, ConfigError> 
             request,
             log_in,
         } => {
-            let (config, rules) = (&core.active().config, &core.login_rules());
-            let verdict = explain(config, rules, &identity, &log_in, &request);
+            let verdict = explain(core, &identity, &log_in, &request);
             Ok(serde_json::json!(verdict).to_string())
         }
     }
 }
 
 fn explain(
-    config: &SshConfig,
-    login_rules: &LoginRules,
+    core: &Core,
     identity: &Identity,
     log_in: &Circumstances,
     question: &Question,
 ) -> Verdict {
+    let (config, login_rules) = (&core.active().config, &core.login_rules());
+    let has_sftp_root = core.permissions().has_sftp_root;
     let denied = |reason| Verdict {
         reason,
         ..Verdict::default()
@@ -223,7 +223,7 @@ fn explain(
         scopes: &identity.scopes,
         restrictions: &terms.restrictions,
     };
-    let mut verdict = decide(config, subject, question);
+    let mut verdict = decide(config, has_sftp_root, subject, question);
     let asks_to_run = matches!(
         question,
         Question::Exec { .. } | Question::Shell | Question::Sftp
@@ -256,7 +256,12 @@ fn explain(
 }
 
 /// Decides as the server does, forced command and all (see [`super::start`]).
-fn decide(config: &SshConfig, subject: &Subject<'_>, question: &Question) -> Verdict {
+fn decide(
+    config: &SshConfig,
+    has_sftp_root: bool,
+    subject: &Subject<'_>,
+    question: &Question,
+) -> Verdict {
     let policy = &config.policy();
     let rules = Rules(config);
     let exec = |command: &[u8]| {
@@ -265,7 +270,7 @@ fn decide(config: &SshConfig, subject: &Subject<'_>, question: &Question) -> Ver
     };
     let file_transfer = || {
         let verdict = rules.verdict(policy.sftp(subject));
-        if verdict.allowed && config.services.sftp.root.is_none() && !subject.is_unconfined() {
+        if verdict.allowed && !has_sftp_root && !subject.is_unconfined() {
             return Verdict {
                 reason: NEEDS_ROOT.to_owned(),
                 ..Verdict::default()

@@ -6,7 +6,7 @@ use alknet_handler::{Capabilities, ConfigError, IdentityProvider};
 use alknet_ssh_config::{SshConfig, SshConfigError};
 use russh::keys::PrivateKey;
 use russh::{Limits, MethodKind, MethodSet, Preferred, SshId};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -18,8 +18,8 @@ use super::sessions::Sessions;
 use super::throttle::Throttle;
 use crate::SSH_ID;
 use crate::algorithms::{self, ClientKind};
-use crate::auth::LoginRules;
-use crate::process::Account;
+use crate::auth::{Accounts, LoginRules};
+use crate::process::Launcher;
 use crate::queue::Budget;
 use crate::status::Counters;
 
@@ -39,7 +39,10 @@ const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 pub(super) struct Core {
     pub(super) identities: Arc<dyn IdentityProvider>,
     pub(super) counters: Arc<Counters>,
-    pub(super) account: Account,
+    /// What starts processes; without it none is started.
+    pub(super) launcher: Option<Launcher>,
+    /// Which accounts peers log in to.
+    pub(super) accounts: Accounts,
     pub(super) sessions: TaskTracker,
     pub(super) list: Sessions,
     pub(super) admission: Admission,
@@ -60,6 +63,8 @@ pub(super) struct Core {
     /// Grows when identities or the policy may have changed.
     revision: watch::Sender<u64>,
     drain: watch::Sender<Option<Instant>>,
+    /// Told when there is a job more whose channel has ended.
+    pub(super) detached: Arc<Notify>,
 }
 
 /// The configuration new sessions get.
@@ -78,10 +83,12 @@ impl Core {
         host_keys: Vec<PrivateKey>,
         capabilities: Capabilities,
         identities: Arc<dyn IdentityProvider>,
+        launcher: Option<Launcher>,
         resolver: Arc<dyn Resolver>,
     ) -> Result<Self, ConfigError> {
         config.validate().map_err(config_error)?;
-        let permissions = Arc::new(RwLock::new(permissions(&config)));
+        let permissions = permissions(&config, launcher.as_ref());
+        let permissions = Arc::new(RwLock::new(permissions));
         let login_rules = LoginRules::read(&config.certificates)?;
         let budget = Budget::new(config.limits.total_buffer_bytes as usize);
         let counters: Arc<Counters> = Arc::default();
@@ -96,7 +103,10 @@ impl Core {
             look_ups: LookUps::default(),
             capabilities,
             counters,
-            account: Account::current(),
+            accounts: launcher
+                .as_ref()
+                .map_or_else(Accounts::default, Launcher::accounts),
+            launcher,
             sessions: TaskTracker::new(),
             list: Sessions::default(),
             admission: Admission::default(),
@@ -105,6 +115,7 @@ impl Core {
             active: RwLock::new(Arc::new(active)),
             revision: watch::Sender::new(0),
             drain: watch::Sender::new(None),
+            detached: Arc::default(),
         })
     }
 
@@ -134,7 +145,7 @@ impl Core {
             });
         }
         let host_keys = active.russh.keys.clone();
-        let permissions = permissions(&config);
+        let permissions = permissions(&config, self.launcher.as_ref());
         let login_rules = Arc::new(LoginRules::read(&config.certificates)?);
         let metrics = &self.counters.metrics;
         let before = Some(&active.audit);
@@ -152,6 +163,17 @@ impl Core {
     /// Live sessions look up again who their peers are and what they may do.
     pub(super) fn permissions_changed(&self) {
         self.revision.send_modify(|revision| *revision += 1);
+    }
+
+    /// What counts for requests at the moment.
+    pub(super) fn permissions(&self) -> Arc<Permissions> {
+        let permissions = self.permissions.read();
+        Arc::clone(&permissions.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// There is a job more whose channel has ended.
+    pub(super) fn jobs_changed(&self) {
+        self.detached.notify_one();
     }
 
     /// Follows [`permissions_changed`](Self::permissions_changed).
@@ -259,11 +281,13 @@ impl Active {
     }
 }
 
-fn permissions(config: &SshConfig) -> Arc<Permissions> {
+fn permissions(config: &SshConfig, launcher: Option<&Launcher>) -> Arc<Permissions> {
+    // With a monitor nobody sees more than its account or its confinement.
+    let has_walls = launcher.is_some_and(|launcher| launcher.monitor().is_some());
     Arc::new(Permissions {
         policy: config.policy(),
         privileged_ports: config.forwarding.privileged_ports,
-        has_sftp_root: config.services.sftp.root.is_some(),
+        has_sftp_root: has_walls || config.services.sftp.root.is_some(),
     })
 }
 

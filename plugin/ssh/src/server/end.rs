@@ -57,6 +57,11 @@ impl End {
         }
     }
 
+    /// Whether the session's processes end with it, those left behind too.
+    pub(super) fn takes_jobs(&self) -> bool {
+        matches!(self, Self::Revoked | Self::Unconfirmed | Self::Closed)
+    }
+
     /// What the address is penalised for when nobody had logged in by then.
     pub(super) fn offence(&self, refused: bool) -> Option<Offence> {
         match self {

@@ -14,12 +14,14 @@ mod end;
 mod endpoint;
 mod forward;
 mod greeting;
+mod jobs;
+mod note;
 mod outflow;
+mod peer;
 mod russh_handler;
 mod secret;
 mod session;
 mod sessions;
-mod sftp;
 mod start;
 mod subsystem;
 mod throttle;
@@ -40,6 +42,7 @@ pub(crate) use self::audit::SessionAudit;
 use self::core::Core;
 pub use self::forward::{LookUpSlot, Resolver, SystemResolver};
 use crate::host_key::check_host_keys;
+use crate::process::Launcher;
 
 /// Serves SSH on the connections of an endpoint.
 ///
@@ -50,7 +53,9 @@ pub struct SshHandler(Arc<Core>);
 impl SshHandler {
     /// A handler that proves itself with `host_keys` and asks `identities` who
     /// its peers are. From `capabilities` it takes the credentials for an
-    /// upstream proxy, where the configuration names them.
+    /// upstream proxy, where the configuration names them. Without a launcher
+    /// it refuses to start processes. With one it must be made inside a tokio
+    /// runtime.
     ///
     /// # Errors
     /// When the configuration is out of range, a host key is missing or
@@ -60,9 +65,17 @@ impl SshHandler {
         host_keys: Vec<PrivateKey>,
         capabilities: Capabilities,
         identities: Arc<dyn IdentityProvider>,
+        launcher: Option<Launcher>,
     ) -> Result<Self, ConfigError> {
         let resolver = Arc::new(SystemResolver::default());
-        Self::with_resolver(config, host_keys, capabilities, identities, resolver)
+        Self::with_resolver(
+            config,
+            host_keys,
+            capabilities,
+            identities,
+            launcher,
+            resolver,
+        )
     }
 
     /// The same with another way to look up the names of forwards.
@@ -74,11 +87,21 @@ impl SshHandler {
         host_keys: Vec<PrivateKey>,
         capabilities: Capabilities,
         identities: Arc<dyn IdentityProvider>,
+        launcher: Option<Launcher>,
         resolver: Arc<dyn Resolver>,
     ) -> Result<Self, ConfigError> {
         check_host_keys(&host_keys)?;
-        Core::new(config, host_keys, capabilities, identities, resolver)
-            .map(|core| Self(Arc::new(core)))
+        let core = Core::new(
+            config,
+            host_keys,
+            capabilities,
+            identities,
+            launcher,
+            resolver,
+        )?;
+        let core = Arc::new(core);
+        jobs::watch(&core);
+        Ok(Self(core))
     }
 
     /// Tells the handler its number, for the audit stream. Once.

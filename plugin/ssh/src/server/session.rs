@@ -17,9 +17,9 @@ use super::audit::{SessionAudit, millis};
 use super::core::{Active, Core};
 use super::end::End;
 use super::endpoint::Endpoint;
-use super::greeting;
 use super::russh_handler::RusshHandler;
-use crate::auth::{Authenticator, Credential, Holder, Owner, Peer as Address, Recorder};
+use super::{greeting, jobs};
+use crate::auth::{Authenticator, Claims, Credential, Holder, Owner, Peer as Address, Recorder};
 use crate::metrics::Verdict;
 use crate::process::Origin;
 use crate::queue::Budget;
@@ -42,6 +42,8 @@ const BETWEEN_LOOK_UPS: Duration = Duration::from_millis(300);
 /// The other end of a stream.
 pub(super) struct Peer {
     pub(super) address: Option<SocketAddr>,
+    /// Our end.
+    pub(super) local: Option<SocketAddr>,
     pub(super) connection: Arc<dyn Connection>,
     pub(super) owner: Arc<Owner>,
     pub(super) endpoint: Option<Arc<Endpoint>>,
@@ -54,6 +56,10 @@ pub(super) struct Shared {
     pub(super) active: Arc<Active>,
     pub(super) counters: Arc<Counters>,
     pub(super) origin: Origin,
+    /// Its number among those of the handler.
+    pub(super) id: u64,
+    /// Whether all its jobs end with it, those left behind too.
+    takes_jobs: AtomicBool,
     pub(super) connection: Arc<dyn Connection>,
     pub(super) access: Access,
     /// Whether the peer says that it is our own client.
@@ -64,8 +70,6 @@ pub(super) struct Shared {
     pub(super) opened: Instant,
     pub(super) core: Arc<Core>,
     pub(super) audit: SessionAudit,
-    /// Files that may be opened by file transfer.
-    pub(super) files: Arc<Semaphore>,
     budget: Budget,
     windows: Mutex<Windows>,
     places: Arc<Semaphore>,
@@ -102,9 +106,11 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
         startup: Mutex::new(peer.startup),
         counters: Arc::clone(&core.counters),
         origin: Origin {
-            account: core.account.clone(),
             peer: address,
+            local: peer.local,
         },
+        id,
+        takes_jobs: AtomicBool::new(false),
         connection: peer.connection,
         our_client: AtomicBool::new(false),
         asks_for_channel: AtomicBool::new(false),
@@ -112,9 +118,6 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
         since: SystemTime::now(),
         opened: Instant::now(),
         core: Arc::clone(&core),
-        files: Arc::new(Semaphore::new(
-            active.config.services.sftp.max_open_files as usize,
-        )),
         windows: Mutex::new(windows(&active.config, &budget)),
         budget,
         places: Arc::new(Semaphore::new(active.config.limits.max_channels as usize)),
@@ -148,6 +151,9 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
     shared.listeners.wait().await;
     shared.channels.close();
     shared.channels.wait().await;
+    if shared.takes_jobs() {
+        jobs::end_session(&core, id).await;
+    }
     drop(listed);
     shared.audit.record(|| AuditEvent::SessionClosed {
         reason: end.to_string(),
@@ -218,7 +224,10 @@ async fn run(
         Arc::clone(&core.counters),
         shared.origin.peer,
         &shared.active.config.limits,
-        entrant.owner,
+        Claims {
+            owner: entrant.owner,
+            accounts: core.accounts.clone(),
+        },
         Arc::clone(&core.login_rules),
         Recorder {
             audit: shared.audit.clone(),
@@ -275,6 +284,9 @@ async fn converse(
             Err(error) => failed(control, error).await,
         },
         end = reason_to_end(core, shared, control, login_end, &mut revision) => {
+            if end.takes_jobs() {
+                shared.takes_jobs.store(true, Ordering::Relaxed);
+            }
             say_goodbye(shared, control, &mut session, &end).await;
             end
         }
@@ -387,6 +399,11 @@ impl Shared {
         drop(self.take_startup());
     }
 
+    /// Whether all its jobs end with it, those left behind too.
+    pub(super) fn takes_jobs(&self) -> bool {
+        self.takes_jobs.load(Ordering::Relaxed)
+    }
+
     fn take_startup(&self) -> Option<Startup> {
         let mut startup = self.startup.lock().unwrap_or_else(PoisonError::into_inner);
         startup.take()
@@ -458,11 +475,17 @@ impl Shared {
     /// granted ends. Completes when that is the whole session.
     async fn revoked(&self, core: &Core, revision: &mut watch::Receiver<u64>) -> End {
         self.authenticated.cancelled().await;
-        while revision.changed().await.is_ok() {
-            revision.mark_unchanged();
+        loop {
             let Some(holder) = self.access.holder() else {
                 return End::Revoked;
             };
+            tokio::select! {
+                changed = revision.changed() => if changed.is_err() {
+                    return std::future::pending().await;
+                },
+                () = jobs::until(holder.expires), if holder.expires.is_some() => {}
+            }
+            revision.mark_unchanged();
             if holder.credential.check(&core.login_rules()).is_err() {
                 return End::Revoked;
             }
@@ -478,9 +501,21 @@ impl Shared {
             };
             let address = self.origin.peer.map(|peer| peer.ip());
             let now = SystemTime::now();
-            let Ok(holder) = Holder::new(holder.credential, identity, address, now) else {
+            let (account, user) = (holder.account, holder.user);
+            let holder = Holder::new(
+                holder.credential,
+                identity,
+                &user,
+                address,
+                &core.accounts,
+                now,
+            );
+            let Ok(holder) = holder else {
                 return End::Revoked;
             };
+            if holder.account != account {
+                return End::Revoked;
+            }
             let revoked = by_rules + self.access.update(holder);
             if revoked > 0 {
                 tracing::info!(
@@ -491,7 +526,6 @@ impl Shared {
                 );
             }
         }
-        std::future::pending().await
     }
 
     /// Completes when no channel has been open for as long as is configured.

@@ -3,10 +3,12 @@
 
 use alknet_ssh_policy::{Command, QUIET_ENVIRONMENT, can_start_programs};
 
-use super::access::{Refused, Request};
+use super::access::{Grant, Refused, Request};
 use super::channel::Start;
 use super::command::{Setup, Task};
+use super::peer;
 use super::session::Shared;
+use crate::helper;
 use crate::process::{Environment, Program};
 
 /// What a request for a command starts.
@@ -16,7 +18,7 @@ use crate::process::{Environment, Program};
 pub(super) fn command(shared: &Shared, asked: &[u8], mut setup: Setup) -> Result<Start, Refused> {
     let restrictions = shared.access.restrictions()?;
     if restrictions.forces_sftp() {
-        return file_transfer(shared);
+        return file_transfer(shared, setup);
     }
     let is_forced = restrictions.force_command.is_some();
     if is_forced && !asked.is_empty() {
@@ -31,11 +33,7 @@ pub(super) fn command(shared: &Shared, asked: &[u8], mut setup: Setup) -> Result
         let quiet = quiet.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         setup.environment.requested.splice(0..0, quiet);
     }
-    Ok(Start::Command(Task {
-        program: Program::Command(command),
-        setup,
-        grant,
-    }))
+    task(shared, Program::Command(command), setup, grant)
 }
 
 /// What a request for a shell starts.
@@ -46,11 +44,8 @@ pub(super) fn shell(shared: &Shared, setup: Setup) -> Result<Start, Refused> {
     if shared.access.restrictions()?.force_command.is_some() {
         return command(shared, b"", setup);
     }
-    Ok(Start::Command(Task {
-        grant: shared.access.grant(Request::Shell)?,
-        program: Program::Shell,
-        setup,
-    }))
+    let grant = shared.access.grant(Request::Shell)?;
+    task(shared, Program::Shell, setup, grant)
 }
 
 /// What a request for the subsystem `sftp` starts.
@@ -62,7 +57,7 @@ pub(super) fn sftp(shared: &Shared, setup: Setup) -> Result<Start, Refused> {
         // As OpenSSH names it to the forced command.
         return command(shared, b"internal-sftp", setup);
     }
-    file_transfer(shared)
+    file_transfer(shared, setup)
 }
 
 /// Takes out of the environment what the peer has set to have other programs
@@ -75,6 +70,34 @@ fn keep_to_the_program(shared: &Shared, environment: &mut Environment) {
         .retain(|variable| !can_start_programs(&variable.0) || brought.contains(variable));
 }
 
-fn file_transfer(shared: &Shared) -> Result<Start, Refused> {
-    Ok(Start::Sftp(shared.access.grant(Request::Sftp)?))
+fn file_transfer(shared: &Shared, setup: Setup) -> Result<Start, Refused> {
+    let grant = shared.access.grant(Request::Sftp)?;
+    let sftp = &shared.active.config.services.sftp;
+    let launcher = shared.core.launcher.as_ref();
+    let context = launcher.and_then(|launcher| launcher.context());
+    let request = helper::Request::Sftp {
+        // Without one, what the peer's own rights let it see.
+        root: sftp.root.clone().unwrap_or_else(|| "/".to_owned()),
+        read_only: sftp.read_only,
+        max_open_files: sftp.max_open_files,
+        private: context
+            .map(|context| context.private.clone())
+            .unwrap_or_default(),
+    };
+    // It has no use for a terminal.
+    let setup = Setup {
+        terminal: None,
+        ..setup
+    };
+    task(shared, Program::Files(request), setup, grant)
+}
+
+fn task(shared: &Shared, program: Program, setup: Setup, grant: Grant) -> Result<Start, Refused> {
+    let peer = peer::peer(shared, &grant)?;
+    Ok(Start::Command(Box::new(Task {
+        program,
+        setup,
+        peer,
+        grant,
+    })))
 }

@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ring::digest::{self, Context};
@@ -8,8 +7,6 @@ use rustix::fs::{
     futimens, statat,
 };
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
 use super::attributes::{Attributes, last_failure};
 use super::frames::{Frames, LONGEST_MESSAGE};
@@ -21,7 +18,7 @@ use super::request::{
     Request, Unusable, parse,
 };
 use super::tree::{Tree, join};
-use super::{Fault, Settings};
+use super::{Settings, SftpError};
 
 /// The version of the protocol that everybody speaks.
 const VERSION: u32 = 3;
@@ -52,24 +49,18 @@ pub(super) struct Server {
     account: Vec<u8>,
     /// Whether the client has said which version it speaks.
     introduced: bool,
-    /// Nobody waits for answers any more.
-    over: CancellationToken,
 }
 
 impl Server {
-    pub(super) fn new(
-        settings: &Settings,
-        files: Arc<Semaphore>,
-        over: CancellationToken,
-    ) -> Result<Self, Errno> {
+    pub(super) fn new(settings: &Settings) -> Result<Self, Errno> {
+        let root = settings.root.as_bytes();
         Ok(Self {
-            tree: Tree::open(settings.root.as_bytes(), &settings.home)?,
-            handles: Handles::new(files),
+            tree: Tree::open(root, &settings.home, &settings.private)?,
+            handles: Handles::new(settings.max_open_files as usize),
             most_handles: settings.max_open_files,
             read_only: settings.read_only,
             account: settings.account.clone(),
             introduced: false,
-            over,
         })
     }
 
@@ -78,14 +69,14 @@ impl Server {
         &mut self,
         frames: &mut Frames,
         replies: &mut Replies,
-    ) -> Result<(), Fault> {
-        while replies.len() < ENOUGH && !self.over.is_cancelled() {
+    ) -> Result<(), SftpError> {
+        while replies.len() < ENOUGH {
             let Some(message) = frames.next()? else {
                 break;
             };
-            match parse(&message).map_err(|_| Fault::NoMessage)? {
+            match parse(&message).map_err(|_| SftpError::NoMessage)? {
                 Message::Init { version } => self.introduce(version, replies)?,
-                Message::Request { .. } if !self.introduced => return Err(Fault::NoInit),
+                Message::Request { .. } if !self.introduced => return Err(SftpError::NoInit),
                 Message::Request { id, request } => {
                     let outcome = match request {
                         Ok(request) => self.serve(id, &request, replies),
@@ -101,9 +92,9 @@ impl Server {
         Ok(())
     }
 
-    fn introduce(&mut self, version: u32, replies: &mut Replies) -> Result<(), Fault> {
+    fn introduce(&mut self, version: u32, replies: &mut Replies) -> Result<(), SftpError> {
         if version < VERSION {
-            return Err(Fault::OldVersion(version));
+            return Err(SftpError::OldVersion(version));
         }
         self.introduced = true;
         let offered = EXTENSIONS
@@ -226,7 +217,9 @@ impl Server {
                 follow,
             } => self.tree.set_attributes(path, attributes, *follow)?,
             Request::SetStatHandle { handle, attributes } => {
-                set_attributes(self.handles.any(handle)?, attributes)?;
+                let file = self.handles.any(handle)?;
+                self.tree.check_attributes(file, attributes)?;
+                set_attributes(file, attributes)?;
             }
             Request::MakeFolder { path, attributes } => {
                 let mode = attributes.mode().unwrap_or(Mode::from_raw_mode(0o777));
@@ -269,7 +262,7 @@ impl Server {
         Ok(self.tree.real_path(&path)?)
     }
 
-    /// What parts of an open file hash to, until told that nobody waits.
+    /// What parts of an open file hash to.
     fn hash(&self, handle: &[u8], offset: u64, length: u64, block: u32) -> Result<Vec<u8>, Failed> {
         if (1..LEAST_BLOCK).contains(&block) {
             return Err(Failed::BadMessage);
@@ -289,7 +282,7 @@ impl Server {
         loop {
             let (start, mut context) = (at, Context::new(&digest::SHA256));
             let until = start.saturating_add(block).min(end);
-            while at < until && !self.over.is_cancelled() {
+            while at < until {
                 let left = usize::try_from(until - at).unwrap_or(usize::MAX);
                 let wanted = left.min(buffer.len());
                 let taken = read(file, buffer.get_mut(..wanted).unwrap_or_default(), at)?;
@@ -304,7 +297,7 @@ impl Server {
                 return Ok(hashes);
             }
             hashes.extend_from_slice(context.finish().as_ref());
-            if at < until || at >= end || self.over.is_cancelled() {
+            if at < until || at >= end {
                 return Ok(hashes);
             }
             if hashes.len() >= MOST_DATA {
@@ -313,7 +306,7 @@ impl Server {
         }
     }
 
-    /// Copies from one open file to another, until told that nobody waits.
+    /// Copies from one open file to another.
     fn copy(
         &self,
         from: &[u8],
@@ -332,7 +325,7 @@ impl Server {
             return Err(Errno::EXIST.into());
         }
         let mut buffer = vec![0; MOST_DATA];
-        while from_offset < end && !self.over.is_cancelled() {
+        while from_offset < end {
             let left = usize::try_from(end - from_offset).unwrap_or(usize::MAX);
             let wanted = left.min(buffer.len());
             let buffer = buffer.get_mut(..wanted).unwrap_or_default();

@@ -19,11 +19,6 @@ impl Frames {
         self.0.extend_from_slice(chunk);
     }
 
-    /// Bytes that wait to be taken.
-    pub(crate) fn held(&self) -> usize {
-        self.0.len()
-    }
-
     /// Whether there is something for [`next`](Self::next) to say.
     pub(crate) fn is_ready(&self) -> bool {
         !matches!(self.length(), Ok(None))
@@ -69,7 +64,7 @@ mod tests {
                 }
             }
             assert_eq!(found, [&b"ab"[..], b"c"]);
-            assert_eq!(frames.held(), 0);
+            assert!(frames.0.is_empty());
         }
     }
 

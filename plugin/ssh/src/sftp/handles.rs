@@ -1,19 +1,16 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-
-use rustix::fs::Dir;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::reply::Failed;
+use rustix::fs::Dir;
 
 /// What a client has opened and not closed yet.
 #[derive(Debug)]
 pub(super) struct Handles {
-    open: HashMap<[u8; 4], Entry>,
+    open: HashMap<[u8; 4], Handle>,
     last: u32,
-    /// How many there may be, of this and other channels together.
-    room: Arc<Semaphore>,
+    /// How many there may be.
+    most: usize,
 }
 
 #[derive(Debug)]
@@ -22,18 +19,12 @@ pub(super) enum Handle {
     Folder(Dir),
 }
 
-#[derive(Debug)]
-struct Entry {
-    handle: Handle,
-    _permit: OwnedSemaphorePermit,
-}
-
 impl Handles {
-    pub(super) fn new(room: Arc<Semaphore>) -> Self {
+    pub(super) fn new(most: usize) -> Self {
         Self {
             open: HashMap::new(),
             last: 0,
-            room,
+            most,
         }
     }
 
@@ -42,8 +33,9 @@ impl Handles {
         &mut self,
         open: impl FnOnce() -> Result<Handle, Failed>,
     ) -> Result<[u8; 4], Failed> {
-        let permit = Arc::clone(&self.room).try_acquire_owned();
-        let permit = permit.map_err(|_| Failed::TooManyHandles)?;
+        if self.open.len() >= self.most {
+            return Err(Failed::TooManyHandles);
+        }
         let handle = open()?;
         let name = loop {
             self.last = self.last.wrapping_add(1);
@@ -52,11 +44,7 @@ impl Handles {
                 break name;
             }
         };
-        let entry = Entry {
-            handle,
-            _permit: permit,
-        };
-        self.open.insert(name, entry);
+        self.open.insert(name, handle);
         Ok(name)
     }
 
@@ -68,7 +56,7 @@ impl Handles {
 
     /// The descriptor of a file.
     pub(super) fn file(&self, name: &[u8]) -> Result<BorrowedFd<'_>, Failed> {
-        match &self.entry(name)?.handle {
+        match self.handle(name)? {
             Handle::File(file) => Ok(file.as_fd()),
             Handle::Folder(_) => Err(Failed::NoSuchHandle),
         }
@@ -76,20 +64,20 @@ impl Handles {
 
     /// The descriptor of a file or folder.
     pub(super) fn any(&self, name: &[u8]) -> Result<BorrowedFd<'_>, Failed> {
-        match &self.entry(name)?.handle {
+        match self.handle(name)? {
             Handle::File(file) => Ok(file.as_fd()),
             Handle::Folder(folder) => Ok(folder.fd()?),
         }
     }
 
     pub(super) fn folder(&mut self, name: &[u8]) -> Result<&mut Dir, Failed> {
-        match self.open.get_mut(name).map(|entry| &mut entry.handle) {
+        match self.open.get_mut(name) {
             Some(Handle::Folder(folder)) => Ok(folder),
             _ => Err(Failed::NoSuchHandle),
         }
     }
 
-    fn entry(&self, name: &[u8]) -> Result<&Entry, Failed> {
+    fn handle(&self, name: &[u8]) -> Result<&Handle, Failed> {
         self.open.get(name).ok_or(Failed::NoSuchHandle)
     }
 }

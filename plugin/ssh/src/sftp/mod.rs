@@ -4,7 +4,7 @@
 //!
 //! `frames`, `request` and `reply` are the protocol, without any I/O; `tree`
 //! is the file system below a root; `answer` brings both together and blocks;
-//! [`serve`] runs that beside a channel.
+//! [`serve`] runs that over two descriptors, in a process of its own.
 
 mod answer;
 pub(crate) mod attributes;
@@ -17,23 +17,17 @@ mod request;
 mod tree;
 pub(crate) mod wire;
 
-use std::io;
-use std::sync::Arc;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
-use bytes::Bytes;
-use futures_util::FutureExt;
 use rustix::io::Errno;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::spawn_blocking;
-use tokio_util::sync::CancellationToken;
 
 use self::answer::Server;
-use self::frames::{BadLength, Frames, LONGEST_MESSAGE};
+use self::frames::{BadLength, Frames};
 use self::reply::Replies;
-use crate::queue::ByteQueue;
 
-/// Bytes of requests taken in before the first of them is answered.
-const TOGETHER: usize = 2 * LONGEST_MESSAGE;
+/// Bytes of requests that are read at once, at most.
+const READ: usize = 128 * 1024;
 
 /// What a client gets to see.
 #[derive(Clone, Debug)]
@@ -46,20 +40,13 @@ pub(crate) struct Settings {
     /// The node's user, and where relative paths begin if it is below the root.
     pub(crate) account: Vec<u8>,
     pub(crate) home: Vec<u8>,
-}
-
-/// Where answers go.
-pub(crate) trait Sink {
-    /// Completes when there is room for more.
-    ///
-    /// # Errors
-    /// When nobody takes any more.
-    async fn send(&self, bytes: Bytes) -> io::Result<()>;
+    /// Directories out of reach.
+    pub(crate) private: Vec<PathBuf>,
 }
 
 /// Why file transfer ended early.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
+pub(crate) enum SftpError {
     /// The folder cannot be used as the root.
     #[error("the folder for file transfer cannot be opened: {}", io::Error::from(*.0))]
     Root(Errno),
@@ -80,75 +67,38 @@ pub(crate) enum Fault {
     /// The client takes no more answers.
     #[error("the client is gone")]
     Gone,
-    /// An error of ours.
-    #[error("an internal error")]
-    Internal,
 }
 
-/// Serves a client until it has said its last; `files` is how many files it
-/// may have open. Dropped, it ends after the request it is at.
-pub(crate) async fn serve(
-    settings: Settings,
-    files: Arc<Semaphore>,
-    queue: &ByteQueue,
-    sink: &impl Sink,
-) -> Result<(), Fault> {
-    let over = CancellationToken::new();
-    let _over = over.clone().drop_guard();
-    let opening = spawn_blocking(move || Server::new(&settings, files, over));
-    let server = opening.await.map_err(|_| Fault::Internal)?;
-    let server = server.map_err(Fault::Root)?;
-    // One batch of answers is on its way while the next is made.
-    let (answers, mut outgoing) = mpsc::channel::<Bytes>(1);
-    let send = async {
-        while let Some(bytes) = outgoing.recv().await {
-            if sink.send(bytes).await.is_err() {
-                // Ends the waiting for requests too.
-                queue.close();
-                return Err(Fault::Gone);
-            }
-        }
-        Ok(())
-    };
-    let (answered, sent) = tokio::join!(answer_all(server, queue, answers), send);
-    answered.and(sent)
-}
-
-/// Answers requests until there are no more.
-async fn answer_all(
-    mut server: Server,
-    queue: &ByteQueue,
-    answers: mpsc::Sender<Bytes>,
-) -> Result<(), Fault> {
+/// Serves a client until it has said its last. Blocks. What is held in memory
+/// is bounded by the longest message.
+pub(crate) fn serve(
+    settings: &Settings,
+    mut input: impl Read,
+    mut output: impl Write,
+) -> Result<(), SftpError> {
+    let mut server = Server::new(settings).map_err(SftpError::Root)?;
     let mut frames = Frames::default();
+    let mut chunk = vec![0; READ];
     loop {
         while !frames.is_ready() {
-            let Some(chunk) = queue.pop().await else {
-                return Ok(());
-            };
-            frames.push(&chunk);
+            match input.read(&mut chunk) {
+                Ok(0) => return Ok(()),
+                Ok(read) => frames.push(chunk.get(..read).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(SftpError::Gone),
+            }
         }
-        while frames.held() < TOGETHER
-            && let Some(Some(chunk)) = queue.pop().now_or_never()
-        {
-            frames.push(&chunk);
-        }
-        let answering = spawn_blocking(move || {
-            let mut replies = Replies::default();
-            let outcome = server.answer(&mut frames, &mut replies);
-            (server, frames, replies, outcome)
-        });
-        let (back, rest, replies, outcome) = answering.await.map_err(|_| Fault::Internal)?;
-        (server, frames) = (back, rest);
+        let mut replies = Replies::default();
+        let outcome = server.answer(&mut frames, &mut replies);
         if replies.len() > 0 {
-            let bytes = Bytes::from(replies.into_bytes());
-            answers.send(bytes).await.map_err(|_| Fault::Gone)?;
+            let written = output.write_all(&replies.into_bytes());
+            written.map_err(|_| SftpError::Gone)?;
         }
         outcome?;
     }
 }
 
-impl From<BadLength> for Fault {
+impl From<BadLength> for SftpError {
     fn from(BadLength(length): BadLength) -> Self {
         Self::Length(length)
     }

@@ -7,10 +7,11 @@
 //! folders and links meanwhile.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::fs::{
     AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Stat, StatVfs, Uid, chmod, chownat,
-    fstat, fstatvfs, ftruncate, linkat, mkdirat, openat, openat2, readlinkat, renameat,
+    fstat, fstatfs, fstatvfs, ftruncate, linkat, mkdirat, openat, openat2, readlinkat, renameat,
     renameat_with, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
@@ -25,7 +26,12 @@ pub(super) struct Tree {
     confined: bool,
     /// Where relative paths begin, as the client sees it.
     home: Vec<u8>,
+    /// The paths of directories out of reach, without links.
+    private: Vec<Vec<u8>>,
 }
+
+/// The type of a file system that shows processes (statfs(2)).
+const PROC_SUPER_MAGIC: u32 = 0x9fa0;
 
 /// How often a path is tried that leads through `..` while folders are being
 /// moved: the kernel then cannot tell whether it left the root.
@@ -44,12 +50,17 @@ impl Tree {
     /// # Errors
     /// When the folder cannot be opened, or the system cannot confine paths
     /// to it (Linux before 5.6).
-    pub(super) fn open(root: &[u8], home: &[u8]) -> Result<Self, Errno> {
+    pub(super) fn open(root: &[u8], home: &[u8], private: &[PathBuf]) -> Result<Self, Errno> {
         let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut tree = Self {
             root: openat(CWD, root, folder, Mode::empty())?,
             confined: true,
             home: b"/".to_vec(),
+            private: private
+                .iter()
+                .filter_map(|path| std::fs::canonicalize(path).ok())
+                .map(|path| path.into_os_string().into_encoded_bytes())
+                .collect(),
         };
         tree.confined = tree.host_path(&tree.root)? != b"/";
         // Shows as well whether paths can be confined.
@@ -97,6 +108,7 @@ impl Tree {
         follow: bool,
     ) -> Result<(), Errno> {
         let file = self.find(path, follow)?;
+        self.check_attributes(&file, attributes)?;
         // A descriptor that stands for a path cannot be changed through, but
         // leads to the file itself.
         let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -121,6 +133,23 @@ impl Tree {
         ])
     }
 
+    /// The root itself keeps its mode and owner, whoever it belongs to: it is
+    /// the operator's.
+    pub(super) fn check_attributes(
+        &self,
+        file: impl AsFd,
+        attributes: &Attributes,
+    ) -> Result<(), Errno> {
+        if attributes.mode().is_none() && attributes.owner.is_none() {
+            return Ok(());
+        }
+        let (root, file) = (fstat(&self.root)?, fstat(file)?);
+        match (root.st_dev, root.st_ino) == (file.st_dev, file.st_ino) {
+            true => Err(Errno::PERM),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn make_folder(&self, path: &[u8], mode: Mode) -> Result<(), Errno> {
         let (folder, name) = self.place(path)?;
         mkdirat(folder, name, mode)
@@ -138,6 +167,7 @@ impl Tree {
 
     /// Gives a file another name; without `replace` none that is in use.
     pub(super) fn rename(&self, from: &[u8], to: &[u8], replace: bool) -> Result<(), Errno> {
+        self.check_holds_nothing_private(from)?;
         let (from, old) = self.place(from)?;
         let (to, new) = self.place(to)?;
         if replace {
@@ -150,6 +180,22 @@ impl Tree {
                 Err(_) => renameat(from, old, to, new),
             },
             outcome => outcome,
+        }
+    }
+
+    /// A private directory is not moved to where it would not be known.
+    fn check_holds_nothing_private(&self, path: &[u8]) -> Result<(), Errno> {
+        if self.private.is_empty() {
+            return Ok(());
+        }
+        let moved = self.host_path(self.find(path, false)?)?;
+        match self
+            .private
+            .iter()
+            .any(|private| is_within(private, &moved))
+        {
+            true => Err(Errno::ACCESS),
+            false => Ok(()),
         }
     }
 
@@ -221,16 +267,45 @@ impl Tree {
             return Err(Errno::NOENT);
         }
         let path = join(&self.home, path);
-        if !self.confined {
-            return openat(CWD, path, flags, mode);
+        // Nothing is cut off before it is known to be within reach.
+        let how = flags.difference(OFlags::TRUNC);
+        let file = if self.confined {
+            self.resolve_confined(&path, how, mode)?
+        } else {
+            openat2(CWD, path, how, mode, ResolveFlags::NO_MAGICLINKS)?
+        };
+        self.check_reach(&file)?;
+        if flags.contains(OFlags::TRUNC) && flags.intersects(OFlags::WRONLY | OFlags::RDWR) {
+            ftruncate(&file, 0)?;
         }
+        Ok(file)
+    }
+
+    fn resolve_confined(&self, path: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let mut tries = TRIES;
         loop {
             tries -= 1;
-            match openat2(&self.root, &path, flags, mode, ResolveFlags::IN_ROOT) {
+            match openat2(&self.root, path, flags, mode, how) {
                 Err(Errno::AGAIN | Errno::INTR) if tries > 0 => {}
                 outcome => return outcome,
             }
+        }
+    }
+
+    /// Nothing about processes is for clients (a file of theirs would be one
+    /// of this process), nor what the node keeps to itself.
+    fn check_reach(&self, file: &OwnedFd) -> Result<(), Errno> {
+        if u32::try_from(fstatfs(file)?.f_type) == Ok(PROC_SUPER_MAGIC) {
+            return Err(Errno::ACCESS);
+        }
+        if self.private.is_empty() {
+            return Ok(());
+        }
+        let path = self.host_path(file)?;
+        match self.private.iter().any(|private| is_within(&path, private)) {
+            true => Err(Errno::ACCESS),
+            false => Ok(()),
         }
     }
 
@@ -254,6 +329,11 @@ impl Tree {
         let link = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
         readlinkat(CWD, link, Vec::new()).map(std::ffi::CString::into_bytes)
     }
+}
+
+fn is_within(path: &[u8], directory: &[u8]) -> bool {
+    path.strip_prefix(directory)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// A path taken from a folder: itself, where it begins at the root.

@@ -3,6 +3,7 @@
 
 #![allow(dead_code)]
 
+pub mod monitor;
 pub mod pipe;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,7 +17,8 @@ use alknet_handler::{
     StreamError,
 };
 use alknet_ssh::{
-    Client, ClientError, ClientOptions, Exit, PrivateKey, Resolver, SshHandler, SystemResolver,
+    Client, ClientError, ClientOptions, Exit, Launcher, PrivateKey, Resolver, SshHandler,
+    SystemResolver,
 };
 use alknet_ssh_config::SshConfig;
 use russh::keys::{Algorithm, HashAlg};
@@ -195,6 +197,15 @@ impl Node {
     }
 
     pub fn with_resolver(config: &str, scopes: &[&str], resolver: Arc<dyn Resolver>) -> Self {
+        Self::with_launcher(config, scopes, Some(Launcher::direct()), resolver)
+    }
+
+    pub fn with_launcher(
+        config: &str,
+        scopes: &[&str],
+        launcher: Option<Launcher>,
+        resolver: Arc<dyn Resolver>,
+    ) -> Self {
         let host_key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap();
         let identities = Arc::new(Identities::default());
         let user = key();
@@ -204,6 +215,7 @@ impl Node {
             vec![host_key.clone()],
             Capabilities::default(),
             Arc::clone(&identities) as Arc<dyn IdentityProvider>,
+            launcher,
             resolver,
         )
         .unwrap();
@@ -253,10 +265,16 @@ impl Node {
     }
 
     pub async fn login(&self, stream: impl ByteStream) -> Result<Client, ClientError> {
+        self.login_as("someone", stream).await
+    }
+
+    pub async fn login_as(
+        &self,
+        user: &str,
+        stream: impl ByteStream,
+    ) -> Result<Client, ClientError> {
         let mut client = self.connect(stream, &ClientOptions::default()).await?;
-        client
-            .authenticate("someone", Arc::clone(&self.user))
-            .await?;
+        client.authenticate(user, Arc::clone(&self.user)).await?;
         Ok(client)
     }
 

@@ -55,10 +55,10 @@ impl World {
                 .as_os_str()
                 .as_bytes()
                 .to_vec(),
+            private: vec![folder.path().join("root/private")],
         };
         change(&mut settings);
-        let files = Arc::new(Semaphore::new(settings.max_open_files as usize));
-        let mut server = Server::new(&settings, files, CancellationToken::new()).unwrap();
+        let mut server = Server::new(&settings).unwrap();
         server.introduced = true;
         Self { folder, server }
     }
@@ -480,7 +480,7 @@ fn many_requests_for_much_data_are_answered_in_parts() {
         frames.push(&message);
     }
     let mut answered = 0;
-    while frames.held() > 0 {
+    while frames.is_ready() {
         let mut replies = Replies::default();
         world.server.answer(&mut frames, &mut replies).unwrap();
         assert!(replies.len() < ENOUGH + LONGEST_MESSAGE);
@@ -494,10 +494,10 @@ fn what_is_no_file_transfer_ends_it() {
     let mut world = World::new();
     world.server.introduced = false;
     for (bytes, fault) in [
-        (&b"Hello world"[..], Fault::Length(0x4865_6c6c)),
-        (b"\0\0\0\x05\x05\0\0\0\0", Fault::NoInit),
-        (b"\0\0\0\x05\x01\0\0\0\x02", Fault::OldVersion(2)),
-        (b"\0\0\0\x02\x05\0", Fault::NoMessage),
+        (&b"Hello world"[..], SftpError::Length(0x4865_6c6c)),
+        (b"\0\0\0\x05\x05\0\0\0\0", SftpError::NoInit),
+        (b"\0\0\0\x05\x01\0\0\0\x02", SftpError::OldVersion(2)),
+        (b"\0\0\0\x02\x05\0", SftpError::NoMessage),
     ] {
         let mut frames = Frames::default();
         frames.push(bytes);

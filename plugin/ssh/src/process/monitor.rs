@@ -1,0 +1,156 @@
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use alknet_session::{
+    Answer, AsyncSocket, Control, Event, HandlerSessions, Job as Listed, JobFilter, Request,
+    Socket, SocketError, Start,
+};
+
+use super::job::Status;
+use super::{FarEnds, StartError};
+
+/// The handler's side of its socket to the node's monitor.
+#[derive(Debug)]
+pub(crate) struct Monitor {
+    socket: AsyncSocket,
+    pub(crate) context: HandlerSessions,
+    /// Where our own code was loaded from, for helpers.
+    library: File,
+}
+
+/// A job of the monitor: a process and all its descendants.
+#[derive(Debug)]
+pub(crate) struct MonitoredJob(AsyncSocket);
+
+/// Why the monitor did not do something.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MonitorError {
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error("the node's monitor gave no answer")]
+    NoAnswer,
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Monitor {
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the library cannot be opened, or the socket cannot be used.
+    pub(super) fn new(socket: Socket, context: HandlerSessions) -> io::Result<Self> {
+        Ok(Self {
+            socket: AsyncSocket::new(socket)?,
+            library: File::open(&context.library)?,
+            context,
+        })
+    }
+
+    pub(super) async fn start(
+        &self,
+        start: Start,
+        ends: FarEnds,
+        helper: bool,
+    ) -> Result<MonitoredJob, StartError> {
+        let (near, far) = Socket::pair()?;
+        let [stdin, stdout, stderr] = ends.descriptors();
+        let mut descriptors = vec![far.as_fd(), stdin, stdout, stderr];
+        if helper {
+            descriptors.push(self.library.as_fd());
+        }
+        let request = Request::Start(Box::new(start));
+        self.socket.send(&request, &descriptors).await?;
+        drop(descriptors);
+        // The monitor and the process have them now; the end of the process's
+        // output is seen when they alone have closed it.
+        drop((far, ends));
+        let socket = AsyncSocket::new(near)?;
+        match socket.receive().await?.map(|received| received.message) {
+            Some(Event::Started { .. }) => Ok(MonitoredJob(socket)),
+            Some(Event::Refused { reason, status }) => Err(StartError::Refused { reason, status }),
+            Some(_) | None => Err(StartError::NoMonitor),
+        }
+    }
+
+    /// The jobs that match.
+    pub(crate) async fn jobs(&self, filter: JobFilter) -> Result<Vec<Listed>, MonitorError> {
+        let answers = self.request(&Request::Jobs(filter)).await?;
+        let mut jobs = Vec::new();
+        loop {
+            match answer(&answers).await? {
+                Answer::Job(job) => jobs.push(job),
+                Answer::Done => return Ok(jobs),
+                Answer::Refused { reason, .. } => return Err(MonitorError::Refused(reason)),
+                Answer::Socket { .. } => return Err(MonitorError::NoAnswer),
+            }
+        }
+    }
+
+    /// Ends the jobs that match, with all their processes.
+    pub(crate) async fn end(&self, filter: JobFilter, grace: Duration) -> Result<(), MonitorError> {
+        let answers = self
+            .request(&Request::End(filter, milliseconds(grace)))
+            .await?;
+        match answer(&answers).await? {
+            Answer::Refused { reason, .. } => Err(MonitorError::Refused(reason)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn request(&self, request: &Request) -> Result<AsyncSocket, MonitorError> {
+        let (near, far) = Socket::pair().map_err(SocketError::from)?;
+        let descriptors: [BorrowedFd<'_>; 1] = [far.as_fd()];
+        self.socket.send(request, &descriptors).await?;
+        Ok(AsyncSocket::new(near).map_err(SocketError::from)?)
+    }
+}
+
+async fn answer(socket: &AsyncSocket) -> Result<Answer, MonitorError> {
+    let received = socket.receive().await?.ok_or(MonitorError::NoAnswer)?;
+    Ok(received.message)
+}
+
+impl MonitoredJob {
+    /// How the process ended; `None` when the monitor does not say.
+    pub(super) async fn exited(&self) -> Option<Status> {
+        loop {
+            match self.0.receive::<Event>().await.ok()??.message {
+                Event::Exited(status) => return Some(Status::Exited(status.into())),
+                Event::Signaled {
+                    signal,
+                    core_dumped,
+                } => {
+                    return Some(Status::Signaled {
+                        signal,
+                        core_dumped,
+                    });
+                }
+                Event::Empty | Event::Refused { .. } => return None,
+                Event::Started { .. } => {}
+            }
+        }
+    }
+
+    pub(super) async fn control(&self, control: Control) {
+        if let Err(error) = self.0.send(&control, &[]).await {
+            // It has ended by itself.
+            tracing::debug!(%error, "a job could not be told");
+        }
+    }
+
+    /// Returns when no process is left.
+    pub(super) async fn end(&self, grace: Duration) {
+        self.control(Control::End(milliseconds(grace))).await;
+        while let Ok(Some(received)) = self.0.receive::<Event>().await {
+            if received.message == Event::Empty {
+                return;
+            }
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
