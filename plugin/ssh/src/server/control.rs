@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::{NEEDS_PRIVILEGE, NEEDS_ROOT, is_privileged};
 use super::core::Core;
-use crate::auth::{LogIn, LoginRules};
+use crate::auth::LogIn;
 
 /// What the node may ask.
 #[derive(Deserialize)]
