@@ -8,12 +8,13 @@
 )]
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use integration_tests::{
-    Reached, Setup, Ssh, Target, TestKey, TestNode, eventually, requires, rules, workspace,
+    Alknet, Reached, Setup, Ssh, Target, TestKey, TestNode, eventually, requires, rules, workspace,
 };
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 
 /// A node that records with these further settings.
@@ -245,6 +246,72 @@ fn a_renamed_file_is_left_and_the_last_session_is_in_the_new_one() {
     let new = records(&file);
     assert_eq!(new.last().unwrap()["event"], "session_closed");
     assert_eq!(fs::read_to_string(&old).unwrap().lines().count(), lines);
+}
+
+/// Limits what the node may write to one file (setrlimit(2), RLIMIT_FSIZE), as
+/// a disk without room does.
+fn limit_files(node: &TestNode, bytes: Option<u64>) {
+    let pid = Pid::from_raw(i32::try_from(node.pid()).unwrap()).unwrap();
+    let limit = Rlimit {
+        current: bytes,
+        maximum: None,
+    };
+    prlimit(Some(pid), Resource::Fsize, limit).unwrap();
+}
+
+#[test]
+fn what_a_full_disk_cost_is_noted_and_a_torn_line_is_ended() {
+    let (setup, file) = setup("");
+    // A limit that is met shall be an error, not a signal.
+    let script = "trap '' XFSZ; exec \"$@\"";
+    let node = TestNode::start_under(&["sh", "-c", script, "sh"], setup);
+    let user = Alknet::to(&node);
+    assert_eq!(user.exec("true").ended().code(), 0);
+    recorded(&file, &[("event", "session_closed")]);
+    let full = fs::metadata(&file).unwrap().len() + 10;
+    limit_files(&node, Some(full));
+    for _ in 0..3 {
+        assert_eq!(user.exec("true").ended().code(), 0);
+    }
+    node.logged(&["ERROR", "audit records are lost"]);
+    eventually("a line is torn", || {
+        (fs::metadata(&file).unwrap().len() == full).then_some(())
+    });
+    limit_files(&node, None);
+    // Without a record after it.
+    let text = eventually("the loss is noted", || {
+        let text = fs::read_to_string(&file).unwrap();
+        text.contains("\"dropped\"").then_some(text)
+    });
+    let broken: Vec<_> = text
+        .lines()
+        .filter(|line| serde_json::from_str::<Value>(line).is_err())
+        .collect();
+    assert_eq!(broken.len(), 1, "one line was torn: {broken:?}");
+    let noted = text.lines().find(|line| line.contains("\"dropped\""));
+    let noted: Value = serde_json::from_str(noted.unwrap()).unwrap();
+    assert!(noted["count"].as_u64().unwrap() > 3, "{noted}");
+    assert!(
+        noted["since"].as_str() <= noted["until"].as_str(),
+        "{noted}"
+    );
+}
+
+#[test]
+fn a_line_that_a_killed_node_left_swallows_nothing() {
+    let (setup, file) = setup("");
+    fs::write(&file, "{\"time\":\"20").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let node = setup.start();
+    assert_eq!(Alknet::to(&node).exec("true").ended().code(), 0);
+    let text = eventually("something is recorded", || {
+        let text = fs::read_to_string(&file).unwrap();
+        text.contains("session_closed").then_some(text)
+    });
+    let broken = text
+        .lines()
+        .filter(|line| serde_json::from_str::<Value>(line).is_err());
+    assert_eq!(broken.count(), 1, "{text}");
 }
 
 #[test]

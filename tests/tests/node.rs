@@ -565,3 +565,52 @@ fn what_is_printed_first_is_enough_to_log_in() {
         assert!(text.contains(label), "no {label:?} in:\n{text}");
     }
 }
+
+#[test]
+fn up_lets_in_no_key_without_its_private_half() {
+    let setup = Setup::empty();
+    let folder = setup.folder().join(".ssh");
+    fs::create_dir(&folder).unwrap();
+    let own = TestKey::make(&folder, "id_ed25519");
+    let colleague = TestKey::make(&folder, "colleague");
+    fs::remove_file(&colleague.file).unwrap();
+    let stray = TestKey::make(&folder, "stray");
+    fs::write(&stray.file, fs::read(&own.file).unwrap()).unwrap();
+    let node = TestNode::up(setup);
+    let text = node.stdout();
+    for (key, why) in [(&colleague, "neither beside it"), (&stray, "another key")] {
+        let print = key.fingerprint();
+        let said = |line: &&str| line.contains("not authorised") && line.contains(&print);
+        let line = text.lines().find(said).unwrap_or_else(|| panic!("{text}"));
+        assert!(line.contains(why), "{line}");
+    }
+    let peers = fs::read_to_string(node.setup.state().join("peers.toml")).unwrap();
+    let blob = |key: &TestKey| key.public_line().split(' ').nth(1).unwrap().to_owned();
+    assert!(peers.contains(&blob(&own)), "{peers}");
+    assert!(!peers.contains(&blob(&colleague)) && !peers.contains(&blob(&stray)));
+}
+
+#[test]
+fn files_keep_their_modes_without_a_umask() {
+    let setup = Setup::empty();
+    let script = "umask 000; exec \"$@\"";
+    let public = setup.key.public_file();
+    setup
+        .node(&["init", "--listen", "127.0.0.1:0", "--authorize"])
+        .arg(public)
+        .arg("--state")
+        .arg(setup.state())
+        .under(&["sh", "-c", script, "sh"])
+        .output();
+    let node = TestNode::start_under(&["sh", "-c", script, "sh"], setup);
+    let mut left = vec![node.setup.state()];
+    while let Some(path) = left.pop() {
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        let mode = metadata.permissions().mode() & 0o777;
+        assert_eq!(mode & 0o022, 0, "{} has mode {mode:o}", path.display());
+        if metadata.is_dir() {
+            let entries = fs::read_dir(&path).unwrap();
+            left.extend(entries.map(|entry| entry.unwrap().path()));
+        }
+    }
+}

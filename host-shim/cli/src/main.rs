@@ -81,15 +81,17 @@ fn main() -> ExitCode {
     });
     // A look-up that hangs in the resolver must not hold up the exit.
     runtime.shutdown_background();
-    match outcome {
-        Ok(status) => status.into(),
+    let status = match outcome {
+        Ok(status) => status,
         Err(error) => {
             if !error.is_quiet() {
                 terminal.error(&error);
             }
-            FAILED.into()
+            FAILED
         }
-    }
+    };
+    terminal.flush();
+    status.into()
 }
 
 /// What ssh itself exits with when a connection fails.

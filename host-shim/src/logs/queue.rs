@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 
 /// Records that may wait.
-const MAX_RECORDS: usize = 8192;
+const MAX_RECORDS: usize = 4096;
 /// Bytes of records that may wait.
-const MAX_BYTES: usize = 4 * 1024 * 1024;
+const MAX_BYTES: usize = 1024 * 1024;
 
 /// Records on their way to a descriptor.
 pub(super) struct Queue {
