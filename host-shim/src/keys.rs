@@ -31,6 +31,22 @@ impl NodeKeys {
     pub fn node_key(&self) -> NodeKey {
         self.node.public()
     }
+
+    /// The public halves of all of them.
+    pub(crate) fn public(&self) -> PublicKeys {
+        let host_keys = self.host_keys.iter();
+        PublicKeys {
+            node: self.node_key(),
+            host_keys: host_keys.map(|key| key.public_line.clone()).collect(),
+        }
+    }
+}
+
+/// The public halves of a node's keys, to tell whether they are still the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PublicKeys {
+    node: NodeKey,
+    host_keys: Vec<String>,
 }
 
 /// One SSH host key.

@@ -141,6 +141,7 @@ impl Node {
         ));
         let reloader = Arc::new(Reloader::new(
             source.file,
+            keys.public(),
             source.config,
             Arc::clone(&registry),
             Arc::clone(&peers),

@@ -2,6 +2,8 @@
 //! the world. `run` carries a plan out; `check` prints what is wrong with it.
 
 use std::fmt;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::config::{self, NodeConfig};
-use crate::keys::{self, HostKey, NodeKeys};
+use crate::keys::{self, HostKey, NodeKeys, PublicKeys};
 use crate::logs;
 use crate::node::HandlerRefused;
 use crate::plugins::{Libraries, Place, gather};
@@ -220,6 +222,21 @@ impl Draft {
         let mut problems = Vec::new();
         let vault = read_vault(self.document(), &self.config, &self.base, &mut problems);
         vault.map(|vault| vault.secrets_key()).ok_or(problems)
+    }
+
+    /// The public keys that a node would have with the files as they are.
+    /// `None` where this process may not read them any more.
+    pub(crate) fn public_keys(&self) -> Result<Option<PublicKeys>, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let (document, config, base) = (self.document(), &self.config, &self.base);
+        if let Err(error) = File::open(base.join(&config.mnemonic_file))
+            && error.kind() == io::ErrorKind::PermissionDenied
+        {
+            return Ok(None);
+        }
+        let vault = read_vault(document, config, base, &mut problems);
+        let keys = read_keys(document, config, base, vault.as_ref(), &mut problems);
+        keys.map(|keys| Some(keys.public())).ok_or(problems)
     }
 
     /// The plugins that are granted a secret.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use alknet_document::{Document, Fault};
+use alknet_handler::ConfigError;
 use alknet_identity::{PeerStore, PeersConfig};
 use alknet_loader::{Generation, Registry};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use crate::admission::Admission;
 use crate::config::NodeConfig;
 use crate::cut_short::{ConfigFile, Texts, half_a_file};
+use crate::keys::PublicKeys;
 use crate::logs;
 use crate::plan::{Draft, Problem};
 use crate::plugins::{plugin_config, plugin_pointer};
@@ -32,6 +34,11 @@ const NEEDS_RESTART: [&str; 10] = [
     "/metrics/listen",
     "/runtime/worker_threads",
 ];
+
+/// The files that keys come from, among these.
+const KEY_FILES: [&str; 3] = ["/mnemonic_file", "/passphrase_file", "/host_key_files"];
+/// Said where the files are the same and hold other keys.
+const OTHER_KEYS: &str = "the keys in mnemonic_file, passphrase_file or host_key_files";
 
 /// What counts at once and concerns the node alone.
 const LIVE: [&str; 6] = [
@@ -59,6 +66,8 @@ pub(crate) const FIRST: u64 = 1;
 /// Reloads the configuration of a running node.
 pub struct Reloader {
     file: PathBuf,
+    /// The public keys at the start.
+    keys: PublicKeys,
     /// What the file said at the start.
     started: NodeConfig,
     registry: Arc<Registry>,
@@ -74,8 +83,9 @@ pub struct Reloader {
 /// How to reload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReloadOptions {
-    /// Read and check everything, and change nothing. What only a running
-    /// handler can tell is then not known.
+    /// Read and check everything, and change nothing. Handlers are asked
+    /// whether they would take it; of one that knows no such question that is
+    /// not known.
     pub dry_run: bool,
     /// A file that is empty, or that ends where the one before went on, is
     /// meant so.
@@ -113,6 +123,7 @@ pub struct Reloaded {
 impl Reloader {
     pub(crate) fn new(
         file: PathBuf,
+        keys: PublicKeys,
         started: NodeConfig,
         registry: Arc<Registry>,
         peers: Arc<PeerStore>,
@@ -127,6 +138,7 @@ impl Reloader {
                 since: SystemTime::now(),
             }),
             file,
+            keys,
             started,
             registry,
             peers,
@@ -146,7 +158,10 @@ impl Reloader {
         let next = self.read(how)?;
         let mut outcome = self.compare(&current, &next);
         if how.dry_run {
-            return Ok(outcome);
+            return match would_refuse(&next) {
+                faults if faults.is_empty() => Ok(outcome),
+                faults => Err(faults),
+            };
         }
         let following = self.apply(&next, &mut outcome)?;
         current.generation += 1;
@@ -325,10 +340,24 @@ impl Reloader {
                 "{fields}: counts for plugins loaded from now on; `alknet-node plugins reload NAME --force` loads one again"
             ));
         }
+        let mut needs_restart = differing(&NEEDS_RESTART, &self.started, config);
+        match next.draft.public_keys() {
+            Ok(None) => {}
+            Ok(Some(keys)) if keys == self.keys => {}
+            Ok(_)
+                if needs_restart
+                    .iter()
+                    .any(|field| KEY_FILES.contains(&field.as_str())) => {}
+            Ok(_) => needs_restart.push(OTHER_KEYS.to_owned()),
+            Err(problems) => {
+                let problems = problems.iter();
+                warnings.extend(problems.map(|problem| format!("{problem}; a restart would fail")));
+            }
+        }
         Reloaded {
             generation: current.generation,
             changed,
-            needs_restart: differing(&NEEDS_RESTART, &self.started, config),
+            needs_restart,
             warnings,
         }
     }
@@ -346,13 +375,7 @@ impl Reloader {
             // Also one that is the same: the files it names may have changed.
             if let Err(error) = generation.reconfigure(config) {
                 undo.all();
-                let pointer = format!("{}{}", plugin_pointer(&generation.plugin), error.pointer);
-                let message = format!(
-                    "the plugin {:?} refuses this: {}",
-                    generation.plugin, error.message
-                );
-                let fault = Fault::at(next.draft.document(), &pointer, message);
-                return Err(vec![Problem::Config(fault)]);
+                return Err(vec![refuses(next, generation, &error)]);
             }
             undo.0.push((Arc::clone(generation), before));
         }
@@ -464,6 +487,41 @@ fn texts(file: &Path) -> Texts {
         node: draft.document().text().into(),
         peers: peers.map_or_else(|_| "".into(), |(document, _)| document.text().into()),
     }
+}
+
+/// What the handlers that serve would refuse of it, as far as they can be
+/// asked.
+fn would_refuse(next: &Next) -> Vec<Problem> {
+    let mut faults = Vec::new();
+    for (generation, config) in &next.plugins {
+        let request = json!({ "command": "check_config", "config": **config }).to_string();
+        let Ok(answer) = generation.handler.control(&request) else {
+            continue;
+        };
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+        let Some(refused) = answer.get("refused").filter(|refused| refused.is_object()) else {
+            continue;
+        };
+        let text = |name| {
+            let text = refused.get(name).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        let error = ConfigError {
+            pointer: text("pointer"),
+            message: text("message"),
+        };
+        faults.push(refuses(next, generation, &error));
+    }
+    faults
+}
+
+fn refuses(next: &Next, generation: &Generation, error: &ConfigError) -> Problem {
+    let pointer = format!("{}{}", plugin_pointer(&generation.plugin), error.pointer);
+    let message = format!(
+        "the plugin {:?} refuses this: {}",
+        generation.plugin, error.message
+    );
+    Problem::Config(Fault::at(next.draft.document(), &pointer, message))
 }
 
 fn config_for(draft: &Draft, generation: &Generation) -> Result<Value, Vec<Fault>> {

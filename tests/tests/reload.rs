@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use integration_tests::{
-    Ended, HANG, Setup, Ssh, TestKey, TestNode, artifacts, eventually, requires,
+    Alknet, Ended, HANG, Setup, Ssh, TestKey, TestNode, artifacts, eventually, requires,
 };
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -305,4 +305,89 @@ fn each_line_of_a_session_names_the_configuration_it_had() {
     assert_eq!(reload(&node.setup).code(), 0);
     assert!(may_log_in(&Ssh::to(&node)));
     node.logged(&["auth attempt", "accepted", "config=2", "generation=1"]);
+}
+
+#[test]
+fn half_a_file_is_refused_unless_it_is_meant() {
+    let node = Setup::new().start();
+    let peers_file = node.setup.state().join("peers.toml");
+    let user = Alknet::to(&node);
+    let config_file = node.setup.config_file();
+    for (file, next) in [
+        (config_file, "format = "),
+        (peers_file.clone(), "scopes = "),
+    ] {
+        let whole = fs::read_to_string(&file).unwrap();
+        // Empty, and ended before a field of an entry.
+        for half in ["", &whole[..whole.find(next).unwrap()]] {
+            fs::write(&file, half).unwrap();
+            for ended in [dry_run(&node.setup), reload(&node.setup)] {
+                assert_eq!(ended.code(), 1, "{half:?} {ended}");
+                let name = file.file_name().unwrap().to_str().unwrap();
+                ended.line_with(&[name, "half of a file", "--accept-empty"]);
+            }
+        }
+        // By a signal as well.
+        fs::write(&file, "").unwrap();
+        node.signal(Signal::HUP);
+        node.logged(&["ERROR", "half of a file"]);
+        assert_eq!(user.exec("true").ended().code(), 0);
+        fs::write(&file, whole).unwrap();
+        assert_eq!(reload(&node.setup).code(), 0);
+    }
+    fs::write(&peers_file, "").unwrap();
+    let meant = node.setup.on_state("reload").arg("--accept-empty");
+    let meant = meant.ended();
+    assert_eq!(meant.code(), 0, "{meant}");
+    assert_eq!(user.exec("true").ended().code(), 255);
+}
+
+#[test]
+fn two_files_of_which_one_would_outrank_the_other_are_a_fault() {
+    let setup = Setup::new();
+    fs::write(setup.state().join("node.json"), "{}").unwrap();
+    for command in ["check", "run"] {
+        let ended = setup.on_state(command).ended();
+        assert_eq!(ended.code(), 1, "{ended}");
+        ended.line_with(&["node.json", "node.toml is there as well"]);
+    }
+}
+
+#[test]
+fn a_dry_run_refuses_what_a_reload_would() {
+    let node = Setup::new().start();
+    let setup = &node.setup;
+    setup
+        .node(&["secret", "set", "audit", "--state"])
+        .arg(setup.state())
+        .stdin("0123456789abcdef0123456789abcdef")
+        .output();
+    // The handler that runs was not granted it.
+    let file = setup.folder().join("audit.jsonl");
+    setup.ssh_config(&format!(
+        "audit = {{ file = {file:?}, destinations = \"hashed\", hash_key = \"audit\" }}"
+    ));
+    setup.append("node.toml", "\n[plugins.secrets]\nssh = [\"audit\"]\n");
+    for ended in [dry_run(setup), reload(setup)] {
+        assert_eq!(ended.code(), 1, "{ended}");
+        ended.line_with(&["/audit/hash_key", "refuses this", "no secret"]);
+    }
+}
+
+#[test]
+fn other_keys_are_told_although_their_file_has_the_same_name() {
+    let node = Setup::new().start();
+    let other = Setup::new();
+    let ended = dry_run(&node.setup);
+    assert!(!ended.out().contains("needs a restart"), "{ended}");
+    let mnemonic = |setup: &Setup| setup.state().join("mnemonic");
+    fs::copy(mnemonic(&other), mnemonic(&node.setup)).unwrap();
+    for ended in [dry_run(&node.setup), reload(&node.setup)] {
+        assert_eq!(ended.code(), 0, "{ended}");
+        let out = ended.out();
+        assert!(
+            out.contains("needs a restart: the keys in mnemonic_file"),
+            "{out}"
+        );
+    }
 }

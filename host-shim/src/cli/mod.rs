@@ -243,8 +243,17 @@ fn folder(arg: StateArg) -> Result<StateFolder, Failed> {
 
 /// The configuration of a folder that was initialised.
 fn existing_config(state: &StateFolder) -> Result<PathBuf, Failed> {
-    if state.is_initialised() {
-        return Ok(state.config_file());
+    let file = state.config_file();
+    match std::fs::metadata(&file) {
+        Ok(_) => return Ok(file),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        // A permission that is missing is not a file that is missing.
+        Err(error) => {
+            return Err(fail(format_args!(
+                "cannot look at {}: {error}; run this as the node's user or as root",
+                file.display()
+            )));
+        }
     }
     Err(fail(format_args!(
         "{} does not exist: make a node with `alknet-node init --state '{}'`",

@@ -19,6 +19,8 @@ use crate::auth::LogIn;
 enum Request {
     /// The identity store changed.
     IdentitiesChanged {},
+    /// Whether a configuration would be taken in the place of the one in force.
+    CheckConfig { config: serde_json::Value },
     /// What would be decided.
     Explain {
         identity: Identity,
@@ -150,6 +152,12 @@ pub(super) fn answer(core: &Core, request: &str) -> Result<String, ConfigError> 
         Request::IdentitiesChanged {} => {
             core.permissions_changed();
             Ok("{}".to_owned())
+        }
+        Request::CheckConfig { config } => {
+            let refused = core.check(&config.to_string()).err().map(
+                |error| serde_json::json!({ "pointer": error.pointer, "message": error.message }),
+            );
+            Ok(serde_json::json!({ "refused": refused }).to_string())
         }
         Request::Sessions {} => {
             let sessions = core.list.list();

@@ -77,6 +77,13 @@ pub(super) struct Active {
     russh_for_libssh2: Arc<russh::server::Config>,
 }
 
+/// A configuration that may be put in force.
+struct Next {
+    active: Active,
+    permissions: Arc<Permissions>,
+    login_rules: Arc<LoginRules>,
+}
+
 impl Core {
     pub(super) fn new(
         config: SshConfig,
@@ -133,8 +140,26 @@ impl Core {
     }
 
     pub(super) fn reconfigure(&self, config: &str) -> Result<(), ConfigError> {
-        let config = SshConfig::from_json(config).map_err(config_error)?;
         let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
+        let next = self.next(config, &active)?;
+        *active = Arc::new(next.active);
+        let in_force = self.permissions.write();
+        *in_force.unwrap_or_else(PoisonError::into_inner) = next.permissions;
+        let in_force = self.login_rules.write();
+        *in_force.unwrap_or_else(PoisonError::into_inner) = next.login_rules;
+        drop(active);
+        self.permissions_changed();
+        Ok(())
+    }
+
+    /// Whether [`reconfigure`](Self::reconfigure) would take it; nothing
+    /// changes.
+    pub(super) fn check(&self, config: &str) -> Result<(), ConfigError> {
+        self.next(config, &self.active()).map(drop)
+    }
+
+    fn next(&self, config: &str, active: &Active) -> Result<Next, ConfigError> {
+        let config = SshConfig::from_json(config).map_err(config_error)?;
         if config.runtime != active.config.runtime {
             return Err(ConfigError {
                 pointer: "/runtime/worker_threads".to_owned(),
@@ -150,14 +175,11 @@ impl Core {
         let metrics = &self.counters.metrics;
         let before = Some(&active.audit);
         let audit = Audit::new(&config.audit, before, &self.capabilities, metrics)?;
-        *active = Arc::new(Active::new(config, host_keys, &self.capabilities, audit)?);
-        let in_force = self.permissions.write();
-        *in_force.unwrap_or_else(PoisonError::into_inner) = permissions;
-        let in_force = self.login_rules.write();
-        *in_force.unwrap_or_else(PoisonError::into_inner) = login_rules;
-        drop(active);
-        self.permissions_changed();
-        Ok(())
+        Ok(Next {
+            active: Active::new(config, host_keys, &self.capabilities, audit)?,
+            permissions,
+            login_rules,
+        })
     }
 
     /// Live sessions look up again who their peers are and what they may do.
