@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(id, 7);
         let error = answer.done().unwrap_err();
         assert_eq!(error.status(), Some(Status::Failure));
-        assert_eq!(error.to_string(), "no [2J way\u{fffd}");
+        assert_eq!(error.to_string(), r"no\u{1b}[2J\nway\xff");
         let short = message(STATUS, |to| to.put_u32(3));
         let (_, answer) = read_answer(&short).unwrap();
         assert_eq!(answer.done().unwrap_err().to_string(), "Permission denied");
