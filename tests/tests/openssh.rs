@@ -299,6 +299,19 @@ fn forwarding_and_sftp_are_refused_and_commands_go_on() {
         .ended();
     assert_eq!(remote.code(), 255, "{remote}");
     remote.line_with(&["remote port forwarding failed"]);
+    // The protocol has no place for the reason; `ssh -v` shows it.
+    let remote = ssh
+        .program("ssh")
+        .args([
+            "-v",
+            "-o",
+            "ExitOnForwardFailure=yes",
+            "-R",
+            "127.0.0.1:0:127.0.0.1:9",
+        ])
+        .args(["node", "true"])
+        .ended();
+    remote.line_with(&["the listener is refused", "ssh:listen:127.0.0.1:0"]);
 
     // Standard input and output over a forwarded port.
     let local = ssh

@@ -11,7 +11,6 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::access::Refused;
 use super::channel::{self, Start};
 use super::command::Setup;
 use super::denial::{self, Asked};
@@ -168,15 +167,20 @@ impl RusshHandler {
         }
     }
 
-    /// Tells the user what has no channel to be told on. Clients show it where
-    /// they are asked to be verbose.
+    /// Tells the user why nothing listens: there is no channel to be told on.
+    /// Clients show it where they are asked to be verbose.
     fn remark(
         &self,
         asked: Asked<'_>,
-        refused: &Refused,
+        reason: &NotListening,
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        let sentence = denial::sentence(asked, refused, &self.shared.identity());
+        let sentence = match reason {
+            NotListening::Refused(refused) => {
+                denial::sentence(asked, refused, &self.shared.identity())
+            }
+            reason => reason.to_string(),
+        };
         session.debug(true, &sentence, "")
     }
 
@@ -451,13 +455,11 @@ impl Handler for RusshHandler {
             Err(reason) => {
                 self.count(RequestKind::TcpipForward, reason.verdict());
                 self.shared.deny("listen", &reason);
-                if let NotListening::Refused(refused) = &reason {
-                    let asked = Asked::Listen {
-                        address,
-                        port: *port,
-                    };
-                    self.remark(asked, refused, session)?;
-                }
+                let asked = Asked::Listen {
+                    address,
+                    port: *port,
+                };
+                self.remark(asked, &reason, session)?;
                 Ok(false)
             }
         }
@@ -485,9 +487,7 @@ impl Handler for RusshHandler {
             Err(reason) => {
                 self.count(RequestKind::StreamLocalForward, reason.verdict());
                 self.shared.deny("streamlocal listen", &reason);
-                if let NotListening::Refused(refused) = &reason {
-                    self.remark(Asked::StreamLocal { path }, refused, session)?;
-                }
+                self.remark(Asked::StreamLocal { path }, &reason, session)?;
                 Ok(false)
             }
         }
@@ -664,9 +664,7 @@ impl Handler for RusshHandler {
             Err(reason) => {
                 self.count(RequestKind::Agent, reason.verdict());
                 self.shared.deny("agent", &reason);
-                if let NotListening::Refused(refused) = &reason {
-                    self.remark(Asked::Agent, refused, session)?;
-                }
+                self.remark(Asked::Agent, &reason, session)?;
                 Ok(false)
             }
         }
