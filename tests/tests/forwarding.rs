@@ -351,6 +351,31 @@ fn ping(socket: &mut Socket) {
 }
 
 #[test]
+fn no_scope_reaches_the_sockets_of_the_node_itself() {
+    if !requires(&["ssh"]) {
+        return;
+    }
+    let setup = Setup::new();
+    setup.grant(&["ssh:streamlocal:/**"]);
+    let node = setup.start();
+    let admin = node.setup.state().join("admin.sock");
+    assert!(admin.exists());
+    let ssh = Ssh::to(&node);
+    let there = format!("127.0.0.1:{}:{}", free_port(), admin.display());
+    let port: u16 = there.split(':').nth(1).unwrap().parse().unwrap();
+    let tunnel = ssh
+        .tunnel(&["-L", &there])
+        .unwrap_or_else(|ended| panic!("{ended}"));
+    let mut stream = std::net::TcpStream::connect(v4(port)).unwrap();
+    let _ = stream.write_all(b"{}\n");
+    let mut said = Vec::new();
+    let _ = stream.read_to_end(&mut said);
+    assert_eq!(said, b"", "the admin socket answered");
+    node.logged(&["request denied", "streamlocal", "node's own"]);
+    drop(tunnel);
+}
+
+#[test]
 fn what_a_killed_client_listened_on_is_free_again() {
     if !requires(&["ssh"]) {
         return;

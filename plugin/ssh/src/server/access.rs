@@ -31,6 +31,9 @@ pub(super) struct Permissions {
     pub(super) privileged_ports: bool,
     /// Whether file transfer has a root of its own.
     pub(super) has_sftp_root: bool,
+    /// Directories of the node's own, without links: no Unix socket in them is
+    /// for peers, whatever grants it.
+    pub(super) private: Vec<PathBuf>,
 }
 
 /// Something that can be granted and later taken back.
@@ -84,6 +87,8 @@ pub(super) enum Refused {
     Privileged,
     #[error("{NEEDS_ROOT}")]
     NoSftpRoot,
+    #[error("the socket is in a directory of the node's own")]
+    Private,
 }
 
 /// Why a privileged port is refused.
@@ -198,6 +203,15 @@ impl State {
             && !self.permissions().privileged_ports
         {
             return Err(Refused::Privileged);
+        }
+        if let Request::StreamLocal {
+            found: Some(real), ..
+        } = request
+        {
+            let permissions = self.permissions();
+            if permissions.private.iter().any(|own| real.starts_with(own)) {
+                return Err(Refused::Private);
+            }
         }
         if *request == Request::Sftp && !self.permissions().has_sftp_root {
             let unconfined = self.decide(|_, subject| Ok(subject.is_unconfined()))?;

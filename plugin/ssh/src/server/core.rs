@@ -306,10 +306,15 @@ impl Active {
 fn permissions(config: &SshConfig, launcher: Option<&Launcher>) -> Arc<Permissions> {
     // With a monitor nobody sees more than its account or its confinement.
     let has_walls = launcher.is_some_and(|launcher| launcher.monitor().is_some());
+    let context = launcher.and_then(Launcher::context);
+    let private = context.into_iter().flat_map(|context| &context.private);
+    // Compared with real paths.
+    let private = private.map(|path| path.canonicalize().unwrap_or_else(|_| path.clone()));
     Arc::new(Permissions {
         policy: config.policy(),
         privileged_ports: config.forwarding.privileged_ports,
         has_sftp_root: has_walls || config.services.sftp.root.is_some(),
+        private: private.collect(),
     })
 }
 

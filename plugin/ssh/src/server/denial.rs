@@ -34,7 +34,7 @@ pub(super) enum Asked<'a> {
 pub(super) fn sentence(asked: Asked<'_>, refused: &Refused, id: &str) -> String {
     let mut line = format!("{} is refused: {refused}", asked.name());
     let remedy = match refused {
-        Refused::NotAuthenticated => None,
+        Refused::NotAuthenticated | Refused::Private => None,
         Refused::Privileged => Some("the node's operator sets that to true to allow it".to_owned()),
         Refused::NoSftpRoot => Some(format!("the node's operator sets one for the peer {id:?}")),
         Refused::Denied(denied) => remedy(asked, *denied, id),
