@@ -304,8 +304,9 @@ impl Active {
 }
 
 fn permissions(config: &SshConfig, launcher: Option<&Launcher>) -> Arc<Permissions> {
-    // With a monitor nobody sees more than its account or its confinement.
-    let has_walls = launcher.is_some_and(|launcher| launcher.monitor().is_some());
+    // With a monitor nobody sees more than its account or its confinement; who
+    // has no launcher starts nothing, and is only asked what a node would say.
+    let has_walls = launcher.is_none_or(|launcher| launcher.monitor().is_some());
     let context = launcher.and_then(Launcher::context);
     let private = context.into_iter().flat_map(|context| &context.private);
     // Compared with real paths.
