@@ -94,8 +94,6 @@ fn it_is_refused_unless_both_the_configuration_and_a_scope_allow_it() {
     for (config, scopes, remedy) in [
         (off, &unconfined[..], "services.sftp.enabled = true"),
         ("", &[], "the scope ssh:sftp"),
-        // Without a directory of its own it would see all of the node's.
-        ("", &["ssh:sftp"], "/services/sftp/root"),
     ] {
         let setup = Setup::new();
         setup.grant(scopes);

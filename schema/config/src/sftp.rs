@@ -13,9 +13,9 @@ pub struct Sftp {
     pub enabled: bool,
     /// The directory that peers see as `/`. Nothing outside of it can be
     /// reached, by links neither: a link is followed as if this directory were
-    /// the root of the file system. An absolute path. Without it, peers with
-    /// the scope `ssh:unconfined` see what the node's account sees, and others
-    /// are refused. Default none.
+    /// the root of the file system. An absolute path. Without it, peers see
+    /// what their account or their confinement lets them see; where the node
+    /// has neither, those without `ssh:unconfined` are refused. Default none.
     #[schemars(regex(pattern = r"^/[^\u0000]*$"), extend("examples" = ["/srv/files"]))]
     pub root: Option<String>,
     /// Whether nothing can be written, created, removed or renamed. Default
