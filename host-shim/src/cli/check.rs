@@ -77,6 +77,10 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
         );
         found += 1;
     }
+    if walls::is_root() && served_as_accounts {
+        complain!("alknet-node: {}", walls::NO_ACCOUNTS);
+        found += 1;
+    }
     if found > 0 {
         complain!("alknet-node: {} to mend", counted(found));
         return Err(Failed);

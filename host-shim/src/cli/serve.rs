@@ -24,7 +24,9 @@ use crate::reload::ReloadOptions;
 use crate::stanza;
 use crate::state::StateFolder;
 use crate::systemd;
-use crate::walls::{ROOT_IS_OWNER, Walls, close_memory, is_root, unconfined};
+use crate::walls::{
+    NO_ACCOUNTS, ROOT_IS_OWNER, Walls, close_memory, has_accounts, is_root, unconfined,
+};
 
 /// Serves from a state folder.
 pub(super) fn run(args: StateArg) -> Result<(), Failed> {
@@ -55,6 +57,12 @@ pub(super) fn serve(state: &StateFolder, listen: Listen, show: Show) -> Result<(
     }
     if listen.tcp.is_some() {
         draft.config.tcp_listen = listen.tcp;
+    }
+    if is_root() {
+        let peers = draft.read_peers().map_err(|problems| fail_all(&problems))?;
+        if has_accounts(&draft.config, &peers) {
+            return Err(fail(NO_ACCOUNTS));
+        }
     }
     // Before there is a thread, and before there is anything to inherit.
     close_memory();
