@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use alknet_handler::ConfigError;
@@ -35,6 +36,39 @@ impl LoginRules {
     }
 }
 
+/// As the node holds its own configuration: the file and the directories above
+/// it belong to root or to this process's user, and nobody else can change them.
+fn ensure_not_changed_by_others(path: &Path) -> Result<(), String> {
+    let Ok(real) = path.canonicalize() else {
+        // Reading it says what is wrong.
+        return Ok(());
+    };
+    let user = rustix::process::geteuid().as_raw();
+    for (depth, part) in real.ancestors().enumerate() {
+        let Ok(metadata) = part.metadata() else {
+            continue;
+        };
+        // Nobody replaces what is not theirs in a directory like /tmp.
+        let is_sticky = depth > 1 && metadata.mode() & 0o1000 != 0;
+        if ![0, user].contains(&metadata.uid()) {
+            return Err(format!(
+                "{} belongs to uid {}, who could change the list; it must belong to root or uid {user}",
+                part.display(),
+                metadata.uid()
+            ));
+        }
+        if metadata.mode() & 0o022 != 0 && !is_sticky {
+            return Err(format!(
+                "others could change the list: {} has mode {:04o}; run: chmod go-w '{}'",
+                part.display(),
+                metadata.mode() & 0o7777,
+                part.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn revoked(path: &Path) -> Result<RevokedKeys, String> {
     let cannot = |error: io::Error| {
         format!(
@@ -42,6 +76,7 @@ fn revoked(path: &Path) -> Result<RevokedKeys, String> {
         )
     };
     let mut bytes = Vec::new();
+    ensure_not_changed_by_others(path)?;
     let file = File::open(path).map_err(cannot)?;
     // A pipe would never end.
     if !file.metadata().map_err(cannot)?.is_file() {
