@@ -1,11 +1,12 @@
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use alknet_session::{
     Answer, AsyncSocket, Control, Event, HandlerSessions, Job as Listed, JobFilter, Request,
-    Socket, SocketError, Start,
+    Socket, SocketError, Start, UnixTarget,
 };
 
 use super::job::Status;
@@ -24,6 +25,15 @@ pub(crate) struct Monitor {
 #[derive(Debug)]
 pub(crate) struct MonitoredJob(AsyncSocket);
 
+/// A Unix socket that listens; its path is removed with it.
+#[derive(Debug)]
+pub(crate) struct BoundUnix {
+    pub(crate) path: PathBuf,
+    pub(crate) listener: OwnedFd,
+    /// Open for as long as the path is to stay.
+    pub(crate) request: AsyncSocket,
+}
+
 /// Why the monitor did not do something.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MonitorError {
@@ -31,8 +41,8 @@ pub(crate) enum MonitorError {
     Socket(#[from] SocketError),
     #[error("the node's monitor gave no answer")]
     NoAnswer,
-    #[error("{0}")]
-    Refused(String),
+    #[error("{reason}")]
+    Refused { reason: String, errno: Option<i32> },
 }
 
 impl Monitor {
@@ -79,10 +89,12 @@ impl Monitor {
         let answers = self.request(&Request::Jobs(filter)).await?;
         let mut jobs = Vec::new();
         loop {
-            match answer(&answers).await? {
+            match answer(&answers).await?.0 {
                 Answer::Job(job) => jobs.push(job),
                 Answer::Done => return Ok(jobs),
-                Answer::Refused { reason, .. } => return Err(MonitorError::Refused(reason)),
+                Answer::Refused { reason, errno } => {
+                    return Err(MonitorError::Refused { reason, errno });
+                }
                 Answer::Socket { .. } => return Err(MonitorError::NoAnswer),
             }
         }
@@ -93,10 +105,30 @@ impl Monitor {
         let answers = self
             .request(&Request::End(filter, milliseconds(grace)))
             .await?;
-        match answer(&answers).await? {
-            Answer::Refused { reason, .. } => Err(MonitorError::Refused(reason)),
+        match answer(&answers).await?.0 {
+            Answer::Refused { reason, errno } => Err(MonitorError::Refused { reason, errno }),
             _ => Ok(()),
         }
+    }
+
+    /// Connects to a Unix socket with the rights of a peer; its real path.
+    pub(crate) async fn open_unix(
+        &self,
+        target: UnixTarget,
+    ) -> Result<(PathBuf, OwnedFd), MonitorError> {
+        let answers = self.request(&Request::OpenUnix(target)).await?;
+        unix_socket(&answers).await
+    }
+
+    /// Listens at the path of a Unix socket with the rights of a peer.
+    pub(crate) async fn bind_unix(&self, target: UnixTarget) -> Result<BoundUnix, MonitorError> {
+        let request = self.request(&Request::BindUnix(target)).await?;
+        let (path, listener) = unix_socket(&request).await?;
+        Ok(BoundUnix {
+            path,
+            listener,
+            request,
+        })
     }
 
     async fn request(&self, request: &Request) -> Result<AsyncSocket, MonitorError> {
@@ -107,9 +139,32 @@ impl Monitor {
     }
 }
 
-async fn answer(socket: &AsyncSocket) -> Result<Answer, MonitorError> {
+async fn answer(socket: &AsyncSocket) -> Result<(Answer, Vec<OwnedFd>), MonitorError> {
     let received = socket.receive().await?.ok_or(MonitorError::NoAnswer)?;
-    Ok(received.message)
+    Ok((received.message, received.descriptors))
+}
+
+async fn unix_socket(socket: &AsyncSocket) -> Result<(PathBuf, OwnedFd), MonitorError> {
+    match answer(socket).await? {
+        (Answer::Socket { path }, descriptors) => {
+            let descriptor = descriptors.into_iter().next();
+            Ok((path, descriptor.ok_or(MonitorError::NoAnswer)?))
+        }
+        (Answer::Refused { reason, errno }, _) => Err(MonitorError::Refused { reason, errno }),
+        _ => Err(MonitorError::NoAnswer),
+    }
+}
+
+impl MonitorError {
+    /// As an error of the system, where it was one.
+    pub(crate) fn into_io(self) -> io::Error {
+        match self {
+            Self::Refused {
+                errno: Some(errno), ..
+            } => io::Error::from_raw_os_error(errno),
+            error => io::Error::other(error),
+        }
+    }
 }
 
 impl MonitoredJob {

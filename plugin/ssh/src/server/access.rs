@@ -89,6 +89,8 @@ pub(super) enum Refused {
     NoSftpRoot,
     #[error("the socket is in a directory of the node's own")]
     Private,
+    #[error("a peer without the scope ssh:unconfined reaches no Unix socket, so none of its agent")]
+    Confined,
 }
 
 /// Why a privileged port is refused.

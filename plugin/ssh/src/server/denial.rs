@@ -36,6 +36,9 @@ pub(super) fn sentence(asked: Asked<'_>, refused: &Refused, id: &str) -> String 
     let remedy = match refused {
         Refused::NotAuthenticated | Refused::Private => None,
         Refused::Privileged => Some("the node's operator sets that to true to allow it".to_owned()),
+        Refused::Confined => Some(format!(
+            "the node's operator grants the peer {id:?} the scope ssh:unconfined to allow it"
+        )),
         Refused::NoSftpRoot => Some(format!("the node's operator sets one for the peer {id:?}")),
         Refused::Denied(denied) => remedy(asked, *denied, id),
     };

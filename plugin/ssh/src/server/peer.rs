@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use alknet_session::{Confinement, HandlerSessions, Mode, Tree};
+use alknet_session::{Confinement, HandlerSessions, Mode};
 
 use super::access::{Grant, Refused};
 use super::note::Note;
@@ -83,21 +83,9 @@ pub(super) fn confinement(
     Ok(Some(Confinement {
         home: home(&context.guest_homes, &identity.id),
         // The node has checked them.
-        trees: values(FILES).filter_map(|text| tree(text)).collect(),
+        trees: values(FILES).filter_map(|tree| tree.parse().ok()).collect(),
         network: values(NETWORK).any(|value| value == "true"),
     }))
-}
-
-/// A tree as an entry names it, such as `/srv/git:rw`.
-fn tree(text: &str) -> Option<Tree> {
-    let (path, write) = match text.strip_suffix(":rw") {
-        Some(path) => (path, true),
-        None => (text.strip_suffix(":ro")?, false),
-    };
-    path.starts_with('/').then(|| Tree {
-        path: path.into(),
-        write,
-    })
 }
 
 /// The home directory of a guest: named after it, as one plain name.

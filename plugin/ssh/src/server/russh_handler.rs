@@ -479,7 +479,8 @@ impl Handler for RusshHandler {
         path: &str,
         session: &mut Session,
     ) -> Result<bool, Self::Error> {
-        match self.listeners.unix(path, session.handle(), &self.shared) {
+        let listening = self.listeners.unix(path, session.handle(), &self.shared);
+        match listening.await {
             Ok(()) => {
                 self.count(RequestKind::StreamLocalForward, Verdict::Granted);
                 Ok(true)
@@ -656,7 +657,8 @@ impl Handler for RusshHandler {
         if !self.channels.contains_key(&channel) {
             return Ok(false);
         }
-        match self.listeners.agent(session.handle(), &self.shared) {
+        let listening = self.listeners.agent(session.handle(), &self.shared);
+        match listening.await {
             Ok(()) => {
                 self.count(RequestKind::Agent, Verdict::Granted);
                 Ok(true)

@@ -17,6 +17,7 @@ use russh::ChannelOpenFailure;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::by_monitor::ByMonitor;
 use super::dial::dial;
 use super::resolve::{LookUpSlot, Resolver};
 use super::socket::Socket;
@@ -244,6 +245,13 @@ pub(super) async fn unix(shared: &Shared, path: String) -> Result<(Socket, Grant
         .access
         .decide(|policy, subject| policy.streamlocal(subject, &path))?;
     let beneath = granted.directory().map(Path::new);
+    let by_monitor = ByMonitor::new(shared, Path::new(&path), beneath).map_err(ConnectError::Io)?;
+    if let Some(by_monitor) = by_monitor {
+        let (found, stream) = by_monitor.connect().await.map_err(ConnectError::Io)?;
+        let found = Some(found);
+        let grant = shared.access.grant(Request::StreamLocal { path, found })?;
+        return Ok((stream.into(), grant));
+    }
     let file = UnixSocketFile::open(Path::new(&path), beneath).map_err(not_opened)?;
     let grant = shared.access.grant(Request::StreamLocal {
         found: Some(file.real_path().map_err(ConnectError::Io)?),

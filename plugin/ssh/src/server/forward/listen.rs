@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::by_monitor::{ByMonitor, MonitoredPath};
 use super::socket::Socket;
 use super::{connect, host_and_port, pump, say_how_it_ended};
 use crate::metrics::{ChannelKind, Verdict};
@@ -127,7 +128,7 @@ impl Listeners {
     ///
     /// # Errors
     /// When that is not granted, or cannot be had.
-    pub(crate) fn unix(
+    pub(crate) async fn unix(
         &mut self,
         path: &str,
         handle: Handle,
@@ -138,19 +139,31 @@ impl Listeners {
             .access
             .decide(|policy, subject| policy.streamlocal(subject, path))?;
         let beneath = granted.directory().map(Path::new);
-        let place = UnixSocketPlace::open(Path::new(path), beneath)?;
-        let grant = shared.access.grant(Request::StreamLocal {
-            path: path.to_owned(),
-            found: Some(place.real_path()?),
-        })?;
         let name = Name::Unix {
             path: path.to_owned(),
         };
         self.check(&name, shared)?;
-        let (listener, file) = listen_in(place)?;
+        let grant = |found| {
+            shared.access.grant(Request::StreamLocal {
+                path: path.to_owned(),
+                found: Some(found),
+            })
+        };
+        let (listener, grant) = match ByMonitor::new(shared, Path::new(path), beneath)? {
+            Some(by_monitor) => {
+                let (found, listener, bound) = by_monitor.listen().await?;
+                (Listener::Monitored(listener, bound), grant(found)?)
+            }
+            None => {
+                let place = UnixSocketPlace::open(Path::new(path), beneath)?;
+                let grant = grant(place.real_path()?)?;
+                let (listener, file) = listen_in(place)?;
+                (Listener::Unix(listener, file), grant)
+            }
+        };
         let together = Together::new(handle, shared);
         let path = path.to_owned();
-        together.accept(Listener::Unix(listener, file), Origin::Unix { path }, grant);
+        together.accept(listener, Origin::Unix { path }, grant);
         self.by_name.insert(name, together.entry());
         Ok(())
     }
@@ -171,18 +184,32 @@ impl Listeners {
         }
     }
 
-    /// Listens for the peer's agent, once: on a socket in a folder that only
-    /// the node's user can enter.
+    /// Listens for the peer's agent, once: on a socket in a directory that only
+    /// the node's user can enter, or on one of the peer's account. A guest has
+    /// no way to a Unix socket.
     ///
     /// # Errors
     /// When that is not granted, or cannot be had.
-    pub(crate) fn agent(
+    pub(crate) async fn agent(
         &mut self,
         handle: Handle,
         shared: &Arc<Shared>,
     ) -> Result<(), NotListening> {
         let grant = shared.access.grant(Request::Agent)?;
         if self.agent_socket().is_some() {
+            return Ok(());
+        }
+        let name = format!("alknet-agent-{:032x}", random_number()?);
+        let path = std::env::temp_dir().join(name);
+        if let Some(by_monitor) = ByMonitor::new(shared, &path, None)? {
+            if by_monitor.is_confined() {
+                return Err(Refused::Confined.into());
+            }
+            let (path, listener, bound) = by_monitor.listen().await?;
+            let together = Together::new(handle, shared);
+            let listener = Listener::Monitored(listener, bound);
+            together.accept(listener, Origin::Agent, grant);
+            self.agent = Some((path, together.entry()));
             return Ok(());
         }
         let folder = tempfile::Builder::new()
@@ -270,6 +297,12 @@ impl Entry {
         drop(end);
         gone.cancelled().await;
     }
+}
+
+fn random_number() -> io::Result<u128> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(u128::from_be_bytes(bytes))
 }
 
 fn listen_in(place: UnixSocketPlace) -> io::Result<(UnixListener, BoundPath)> {
@@ -416,6 +449,7 @@ impl fmt::Display for Origin {
 enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener, #[allow(dead_code)] BoundPath),
+    Monitored(UnixListener, #[allow(dead_code)] MonitoredPath),
     Agent(
         UnixListener,
         #[allow(dead_code)] BoundPath,
@@ -430,7 +464,7 @@ impl Listener {
                 let (stream, from) = listener.accept().await?;
                 Ok((stream.into(), from))
             }
-            Self::Unix(listener, _) | Self::Agent(listener, ..) => {
+            Self::Unix(listener, _) | Self::Monitored(listener, _) | Self::Agent(listener, ..) => {
                 let (stream, _) = listener.accept().await?;
                 // Not told to the peer.
                 let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));

@@ -5,6 +5,7 @@
 //! is known, in a task of its own. So is everything that may take time: the
 //! session's loop never waits for a name server or a target.
 
+mod by_monitor;
 mod connect;
 mod dial;
 mod listen;

@@ -1,0 +1,97 @@
+//! Unix sockets with the rights of a peer rather than the node's: the monitor
+//! opens and binds them for guests and for peers with accounts.
+
+use std::io;
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use alknet_session::{AsyncSocket, Mode, UnixTarget};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+
+use crate::process::{BoundUnix, Monitor, MonitorError};
+use crate::server::peer;
+use crate::server::session::Shared;
+
+/// The monitor answers sooner, whatever the file system.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the monitor is to be asked for.
+pub(super) struct ByMonitor<'a> {
+    monitor: &'a Monitor,
+    target: UnixTarget,
+}
+
+/// The path of a socket that the monitor has bound; removed when dropped.
+#[derive(Debug)]
+pub(super) struct MonitoredPath {
+    _request: AsyncSocket,
+}
+
+impl<'a> ByMonitor<'a> {
+    /// `None` where the socket is opened with the node's own rights: for peers
+    /// that are not confined, and where there is no monitor.
+    ///
+    /// # Errors
+    /// When the peer has no rights of its own here: no account, or nothing can
+    /// confine it.
+    pub(super) fn new(
+        shared: &'a Shared,
+        path: &Path,
+        beneath: Option<&Path>,
+    ) -> io::Result<Option<Self>> {
+        let launcher = shared.core.launcher.as_ref();
+        let monitor = launcher.and_then(|launcher| launcher.monitor());
+        let (Some(monitor), Some(holder)) = (monitor, shared.access.holder()) else {
+            return Ok(None);
+        };
+        let confinement = peer::confinement(&monitor.context, &holder).map_err(io::Error::other)?;
+        if monitor.context.mode == Mode::Owner && confinement.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            monitor,
+            target: UnixTarget {
+                identity: holder.identity.id,
+                account: holder.account,
+                confinement,
+                path: path.to_owned(),
+                beneath: beneath.map(Path::to_owned),
+            },
+        }))
+    }
+
+    /// Whether the peer is a guest.
+    pub(super) fn is_confined(&self) -> bool {
+        self.target.confinement.is_some()
+    }
+
+    /// Connects; also gives the real path of what it is connected to.
+    pub(super) async fn connect(self) -> io::Result<(PathBuf, UnixStream)> {
+        let (path, socket) = answered(self.monitor.open_unix(self.target)).await?;
+        let socket = StdUnixStream::from(socket);
+        socket.set_nonblocking(true)?;
+        Ok((path, UnixStream::from_std(socket)?))
+    }
+
+    /// Listens; also gives the real path.
+    pub(super) async fn listen(self) -> io::Result<(PathBuf, UnixListener, MonitoredPath)> {
+        let BoundUnix {
+            path,
+            listener,
+            request,
+        } = answered(self.monitor.bind_unix(self.target)).await?;
+        let listener = StdUnixListener::from(listener);
+        listener.set_nonblocking(true)?;
+        let bound = MonitoredPath { _request: request };
+        Ok((path, UnixListener::from_std(listener)?, bound))
+    }
+}
+
+async fn answered<T>(asked: impl Future<Output = Result<T, MonitorError>>) -> io::Result<T> {
+    match timeout(ANSWER_TIMEOUT, asked).await {
+        Ok(answer) => answer.map_err(MonitorError::into_io),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
