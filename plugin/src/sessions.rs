@@ -12,14 +12,14 @@ use rustix::net::sockopt::socket_type;
 /// The lowest number of a descriptor that is not one of the standard streams.
 const FIRST: i32 = 3;
 
-/// What starts processes: over the handler's socket to the node's monitor, or,
-/// for a node that has none, as children of the node. Must be called inside
-/// the runtime.
+/// What starts processes, over the handler's socket to the node's monitor.
+/// `None` where the node has no monitor: then none is started. Must be called
+/// inside the runtime.
 pub(crate) fn launcher(more: &str) -> Result<Option<Launcher>, PluginError> {
     let more: serde_json::Value = serde_json::from_str(more)
         .map_err(|error| PluginError::new(format!("HandlerContext.more: {error}")))?;
     let Some(sessions) = more.get("sessions") else {
-        return Ok(Some(Launcher::direct()));
+        return Ok(None);
     };
     let sessions: HandlerSessions = serde_json::from_value(sessions.clone())
         .map_err(|error| PluginError::new(format!("HandlerContext.more.sessions: {error}")))?;
