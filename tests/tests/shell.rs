@@ -290,27 +290,30 @@ fn bytes_pass_a_raw_terminal_unharmed_in_both_directions() {
 }
 
 #[test]
-fn nothing_of_a_shell_outlives_its_user() {
+fn a_user_who_is_gone_hangs_up_and_what_runs_in_the_background_stays() {
     let Some(node) = node() else { return };
     let mut terminal = shell(&node);
+    terminal.types("echo me''=$$.\r").shows("me=");
+    let itself: u32 = terminal.shows(".").parse().unwrap();
     terminal
-        .types("sleep 1000 & echo one''=$!.\r")
+        .types("nohup sleep 1000 >/dev/null 2>&1 & echo one''=$!.\r")
         .shows("one=");
-    let plain: u32 = terminal.shows(".").parse().unwrap();
+    let behind: u32 = terminal.shows(".").parse().unwrap();
     terminal
-        .types("sh -c 'trap \"\" HUP TERM; while :; do sleep 1; done' & echo two''=$!.\r")
+        .types("setsid sh -c 'trap \"\" HUP TERM; while :; do sleep 1; done' & echo two''=$!.\r")
         .shows("two=");
     let stubborn: u32 = terminal.shows(".").parse().unwrap();
-    terminal
-        .types("trap '' HUP TERM; echo me''=$$.\r")
-        .shows("me=");
-    let itself: u32 = terminal.shows(".").parse().unwrap();
-    let all = [plain, stubborn, itself];
-    assert!(all.iter().all(|&pid| alive(pid)));
     let ssh = Pid::from_raw(i32::try_from(terminal.id()).unwrap()).unwrap();
     kill_process(ssh, Signal::KILL).unwrap();
-    for pid in all {
-        eventually("a process of the shell ends", || {
+    eventually("the shell hangs up", || (!alive(itself)).then_some(()));
+    assert!(alive(behind) && alive(stubborn));
+
+    let mut peers = Peers::new();
+    peers.add("owner", &node.setup.key, &["ssh:exec"]);
+    peers.write(&node.setup);
+    node.setup.on_state("reload").output();
+    for pid in [behind, stubborn] {
+        eventually("what was left behind ends with the scope", || {
             (!alive(pid)).then_some(())
         });
     }
