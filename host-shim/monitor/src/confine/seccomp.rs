@@ -39,7 +39,7 @@ impl Filters {
             ],
             without_network: build(sockets(false)?, libc::EACCES)?,
             with_network: build(sockets(true)?, libc::EACCES)?,
-            attributes: build(attributes(), libc::EPERM)?,
+            attributes: build(attributes()?, libc::EPERM)?,
             signals: build(signals(), libc::EPERM)?,
             truncate: build(all(&truncate()), libc::EPERM)?,
         })
@@ -180,9 +180,10 @@ fn sockets(network: bool) -> Result<Rules, seccompiler::BackendError> {
     Ok(BTreeMap::from([(libc::SYS_socket, rules)]))
 }
 
-/// What changes modes, owners and extended attributes by a path. fchmod(2) stays
-/// but for root, which owns the system's files.
-fn attributes() -> Rules {
+/// What changes modes, owners, times and extended attributes by a path. What
+/// changes a mode or times of a file that is open stays, but for root's, which
+/// owns the system's files.
+fn attributes() -> Result<Rules, seccompiler::BackendError> {
     const FCHMODAT2: i64 = 452;
     const SETXATTRAT: i64 = 463;
     const REMOVEXATTRAT: i64 = 466;
@@ -210,7 +211,11 @@ fn attributes() -> Rules {
         libc::SYS_lremovexattr,
         libc::SYS_fremovexattr,
     ]));
-    rules
+    // Without a path it is about the descriptor.
+    let has_path = SeccompCondition::new(1, Length::Qword, Is::Ne, 0)?;
+    let has_path = SeccompRule::new(vec![has_path])?;
+    rules.insert(libc::SYS_utimensat, vec![has_path]);
+    Ok(rules)
 }
 
 /// What sends a signal to another process, which Landlock covers from ABI 6 on.
