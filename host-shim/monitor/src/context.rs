@@ -7,7 +7,7 @@ use rustix::process::{
 };
 
 use crate::account::Account;
-use crate::confine::{Filters, system_trees};
+use crate::confine::{Filters, can_have_view, system_trees};
 use crate::{MonitorConfig, confinement_support};
 
 /// What the monitor knows from its start on, and each keeper with it.
@@ -21,6 +21,8 @@ pub(crate) struct Context {
     /// Why nothing can be confined, if so.
     pub(crate) confinement: Result<(), String>,
     pub(crate) filters: Filters,
+    /// Whether confined processes get a view of the file system of their own.
+    pub(crate) has_view: bool,
     /// The limit on core dumps that this process was started with, which peers'
     /// processes get back.
     pub(crate) core: Rlimit,
@@ -46,6 +48,7 @@ impl Context {
             own: Account::current(),
             program: openat(CWD, "/proc/self/exe", flags, Mode::empty())?,
             filters: Filters::new().map_err(io::Error::other)?,
+            has_view: support.is_ok() && can_have_view(),
             confinement: support,
             core,
             config,

@@ -94,8 +94,11 @@ fn steps(plan: &Plan<'_>) -> Result<std::convert::Infallible, StartError> {
             &context.filters,
             plan.system,
             &context.config.private,
+            context.has_view,
         )
     });
+    let walls = walls.transpose();
+    let walls = walls.map_err(|error| StartError::at("confinement", error))?;
     if walls.is_some() {
         limit_capabilities().map_err(|error| StartError::at("confinement", error))?;
     }

@@ -95,7 +95,7 @@ fn open(context: &Context, target: &UnixTarget) -> io::Result<(OwnedFd, PathBuf)
         return Err(io::Error::from_raw_os_error(libc::ECONNREFUSED));
     }
     let path = real_path(&found)?;
-    refuse_private(context, &path)?;
+    refuse_private(context, target, &path)?;
     let socket = stream()?;
     // The path of a descriptor leads to what was opened, and nowhere else.
     connect(&socket, &address(&found, None)?)?;
@@ -138,7 +138,7 @@ fn bind_at(context: &Context, target: &UnixTarget) -> io::Result<Bound> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = openat2(&granted, parent, flags, Mode::empty(), resolution(target))?;
     let path = real_path(&directory)?.join(&name);
-    refuse_private(context, &path)?;
+    refuse_private(context, target, &path)?;
     let socket = stream()?;
     // As `StreamLocalBindMask` of OpenSSH has it.
     umask(Mode::from_raw_mode(0o177));
@@ -197,12 +197,18 @@ fn real_path(file: &OwnedFd) -> io::Result<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-/// Sockets of the node itself are nobody's, whatever was granted.
-fn refuse_private(context: &Context, path: &Path) -> io::Result<()> {
-    let is_in = |private: &PathBuf| {
-        let private = std::fs::canonicalize(private).unwrap_or_else(|_| private.clone());
-        path.starts_with(private)
+/// Sockets of the node itself are nobody's, whatever was granted; those in a
+/// guest's home are the guest's.
+fn refuse_private(context: &Context, target: &UnixTarget, path: &Path) -> io::Result<()> {
+    let is_in = |directory: &PathBuf| {
+        let real = std::fs::canonicalize(directory);
+        path.starts_with(real.as_ref().unwrap_or(directory))
     };
+    let confinement = target.confinement.as_ref();
+    let homes = &context.config.guest_homes;
+    if confinement.is_some_and(|guest| guest.home.parent() == Some(homes) && is_in(&guest.home)) {
+        return Ok(());
+    }
     match context.config.private.iter().any(is_in) {
         true => Err(io::Error::from_raw_os_error(libc::EACCES)),
         false => Ok(()),

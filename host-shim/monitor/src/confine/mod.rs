@@ -19,6 +19,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 pub(crate) use capabilities::{drop_capabilities, limit_capabilities};
 pub(crate) use seccomp::Filters;
 pub(crate) use system::system_trees;
+pub(crate) use view::is_possible as can_have_view;
 
 /// The private temporary directory, in a confined process's home.
 pub(crate) const TEMPORARY: &str = ".tmp";
@@ -51,23 +52,26 @@ pub(crate) struct Walls<'a> {
 
 impl<'a> Walls<'a> {
     /// Makes this process's view of the file system read-only but for what it
-    /// may write to, where the system lets it.
+    /// may write to, where `has_view` says that the system lets it.
     pub(crate) fn new(
         confinement: &'a Confinement,
         filters: &'a Filters,
         system: &'a [PathBuf],
         private: &'a [PathBuf],
-    ) -> Self {
+        has_view: bool,
+    ) -> io::Result<Self> {
         let temporary = confinement.home.join(TEMPORARY);
-        let has_view = view::enter(confinement, &temporary).is_ok();
-        Self {
+        if has_view {
+            view::enter(confinement, &temporary)?;
+        }
+        Ok(Self {
             confinement,
             filters,
             system,
             private,
             temporary,
             has_view,
-        }
+        })
     }
 
     /// Raises the walls around this process, for good. `files` are those it

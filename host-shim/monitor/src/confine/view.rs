@@ -10,7 +10,9 @@ use std::path::Path;
 use alknet_session::Confinement;
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
-use rustix::process::{DumpableBehavior, getegid, geteuid, set_dumpable_behavior};
+use rustix::process::{
+    DumpableBehavior, WaitOptions, getegid, geteuid, set_dumpable_behavior, waitpid,
+};
 
 use crate::sys;
 
@@ -18,25 +20,39 @@ use crate::sys;
 /// sees its private one.
 const SHARED: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
-/// Moves this process into such a namespace. Without root, that needs a user
-/// namespace too, which some systems do not let everybody have.
+/// Whether the system lets this process have such a namespace; found out by a
+/// child that tries. Users need a user namespace too, which some systems do not
+/// let everybody have.
+pub(crate) fn is_possible() -> bool {
+    let tried = sys::fork(&[], || {
+        let made = unshare().and_then(|()| sys::make_read_only(c"/"));
+        u8::from(made.is_err())
+    });
+    let ended = tried.and_then(|child| Ok(waitpid(Some(child), WaitOptions::empty())?));
+    ended.is_ok_and(|ended| ended.is_some_and(|(_, status)| status.exit_status() == Some(0)))
+}
+
+fn unshare() -> io::Result<()> {
+    if geteuid().is_root() {
+        return sys::unshare_mounts(false);
+    }
+    let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+    // Until the last line, or until this process executes another program, its
+    // files in /proc are its own.
+    set_dumpable_behavior(DumpableBehavior::Dumpable)?;
+    sys::unshare_mounts(true)?;
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
+    fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
+/// Moves this process into such a namespace.
 ///
 /// # Errors
-/// When the system refuses. What was done until then only takes rights away.
+/// When the system refuses.
 pub(super) fn enter(confinement: &Confinement, temporary: &Path) -> io::Result<()> {
-    if geteuid().is_root() {
-        sys::unshare_mounts(false)?;
-    } else {
-        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
-        // Until this process executes another program, or the next line but
-        // a few, its files in /proc are its own.
-        set_dumpable_behavior(DumpableBehavior::Dumpable)?;
-        sys::unshare_mounts(true)?;
-        fs::write("/proc/self/setgroups", "deny")?;
-        fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
-        fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
-        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    }
+    unshare()?;
     let trees = confinement.trees.iter();
     let writable: Vec<&Path> = trees
         .filter(|tree| tree.write)
