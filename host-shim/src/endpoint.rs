@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use alknet_handler::{AuthContext, Connection, HandlerError, IdentityProvider};
 use alknet_identity::PeerStore;
 use alknet_loader::{Generation, Registry};
-use alknet_quic::{QuicConnection, negotiated_alpn, peer_key};
+use alknet_quic::{QuicConnection, TransportSettings, negotiated_alpn, peer_key};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admission::{Admission, Admitted, Rejected, Transport};
@@ -189,8 +189,21 @@ async fn serve(
         local_addr,
         tls_client_fingerprint: fingerprint,
     };
-    let shared = Arc::new(QuicConnection::new(connection.clone()));
-    match hand_over(&generation, Transport::Quic, shared, auth).await {
+    let shared = QuicConnection::new(
+        connection.clone(),
+        remote_addr,
+        TransportSettings::default(),
+    );
+    if auth.identity.is_some() {
+        shared.open_windows();
+    }
+    let shared = Arc::new(shared);
+    let followed = Arc::clone(&shared);
+    let handled = tokio::select! {
+        handled = hand_over(&generation, Transport::Quic, shared, auth) => handled,
+        never = followed.follow_address() => match never {},
+    };
+    match handled {
         Ok(()) => connection.close(0u32.into(), b""),
         Err(_) => connection.close(CODE_HANDLER_FAILED.into(), b"the handler failed"),
     }

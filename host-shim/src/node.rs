@@ -108,13 +108,21 @@ impl Node {
             }
         }
         let server = Server::new(&keys.node, &TransportSettings::default())?;
-        let endpoint = bind_endpoint(config.listen, server.config(&registry.alpns())?)?;
+        let endpoint = bind_endpoint(
+            config.listen,
+            server.endpoint_config(),
+            server.config(&registry.alpns())?,
+        )?;
         let addr = endpoint.local_addr().unwrap_or(config.listen);
         let listener = match config.tcp_listen {
             Some(addr) => Some(tcp::Listener::bind(addr, &config.tcp_alpn)?),
             None => None,
         };
-        let metrics = config.metrics.listen.map(Responder::bind).transpose()?;
+        let hosts = &config.metrics.hosts;
+        let metrics = config.metrics.listen;
+        let metrics = metrics
+            .map(|addr| Responder::bind(addr, hosts))
+            .transpose()?;
         let metrics = metrics.map(|responder| MetricsSide {
             addr: responder.addr(),
             answering: tokio::spawn(responder.serve(Collector::new(Arc::clone(&registry)))),

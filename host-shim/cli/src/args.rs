@@ -129,6 +129,10 @@ pub(crate) struct ReachArgs {
     pub(crate) timeout: Duration,
 }
 
+/// How often a silent node is asked for a sign of life: a node that has
+/// restarted tells only those that ask.
+const KEEP_ALIVE: Duration = Duration::from_millis(1500);
+
 /// How a node is dialled.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -143,7 +147,10 @@ impl NodeArgs {
         Settings {
             known_nodes: self.reach.known_nodes.clone(),
             timeout: self.reach.timeout,
-            transport: TransportSettings::default(),
+            transport: TransportSettings {
+                keep_alive_interval: KEEP_ALIVE,
+                ..TransportSettings::default()
+            },
         }
     }
 }

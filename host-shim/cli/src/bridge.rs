@@ -47,6 +47,8 @@ pub(crate) enum BridgeError {
     Reset { code: u64 },
     #[error("the node closed the connection{}", because(.reason))]
     Closed { reason: String },
+    #[error("lost the connection: the node has restarted")]
+    Restarted,
     #[error("lost the connection: nothing heard from the node for too long")]
     Silence,
     #[error("lost the connection: {}", visible(&.0.to_string()))]
@@ -63,6 +65,7 @@ impl BridgeError {
                 reason: visible_bytes(&close.reason),
             },
             ReadError::ConnectionLost(ConnectionError::TimedOut) => Self::Silence,
+            ReadError::ConnectionLost(ConnectionError::Reset) => Self::Restarted,
             error => Self::Lost(error),
         }
     }

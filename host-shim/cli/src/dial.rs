@@ -3,11 +3,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use alknet_quic::{
-    BindError, Client, ConnectError, NodeKey, Trust, bind_client, connect, peer_key,
+    BindError, Client, ClientEndpoint, ConnectError, NodeKey, Trust, connect, peer_key,
 };
+use alknet_text::visible;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use quinn::VarInt;
+use quinn::{ConnectionError, VarInt};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -30,6 +31,11 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// How the connection ended, if it has.
+    pub(crate) fn end(&self) -> Option<String> {
+        self.connection.close_reason().map(|error| end(&error))
+    }
+
     /// Says goodbye and sees to it that the goodbye is on its way, so that the
     /// node need not wait for a timeout.
     pub(crate) async fn close(self) {
@@ -46,6 +52,18 @@ impl Link {
             }
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// What to tell a user of how a connection ended.
+pub(crate) fn end(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::Reset => "the node has restarted".to_owned(),
+        ConnectionError::TimedOut => "it is silent".to_owned(),
+        ConnectionError::ApplicationClosed(close) if close.reason.is_empty() => {
+            "it closed the connection".to_owned()
+        }
+        error => visible(&error.to_string()).into_owned(),
     }
 }
 
@@ -212,7 +230,7 @@ enum Unreached {
 async fn reach(
     target: &Target,
     client: &Client,
-) -> Result<(quinn::Endpoint, quinn::Connection), Unreached> {
+) -> Result<(ClientEndpoint, quinn::Connection), Unreached> {
     let mut addresses = resolve(target).await?.into_iter();
     let mut attempts = FuturesUnordered::new();
     let mut failure = None;
@@ -243,9 +261,9 @@ const NO_ADDRESS: &str = "it has no address";
 async fn attempt(
     address: SocketAddr,
     client: &Client,
-) -> Result<(quinn::Endpoint, quinn::Connection), Unreached> {
-    let endpoint = bind_client(address).map_err(Unreached::Bind)?;
-    let connection = connect(&endpoint, address, client)
+) -> Result<(ClientEndpoint, quinn::Connection), Unreached> {
+    let endpoint = ClientEndpoint::bind(address).map_err(Unreached::Bind)?;
+    let connection = connect(endpoint.quinn(), address, client)
         .await
         .map_err(Unreached::Connect)?;
     Ok((endpoint, connection))

@@ -61,7 +61,11 @@ async fn alone(
         ending = signals.next() => return Ok(128 + ending.number),
     };
     let end = carry_out(args, &request, process.into(), signals, terminal).await?;
-    status(end, || session.client.end(), terminal)
+    status(
+        end,
+        || session.link.end().or_else(|| session.client.end()),
+        terminal,
+    )
 }
 
 async fn carry_out(

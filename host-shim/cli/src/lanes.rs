@@ -1,10 +1,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alknet_ssh::Client;
-use alknet_text::visible;
 use tokio::sync::Notify;
 
-use crate::dial::Link;
+use crate::dial::{self, Link};
 use crate::session::Session;
 
 /// The SSH connections of one session, each on a stream of its own of the same
@@ -97,15 +96,11 @@ impl Lanes {
     pub(crate) async fn ended(&self) -> String {
         let first = self.first.client();
         tokio::select! {
-            error = self.link.connection.closed() => match error {
-                quinn::ConnectionError::TimedOut => "it is silent".to_owned(),
-                quinn::ConnectionError::ApplicationClosed(close) if close.reason.is_empty() => {
-                    "it closed the connection".to_owned()
-                }
-                error => visible(&error.to_string()).into_owned(),
-            },
-            () = first.closed() => first
+            error = self.link.connection.closed() => dial::end(&error),
+            () = first.closed() => self
+                .link
                 .end()
+                .or_else(|| first.end())
                 .unwrap_or_else(|| "it ended the session".to_owned()),
         }
     }

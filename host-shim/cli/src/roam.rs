@@ -2,34 +2,43 @@
 
 use std::time::Duration;
 
-use alknet_quic::move_client;
+use alknet_quic::ClientEndpoint;
 use quinn::ConnectionStats;
 use tokio::time::{Instant, sleep};
 
 use crate::terminal::Terminal;
 
 /// How often the connection is looked at.
-const LOOK: Duration = Duration::from_secs(1);
-/// How long the node may owe an answer, beside two round trips.
-const PATIENCE: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_millis(500);
+/// How long the node may owe an answer, beside two round trips, before it is
+/// asked again, and how often.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// The same before it is asked from another socket.
+const MOVE: Duration = Duration::from_secs(3);
 
-/// Gives the connection a new socket whenever the node owes an answer for
-/// longer than it should: the machine may have moved to another network, or an
+/// Asks again whenever the node owes an answer for longer than it should: QUIC
+/// itself would wait twice as long each time, and a node that has crashed and
+/// is back tells us so when it is asked. Then gives the connection a new
+/// socket: the machine may have moved to another network, or an
 /// address translator on the way may have forgotten us. From the new socket the
 /// node is asked at once, and again every few seconds, so that the connection
 /// also goes on as soon as a network that was down is back. The node takes a
 /// client that asks from elsewhere for the same one (RFC 9000 section 9).
 pub(crate) async fn follow(
-    endpoint: quinn::Endpoint,
+    endpoint: ClientEndpoint,
     connection: quinn::Connection,
     terminal: Terminal,
 ) {
-    let mut silence = Silence::default();
+    let (mut silence, mut dead) = (Silence::default(), Silence::default());
     while connection.close_reason().is_none() {
         sleep(LOOK).await;
-        let patience = PATIENCE + 2 * connection.rtt();
-        if silence.lasts(&Traffic::of(&connection.stats()), Instant::now(), patience) {
-            match move_client(&endpoint, connection.remote_address()) {
+        let traffic = Traffic::of(&connection.stats());
+        let (now, slow) = (Instant::now(), 2 * connection.rtt());
+        if silence.lasts(&traffic, now, ASK_AGAIN + slow) {
+            endpoint.resend();
+        }
+        if dead.lasts(&traffic, now, MOVE + slow) {
+            match endpoint.rebind(connection.remote_address()) {
                 Ok(()) => terminal.detail(&"the node is silent: asking it from a new socket"),
                 Err(error) => terminal.detail(&error),
             }
@@ -89,7 +98,7 @@ mod tests {
         let mut silence = Silence::default();
         let mut lasts = |heard, asked, second| {
             let now = start + Duration::from_secs(second);
-            silence.lasts(&Traffic { heard, asked }, now, PATIENCE)
+            silence.lasts(&Traffic { heard, asked }, now, MOVE)
         };
         assert!(!lasts(1, 1, 0));
         assert!(!lasts(1, 1, 100), "nothing was asked");

@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 
@@ -7,24 +8,52 @@ use quinn::crypto::rustls::HandshakeData;
 use quinn::{ConnectionError, VarInt};
 use rustls::pki_types::CertificateDer;
 
-use crate::{NodeKey, QuicStream};
+use crate::peer_address::PeerAddress;
+use crate::{NodeKey, QuicStream, TransportSettings};
 
 /// A QUIC connection as handlers see it.
 #[derive(Debug)]
 pub struct QuicConnection {
     inner: quinn::Connection,
     alpn: Vec<u8>,
+    address: PeerAddress,
+    settings: TransportSettings,
     identity: OnceLock<Identity>,
 }
 
 impl QuicConnection {
-    /// Wraps a connection whose handshake is complete.
-    pub fn new(inner: quinn::Connection) -> Self {
+    /// Wraps a connection that a node has accepted and whose handshake is
+    /// complete; `remote_addr` is the address it was made with, `settings` are
+    /// those of the [`Server`](crate::Server). The windows stay as narrow as
+    /// strangers get them until [`open_windows`](Self::open_windows) or
+    /// `set_identity`.
+    pub fn new(
+        inner: quinn::Connection,
+        remote_addr: SocketAddr,
+        settings: TransportSettings,
+    ) -> Self {
         Self {
             alpn: negotiated_alpn(&inner).unwrap_or_default(),
             inner,
+            address: PeerAddress::new(remote_addr, settings.receive_window_before_login),
+            settings,
             identity: OnceLock::new(),
         }
+    }
+
+    /// Gives the connection the windows of the settings: it is somebody's.
+    pub fn open_windows(&self) {
+        let settings = &self.settings;
+        self.address
+            .set_window(&self.inner, settings.connection_receive_window);
+        self.inner.set_send_window(settings.send_window.into());
+    }
+
+    /// Follows the peer to other addresses, once it has proven to receive
+    /// there; until then [`remote_addr`](Connection::remote_addr) is the one
+    /// of before. To be polled beside the handler; never completes.
+    pub async fn follow_address(&self) -> Infallible {
+        self.address.follow(&self.inner).await
     }
 
     /// Who the handler found the peer to be, once it has.
@@ -58,11 +87,15 @@ impl Connection for QuicConnection {
     }
 
     fn remote_addr(&self) -> Option<SocketAddr> {
-        Some(self.inner.remote_address())
+        Some(self.address.proven())
     }
 
     fn set_identity(&self, identity: Identity) -> Result<(), IdentityAlreadySet> {
-        self.identity.set(identity).map_err(|_| IdentityAlreadySet)
+        self.identity
+            .set(identity)
+            .map_err(|_| IdentityAlreadySet)?;
+        self.open_windows();
+        Ok(())
     }
 
     fn close(&self, code: u32, reason: &str) {

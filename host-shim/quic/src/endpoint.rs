@@ -1,21 +1,25 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use quinn::{EndpointConfig, TokioRuntime};
+use quinn::{AsyncUdpSocket, EndpointConfig, Runtime as _, TokioRuntime};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Binds a node's endpoint. `[::]` takes IPv4 too where the system can.
+use crate::resend::RememberingSocket;
+
+/// Binds a node's endpoint. `[::]` takes IPv4 too where the system can. The
+/// two configurations come from [`Server`](crate::Server).
 ///
 /// Must be called inside a tokio runtime.
 ///
 /// # Errors
-/// When the address cannot be had; the message says what to do.
+/// When the address is not available; the message says what to do.
 pub fn bind_endpoint(
     addr: SocketAddr,
+    endpoint: EndpointConfig,
     server: quinn::ServerConfig,
 ) -> Result<quinn::Endpoint, BindError> {
-    bind(addr, Some(server)).map_err(|source| BindError::new(addr, source))
+    bind(addr, endpoint, Some(server)).map_err(|source| BindError::new(addr, source))
 }
 
 /// Binds an endpoint for a client that will talk to `peer`, on any free port.
@@ -26,19 +30,80 @@ pub fn bind_endpoint(
 /// When the system gives out no socket of the peer's address family.
 pub fn bind_client(peer: SocketAddr) -> Result<quinn::Endpoint, BindError> {
     let addr = any_port(peer);
-    bind(addr, None).map_err(|source| BindError::new(addr, source))
+    bind(addr, EndpointConfig::default(), None).map_err(|source| BindError::new(addr, source))
 }
 
-/// Gives a client's endpoint another socket, on any free port. Its connections
-/// go on from there, and ask their peer at once (RFC 9000 section 9).
-///
-/// # Errors
-/// When the system gives out no socket of the peer's address family.
-pub fn move_client(endpoint: &quinn::Endpoint, peer: SocketAddr) -> Result<(), BindError> {
-    let addr = any_port(peer);
-    udp_socket(addr)
-        .and_then(|socket| endpoint.rebind(socket))
-        .map_err(|source| BindError::new(addr, source))
+/// A client's endpoint that can ask its node again whatever QUIC's own timers
+/// say.
+#[derive(Debug)]
+pub struct ClientEndpoint {
+    endpoint: quinn::Endpoint,
+    socket: Mutex<Arc<RememberingSocket>>,
+}
+
+impl ClientEndpoint {
+    /// Binds an endpoint for a client that will talk to `peer`, on any free
+    /// port.
+    ///
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the system gives out no socket of the peer's address family.
+    pub fn bind(peer: SocketAddr) -> Result<Self, BindError> {
+        let addr = any_port(peer);
+        let bound = || {
+            let socket = remembering(addr)?;
+            let config = EndpointConfig::default();
+            let shared = Arc::clone(&socket) as Arc<dyn AsyncUdpSocket>;
+            let runtime = Arc::new(TokioRuntime);
+            let endpoint =
+                quinn::Endpoint::new_with_abstract_socket(config, None, shared, runtime)?;
+            Ok(Self {
+                endpoint,
+                socket: Mutex::new(socket),
+            })
+        };
+        bound().map_err(|source| BindError::new(addr, source))
+    }
+
+    /// The endpoint itself.
+    pub fn quinn(&self) -> &quinn::Endpoint {
+        &self.endpoint
+    }
+
+    /// Gives the endpoint another socket, on any free port. Its connections go
+    /// on from there, and ask their peer at once (RFC 9000 section 9).
+    ///
+    /// # Errors
+    /// When the system gives out no socket of the peer's address family.
+    pub fn rebind(&self, peer: SocketAddr) -> Result<(), BindError> {
+        let addr = any_port(peer);
+        let moved = || {
+            let socket = remembering(addr)?;
+            let shared = Arc::clone(&socket) as Arc<dyn AsyncUdpSocket>;
+            self.endpoint.rebind_abstract(shared)?;
+            *self.socket() = socket;
+            Ok(())
+        };
+        moved().map_err(|source| BindError::new(addr, source))
+    }
+
+    /// Sends the last datagram again, as it was. A node that has it already
+    /// takes no notice; one that has lost its connections, as in a crash, says
+    /// so (RFC 9000 section 10.3), however long QUIC itself would wait before
+    /// it sends anything.
+    pub fn resend(&self) {
+        self.socket().resend();
+    }
+
+    fn socket(&self) -> MutexGuard<'_, Arc<RememberingSocket>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn remembering(addr: SocketAddr) -> io::Result<Arc<RememberingSocket>> {
+    let inner = TokioRuntime.wrap_udp_socket(udp_socket(addr)?)?;
+    Ok(Arc::new(RememberingSocket::new(inner)))
 }
 
 fn any_port(peer: SocketAddr) -> SocketAddr {
@@ -101,13 +166,12 @@ impl BindError {
 /// with its usual 208 KiB a burst overruns the socket and looks like loss.
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
-fn bind(addr: SocketAddr, server: Option<quinn::ServerConfig>) -> io::Result<quinn::Endpoint> {
-    quinn::Endpoint::new(
-        EndpointConfig::default(),
-        server,
-        udp_socket(addr)?,
-        Arc::new(TokioRuntime),
-    )
+fn bind(
+    addr: SocketAddr,
+    config: EndpointConfig,
+    server: Option<quinn::ServerConfig>,
+) -> io::Result<quinn::Endpoint> {
+    quinn::Endpoint::new(config, server, udp_socket(addr)?, Arc::new(TokioRuntime))
 }
 
 fn udp_socket(addr: SocketAddr) -> io::Result<UdpSocket> {
@@ -130,7 +194,10 @@ mod tests {
     async fn a_busy_port_is_named_with_what_to_do() {
         let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
         let addr = taken.local_addr().unwrap();
-        let error = BindError::new(addr, bind(addr, None).unwrap_err());
+        let error = BindError::new(
+            addr,
+            bind(addr, EndpointConfig::default(), None).unwrap_err(),
+        );
         assert!(matches!(error, BindError::InUse { addr: a } if a == addr));
         let text = error.to_string();
         assert!(text.contains(&addr.to_string()), "{text}");
@@ -140,7 +207,10 @@ mod tests {
     #[tokio::test]
     async fn an_address_of_another_machine_is_named() {
         let addr = "192.0.2.1:0".parse().unwrap();
-        let error = BindError::new(addr, bind(addr, None).unwrap_err());
+        let error = BindError::new(
+            addr,
+            bind(addr, EndpointConfig::default(), None).unwrap_err(),
+        );
         assert!(error.to_string().contains("192.0.2.1"), "{error}");
     }
 }

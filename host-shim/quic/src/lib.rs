@@ -18,6 +18,9 @@ mod connection;
 mod endpoint;
 mod node_key;
 pub mod openssh;
+mod peer_address;
+mod resend;
+mod reset;
 mod server;
 mod settings;
 mod stream;
@@ -25,7 +28,7 @@ mod tls;
 
 pub use client::{Client, ConnectError, Trust, connect};
 pub use connection::{QuicConnection, negotiated_alpn, peer_key};
-pub use endpoint::{BindError, bind_client, bind_endpoint, move_client};
+pub use endpoint::{BindError, ClientEndpoint, bind_client, bind_endpoint};
 pub use node_key::{NodeKey, NodeKeyError, NodeSecret, NodeSecretError};
 pub use server::{Server, ServerError};
 pub use settings::TransportSettings;

@@ -4,7 +4,7 @@ use quinn::crypto::rustls::QuicServerConfig;
 use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
 
 use crate::tls::{ClientVerifier, certified, provider};
-use crate::{NodeSecret, TransportSettings};
+use crate::{NodeSecret, TransportSettings, reset};
 
 /// The server half of an endpoint, whose list of ALPNs may change while it runs.
 ///
@@ -12,7 +12,8 @@ use crate::{NodeSecret, TransportSettings};
 /// # use alknet_quic::{NodeSecret, Server, TransportSettings, bind_endpoint};
 /// # fn run(secret: NodeSecret) -> Result<(), Box<dyn std::error::Error>> {
 /// let server = Server::new(&secret, &TransportSettings::default())?;
-/// let endpoint = bind_endpoint("[::]:4433".parse()?, server.config(&[])?)?;
+/// let addr = "[::]:4433".parse()?;
+/// let endpoint = bind_endpoint(addr, server.endpoint_config(), server.config(&[])?)?;
 /// endpoint.set_server_config(Some(server.config(&[b"alknet/ssh".to_vec()])?));
 /// # Ok(())
 /// # }
@@ -20,6 +21,7 @@ use crate::{NodeSecret, TransportSettings};
 pub struct Server {
     tls: rustls::ServerConfig,
     base: quinn::ServerConfig,
+    endpoint: quinn::EndpointConfig,
 }
 
 impl Server {
@@ -42,8 +44,20 @@ impl Server {
         tls.alpn_protocols = vec![unguessable(&tls)?];
 
         let mut base = quinn::ServerConfig::with_crypto(into_quic(tls.clone())?);
-        base.transport_config(settings.to_quinn());
-        Ok(Self { tls, base })
+        base.transport_config(settings.before_login());
+        let endpoint = reset::endpoint_config(secret)?;
+        Ok(Self {
+            tls,
+            base,
+            endpoint,
+        })
+    }
+
+    /// What does not change while an endpoint lives. It derives from the
+    /// node's key alone: a node that lost its connections in a crash can tell
+    /// their clients so (RFC 9000 section 10.3).
+    pub fn endpoint_config(&self) -> quinn::EndpointConfig {
+        self.endpoint.clone()
     }
 
     /// The configuration for an endpoint that speaks `alpns`, for a new one or

@@ -20,6 +20,13 @@ pub struct TransportSettings {
     /// Streams the peer may have open at once. Each is an SSH connection of
     /// its own.
     pub max_streams: u32,
+    /// What takes the place of `connection_receive_window` on a node until a
+    /// handler has recorded whose the connection is
+    /// ([`QuicConnection`](crate::QuicConnection) then widens it): a stranger
+    /// can make the node keep no more than this.
+    pub receive_window_before_login: u32,
+    /// The same for `send_window`.
+    pub send_window_before_login: u32,
     /// A silent connection is kept alive at this interval: well below the
     /// timeouts of address translators for UDP, often 30 s.
     pub keep_alive_interval: Duration,
@@ -35,6 +42,8 @@ impl Default for TransportSettings {
             connection_receive_window: 32 * MIB,
             send_window: 16 * MIB,
             max_streams: 32,
+            receive_window_before_login: 64 * KIB,
+            send_window_before_login: 48 * KIB,
             keep_alive_interval: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
         }
@@ -43,11 +52,23 @@ impl Default for TransportSettings {
 
 impl TransportSettings {
     pub(crate) fn to_quinn(&self) -> Arc<TransportConfig> {
+        self.with_windows(self.connection_receive_window, self.send_window)
+    }
+
+    /// What a node begins a connection with.
+    pub(crate) fn before_login(&self) -> Arc<TransportConfig> {
+        self.with_windows(
+            self.receive_window_before_login,
+            self.send_window_before_login,
+        )
+    }
+
+    fn with_windows(&self, receive: u32, send: u32) -> Arc<TransportConfig> {
         let mut transport = TransportConfig::default();
         transport
             .stream_receive_window(VarInt::from_u32(self.stream_receive_window))
-            .receive_window(VarInt::from_u32(self.connection_receive_window))
-            .send_window(self.send_window.into())
+            .receive_window(VarInt::from_u32(receive))
+            .send_window(send.into())
             .max_concurrent_bidi_streams(VarInt::from_u32(self.max_streams))
             // Unused, so that a peer cannot make us keep anything there.
             .max_concurrent_uni_streams(VarInt::from_u32(0))
@@ -59,4 +80,5 @@ impl TransportSettings {
     }
 }
 
-const MIB: u32 = 1024 * 1024;
+const KIB: u32 = 1024;
+const MIB: u32 = 1024 * KIB;

@@ -7,14 +7,14 @@
     missing_docs
 )]
 
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alknet_handler::{Connection, Identity, StreamError};
 use alknet_quic::{
-    Client, ConnectError, NodeKey, NodeSecret, QuicConnection, QuicStream, Server,
+    Client, ClientEndpoint, ConnectError, NodeKey, NodeSecret, QuicConnection, QuicStream, Server,
     TransportSettings, Trust, bind_client, bind_endpoint, connect, negotiated_alpn, peer_key,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,7 +39,12 @@ fn node(alpns: &[&[u8]]) -> Node {
 fn node_at(addr: &str, alpns: &[&[u8]]) -> Node {
     let secret = secret(1);
     let server = Server::new(&secret, &TransportSettings::default()).unwrap();
-    let endpoint = bind_endpoint(addr.parse().unwrap(), config(&server, alpns)).unwrap();
+    let endpoint = bind_endpoint(
+        addr.parse().unwrap(),
+        server.endpoint_config(),
+        config(&server, alpns),
+    )
+    .unwrap();
     Node {
         addr: endpoint.local_addr().unwrap(),
         endpoint,
@@ -393,11 +398,16 @@ async fn bulk_in_both_directions_at_once() {
     within(far).await.unwrap();
 }
 
+fn wrapped(connection: quinn::Connection) -> QuicConnection {
+    let addr = connection.remote_address();
+    QuicConnection::new(connection, addr, TransportSettings::default())
+}
+
 #[tokio::test]
 async fn a_connection_behind_the_handler_contract() {
     let node = node(&[SSH]);
     let (client, server, _endpoint) = within(node.pair(&node.client())).await;
-    let (client, server) = (QuicConnection::new(client), QuicConnection::new(server));
+    let (client, server) = (wrapped(client), wrapped(server));
     assert_eq!(server.remote_alpn(), SSH);
     assert!(server.remote_addr().unwrap().ip().is_loopback());
 
@@ -492,4 +502,104 @@ mod foreign {
             false
         }
     }
+}
+
+/// A datagram path towards the node that lets nothing back; gives what went
+/// each way.
+async fn one_way(node: SocketAddr, client: &Client, time: Duration) -> (usize, usize) {
+    let front = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let back = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = bind_client(front.local_addr().unwrap()).unwrap();
+    let addr = front.local_addr().unwrap();
+    let (mut there, mut here) = (0, 0);
+    let carrying = async {
+        let (mut sent, mut answered) = ([0; 2048], [0; 2048]);
+        loop {
+            tokio::select! {
+                received = front.recv_from(&mut sent) => {
+                    let (length, _) = received.unwrap();
+                    back.send_to(&sent[..length], node).await.unwrap();
+                    there += length;
+                }
+                received = back.recv_from(&mut answered) => here += received.unwrap().0,
+            }
+        }
+    };
+    tokio::select! {
+        never = carrying => match never {},
+        outcome = connect(&endpoint, addr, client) => panic!("{outcome:?}"),
+        () = tokio::time::sleep(time) => {}
+    }
+    (there, here)
+}
+
+#[tokio::test]
+async fn nobody_is_sent_more_than_three_times_what_came_from_there() {
+    let node = node(&[SSH]);
+    let accepting = node.endpoint.clone();
+    let acceptor = tokio::spawn(async move {
+        while let Some(incoming) = accepting.accept().await {
+            tokio::spawn(incoming.into_future());
+        }
+    });
+    let (there, here) = one_way(node.addr, &node.client(), Duration::from_secs(4)).await;
+    println!("{there} bytes to the node, {here} bytes from it");
+    assert!(there >= 1200 && here > 0, "{there} {here}");
+    assert!(here <= 3 * there, "{here} bytes for {there}");
+    acceptor.abort();
+}
+
+#[tokio::test]
+async fn a_node_that_is_back_resets_the_connections_of_before() {
+    let before = node(&[SSH]);
+    let endpoint = ClientEndpoint::bind(before.addr).unwrap();
+    let (client, server) = tokio::join!(
+        connect(endpoint.quinn(), before.addr, &before.client()),
+        async { before.endpoint.accept().await.unwrap().await.unwrap() }
+    );
+    let client = client.unwrap();
+    // As after a crash: nobody says goodbye, and the port is another process's.
+    let elsewhere = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    before.endpoint.rebind(elsewhere).unwrap();
+    let _lives_on_unheard = server;
+    let addr = before.addr.to_string();
+    let _after = within(async {
+        loop {
+            // The old socket closes when its last user lets go of it.
+            if let Some(node) = try_node_at(&addr) {
+                return node;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    within(async {
+        while client.close_reason().is_none() {
+            endpoint.resend();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let reason = client.close_reason();
+    assert!(
+        matches!(reason, Some(quinn::ConnectionError::Reset)),
+        "{reason:?}"
+    );
+}
+
+fn try_node_at(addr: &str) -> Option<Node> {
+    let secret = secret(1);
+    let server = Server::new(&secret, &TransportSettings::default()).unwrap();
+    let bound = bind_endpoint(
+        addr.parse().unwrap(),
+        server.endpoint_config(),
+        config(&server, &[SSH]),
+    );
+    let endpoint = bound.ok()?;
+    Some(Node {
+        addr: endpoint.local_addr().unwrap(),
+        endpoint,
+        server,
+        key: secret.public(),
+    })
 }

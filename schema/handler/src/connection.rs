@@ -32,7 +32,8 @@ pub trait Connection: Send + Sync {
     /// The negotiated ALPN.
     fn remote_alpn(&self) -> Vec<u8>;
 
-    /// The peer's present address; on QUIC it may change (RFC 9000 section 9).
+    /// The address at which the peer has proven to receive. On QUIC it may
+    /// change: the peer has moved and answered from there (RFC 9000 section 9).
     fn remote_addr(&self) -> Option<SocketAddr>;
 
     /// Records who the handler found the peer to be. Write once.

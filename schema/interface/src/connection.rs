@@ -16,7 +16,7 @@ pub trait Connection: Send + Sync + 'static {
     /// The negotiated ALPN.
     fn remote_alpn(&self) -> RVec<u8>;
 
-    /// The peer's present address as `ip:port`.
+    /// The address at which the peer has proven to receive, as `ip:port`.
     fn remote_addr(&self) -> ROption<RString>;
 
     /// Records who the peer was found to be. Write once: false when an

@@ -92,7 +92,15 @@ async fn run(
         Ok(process) => {
             let has_terminal = process.has_terminal();
             telling.send(&Message::Started { has_terminal }).await?;
-            carry(process.into(), pipes, &mut hearing, &telling, &lane).await
+            let lanes = &serving.lanes;
+            carry(
+                process.into(),
+                pipes,
+                &mut hearing,
+                &telling,
+                (lanes, &lane),
+            )
+            .await
         }
         Err(error) => telling.send(&Message::Refused(error.to_string())).await,
     }
@@ -104,7 +112,7 @@ async fn carry(
     [input, output, errors]: [OwnedFd; 3],
     hearing: &mut Hearing,
     telling: &Telling,
-    lane: &Lane,
+    (lanes, lane): (&Lanes, &Lane),
 ) -> io::Result<()> {
     let typed = Typed {
         input: Some(Input::of(input)?),
@@ -127,7 +135,7 @@ async fn carry(
             biased;
             ended = &mut outcome => {
                 let mut ended = ended?;
-                ended.connection = lane.client().end();
+                ended.connection = lanes.link().end().or_else(|| lane.client().end());
                 return telling.send(&Message::Ended(ended)).await;
             }
             heard = hearing.next() => match heard? {

@@ -51,9 +51,19 @@ impl Node {
         let server = Server::new(&secret, &TransportSettings::default()).unwrap();
         let config = server.config(&[alpn.to_vec()]).unwrap();
         // A name may resolve to either family, if the machine has both.
-        let endpoint = bind_endpoint("[::]:0".parse().unwrap(), config.clone())
-            .or_else(|_| bind_endpoint("0.0.0.0:0".parse().unwrap(), config))
-            .unwrap();
+        let endpoint = bind_endpoint(
+            "[::]:0".parse().unwrap(),
+            server.endpoint_config(),
+            config.clone(),
+        )
+        .or_else(|_| {
+            bind_endpoint(
+                "0.0.0.0:0".parse().unwrap(),
+                server.endpoint_config(),
+                config,
+            )
+        })
+        .unwrap();
         let port = endpoint.local_addr().unwrap().port();
         let (stream_seen, streams) = channel();
         let (close_seen, closes) = channel();
