@@ -14,8 +14,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long a peer may take to close its side after ours is closed.
+/// How long a peer may go on sending after our side is closed.
 const LINGER: Duration = Duration::from_secs(5);
+/// How long one may be silent then; for one that never logged in, the longest
+/// in all.
+const SILENT_LINGER: Duration = Duration::from_millis(400);
 
 /// A TCP connection as handlers see it: one stream, and nothing after it.
 pub(super) struct TcpConnection {
@@ -43,12 +46,16 @@ impl TcpConnection {
     }
 
     /// Closes our side and waits, within bounds, until the peer has closed
-    /// its own. Closing a socket in which bytes of the peer lie unread resets
+    /// its own or falls silent. Closing a socket in which bytes of the peer lie unread resets
     /// the connection (RFC 9293 section 3.6.1), and a reset takes from the
     /// peer what it has not read yet; so they are read, and thrown away.
     pub(super) async fn finish(&self) {
         self.close(0, "");
-        let _ = timeout(LINGER, self.shared.discard()).await;
+        let time = match self.identity.get() {
+            Some(_) => LINGER,
+            None => SILENT_LINGER,
+        };
+        let _ = timeout(time, self.shared.discard()).await;
     }
 }
 
@@ -107,7 +114,7 @@ impl Shared {
 
     async fn discard(&self) {
         let mut waste = [0; 4096];
-        while self.socket.readable().await.is_ok() {
+        while let Ok(Ok(())) = timeout(SILENT_LINGER, self.socket.readable()).await {
             match self.socket.try_read(&mut waste) {
                 Ok(1..) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

@@ -117,6 +117,16 @@ impl Budget {
         }
     }
 
+    /// Takes into account that somebody who held `before` bytes now holds
+    /// `now`.
+    pub(crate) fn recount(&self, before: usize, now: usize) {
+        if now > before {
+            self.take(now - before);
+        } else {
+            self.give_back(before - now);
+        }
+    }
+
     fn take(&self, size: usize) {
         self.0.used.fetch_add(size, Ordering::AcqRel);
         if let Some(whole) = &self.0.whole {

@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 use tokio_util::io::poll_read_buf;
 
 use crate::metrics::Metrics;
+use crate::queue::Budget;
 
 /// A read for at least this many bytes goes straight to the caller's buffer.
 const DIRECT_READ: usize = 4 * 1024;
@@ -56,6 +57,15 @@ pub(crate) trait Control: Send + Sync {
     /// Completes when [`is_shut_down`](Self::is_shut_down) does.
     fn shut_down(&self) -> BoxFuture<'_, ()>;
 
+    /// Begins the time before the log-in: what is kept in memory meanwhile
+    /// counts in `budget`, and a peer that sends more than `most` bytes is cut
+    /// off.
+    fn before_login(&self, most: u64, budget: &Budget);
+
+    /// Ends it; from now on up to `capacity` bytes may be kept while a write is
+    /// held up.
+    fn logged_in(&self, capacity: usize);
+
     /// Sees to it that a peer gets all that was written, although the session
     /// has failed and let go of the stream: announces the end and reads on
     /// until the peer has ended its side too. The caller bounds the time.
@@ -80,12 +90,35 @@ struct State<S> {
     received: u64,
     written: u64,
     metrics: Option<Arc<Metrics>>,
+    /// Until somebody has logged in.
+    before_login: Option<BeforeLogin>,
     /// Bytes of coming writes that have been sent already.
     sent: usize,
 }
 
+/// What a stranger may send, and what is counted of it.
+#[derive(Debug)]
+struct BeforeLogin {
+    most: u64,
+    budget: Budget,
+    counted: usize,
+}
+
+impl BeforeLogin {
+    fn count(&mut self, kept: usize) {
+        self.budget.recount(self.counted, kept);
+        self.counted = kept;
+    }
+}
+
+impl Drop for BeforeLogin {
+    fn drop(&mut self) {
+        self.count(0);
+    }
+}
+
 impl<S: ByteStream> Transport<S> {
-    /// Wraps `stream`; at most `capacity` bytes (and one read more) are kept
+    /// Wraps `stream`; at most `capacity` bytes (and a small read more) are kept
     /// in memory while a write is held up.
     /// What passes is counted in `metrics`, if there are any.
     pub(crate) fn new(
@@ -102,6 +135,7 @@ impl<S: ByteStream> Transport<S> {
                 received: 0,
                 written: 0,
                 metrics,
+                before_login: None,
                 sent: 0,
             }),
             tripped: AtomicBool::new(false),
@@ -204,6 +238,20 @@ impl<S: ByteStream> Control for Shared<S> {
         self.shut.load(Ordering::Acquire)
     }
 
+    fn before_login(&self, most: u64, budget: &Budget) {
+        self.lock().before_login = Some(BeforeLogin {
+            most,
+            budget: budget.clone(),
+            counted: 0,
+        });
+    }
+
+    fn logged_in(&self, capacity: usize) {
+        let mut state = self.lock();
+        state.before_login = None;
+        state.capacity = capacity;
+    }
+
     fn shut_down(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let notified = self.shut_notify.notified();
@@ -251,6 +299,7 @@ impl<S> Shared<S> {
 
 impl<S: ByteStream> State<S> {
     fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.check_amount()?;
         if self.inbox.is_empty() {
             if self.ended.is_some() {
                 return Poll::Ready(self.take_end());
@@ -271,7 +320,24 @@ impl<S: ByteStream> State<S> {
         if self.inbox.is_empty() && self.inbox.capacity() > READ_AHEAD {
             self.inbox = BytesMut::new();
         }
+        self.count_kept();
         Poll::Ready(Ok(()))
+    }
+
+    fn check_amount(&self) -> io::Result<()> {
+        match &self.before_login {
+            Some(stranger) if self.received > stranger.most => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "more was sent before the log-in than a log-in needs",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn count_kept(&mut self) {
+        if let Some(stranger) = &mut self.before_login {
+            stranger.count(self.inbox.len());
+        }
     }
 
     /// Reads on while a write waits, so that the peer can finish its own
@@ -287,7 +353,8 @@ impl<S: ByteStream> State<S> {
 
     fn drain(&mut self, cx: &mut Context<'_>) {
         while self.ended.is_none() && self.inbox.len() < self.capacity {
-            if self.fill(cx, DRAIN).is_pending() {
+            let room = self.capacity - self.inbox.len();
+            if self.fill(cx, DRAIN.min(room)).is_pending() {
                 break;
             }
         }
@@ -319,6 +386,7 @@ impl<S: ByteStream> State<S> {
             Ok(read) => self.has_read(read),
             Err(error) => self.ended = Some(Err(error)),
         }
+        self.count_kept();
         Poll::Ready(())
     }
 
@@ -380,6 +448,25 @@ mod tests {
         far.shutdown().await.unwrap();
         let error = transport.write_all(&[0; 64]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[tokio::test]
+    async fn what_a_stranger_makes_us_keep_is_bounded_and_counted() {
+        let (near, mut far) = duplex(1 << 20);
+        let (mut transport, control) = Transport::new(near, 1024, None);
+        let budget = Budget::new(1 << 20);
+        control.before_login(4096, &budget);
+        far.write_all(&[0; 8192]).await.unwrap();
+        // Nobody reads what is written; the reading ahead stops all the same.
+        let held_up = transport.write_all(&[0; 2 << 20]);
+        let waited = std::time::Duration::from_millis(50);
+        assert!(tokio::time::timeout(waited, held_up).await.is_err());
+        assert_eq!(budget.used(), 1024);
+        let mut all = Vec::new();
+        let error = transport.read_to_end(&mut all).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        control.logged_in(1024);
+        assert_eq!(budget.used(), 0);
     }
 
     #[tokio::test]

@@ -18,11 +18,13 @@ pub(crate) struct UserCertificate {
     pub(super) authority: PublicKey,
     /// What it withholds.
     pub(super) restrictions: Restrictions,
+    /// Where it may be used from, if it says so.
+    pub(super) sources: Option<Sources>,
 }
 
 impl UserCertificate {
-    /// Checks all that can be without knowing any authority. The dates and the
-    /// source address count for this log-in; neither ends a session later.
+    /// Checks all that can be without knowing any authority. The dates count for
+    /// this log-in and end no session later.
     pub(super) fn check(
         certificate: &Certificate,
         user: &str,
@@ -38,12 +40,12 @@ impl UserCertificate {
         if certificate.valid_principals().is_empty() {
             return Err(Refusal::NoPrincipal);
         }
-        let force_command = critical_options(certificate.critical_options(), peer)?;
+        let (force_command, sources) = critical_options(certificate.critical_options())?;
         let permits = |name: &str| {
             let extension = certificate.extensions().get(name);
             extension.is_some_and(String::is_empty)
         };
-        Ok(Self {
+        let checked = Self {
             query: CertificateQuery {
                 ca_fingerprint: fingerprint(&authority),
                 key_id: certificate.key_id().to_owned(),
@@ -58,7 +60,19 @@ impl UserCertificate {
                 no_agent_forwarding: !permits("permit-agent-forwarding"),
                 force_command,
             },
-        })
+            sources,
+        };
+        if !checked.admits(peer) {
+            return Err(Refusal::Address);
+        }
+        Ok(checked)
+    }
+
+    /// Whether it may be used from there.
+    pub(super) fn admits(&self, peer: Option<IpAddr>) -> bool {
+        self.sources
+            .as_ref()
+            .is_none_or(|sources| peer.is_some_and(|peer| sources.admit(peer)))
     }
 }
 
@@ -78,28 +92,25 @@ fn check_dates_and_signature(
         .map_err(|_| Refusal::CertificateSignature)
 }
 
-/// The forced command. Whatever else is critical and not understood here
-/// refuses the certificate.
+/// The forced command, and where it may be used from. Whatever else is
+/// critical and not understood here refuses the certificate.
 fn critical_options(
     options: &BTreeMap<String, String>,
-    peer: Option<IpAddr>,
-) -> Result<Option<Vec<u8>>, Refusal> {
-    let mut force_command = None;
+) -> Result<(Option<Vec<u8>>, Option<Sources>), Refusal> {
+    let (mut force_command, mut sources) = (None, None);
     for (name, value) in options {
         match name.as_str() {
             "force-command" if !value.is_empty() => {
                 force_command = Some(value.clone().into_bytes());
             }
             "source-address" => {
-                let sources = Sources::networks(value).map_err(|_| Refusal::CriticalOption)?;
-                if !peer.is_some_and(|peer| sources.admit(peer)) {
-                    return Err(Refusal::Address);
-                }
+                let read = Sources::networks(value).map_err(|_| Refusal::CriticalOption)?;
+                sources = Some(read);
             }
             _ => return Err(Refusal::CriticalOption),
         }
     }
-    Ok(force_command)
+    Ok((force_command, sources))
 }
 
 /// The algorithm of a certified key: what russh calls it in an offer.

@@ -90,6 +90,12 @@ impl Credential {
         }
     }
 
+    /// Whether it may be used from there.
+    pub(crate) fn admits(&self, peer: Option<IpAddr>) -> bool {
+        let certificate = self.certificate.as_ref();
+        certificate.is_none_or(|certificate| certificate.admits(peer))
+    }
+
     /// What the rules in force say of it, whoever it belongs to.
     pub(crate) fn check(&self, rules: &LoginRules) -> Result<(), Refusal> {
         let revoked = &rules.revoked;

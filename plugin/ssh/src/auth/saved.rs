@@ -91,6 +91,8 @@ impl SavedCertificate {
                 no_agent_forwarding: self.no_agent_forwarding,
                 force_command: self.force_command.clone(),
             },
+            // What outlives its session is where no peer is.
+            sources: None,
         })
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use alknet_handler::{AuthContext, BoxStream, Connection, HandlerError, StreamError};
 use alknet_ssh_config::AuditEvent;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -17,6 +18,11 @@ use crate::status::Live;
 
 /// How long a peer that is turned away may take to hear why.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Streams of one connection on which nobody has logged in, at a time: what
+/// strangers can make the node keep is a matter of connections, which are
+/// counted. Further streams wait, unread.
+const STRANGERS: usize = 1;
 
 /// Serves every stream of a connection as an SSH connection; returns when the
 /// connection accepts no more and the last of them has ended.
@@ -175,7 +181,13 @@ async fn accept(
     // One for the whole connection: further streams gain a peer no time.
     let nobody_logs_in = nobody_logs_in(core, owner, sessions);
     tokio::pin!(nobody_logs_in);
+    let strangers = Arc::new(Semaphore::new(STRANGERS));
     loop {
+        let place = tokio::select! {
+            place = place(&strangers, owner) => place,
+            () = core.draining() => return End::Draining,
+            () = &mut nobody_logs_in => return End::Idle { used },
+        };
         let stream = tokio::select! {
             stream = connection.accept_bi() => stream,
             () = core.draining() => return End::Draining,
@@ -214,11 +226,20 @@ async fn accept(
             connection: Arc::clone(connection),
             owner: Arc::clone(owner),
             endpoint: entrance.endpoint.clone(),
-            startup,
+            startup: startup.map(|startup| startup.with_place(place)),
         };
         let task = session::serve(Arc::clone(core), active, stream, peer);
         sessions.spawn(core.sessions.track_future(task));
     }
+}
+
+/// A place for a stream on which nobody has logged in. None is needed once the
+/// connection is known to be somebody's.
+async fn place(strangers: &Arc<Semaphore>, owner: &Owner) -> Option<OwnedSemaphorePermit> {
+    if owner.is_known() {
+        return None;
+    }
+    Arc::clone(strangers).acquire_owned().await.ok()
 }
 
 /// Completes when nobody has logged in for as long as a login may take and no

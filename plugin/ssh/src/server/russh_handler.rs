@@ -348,6 +348,7 @@ impl Handler for RusshHandler {
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
         let after = self.shared.opened.elapsed();
         self.shared.counters.metrics.logged_in(after);
+        self.transport.logged_in(self.shared.active.read_ahead());
         self.shared.authenticated();
         if self.shared.asks_for_channel.load(Ordering::Relaxed) {
             self.open_first(session);

@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -27,12 +27,24 @@ use crate::status::{Counters, Live, count};
 use crate::transport::{Control, Transport};
 use crate::window::{KeysDue, Sizes, Windows};
 
-/// How long a peer that was told, or that said, goodbye has to close.
+/// How long a peer that was told goodbye has to take what was sent before, and
+/// to close.
 const LINGER: Duration = Duration::from_secs(10);
+/// The same for a stranger, and for a peer that said goodbye: nothing is left
+/// that anybody waits for.
+const STRANGER_LINGER: Duration = Duration::from_millis(300);
 /// How long a peer has to take what was sent before its session failed.
 const LAST_BYTES: Duration = Duration::from_secs(3);
+/// What a stranger may send in all on one stream, and what is read of it while
+/// it does not take our answers: a log-in with many keys and certificates
+/// needs about 60 KiB.
+const STRANGER_BYTES: u64 = 128 << 10;
+const STRANGER_READ_AHEAD: usize = 16 << 10;
 /// How long the goodbye itself may wait for a place in russh's queue.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How often it is looked at where the peer is.
+const LOOK_AT_ADDRESS: Duration = Duration::from_secs(3);
 
 /// How often, and how long, the identity store is asked about a live session.
 const LOOK_UPS: u32 = 3;
@@ -236,9 +248,10 @@ async fn run(
     );
     let (transport, control) = Transport::new(
         stream,
-        shared.active.read_ahead(),
+        STRANGER_READ_AHEAD,
         Some(Arc::clone(&shared.counters.metrics)),
     );
+    control.before_login(STRANGER_BYTES, &core.budget);
     let handler = RusshHandler::new(
         authenticator,
         entrant.endpoint,
@@ -270,7 +283,7 @@ async fn converse(
     let mut session = tokio::select! {
         setup = setup => match setup {
             Ok(session) => session,
-            Err(error) => return failed(control, error).await,
+            Err(error) => return failed(shared, control, error).await,
         },
         () = sleep_until(login_end) => {
             count(&core.counters.login_timeouts);
@@ -281,7 +294,7 @@ async fn converse(
     tokio::select! {
         outcome = &mut session => match outcome {
             Ok(()) => End::Normal,
-            Err(error) => failed(control, error).await,
+            Err(error) => failed(shared, control, error).await,
         },
         end = reason_to_end(core, shared, control, login_end, &mut revision) => {
             if end.takes_jobs() {
@@ -292,7 +305,7 @@ async fn converse(
         }
         () = control.shut_down() => {
             shared.over.cancel();
-            linger(control, &mut session).await;
+            linger(control, &mut session, STRANGER_LINGER).await;
             End::Normal
         }
     }
@@ -300,10 +313,11 @@ async fn converse(
 
 /// A session that broke off: what was sent before still reaches the peer, which
 /// can only then say what it finds wrong (that no algorithm is common, say).
-async fn failed(control: &dyn Control, error: russh::Error) -> End {
+async fn failed(shared: &Shared, control: &dyn Control, error: russh::Error) -> End {
     let end = End::of_error(error);
     if !matches!(end, End::PeerGone) {
-        let _ = timeout(LAST_BYTES, control.finish()).await;
+        let time = shared.linger(LAST_BYTES);
+        let _ = timeout(time, control.finish()).await;
     }
     end
 }
@@ -356,14 +370,14 @@ async fn say_goodbye(
         end.to_string(),
         String::new(),
     );
-    let _ = timeout(GOODBYE, goodbye).await;
+    let _ = timeout(shared.linger(GOODBYE), goodbye).await;
     shared.over.cancel();
-    linger(control, session).await;
+    linger(control, session, shared.linger(LINGER)).await;
 }
 
 /// Gives the session time to end by itself, then none.
-async fn linger(control: &dyn Control, session: &mut RunningSession<RusshHandler>) {
-    if timeout(LINGER, &mut *session).await.is_err() {
+async fn linger(control: &dyn Control, session: &mut RunningSession<RusshHandler>, time: Duration) {
+    if timeout(time, &mut *session).await.is_err() {
         control.trip();
         if timeout(LINGER, session).await.is_err() {
             tracing::error!("a session did not end although its stream was cut");
@@ -402,6 +416,16 @@ impl Shared {
     /// Whether all its jobs end with it, those left behind too.
     pub(super) fn takes_jobs(&self) -> bool {
         self.takes_jobs.load(Ordering::Relaxed)
+    }
+
+    /// How long to wait for the peer at the end: `time` where somebody has
+    /// logged in.
+    fn linger(&self, time: Duration) -> Duration {
+        if self.authenticated.is_cancelled() {
+            time
+        } else {
+            time.min(STRANGER_LINGER)
+        }
     }
 
     fn take_startup(&self) -> Option<Startup> {
@@ -471,10 +495,11 @@ impl Shared {
         );
     }
 
-    /// Follows changes of the policy and of identities: what is no longer
-    /// granted ends. Completes when that is the whole session.
+    /// Follows changes of the policy, of identities and of the peer's address:
+    /// what is no longer granted ends. Completes when that is the whole session.
     async fn revoked(&self, core: &Core, revision: &mut watch::Receiver<u64>) -> End {
         self.authenticated.cancelled().await;
+        let mut address = self.origin.peer.map(|peer| peer.ip());
         loop {
             let Some(holder) = self.access.holder() else {
                 return End::Revoked;
@@ -483,10 +508,12 @@ impl Shared {
                 changed = revision.changed() => if changed.is_err() {
                     return std::future::pending().await;
                 },
+                moved = self.moved(address) => address = Some(moved),
                 () = jobs::until(holder.expires), if holder.expires.is_some() => {}
             }
             revision.mark_unchanged();
-            if holder.credential.check(&core.login_rules()).is_err() {
+            let credential = &holder.credential;
+            if credential.check(&core.login_rules()).is_err() || !credential.admits(address) {
                 return End::Revoked;
             }
             // Rules first: the look-up may take its time.
@@ -499,7 +526,6 @@ impl Shared {
                     return End::Unconfirmed;
                 }
             };
-            let address = self.origin.peer.map(|peer| peer.ip());
             let now = SystemTime::now();
             let (account, user) = (holder.account, holder.user);
             let holder = Holder::new(
@@ -524,6 +550,17 @@ impl Shared {
                     revoked,
                     "permissions changed"
                 );
+            }
+        }
+    }
+
+    /// Completes when the peer is known to be at another address than this one.
+    async fn moved(&self, from: Option<IpAddr>) -> IpAddr {
+        loop {
+            sleep(LOOK_AT_ADDRESS).await;
+            let present = self.connection.remote_addr().map(|peer| peer.ip());
+            if let Some(present) = present.filter(|present| Some(*present) != from) {
+                return present;
             }
         }
     }

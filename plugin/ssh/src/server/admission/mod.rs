@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use alknet_ssh_config::Limits;
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 pub(super) use self::penalties::Offence;
@@ -36,6 +37,16 @@ struct State {
 pub(super) struct Startup {
     state: Arc<Mutex<State>>,
     source: Option<Source>,
+    /// The connection's only place for a stream without a log-in.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl Startup {
+    /// Has it hold a place as well.
+    pub(super) fn with_place(mut self, place: Option<OwnedSemaphorePermit>) -> Self {
+        self.place = place;
+        self
+    }
 }
 
 /// Why a connection is turned away before it may log in.
@@ -95,6 +106,7 @@ impl Admission {
         Ok(Startup {
             state: Arc::clone(&self.0),
             source,
+            place: None,
         })
     }
 
