@@ -260,6 +260,10 @@ pub struct MetricsConfig {
     )]
     #[serde(deserialize_with = "optional_address")]
     pub listen: Option<SocketAddr>,
+    /// Names by which it may be asked, beside `localhost` and addresses: what
+    /// the `Host` of a request may say. None by default. A change needs a
+    /// restart.
+    pub hosts: Vec<String>,
 }
 
 /// How many connections there may be, QUIC and TCP together; further ones are

@@ -192,10 +192,13 @@ fn what_is_no_request_for_metrics_is_refused() {
     let _silent: Vec<_> = (0..4).map(|_| connect(&node)).collect();
     let long = format!("GET /metrics HTTP/1.1\r\nX: {}\r\n", "x".repeat(9000));
     for (request, status) in [
-        (&b"GET / HTTP/1.1\r\n\r\n"[..], "404 Not Found"),
-        (b"GET /metrics/x HTTP/1.1\r\n\r\n", "404 Not Found"),
         (
-            b"POST /metrics HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
+            &b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..],
+            "404 Not Found",
+        ),
+        (b"GET /metrics/x HTTP/1.0\r\n\r\n", "404 Not Found"),
+        (
+            b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc",
             "405 Method Not Allowed",
         ),
         (
@@ -275,5 +278,45 @@ fn the_dashboard_shows_metrics_that_there_are() {
             found += 1;
         }
         assert!(found > 0, "{expression:?} shows nothing of a node");
+    }
+}
+
+#[test]
+fn a_web_page_under_another_name_reads_no_metrics() {
+    let setup = setup();
+    setup.append("node.toml", "hosts = [\"metrics.example\"]\n");
+    let node = setup.start();
+    for (host, status) in [
+        ("metrics.example:80", "200"),
+        ("127.0.0.1:9464", "200"),
+        ("evil.example", "421"),
+    ] {
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let answer = ask(&node, request.as_bytes());
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{host}: {answer}"
+        );
+    }
+    let answer = ask(&node, b"GET /metrics HTTP/1.1\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
+
+#[test]
+fn slow_askers_do_not_keep_others_out() {
+    let node = setup().start();
+    let slow: Vec<TcpStream> = (0..20)
+        .map(|_| {
+            let mut stream = connect(&node);
+            stream.write_all(b"GET /met").unwrap();
+            stream
+        })
+        .collect();
+    assert!(metrics(&node).contains("alknet_node_info"));
+    for mut stream in slow {
+        let mut rest = Vec::new();
+        // They are let go, whatever that looks like from here.
+        let _ = stream.read_to_end(&mut rest);
+        assert!(rest.is_empty());
     }
 }
