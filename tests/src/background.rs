@@ -74,6 +74,13 @@ impl Background {
         })
     }
 
+    /// Writes to its standard input.
+    pub fn write(&mut self, text: &str) {
+        let stdin = self.stdin.as_mut().unwrap();
+        stdin.write_all(text.as_bytes()).unwrap();
+        stdin.flush().unwrap();
+    }
+
     /// Writes a line to its standard input and waits until it comes back.
     pub fn echoes(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().unwrap();
@@ -105,6 +112,11 @@ impl Background {
     /// Waits for its end, without anything more to read.
     pub fn ended(mut self) -> Ended {
         drop(self.stdin.take());
+        self.ended_by_itself()
+    }
+
+    /// Waits for its end, although there may be more to read.
+    pub fn ended_by_itself(mut self) -> Ended {
         let status = eventually("a program ends", || self.child.try_wait().unwrap());
         Ended {
             status,

@@ -49,7 +49,7 @@ pub use crowd::{Crowd, Member, peer_of};
 pub use data::{Random, sha256, sha256_of_file};
 pub use disk::{Disk, Full};
 pub use key::TestKey;
-pub use loopback::{Loopback, log_in};
+pub use loopback::{Loopback, log_in, log_in_with_file};
 pub use memory::{Memory, proportional_kib};
 pub use node::{Stopped, TestNode};
 pub use packets::{Fields, Message, Packets};

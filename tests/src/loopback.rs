@@ -1,11 +1,15 @@
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
+use alknet_handler::BoxFuture;
 use alknet_quic::{
     Client as QuicClient, ConnectError, QuicStream, TransportSettings, Trust, connect,
 };
+use alknet_ssh::client::{AskPassphrase, Identities, KeyFile};
 use alknet_ssh::{Client, ClientError, ClientOptions};
 use socket2::{Domain, Socket, Type};
+use zeroize::Zeroizing;
 
 use crate::{Dialled, HANG, TestKey, TestNode};
 
@@ -39,6 +43,14 @@ impl Loopback {
     /// # Errors
     /// What the client is told.
     pub async fn quic(self, node: &TestNode) -> Result<Dialled, ConnectError> {
+        self.quic_at(node, node.addr).await
+    }
+
+    /// The same where the node is found at another address.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub async fn quic_at(self, node: &TestNode, at: SocketAddr) -> Result<Dialled, ConnectError> {
         let endpoint = quinn::Endpoint::client(SocketAddr::new(self.ip(), 0)).unwrap();
         let client = QuicClient {
             trust: Trust::Pinned(node.node_key),
@@ -46,7 +58,7 @@ impl Loopback {
             alpn: b"alknet/ssh".to_vec(),
             settings: TransportSettings::default(),
         };
-        let connection = connect(&endpoint, node.addr, &client).await?;
+        let connection = connect(&endpoint, at, &client).await?;
         Ok(Dialled {
             connection,
             endpoint,
@@ -64,6 +76,34 @@ pub async fn log_in(
     user: &str,
     key: &TestKey,
 ) -> Result<Client, String> {
+    let mut client = greet(node, dialled).await?;
+    let proven = client.authenticate(user, key.ssh()).await;
+    proven.map_err(|error| error.to_string())?;
+    Ok(client)
+}
+
+/// The same with a key file and the certificate beside it.
+///
+/// # Errors
+/// Why that failed.
+pub async fn log_in_with_file(
+    node: &TestNode,
+    dialled: &Dialled,
+    user: &str,
+    file: &Path,
+) -> Result<Client, String> {
+    let mut client = greet(node, dialled).await?;
+    let mut identities = Identities {
+        files: vec![KeyFile::read(file).map_err(|error| error.to_string())?],
+        ..Identities::default()
+    };
+    let proven = client.log_in(user, &mut identities, &Nobody).await;
+    proven.map_err(|error| error.to_string())?;
+    Ok(client)
+}
+
+/// An SSH connection on a new stream, on which nobody has logged in.
+async fn greet(node: &TestNode, dialled: &Dialled) -> Result<Client, String> {
     let options = ClientOptions {
         timeout: Duration::from_secs(60),
         ..ClientOptions::default()
@@ -71,13 +111,18 @@ pub async fn log_in(
     let expected = node.host_key.clone();
     let halves = dialled.connection.open_bi().await;
     let stream = QuicStream::new(halves.map_err(|error| error.to_string())?);
-    let words = |error: ClientError| error.to_string();
-    let mut client = Client::connect(stream, &options, move |key| {
+    Client::connect(stream, &options, move |key| {
         key.to_openssh().is_ok_and(|line| line.trim() == expected)
     })
     .await
-    .map_err(words)?;
-    let proven = client.authenticate(user, key.ssh()).await;
-    proven.map_err(words)?;
-    Ok(client)
+    .map_err(|error: ClientError| error.to_string())
+}
+
+/// No terminal to ask on.
+struct Nobody;
+
+impl AskPassphrase for Nobody {
+    fn ask<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<Zeroizing<String>>> {
+        Box::pin(async { None })
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BinaryHeap, HashMap};
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,8 @@ struct State {
     /// When the next one may come out there.
     next_out: Instant,
     is_cut: bool,
+    /// What clients' datagrams pretend to come from.
+    spoofed: Option<Arc<UdpSocket>>,
     /// The relay's socket towards the node for each client.
     backs: HashMap<SocketAddr, Arc<UdpSocket>>,
     forgotten: Vec<SocketAddr>,
@@ -87,7 +89,7 @@ impl Relay {
 
     /// One that takes so long in each direction.
     pub fn delaying(node: SocketAddr, one_way: Duration) -> Self {
-        let front = socket();
+        let front = socket(Ipv4Addr::LOCALHOST.into());
         let addr = front.local_addr().unwrap();
         let started = Instant::now();
         let shared = Arc::new(Shared {
@@ -101,6 +103,7 @@ impl Relay {
                 rate: None,
                 next_out: started,
                 is_cut: false,
+                spoofed: None,
                 backs: HashMap::new(),
                 forgotten: Vec::new(),
                 log: Vec::new(),
@@ -164,6 +167,23 @@ impl Relay {
             let back = self.shared.new_back(client);
             state.backs.insert(client, back);
         }
+    }
+
+    /// Moves every client to another address of the loopback network: from now
+    /// on the node hears it from there, and reaches it there.
+    pub fn move_to(&self, ip: IpAddr) {
+        let mut state = self.shared.lock();
+        let clients: Vec<_> = state.backs.keys().copied().collect();
+        for client in clients {
+            let back = self.shared.back(client, ip);
+            state.backs.insert(client, back);
+        }
+    }
+
+    /// Writes an address into the clients' datagrams that is not theirs: what
+    /// the node sends there is lost. None ends it.
+    pub fn spoof(&self, ip: Option<IpAddr>) {
+        self.shared.lock().spoofed = ip.map(|ip| Arc::new(socket(ip)));
     }
 
     /// Knows the clients no longer and drops all that comes from the addresses
@@ -231,7 +251,8 @@ impl Shared {
             };
             if passed {
                 let due = Instant::now() + state.delay;
-                self.put(&mut state, due, buffer[..length].to_vec(), To::Node(back));
+                let from = state.spoofed.clone().unwrap_or(back);
+                self.put(&mut state, due, buffer[..length].to_vec(), To::Node(from));
             }
         }
     }
@@ -239,7 +260,11 @@ impl Shared {
     /// A socket towards the node, and a thread that reads it for as long as it
     /// is the client's. The caller holds the lock until it is.
     fn new_back(self: &Arc<Self>, client: SocketAddr) -> Arc<UdpSocket> {
-        let back = Arc::new(socket());
+        self.back(client, Ipv4Addr::LOCALHOST.into())
+    }
+
+    fn back(self: &Arc<Self>, client: SocketAddr, ip: IpAddr) -> Arc<UdpSocket> {
+        let back = Arc::new(socket(ip));
         let shared = Arc::clone(self);
         let socket = Arc::clone(&back);
         std::thread::spawn(move || shared.read_back(&socket, client));
@@ -383,8 +408,8 @@ impl PartialEq for Waiting {
 
 impl Eq for Waiting {}
 
-fn socket() -> UdpSocket {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+fn socket(ip: IpAddr) -> UdpSocket {
+    let socket = UdpSocket::bind((ip, 0)).unwrap();
     socket.set_read_timeout(Some(LOOK)).unwrap();
     // The kernel may give less.
     let _ = set_socket_recv_buffer_size(&socket, SOCKET_BUFFER);
