@@ -37,6 +37,17 @@ const BANNER: &str = "SSH-2.0-packets";
 impl Packets {
     /// Over TCP, logged in.
     pub fn login(node: &TestNode, key: &TestKey) -> Self {
+        let (mut packets, session) = Self::connected(node);
+        packets.authenticate(&session, key).unwrap();
+        packets
+    }
+
+    /// Over TCP, encrypted, with nobody logged in.
+    pub fn connect(node: &TestNode) -> Self {
+        Self::connected(node).0
+    }
+
+    fn connected(node: &TestNode) -> (Self, Vec<u8>) {
         let stream = TcpStream::connect(node.tcp.expect("the node listens on TCP")).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(HANG)).unwrap();
@@ -47,8 +58,7 @@ impl Packets {
             incoming: None,
         };
         let session = packets.agree_on_keys().unwrap();
-        packets.authenticate(&session, key).unwrap();
-        packets
+        (packets, session)
     }
 
     /// Sends one message.

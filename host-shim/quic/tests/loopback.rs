@@ -9,7 +9,7 @@
 
 use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alknet_handler::{Connection, Identity, StreamError};
@@ -549,30 +549,52 @@ async fn nobody_is_sent_more_than_three_times_what_came_from_there() {
     acceptor.abort();
 }
 
+/// A path to a node that may lead to another one later.
+async fn path_to(node: SocketAddr) -> (SocketAddr, Arc<Mutex<SocketAddr>>) {
+    let front = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let back = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let addr = front.local_addr().unwrap();
+    let node = Arc::new(Mutex::new(node));
+    let to = Arc::clone(&node);
+    tokio::spawn(async move {
+        let (mut sent, mut answered) = ([0; 2048], [0; 2048]);
+        let mut client = None;
+        loop {
+            tokio::select! {
+                received = front.recv_from(&mut sent) => {
+                    let (length, from) = received.unwrap();
+                    client = Some(from);
+                    let to = *to.lock().unwrap();
+                    back.send_to(&sent[..length], to).await.unwrap();
+                }
+                received = back.recv_from(&mut answered) => {
+                    let (length, _) = received.unwrap();
+                    if let Some(client) = client {
+                        front.send_to(&answered[..length], client).await.unwrap();
+                    }
+                }
+            }
+        }
+    });
+    (addr, node)
+}
+
 #[tokio::test]
 async fn a_node_that_is_back_resets_the_connections_of_before() {
     let before = node(&[SSH]);
-    let endpoint = ClientEndpoint::bind(before.addr).unwrap();
-    let (client, server) = tokio::join!(
-        connect(endpoint.quinn(), before.addr, &before.client()),
-        async { before.endpoint.accept().await.unwrap().await.unwrap() }
-    );
-    let client = client.unwrap();
-    // As after a crash: nobody says goodbye, and the port is another process's.
-    let elsewhere = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    before.endpoint.rebind(elsewhere).unwrap();
-    let _lives_on_unheard = server;
-    let addr = before.addr.to_string();
-    let _after = within(async {
-        loop {
-            // The old socket closes when its last user lets go of it.
-            if let Some(node) = try_node_at(&addr) {
-                return node;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    let (addr, leads_to) = path_to(before.addr).await;
+    let endpoint = ClientEndpoint::bind(addr).unwrap();
+    let key = before.client();
+    let (client, _server) = within(async {
+        tokio::join!(connect(endpoint.quinn(), addr, &key), async {
+            before.endpoint.accept().await.unwrap().await.unwrap()
+        })
     })
     .await;
+    let client = client.unwrap();
+    // As after a crash: the same key, and no memory of anything.
+    let after = node(&[SSH]);
+    *leads_to.lock().unwrap() = after.addr;
     within(async {
         while client.close_reason().is_none() {
             endpoint.resend();
@@ -585,21 +607,4 @@ async fn a_node_that_is_back_resets_the_connections_of_before() {
         matches!(reason, Some(quinn::ConnectionError::Reset)),
         "{reason:?}"
     );
-}
-
-fn try_node_at(addr: &str) -> Option<Node> {
-    let secret = secret(1);
-    let server = Server::new(&secret, &TransportSettings::default()).unwrap();
-    let bound = bind_endpoint(
-        addr.parse().unwrap(),
-        server.endpoint_config(),
-        config(&server, &[SSH]),
-    );
-    let endpoint = bound.ok()?;
-    Some(Node {
-        addr: endpoint.local_addr().unwrap(),
-        endpoint,
-        server,
-        key: secret.public(),
-    })
 }

@@ -18,6 +18,7 @@
 
 mod algorithms;
 mod auth;
+mod clear_text;
 pub mod client;
 mod first_channel;
 mod helper;

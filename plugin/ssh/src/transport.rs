@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio_util::io::poll_read_buf;
 
+use crate::clear_text::ClearText;
 use crate::metrics::Metrics;
 use crate::queue::Budget;
 
@@ -62,6 +63,10 @@ pub(crate) trait Control: Send + Sync {
     /// off.
     fn before_login(&self, most: u64, budget: &Budget);
 
+    /// Completes when the peer has sent its first encrypted byte, if that is
+    /// before the log-in.
+    fn encrypted(&self) -> BoxFuture<'_, ()>;
+
     /// Ends it; from now on up to `capacity` bytes may be kept while a write is
     /// held up.
     fn logged_in(&self, capacity: usize);
@@ -79,6 +84,7 @@ struct Shared<S> {
     session: AtomicWaker,
     shut: AtomicBool,
     shut_notify: Notify,
+    encrypted: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -102,9 +108,17 @@ struct BeforeLogin {
     most: u64,
     budget: Budget,
     counted: usize,
+    clear: ClearText,
+    encrypted: Arc<Notify>,
 }
 
 impl BeforeLogin {
+    fn passes(&mut self, bytes: &[u8]) {
+        if self.clear.passes(bytes) {
+            self.encrypted.notify_one();
+        }
+    }
+
     fn count(&mut self, kept: usize) {
         self.budget.recount(self.counted, kept);
         self.counted = kept;
@@ -142,6 +156,7 @@ impl<S: ByteStream> Transport<S> {
             session: AtomicWaker::new(),
             shut: AtomicBool::new(false),
             shut_notify: Notify::new(),
+            encrypted: Arc::default(),
         });
         (Self(Arc::clone(&shared)), shared)
     }
@@ -243,7 +258,13 @@ impl<S: ByteStream> Control for Shared<S> {
             most,
             budget: budget.clone(),
             counted: 0,
+            clear: ClearText::default(),
+            encrypted: Arc::clone(&self.encrypted),
         });
+    }
+
+    fn encrypted(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.encrypted.notified())
     }
 
     fn logged_in(&self, capacity: usize) {
@@ -307,7 +328,11 @@ impl<S: ByteStream> State<S> {
             if buf.remaining() >= DIRECT_READ {
                 let before = buf.filled().len();
                 let result = Pin::new(&mut self.stream).poll_read(cx, buf);
-                self.has_read(buf.filled().len() - before);
+                let read = buf.filled().get(before..).unwrap_or_default();
+                if let Some(stranger) = &mut self.before_login {
+                    stranger.passes(read);
+                }
+                self.has_read(read.len());
                 return result;
             }
             ready!(self.fill(cx, READ_AHEAD));
@@ -377,13 +402,19 @@ impl<S: ByteStream> State<S> {
     /// One read into the inbox; the end and errors are kept for the reader.
     fn fill(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<()> {
         self.inbox.reserve(size);
+        let before = self.inbox.len();
         match ready!(poll_read_buf(
             Pin::new(&mut self.stream),
             cx,
             &mut self.inbox
         )) {
             Ok(0) => self.ended = Some(Ok(())),
-            Ok(read) => self.has_read(read),
+            Ok(read) => {
+                if let Some(stranger) = &mut self.before_login {
+                    stranger.passes(self.inbox.get(before..).unwrap_or_default());
+                }
+                self.has_read(read);
+            }
             Err(error) => self.ended = Some(Err(error)),
         }
         self.count_kept();

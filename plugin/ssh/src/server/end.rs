@@ -1,5 +1,7 @@
 use std::io::ErrorKind;
 
+use russh::Disconnect;
+
 use super::admission::Offence;
 use crate::metrics::SessionEnd;
 
@@ -15,6 +17,8 @@ pub(super) enum End {
     LoginGrace,
     #[error("too many authentication failures")]
     TooManyFailures,
+    #[error("the service asked for is not available before the log-in")]
+    NoService,
     #[error("the server is about to stop; connect again")]
     Drained,
     #[error("the time a session may last is over")]
@@ -62,6 +66,14 @@ impl End {
         matches!(self, Self::Revoked | Self::Unconfirmed | Self::Closed)
     }
 
+    /// What the peer's implementation is told (RFC 4253 section 11.1).
+    pub(super) fn disconnect(&self) -> Disconnect {
+        match self {
+            Self::NoService => Disconnect::ServiceNotAvailable,
+            _ => Disconnect::ByApplication,
+        }
+    }
+
     /// What the address is penalised for when nobody had logged in by then.
     pub(super) fn offence(&self, refused: bool) -> Option<Offence> {
         match self {
@@ -82,7 +94,9 @@ impl End {
             Self::Silence | Self::Unused => SessionEnd::Idle,
             Self::Revoked | Self::Unconfirmed => SessionEnd::Revoked,
             Self::Closed => SessionEnd::Closed,
-            Self::TooManyFailures | Self::WindowExceeded | Self::Failed(_) => SessionEnd::Error,
+            Self::TooManyFailures | Self::NoService | Self::WindowExceeded | Self::Failed(_) => {
+                SessionEnd::Error
+            }
         }
     }
 }

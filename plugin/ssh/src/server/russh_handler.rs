@@ -340,7 +340,9 @@ impl Handler for RusshHandler {
         Ok(self.concluded(holder))
     }
 
+    /// russh asks once the client has asked to log in.
     async fn authentication_banner(&mut self) -> Result<Option<String>, Self::Error> {
+        self.shared.service.cancel();
         let asked = self.shared.asks_for_channel.load(Ordering::Relaxed);
         Ok(asked.then(|| first_channel::PROMISED.to_owned()))
     }

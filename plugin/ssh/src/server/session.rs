@@ -43,6 +43,11 @@ const STRANGER_READ_AHEAD: usize = 16 << 10;
 /// How long the goodbye itself may wait for a place in russh's queue.
 const GOODBYE: Duration = Duration::from_secs(1);
 
+/// How long a client may take from its first encrypted byte to the request for
+/// the only service there is before the log-in. russh neither answers nor tells
+/// us of a request for another one.
+const SERVICE_WITHIN: Duration = Duration::from_secs(5);
+
 /// How often it is looked at where the peer is.
 const LOOK_AT_ADDRESS: Duration = Duration::from_secs(3);
 
@@ -93,6 +98,8 @@ pub(super) struct Shared {
     pub(super) over: CancellationToken,
     pub(super) channels: TaskTracker,
     pub(super) listeners: TaskTracker,
+    /// The client has asked for the service `ssh-userauth`.
+    pub(super) service: CancellationToken,
     authenticated: CancellationToken,
     end: OnceLock<End>,
     end_notify: Notify,
@@ -136,6 +143,7 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
         over: CancellationToken::new(),
         channels: TaskTracker::new(),
         listeners: TaskTracker::new(),
+        service: CancellationToken::new(),
         authenticated: CancellationToken::new(),
         end: OnceLock::new(),
         end_notify: Notify::new(),
@@ -348,6 +356,7 @@ async fn reason_to_end(
             count(&core.counters.login_timeouts);
             End::LoginGrace
         }
+        () = shared.no_service(control) => End::NoService,
         () = lifetime_over => End::Lifetime,
         () = core.drained() => End::Drained,
         () = shared.silence(control) => End::Silence,
@@ -365,11 +374,7 @@ async fn say_goodbye(
     end: &End,
 ) {
     let handle = session.handle();
-    let goodbye = handle.disconnect(
-        russh::Disconnect::ByApplication,
-        end.to_string(),
-        String::new(),
-    );
+    let goodbye = handle.disconnect(end.disconnect(), end.to_string(), String::new());
     let _ = timeout(shared.linger(GOODBYE), goodbye).await;
     shared.over.cancel();
     linger(control, session, shared.linger(LINGER)).await;
@@ -562,6 +567,16 @@ impl Shared {
             if let Some(present) = present.filter(|present| Some(*present) != from) {
                 return present;
             }
+        }
+    }
+
+    /// Completes when the client has asked for something, but not for the
+    /// service that is there before the log-in.
+    async fn no_service(&self, control: &dyn Control) {
+        control.encrypted().await;
+        tokio::select! {
+            () = sleep(SERVICE_WITHIN) => {}
+            () = self.service.cancelled() => std::future::pending().await,
         }
     }
 
