@@ -22,7 +22,7 @@ use crate::plan::{Draft, Problem};
 use crate::plugins::{plugin_config, plugin_pointer};
 
 /// What is read at the start only.
-const NEEDS_RESTART: [&str; 10] = [
+const NEEDS_RESTART: [&str; 11] = [
     "/accounts",
     "/listen",
     "/tcp_listen",
@@ -32,6 +32,7 @@ const NEEDS_RESTART: [&str; 10] = [
     "/host_key_files",
     "/log/format",
     "/metrics/listen",
+    "/plugins/allow_none",
     "/runtime/worker_threads",
 ];
 

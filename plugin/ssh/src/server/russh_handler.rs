@@ -159,7 +159,7 @@ impl RusshHandler {
     ) -> Result<(), russh::Error> {
         if self.start(channel, Start::Refusal(line)) {
             self.count(kind, Verdict::Denied);
-            self.shared.deny(kind.name(), reason);
+            self.shared.deny(kind, reason);
             session.channel_success(channel)
         } else {
             self.count(kind, Verdict::Failed);
