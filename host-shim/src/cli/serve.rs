@@ -77,13 +77,7 @@ pub(super) fn serve(state: &StateFolder, listen: Listen, show: Show) -> Result<(
         tracing::warn!("{error}");
     }
     let runtime = runtime(&plan.config)?;
-    let outcome = runtime.block_on(serve_until_signal(
-        plan,
-        state.clone(),
-        walls,
-        socket,
-        show,
-    ));
+    let outcome = runtime.block_on(serve_until_signal(plan, state.clone(), walls, socket, show));
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
