@@ -176,6 +176,10 @@ pub struct PluginsConfig {
     /// one. A change counts when the plugin is loaded next.
     #[schemars(with = "BTreeMap<String, Vec<SecretName>>")]
     pub secrets: BTreeMap<String, Vec<String>>,
+    /// Whether the node starts although no plugin serves, and waits for one
+    /// that `alknet-node plugins reload` loads. Default false: a start that
+    /// would serve nothing fails. A change needs a restart.
+    pub allow_none: bool,
 }
 
 /// The name of a secret: lower-case letters, digits and `. _ -`, starting with
@@ -212,6 +216,7 @@ impl Default for PluginsConfig {
             require_signature: None,
             config: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            allow_none: false,
         }
     }
 }

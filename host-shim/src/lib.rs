@@ -10,6 +10,7 @@
 mod admin;
 mod admission;
 mod agent;
+mod any_path;
 mod authorize;
 pub mod cli;
 pub mod config;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use alknet_document::{Document, Fault};
 use alknet_identity::PeerStore;
-use alknet_loader::Registry;
+use alknet_loader::{Registry, shown};
 use alknet_quic::{BindError, NodeKey, Server, ServerError, TransportSettings, bind_endpoint};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -170,7 +170,10 @@ impl Node {
             walls,
             &warnings,
         ));
-        let watching = tokio::spawn(plugins::watch(Arc::clone(&swapper)));
+        let (watch, upkeep) = (Arc::clone(&swapper), Arc::clone(&swapper));
+        let watching = tokio::spawn(async {
+            tokio::join!(plugins::watch(watch), plugins::upkeep(upkeep));
+        });
         Ok(Self {
             endpoint,
             registry,
@@ -404,7 +407,7 @@ impl HandlerRefused {
 
 impl fmt::Display for HandlerRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.file.display(), self.reason)
+        write!(f, "{}: {}", shown(&self.file), self.reason)
     }
 }
 
@@ -430,7 +433,7 @@ fn serve(
         version = %planned.plugin.version(),
         generation = id,
         digest = %planned.plugin.digest(),
-        file = %planned.file.display(),
+        file = shown(&planned.file),
         "plugin serves"
     );
     Ok(())

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use alknet_document::{Document, Fault, Format};
 use alknet_handler::Capabilities;
 use alknet_identity::{PeerStore, PeersConfig, PeersError};
-use alknet_loader::{LoadedPlugin, Refusal, check_place};
+use alknet_loader::{LoadedPlugin, Refusal, check_place, shown};
 use alknet_session::Tree;
 use alknet_vault::{Mnemonic, Vault};
 use serde_json::Value;
@@ -116,8 +116,8 @@ impl fmt::Display for Warning {
             } => write!(
                 f,
                 "{}: holds the plugin {name:?} that {} holds too; it is left out, keep one of the two",
-                second.display(),
-                first.display()
+                shown(second),
+                shown(first)
             ),
             Self::SameAlpn {
                 alpn,
@@ -126,13 +126,13 @@ impl fmt::Display for Warning {
             } => write!(
                 f,
                 "{}: serves the ALPN {alpn:?} that {} serves too; it is left out, keep one of the two",
-                second.display(),
-                first.display()
+                shown(second),
+                shown(first)
             ),
             Self::NoPlugins { folder } => write!(
                 f,
                 "{}: there is no plugin in this folder, so the node serves nothing; put libalknet_ssh_plugin.so there and restart",
-                folder.display()
+                shown(folder)
             ),
             Self::ConfiguredButAbsent(fault) | Self::TcpUnserved(fault) => fault.fmt(f),
         }
@@ -169,6 +169,9 @@ pub enum Problem {
     /// Others could change a configuration file.
     #[error("{0}")]
     Place(Refusal),
+    /// What was asked for would end sessions.
+    #[error("{0}")]
+    EndsSessions(String),
     /// The folder for private copies of the libraries cannot be used.
     #[error("{0}")]
     Staging(Refusal),

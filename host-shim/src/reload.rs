@@ -22,7 +22,7 @@ use crate::plan::{Draft, Problem};
 use crate::plugins::{plugin_config, plugin_pointer};
 
 /// What is read at the start only.
-const NEEDS_RESTART: [&str; 11] = [
+const NEEDS_RESTART: [&str; 12] = [
     "/accounts",
     "/listen",
     "/tcp_listen",
@@ -33,6 +33,7 @@ const NEEDS_RESTART: [&str; 11] = [
     "/log/format",
     "/metrics/listen",
     "/metrics/hosts",
+    "/plugins/allow_none",
     "/runtime/worker_threads",
 ];
 

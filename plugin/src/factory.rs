@@ -6,7 +6,7 @@ use alknet_plugin_interface::abi_stable::erased_types::TD_Opaque;
 use alknet_plugin_interface::abi_stable::std_types::RResult;
 use alknet_plugin_interface::{Handler_TO, HandlerContext, HandlerObject, PluginError, guard};
 use alknet_ssh::{SshHandler, parse_host_keys};
-use alknet_ssh_config::SshConfig;
+use alknet_ssh_config::{Audit, SshConfig};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::bridge::{NodeIdentities, SshPluginHandler, config_error};
@@ -29,10 +29,14 @@ pub(crate) extern "C" fn factory(context: HandlerContext) -> RResult<HandlerObje
 }
 
 fn create(context: HandlerContext) -> Result<SshPluginHandler, PluginError> {
-    let config = SshConfig::from_json(&context.config).map_err(|error| PluginError {
+    let mut config = SshConfig::from_json(&context.config).map_err(|error| PluginError {
         pointer: error.pointer.into(),
         message: error.message.into(),
     })?;
+    if is_trial(&context.more) {
+        // What is only tried out leaves no records.
+        config.audit = Audit::default();
+    }
     let host_keys: Vec<Secret> = context
         .host_keys
         .iter()
@@ -58,6 +62,12 @@ fn create(context: HandlerContext) -> Result<SshPluginHandler, PluginError> {
     };
     handler.set_generation(context.generation);
     Ok(SshPluginHandler::new(handler, runtime))
+}
+
+/// Whether the handler is only tried out.
+fn is_trial(more: &str) -> bool {
+    let more: serde_json::Value = serde_json::from_str(more).unwrap_or_default();
+    more.get("trial").and_then(serde_json::Value::as_bool) == Some(true)
 }
 
 fn runtime(config: &SshConfig, generation: u64) -> Result<Runtime, PluginError> {

@@ -162,6 +162,7 @@ fn a_flipped_bit_is_seen_where_digests_are_listed() {
 #[test]
 fn a_folder_that_others_can_write_to_is_not_trusted() {
     let setup = Setup::new();
+    setup.replace("[plugins]\n", "[plugins]\nallow_none = true\n");
     fs::set_permissions(setup.plugins(), fs::Permissions::from_mode(0o777)).unwrap();
     let node = setup.start();
     let folder = node.setup.plugins().display().to_string();
@@ -189,6 +190,12 @@ fn without_its_plugin_the_node_starts_and_with_it_serves_again() {
     let setup = Setup::new();
     let file = setup.plugins().join("libalknet_ssh_plugin.so");
     fs::remove_file(&file).unwrap();
+    // Who starts services sees it.
+    let ended = setup.on_state("run").ended();
+    assert_eq!(ended.code(), 1, "{ended}");
+    ended.line_with(&["there is no plugin in this folder"]);
+    ended.line_with(&["no plugin serves", "allow_none = true"]);
+    setup.replace("[plugins]\n", "[plugins]\nallow_none = true\n");
     let node = setup.start();
     assert!(
         node.stdout().contains("serving nothing"),

@@ -94,7 +94,9 @@ fn without_a_signature_the_way_to_make_one_is_named() {
         "SHA256:",
         "(test)",
     ]);
-    // A node that starts goes on without it.
+    // A node that starts goes on without it, where it may.
+    let setup = &signed.setup;
+    setup.replace("[plugins]\n", "[plugins]\nallow_none = true\n");
     let node = signed.setup.start();
     node.logged(&["WARN", "is not signed"]);
     assert!(

@@ -236,13 +236,44 @@ fn too_many_old_versions_and_too_old_ones_are_ended_cleanly() {
     let setup = &node.setup;
     let runtime = runtime();
     let mut sessions = Vec::new();
+    // Its user is to read why it ends.
+    let stock = requires(&["ssh"]).then(|| {
+        let mut stock = Background::spawn(Ssh::to(&node).command("cat"));
+        stock.echoes("before");
+        stock
+    });
+    let on_oldest = if stock.is_some() {
+        "2 connections"
+    } else {
+        "1 connection"
+    };
     for mark in 0..3 {
         sessions.push(runtime.block_on(Session::open(&node, mark)));
         install(setup, &variant(&artifacts().plugin, mark), SSH);
-        assert_eq!(swap(setup).code(), 0);
+        let ended = swap(setup);
+        if mark == 0 {
+            assert_eq!(ended.code(), 0, "{ended}");
+            continue;
+        }
+        // Nothing is ended that nobody has agreed to.
+        let doomed = match mark {
+            1 => format!("{on_oldest} on generation 1"),
+            _ => "1 connection on generation 2".to_owned(),
+        };
+        assert_eq!(ended.code(), 1, "{ended}");
+        ended.line_with(&["would end", &doomed, "max_draining", "--yes"]);
+        assert_eq!(serving(setup, "ssh")["id"], mark + 1);
+        let ended = plugins(setup, &["reload", "--yes"]);
+        assert_eq!(ended.code(), 0, "{ended}");
+        ended.line_with(&["ends", &doomed]);
+        node.logged(&["has ended", &format!("generation={mark}")]);
+    }
+    if let Some(mut stock) = stock {
+        let said = stock.says(&["this version was replaced by version", "connect again"]);
+        assert!(said.is_some(), "{}", stock.err());
     }
     node.logged(&["max_draining", "ending those on the oldest", "generation=1"]);
-    node.logged(&["has ended", "generation=1", "ended=1"]);
+    node.logged(&["has ended", "generation=2", "ended=1"]);
     runtime.block_on(sessions[2].works(1000));
     // And those that have had their time.
     setup.replace(

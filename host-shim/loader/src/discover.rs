@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::refusal::shown;
+use crate::text::shown;
 
 /// A file of the plugins folder that may be a plugin: its name ends in `.so`, and nothing else is known of it yet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -30,6 +30,39 @@ pub fn check(path: &Path, bytes: &[u8]) -> Result<(), Refusal> {
     Library::<Header>::parse(path, bytes)?.check()
 }
 
+/// How much of a file [`check_header`] looks at, in bytes.
+pub const HEADER_SIZE: u64 = 512;
+/// What a library may have behind its end, in bytes: a signature, a mark.
+const MAX_TAIL: u64 = 1 << 20;
+
+const NO_SECTIONS: &str = "it has no section table, so nobody can tell whether it is complete";
+
+/// What can be told of a library of `size` bytes by its `start`: that it is for this machine, a shared library, and
+/// about as long as its header says. Linkers write the section table last.
+pub fn check_header(path: &Path, start: &[u8], size: u64) -> Result<(), Refusal> {
+    let library = Library::<Header>::parse(path, start)?;
+    library.check_kind()?;
+    let (begin, end) = library.section_table();
+    if begin == 0 {
+        return Err(library.malformed(NO_SECTIONS));
+    }
+    if end > size {
+        return Err(Refusal::Truncated {
+            path: path.to_owned(),
+            part: "the section table".to_owned(),
+            end,
+            size,
+        });
+    }
+    if size - end > MAX_TAIL {
+        return Err(malformed(
+            path,
+            format!("it has {size} bytes, and its section table, which comes last, ends at {end}"),
+        ));
+    }
+    Ok(())
+}
+
 struct Library<'a, H> {
     path: &'a Path,
     bytes: &'a [u8],
@@ -74,16 +107,26 @@ impl<'a, H: FileHeader<Endian = Endianness>> Library<'a, H> {
         })
     }
 
-    fn check(&self) -> Result<(), Refusal> {
+    fn check_kind(&self) -> Result<(), Refusal> {
         match self.header.e_type(self.endian) {
-            elf::ET_DYN => {}
-            elf::ET_EXEC => return Err(self.not_shared("an executable")),
-            elf::ET_REL => return Err(self.not_shared("an object file that was not linked")),
-            elf::ET_CORE => return Err(self.not_shared("a core dump")),
-            other => {
-                return Err(self.not_shared(&format!("an ELF file of unknown type {}", other.0)));
-            }
+            elf::ET_DYN => Ok(()),
+            elf::ET_EXEC => Err(self.not_shared("an executable")),
+            elf::ET_REL => Err(self.not_shared("an object file that was not linked")),
+            elf::ET_CORE => Err(self.not_shared("a core dump")),
+            other => Err(self.not_shared(&format!("an ELF file of unknown type {}", other.0))),
         }
+    }
+
+    /// Where the section table begins and ends, by the header; with very many sections it may end later.
+    fn section_table(&self) -> (u64, u64) {
+        let start: u64 = self.header.e_shoff(self.endian).into();
+        let count = u64::from(self.header.e_shnum(self.endian)).max(1);
+        let size = count * size_of::<H::SectionHeader>() as u64;
+        (start, start.saturating_add(size))
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        self.check_kind()?;
         let segments = self.segments()?;
         let sections = self.sections()?;
         self.check_dynamic(segments)?;
@@ -152,8 +195,7 @@ impl<'a, H: FileHeader<Endian = Endianness>> Library<'a, H> {
     fn sections(&self) -> Result<&'a [H::SectionHeader], Refusal> {
         let start: u64 = self.header.e_shoff(self.endian).into();
         if start == 0 {
-            return Err(self
-                .malformed("it has no section table, so nobody can tell whether it is complete"));
+            return Err(self.malformed(NO_SECTIONS));
         }
         // With very many sections their count stands in the first one.
         let count = u64::from(self.header.e_shnum(self.endian)).max(1);

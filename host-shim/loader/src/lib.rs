@@ -12,11 +12,11 @@
 //! A step that says no returns a [`Refusal`]. [`load`] then opens the copy; [`bridge`] makes its handler one of ours,
 //! and the [`registry`] routes connections to it.
 //!
-//! Opening a library runs code of its choosing; abi_stable's functions for it are safe to call, so this crate needs
-//! no `unsafe` of its own.
+//! Opening a library runs code of its choosing. That call is in a file of its own, and what gives memory back is in another: `bind`, [`memory`]. Nothing else here is `unsafe`.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod bind;
 pub mod bridge;
 pub mod digest;
 pub mod discover;
@@ -24,10 +24,12 @@ pub mod elf;
 mod folder;
 mod helper;
 pub mod load;
+pub mod memory;
 pub mod refusal;
 pub mod registry;
 pub mod signature;
 pub mod stage;
+pub mod text;
 pub mod trust;
 
 pub use bridge::{HandlerInputs, PluginFault, PluginHandler};
@@ -39,4 +41,5 @@ pub use refusal::Refusal;
 pub use registry::{AlpnTaken, Generation, LiveConnection, Registry};
 pub use signature::{Signer, SignerError};
 pub use stage::{Stage, Staged};
+pub use text::{one_line, shown, shown_alpn};
 pub use trust::{Trust, TrustedFile, check_place};

@@ -1,6 +1,7 @@
 //! Opens a staged library and reads what it says of itself.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use alknet_plugin_interface::abi_stable::library::{LibraryError, lib_header_from_path};
 use alknet_plugin_interface::abi_stable::std_types::RResult;
@@ -11,22 +12,30 @@ use alknet_plugin_interface::{
 use semver::Version;
 use serde_json::Value;
 
+use crate::bind::open_bound;
 use crate::digest::Digest;
 use crate::elf;
+use crate::memory;
 use crate::refusal::Refusal;
 use crate::stage::{Stage, Staged};
+use crate::text::{one_line, shown};
 use crate::trust::{Trust, TrustedFile};
+
+/// The longest version of a plugin, in bytes.
+const MAX_VERSION: usize = 100;
 
 /// A library that was loaded and speaks our interface. It stays loaded for the
 /// life of the process.
 pub struct LoadedPlugin {
     source: PathBuf,
-    copy: PathBuf,
     digest: Digest,
     bundle: RegistrationBundle,
     version: Version,
     config_schema: Value,
     capabilities_schema: Value,
+    /// What it was opened from: for debuggers, and for processes that a handler
+    /// starts. None once nobody uses it.
+    copy: Mutex<Option<Staged>>,
 }
 
 impl LoadedPlugin {
@@ -36,7 +45,7 @@ impl LoadedPlugin {
     /// The first check that says no. Nothing of the library ran unless all
     /// checks of the file had passed.
     pub fn load(path: &Path, trust: &Trust, stage: &Stage) -> Result<Self, Refusal> {
-        let file = TrustedFile::read(path, trust)?;
+        let file = TrustedFile::read_library(path, trust)?;
         Prepared::new(&file, stage)?.load()
     }
 
@@ -45,9 +54,39 @@ impl LoadedPlugin {
         &self.source
     }
 
-    /// The private copy that was opened.
-    pub fn copy(&self) -> &Path {
-        &self.copy
+    /// The private copy that was opened, or one like it. `None` after
+    /// [`release`](Self::release).
+    pub fn copy(&self) -> Option<PathBuf> {
+        let copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner);
+        copy.as_ref().map(|copy| copy.path().to_owned())
+    }
+
+    /// Somebody uses the library again: sees to it that there is a private
+    /// copy of its contents, which are those of `file`.
+    ///
+    /// # Errors
+    /// When it cannot be staged.
+    pub fn restore_copy(&self, file: &TrustedFile, stage: &Stage) -> Result<(), Refusal> {
+        let mut copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner);
+        if copy.as_ref().is_none_or(|copy| !copy.path().exists()) {
+            *copy = Some(stage.place(file)?);
+        }
+        Ok(())
+    }
+
+    /// Nobody uses the library any more: removes the private copy, closes its
+    /// descriptor, and lets the system take back the memory of its code, which
+    /// is read again should somebody use it after all. Whether there was a
+    /// copy.
+    pub fn release(&self) -> bool {
+        let copy = self
+            .copy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(copy) = copy else { return false };
+        memory::page_out(copy.path());
+        true
     }
 
     /// The digest of that file.
@@ -70,14 +109,14 @@ impl LoadedPlugin {
         self.bundle.interface_version
     }
 
-    /// The compiler that built it.
-    pub fn rustc(&self) -> &str {
-        &self.bundle.rustc
+    /// The compiler that built it, in one line.
+    pub fn rustc(&self) -> String {
+        one_line(&self.bundle.rustc)
     }
 
-    /// The target triple it was built for.
-    pub fn target(&self) -> &str {
-        &self.bundle.target
+    /// The target triple it was built for, in one line.
+    pub fn target(&self) -> String {
+        one_line(&self.bundle.target)
     }
 
     /// The ALPNs it serves; at least one, each of 1 to 255 bytes.
@@ -152,24 +191,28 @@ impl Prepared {
     /// # Errors
     /// When the library does not speak our interface.
     pub fn load(self) -> Result<LoadedPlugin, Refusal> {
-        let plugin = open(&self.source, self.staged.path(), self.staged.digest())?;
-        // Loaded: the copy stays for debuggers until the next start sweeps it.
-        self.staged.keep();
+        let mut plugin = open(&self.source, self.staged.path(), self.staged.digest())?;
+        plugin.copy = Mutex::new(Some(self.staged));
         Ok(plugin)
     }
 }
 
 /// Opens a [private copy](Prepared::copy) that another process staged, to see
 /// whether that goes well; `source` is where it came from, for messages. Meant
-/// for a process that may be lost.
+/// for a process that may be lost. The digest of what it gives is not that of
+/// the file.
 ///
 /// # Errors
 /// When the library does not speak our interface.
-pub fn try_out(copy: &Path, source: &Path) -> Result<(), Refusal> {
-    open(source, copy, Digest::of(b"")).map(drop)
+pub fn try_out(copy: &Path, source: &Path) -> Result<LoadedPlugin, Refusal> {
+    open(source, copy, Digest::of(b""))
 }
 
 fn open(path: &Path, copy: &Path, digest: Digest) -> Result<LoadedPlugin, Refusal> {
+    open_bound(copy).map_err(|error| Refusal::Open {
+        path: path.to_owned(),
+        problem: one_line(&source_text(&error)),
+    })?;
     // Not RootModule::load_from_file: that caches the first library per type
     // for the life of the process.
     let module = lib_header_from_path(copy)
@@ -195,16 +238,21 @@ fn open(path: &Path, copy: &Path, digest: Digest) -> Result<LoadedPlugin, Refusa
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     if !name_is_fit {
         return Err(unusable(format!(
-            "its name {:?} is not 1 to 64 lower-case letters, digits and '-'",
-            bundle.name.as_str()
+            "its name \"{}\" is not 1 to 64 lower-case letters, digits and '-'",
+            one_line(&bundle.name)
         )));
     }
     let version = Version::parse(&bundle.version).map_err(|error| {
         unusable(format!(
-            "its version {:?} is not semantic versioning: {error}",
-            bundle.version.as_str()
+            "its version \"{}\" is not semantic versioning: {error}",
+            one_line(&bundle.version)
         ))
     })?;
+    if bundle.version.len() > MAX_VERSION {
+        return Err(unusable(format!(
+            "its version is longer than {MAX_VERSION} characters"
+        )));
+    }
     if bundle.alpns.is_empty() {
         return Err(unusable("it names no ALPN to serve".to_owned()));
     }
@@ -221,10 +269,10 @@ fn open(path: &Path, copy: &Path, digest: Digest) -> Result<LoadedPlugin, Refusa
     };
     Ok(LoadedPlugin {
         source: path.to_owned(),
-        copy: copy.to_owned(),
         digest,
         config_schema: schema(&bundle.config_schema, "config")?,
         capabilities_schema: schema(&bundle.capabilities_schema, "capabilities")?,
+        copy: Mutex::new(None),
         version,
         bundle,
     })
@@ -233,7 +281,7 @@ fn open(path: &Path, copy: &Path, digest: Digest) -> Result<LoadedPlugin, Refusa
 /// One line for the operator; abi_stable's reports run to hundreds, which go
 /// to the debug log.
 fn explain(path: &Path, error: LibraryError) -> Refusal {
-    tracing::debug!(file = %path.display(), report = %error, "the library was refused");
+    tracing::debug!(file = shown(path), report = %error, "the library was refused");
     let path = path.to_owned();
     match error {
         LibraryError::OpenError { err, .. } => Refusal::Open {
@@ -268,13 +316,5 @@ fn source_text(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => source.to_string(),
         None => error.to_string(),
-    }
-}
-
-fn one_line(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(300) {
-        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
-        None => line,
     }
 }

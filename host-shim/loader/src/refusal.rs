@@ -1,13 +1,11 @@
 //! Why a library was not loaded.
 
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-
-use alknet_text::visible_bytes;
 
 use crate::digest::Digest;
 use crate::signature::{NAMESPACE, Signer, signature_path};
+use crate::text::shown;
 
 /// Why a library was not loaded.
 ///
@@ -320,7 +318,7 @@ pub enum Refusal {
     /// The process that tried the library out did not survive it, or did not
     /// finish.
     #[error(
-        "{}: {ending} when it was loaded in a process of its own; copy or build the library again",
+        "{}: {ending} when it was tried out in a process of its own; copy or build the library again",
         shown(path)
     )]
     FatalToLoad {
@@ -424,11 +422,6 @@ impl Refusal {
             Self::StageFolder { .. } => "stage_folder",
         }
     }
-}
-
-/// A path on one line, whatever characters it has.
-pub(crate) fn shown(path: &Path) -> String {
-    visible_bytes(path.as_os_str().as_bytes())
 }
 
 fn list(items: &[impl ToString]) -> String {

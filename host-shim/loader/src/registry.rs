@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::SystemTime;
 
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::digest::Digest;
 use crate::load::LoadedPlugin;
+use crate::text::shown;
 
 /// One loaded version of a plugin with one handler: what new connections land
 /// on and old ones stay with.
@@ -40,6 +41,7 @@ pub struct Generation {
     config_generation: Arc<AtomicU64>,
     connections: watch::Sender<usize>,
     draining: Mutex<Option<Draining>>,
+    ended: AtomicBool,
 }
 
 /// Of a generation that new connections no longer land on.
@@ -77,6 +79,7 @@ impl Generation {
             config_generation,
             connections: watch::Sender::new(0),
             draining: Mutex::new(None),
+            ended: AtomicBool::new(false),
         }
     }
 
@@ -127,6 +130,16 @@ impl Generation {
         let mut draining = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
         let since = draining.map_or_else(SystemTime::now, |draining| draining.since);
         *draining = Some(Draining { since, until });
+    }
+
+    /// Whether it will do nothing any more.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Records that it will do nothing any more.
+    pub fn set_ended(&self) {
+        self.ended.store(true, Ordering::Release);
     }
 
     /// Counts a connection for as long as the returned value lives.
@@ -282,7 +295,8 @@ fn take_out(
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the ALPN {:?} is served by the plugin {plugin:?} of {}; keep one of the two files",
-    String::from_utf8_lossy(alpn), file.display()
+    String::from_utf8_lossy(alpn),
+    shown(file)
 )]
 pub struct AlpnTaken {
     /// The ALPN both want.

@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustix::fs::{
     AtFlags, Dir, FileType, FlockOperation, MemfdFlags, Mode, OFlags, flock, fstat, memfd_create,
@@ -28,14 +29,14 @@ static COPIES: AtomicU64 = AtomicU64::new(0);
 
 /// The folder of the private copies.
 ///
-/// A copy stays for the life of the process that loaded it, though the loader would not mind its removal: a backtrace
+/// A copy stays as long as somebody may use the library, though the loader would not mind its removal: a backtrace
 /// or a debugger reads the symbols from the file. What a process left behind is removed by [`Stage::sweep`] at the next
 /// start. Several processes may share a folder: each copy is locked (flock(2)) by its process, and the kernel lifts that
 /// lock when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Stage {
     path: PathBuf,
-    folder: OwnedFd,
+    folder: RwLock<Arc<OwnedFd>>,
 }
 
 impl Stage {
@@ -71,13 +72,38 @@ impl Stage {
         }
         Ok(Self {
             path: absolute,
-            folder,
+            folder: RwLock::new(Arc::new(folder)),
         })
+    }
+
+    /// Makes the folder again if it was removed or moved away; whether it had to. Copies that were opened from it go on.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn restore(&self) -> Result<bool, Refusal> {
+        let ours = fstat(self.folder()).ok();
+        let there = rustix::fs::lstat(&self.path).ok();
+        let same = ours
+            .zip(there)
+            .is_some_and(|(a, b)| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino));
+        if same {
+            return Ok(false);
+        }
+        let again = Self::open(&self.path)?;
+        let mut folder = self.folder.write().unwrap_or_else(PoisonError::into_inner);
+        *folder = again.folder();
+        Ok(true)
+    }
+
+    fn folder(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.folder.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Writes a copy (mode 0400) under a name of its own: `<sha256>-<process>-<count>.so`.
     pub fn place(&self, library: &TrustedFile) -> Result<Staged, Refusal> {
         let process = std::process::id();
+        self.restore()?;
+        let folder = self.folder();
         loop {
             let count = COPIES.fetch_add(1, Ordering::Relaxed);
             let name = format!("{}-{process}-{count}.so", library.digest().to_hex());
@@ -88,7 +114,7 @@ impl Stage {
             };
             let flags =
                 OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file = match openat(&self.folder, &name, flags, Mode::RUSR) {
+            let file = match openat(&*folder, &name, flags, Mode::RUSR) {
                 Ok(file) => File::from(file),
                 // Left by an earlier process that had our id.
                 Err(Errno::EXIST) => continue,
@@ -117,7 +143,8 @@ impl Stage {
     pub fn sweep(&self) -> Result<usize, Refusal> {
         let failed = |errno: Errno| io_error(&self.path, "sweep the staging folder", errno.into());
         let mut removed = 0;
-        for entry in Dir::read_from(&self.folder).map_err(failed)? {
+        let folder = self.folder();
+        for entry in Dir::read_from(&*folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
             if !is_staged_name(OsStr::from_bytes(name.to_bytes())) {
@@ -125,7 +152,7 @@ impl Stage {
             }
             // The lock is held until the file is gone, so that nobody can take it in between.
             if let Some(_lock) = self.lock_abandoned(name).map_err(failed)? {
-                unlinkat(&self.folder, name, AtFlags::empty()).map_err(failed)?;
+                unlinkat(&*folder, name, AtFlags::empty()).map_err(failed)?;
                 removed += 1;
             }
         }
@@ -134,7 +161,7 @@ impl Stage {
 
     fn lock_abandoned(&self, name: &CStr) -> Result<Option<OwnedFd>, Errno> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat(&self.folder, name, flags, Mode::empty()) {
+        let file = match openat(&*self.folder(), name, flags, Mode::empty()) {
             Ok(file) => file,
             // A link or a socket is not ours; a missing file was swept by someone else.
             Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(None),
@@ -149,7 +176,7 @@ impl Stage {
     }
 }
 
-/// One private copy. Dropped, it is removed again; [`keep`](Staged::keep) it once it is loaded.
+/// One private copy. Dropped, it is removed again, which a library that was opened from it survives.
 #[derive(Debug)]
 #[must_use = "a staged copy is removed when it is dropped"]
 pub struct Staged {
@@ -185,14 +212,6 @@ impl Staged {
     /// The digest of the contents.
     pub fn digest(&self) -> Digest {
         self.digest
-    }
-
-    /// Keeps the copy, and its lock, until the process ends. Returns its path.
-    pub fn keep(self) -> PathBuf {
-        let path = self.path.clone();
-        // The descriptor stays open on purpose: the lock lasts as long as the loaded library, to the end.
-        std::mem::forget(self);
-        path
     }
 }
 

@@ -8,6 +8,7 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
 use crate::digest::Digest;
+use crate::elf;
 use crate::folder::{check_owner, check_writable, open_trusted};
 use crate::refusal::Refusal;
 use crate::signature::{self, Signer, signature_path};
@@ -82,7 +83,17 @@ impl TrustedFile {
     /// this process's effective user; others must be unable to write to any of them (an ancestor folder with the sticky
     /// bit, as `/tmp`, is let through). The contents that were read must then be what `trust` asks for.
     pub fn read(path: &Path, trust: &Trust) -> Result<Self, Refusal> {
-        let bytes = read_checked(path, MAX_SIZE)?;
+        Self::accept(path, read_checked(path, MAX_SIZE, |_, _| Ok(()))?, trust)
+    }
+
+    /// As [`read`](Self::read), for a file that must be a library for this machine: what its first bytes show to be
+    /// something else, or to be shorter than the file, is not read further.
+    pub fn read_library(path: &Path, trust: &Trust) -> Result<Self, Refusal> {
+        let header = |start: &[u8], size| elf::check_header(path, start, size);
+        Self::accept(path, read_checked(path, MAX_SIZE, header)?, trust)
+    }
+
+    fn accept(path: &Path, bytes: Vec<u8>, trust: &Trust) -> Result<Self, Refusal> {
         let digest = Digest::of(&bytes);
         trust.accepts(path, digest)?;
         let signer = check_signature(path, &bytes, trust)?;
@@ -130,7 +141,8 @@ fn check_signature(path: &Path, bytes: &[u8], trust: &Trust) -> Result<Option<Si
     if trust.signers.is_empty() {
         return Ok(None);
     }
-    match read_checked(&signature_path(path), signature::MAX_SIZE) {
+    let unread = |_: &[u8], _: u64| Ok(());
+    match read_checked(&signature_path(path), signature::MAX_SIZE, unread) {
         Ok(signature) => signature::check(path, bytes, &signature, &trust.signers).map(Some),
         Err(Refusal::Missing { .. }) if trust.allow_unsigned => Ok(None),
         Err(Refusal::Missing { .. }) => Err(Refusal::Unsigned {
@@ -180,7 +192,12 @@ pub fn check_place(path: &Path) -> Result<(), Refusal> {
     check_writable(path, "the file", &stat, false)
 }
 
-fn read_checked(path: &Path, limit: u64) -> Result<Vec<u8>, Refusal> {
+/// Reads a file whole, once `check` has looked at its first bytes, [`elf::HEADER_SIZE`] at most, and its size.
+fn read_checked(
+    path: &Path,
+    limit: u64,
+    check: impl FnOnce(&[u8], u64) -> Result<(), Refusal>,
+) -> Result<Vec<u8>, Refusal> {
     let mut file = open(path)?;
     let failed = |source: io::Error| io_error(path, "read the file", source);
     let before = fstat(&file).map_err(|e| failed(e.into()))?;
@@ -201,12 +218,21 @@ fn read_checked(path: &Path, limit: u64) -> Result<Vec<u8>, Refusal> {
             limit,
         });
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    let mut bytes = Vec::new();
+    let mut from_start = |bytes: &mut Vec<u8>, length: u64| {
+        let rest = length.saturating_sub(bytes.len() as u64);
+        (&mut file).take(rest).read_to_end(bytes)
+    };
+    from_start(&mut bytes, elf::HEADER_SIZE).map_err(failed)?;
+    check(&bytes, size)?;
+    let all = usize::try_from(size).unwrap_or(0);
+    let more = all.saturating_add(1).saturating_sub(bytes.len());
+    // Without room for it, the file is refused and the process goes on.
+    bytes
+        .try_reserve_exact(more)
+        .map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
     // One byte more than was announced tells a file that grows.
-    (&mut file)
-        .take(size + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    from_start(&mut bytes, size + 1).map_err(failed)?;
     let after = fstat(&file).map_err(|e| failed(e.into()))?;
     let same_times =
         (before.st_mtime, before.st_mtime_nsec) == (after.st_mtime, after.st_mtime_nsec);

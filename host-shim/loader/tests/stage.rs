@@ -50,15 +50,28 @@ fn every_copy_has_a_path_and_an_inode_of_its_own() {
 }
 
 #[test]
-fn a_copy_that_is_not_kept_goes_away_and_a_kept_one_survives_the_sweep() {
+fn a_copy_goes_away_with_its_owner_and_survives_the_sweep_until_then() {
     let home = tempfile::tempdir().unwrap();
     let stage = Stage::open(&home.path().join("staged")).unwrap();
     let dropped = stage.place(&library()).unwrap().path().to_owned();
     assert!(!dropped.exists());
-    let kept = stage.place(&library()).unwrap().keep();
-    assert_ne!(kept, dropped);
+    let kept = stage.place(&library()).unwrap();
+    assert_ne!(kept.path(), dropped);
     assert_eq!(stage.sweep().unwrap(), 0);
-    assert!(kept.exists());
+    assert!(kept.path().exists());
+}
+
+#[test]
+fn a_folder_that_was_removed_is_made_again() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("staged");
+    let stage = Stage::open(&folder).unwrap();
+    assert!(!stage.restore().unwrap());
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(stage.restore().unwrap());
+    std::fs::rename(&folder, home.path().join("elsewhere")).unwrap();
+    let copy = stage.place(&library()).unwrap();
+    assert!(copy.path().starts_with(&folder) && copy.path().exists());
 }
 
 #[test]

@@ -98,11 +98,16 @@ impl Desk {
                 accept_peers,
             })),
             Request::Status {} => done_line(&Status::of(self)),
-            Request::PluginsReload { name, force } => {
+            Request::PluginsReload {
+                name,
+                force,
+                confirm,
+            } => {
                 let wanted = crate::plugins::Wanted {
                     name,
                     force,
                     hold: false,
+                    confirm,
                 };
                 line(self.swapper.reload(&wanted).map(plugins))
             }

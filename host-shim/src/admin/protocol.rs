@@ -36,6 +36,10 @@ pub(crate) enum Request {
         /// A new generation of what did not change as well.
         #[serde(default)]
         force: bool,
+        /// Swap nothing that would end sessions by `max_draining`. A node
+        /// older than this knows no such thing.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        confirm: bool,
     },
     /// Have the version before the last swap serve again.
     PluginsRollback {
@@ -178,6 +182,7 @@ mod tests {
             Request::PluginsReload {
                 name: Some("ssh".to_owned()),
                 force: true,
+                confirm: true,
             },
             Request::SessionsClose {
                 generation: 2,

@@ -8,35 +8,66 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, timeout};
 
 use super::AdminSocket;
 use super::desk::Desk;
 use super::protocol::{FaultReport, MAX_REQUEST, parse_request, refused_line};
+use crate::state::StateFolder;
 
 /// How many may ask at once; more wait.
 const MAX_CONNECTIONS: usize = 16;
 /// How long a request may take to arrive, or an answer to leave.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often the socket's file is looked for.
+const LOOK: Duration = Duration::from_secs(2);
 /// The pause after a failed accept.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers requests until dropped.
-pub(crate) async fn serve(socket: AdminSocket, desk: Arc<Desk>) {
-    let listener = match socket.listener.try_clone().and_then(UnixListener::from_std) {
+/// Answers requests until dropped. A socket that was removed is made again.
+pub(crate) async fn serve(mut socket: AdminSocket, state: StateFolder, desk: Arc<Desk>) {
+    let listening =
+        |socket: &AdminSocket| socket.listener.try_clone().and_then(UnixListener::from_std);
+    let mut listener = match listening(&socket) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!(%error, "the admin socket cannot be served");
             return;
         }
     };
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut complained = false;
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         // The semaphore is never closed.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
             return;
         };
-        let stream = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = look.tick() => {
+                if socket.is_there() {
+                    continue;
+                }
+                match bound_again(&state).await {
+                    Ok(again) => match listening(&again) {
+                        Ok(now) => {
+                            (listener, socket, complained) = (now, again, false);
+                            tracing::warn!("the admin socket was gone; it is made again");
+                        }
+                        Err(error) => tracing::error!(%error, "the admin socket cannot be served"),
+                    },
+                    Err(why) if !complained => {
+                        complained = true;
+                        tracing::error!("the admin socket is gone: {why}");
+                    }
+                    Err(_) => {}
+                }
+                continue;
+            }
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::debug!(%error, "cannot accept on the admin socket");
@@ -51,6 +82,15 @@ pub(crate) async fn serve(socket: AdminSocket, desk: Arc<Desk>) {
             }
             drop(place);
         });
+    }
+}
+
+async fn bound_again(state: &StateFolder) -> Result<AdminSocket, String> {
+    let state = state.clone();
+    let bound = tokio::task::spawn_blocking(move || AdminSocket::bind(&state)).await;
+    match bound {
+        Ok(bound) => bound.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

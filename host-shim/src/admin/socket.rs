@@ -75,6 +75,14 @@ impl AdminSocket {
     }
 }
 
+impl AdminSocket {
+    /// Whether the name is taken: by this socket, or by what somebody put
+    /// there, which is left alone.
+    pub(super) fn is_there(&self) -> bool {
+        !matches!(fs::symlink_metadata(&self.file), Err(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 impl Drop for AdminSocket {
     fn drop(&mut self) {
         let ours = fs::symlink_metadata(&self.file)

@@ -1,16 +1,18 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use alknet_loader::{Generation, Registry};
+use alknet_loader::{Generation, Registry, shown_alpn};
 use alknet_session::Mode;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::walls::unconfined;
 
 use super::desk::{Desk, Ending, control};
-use crate::metrics::counters;
+use crate::any_path;
+use crate::metrics::{counters, ended};
 
 /// How a node is doing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,6 +24,10 @@ pub(crate) struct Status {
     /// What serves, and what was replaced and has connections left, oldest
     /// first.
     pub(crate) generations: Vec<GenerationStatus>,
+    /// By plugin: the counters of its handlers, of all generations since the
+    /// start together.
+    #[serde(default)]
+    pub(crate) totals: BTreeMap<String, Map<String, Value>>,
     /// Plugin files that were refused when they were looked at last.
     pub(crate) refused: Vec<RefusedFile>,
 }
@@ -60,6 +66,7 @@ pub(crate) struct NodeStatus {
 /// The configuration in force.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ConfigStatus {
+    #[serde(with = "any_path")]
     pub(crate) file: PathBuf,
     pub(crate) generation: u64,
     pub(crate) since_unix_ms: u64,
@@ -72,6 +79,7 @@ pub(crate) struct GenerationStatus {
     pub(crate) plugin: String,
     pub(crate) version: String,
     pub(crate) digest: String,
+    #[serde(with = "any_path")]
     pub(crate) file: PathBuf,
     pub(crate) alpns: Vec<String>,
     /// `serving` or `draining`.
@@ -92,6 +100,7 @@ pub(crate) struct GenerationStatus {
 /// A plugin file that was refused.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RefusedFile {
+    #[serde(with = "any_path")]
     pub(crate) file: PathBuf,
     pub(crate) at_unix_ms: u64,
     pub(crate) reasons: Vec<String>,
@@ -137,7 +146,16 @@ impl Status {
             Ending::Drain => "draining",
             Ending::Stop | Ending::Now => "stopping",
         };
+        let generations: Vec<GenerationStatus> = generations
+            .iter()
+            .filter(|generation| !generation.has_ended())
+            .map(|generation| {
+                let serves = serving.iter().any(|serving| serving.id == generation.id);
+                GenerationStatus::of(generation, serves)
+            })
+            .collect();
         Self {
+            totals: totals(&generations),
             node: NodeStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
@@ -162,13 +180,7 @@ impl Status {
                 generation: swapper.reloader.generation(),
                 since_unix_ms: unix_ms(swapper.reloader.since()),
             },
-            generations: generations
-                .iter()
-                .map(|generation| {
-                    let serves = serving.iter().any(|serving| serving.id == generation.id);
-                    GenerationStatus::of(generation, serves)
-                })
-                .collect(),
+            generations,
             refused: swapper
                 .refused()
                 .into_iter()
@@ -180,6 +192,21 @@ impl Status {
                 .collect(),
         }
     }
+}
+
+/// The counters of generations that are live and of those that have ended.
+fn totals(live: &[GenerationStatus]) -> BTreeMap<String, Map<String, Value>> {
+    let mut totals = ended::all();
+    for generation in live {
+        if let Value::Object(status) = &generation.handler {
+            let sums = totals.entry(generation.plugin.clone()).or_default();
+            ended::add(sums, status);
+        }
+    }
+    for sums in totals.values_mut() {
+        sums.remove("metrics");
+    }
+    totals
 }
 
 impl GenerationStatus {
@@ -194,9 +221,7 @@ impl GenerationStatus {
             version: generation.version.to_string(),
             digest: generation.digest.to_string(),
             file: generation.file.clone(),
-            alpns: alpns
-                .map(|alpn| String::from_utf8_lossy(alpn).into_owned())
-                .collect(),
+            alpns: alpns.map(shown_alpn).collect(),
             state: if serves { "serving" } else { "draining" }.to_owned(),
             since_unix_ms: unix_ms(generation.since),
             draining_since_unix_ms: draining.map(|draining| unix_ms(draining.since)),

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use alknet_loader::{Prepared, Refusal, Trust, TrustedFile};
+use alknet_loader::{Prepared, Refusal, Trust, TrustedFile, shown};
 use alknet_monitor::confinement_support;
 use clap::Args;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::logs;
 use crate::plan::Draft;
-use crate::plugins::{Numbers, make_handler, probe};
+use crate::plugins::{Numbers, Settings, make_handler, try_out};
 use crate::state::StateFolder;
 use crate::trust::configured_trust;
 use crate::walls;
@@ -93,34 +93,35 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
         say!("unconfined {}", unconfined.join(", "));
     }
     print_keys(&plan.keys.node_key().to_string(), &plan.keys.host_keys);
-    say!("{}: fine", file.display());
+    say!("{}: fine", shown(&file));
     Ok(())
 }
 
 /// The loader's verdict on one file, by the settings of a node if there is one.
 pub(super) fn plugin(file: &Path, state: StateArg) -> Result<(), Failed> {
-    let (trust, config) = match node_of(state)? {
-        Some(config) => (trust(&config)?, Some(config)),
-        None => (Trust::default(), None),
+    let (trust, settings, config) = match node_of(state)? {
+        Some(config) => {
+            let (trust, settings) = settings(&config)?;
+            (trust, settings, Some(config))
+        }
+        None => Default::default(),
     };
     let refused = |refusal: Refusal| fail(format_args!("refused: {refusal}"));
-    let contents = TrustedFile::read(file, &trust).map_err(refused)?;
+    let contents = TrustedFile::read_library(file, &trust).map_err(refused)?;
     let prepared = Prepared::in_memory(&contents).map_err(refused)?;
-    probe(&prepared).map_err(refused)?;
-    let plugin = prepared.load().map_err(refused)?;
-    let alpns: Vec<_> = plugin.alpns().map(String::from_utf8_lossy).collect();
-    say!("accepted: {}", file.display());
-    say!("plugin    {} {}", plugin.name(), plugin.version());
-    say!("serves    {}", alpns.join(", "));
-    say!("digest    {}", plugin.digest());
+    let plugin = try_out(&prepared, &settings).map_err(refused)?;
+    say!("accepted: {}", shown(file));
+    say!("plugin    {} {}", plugin.name, plugin.version);
+    say!("serves    {}", plugin.alpns.join(", "));
+    say!("digest    {}", contents.digest());
     if let Some(signer) = contents.signer() {
         say!("signed by {signer}");
     }
     if let Some(config) = config {
-        say!("trusted   as {} asks", config.display());
+        say!("trusted   as {} asks", shown(&config));
     }
-    say!("interface {}", plugin.interface_version());
-    say!("built by  {} for {}", plugin.rustc(), plugin.target());
+    say!("interface {}", plugin.interface);
+    say!("built by  {} for {}", plugin.rustc, plugin.target);
     Ok(())
 }
 
@@ -134,7 +135,8 @@ fn node_of(state: StateArg) -> Result<Option<PathBuf>, Failed> {
     Ok(usual.map(|state| state.config_file()))
 }
 
-fn trust(config: &Path) -> Result<Trust, Failed> {
+fn settings(config: &Path) -> Result<(Trust, Settings), Failed> {
     let draft = Draft::read(config).map_err(|problems| fail_all(&problems))?;
-    configured_trust(draft.document(), &draft.config).map_err(fail)
+    let trust = configured_trust(draft.document(), &draft.config).map_err(fail)?;
+    Ok((trust, Settings::from(&draft.config.plugins)))
 }

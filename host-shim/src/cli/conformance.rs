@@ -1,7 +1,6 @@
 //! `plugins check --deep`: whether a plugin keeps to the interface, found out
 //! by using it, in a process of its own.
 
-mod peer;
 mod steps;
 
 use std::fmt;
@@ -12,6 +11,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use alknet_loader::one_line;
 use clap::Args;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
@@ -224,7 +224,7 @@ fn keep(stderr: impl Read) -> String {
 /// What a process said last: of a panic if there was one, else its last line.
 fn last_words(stderr: &str) -> Option<String> {
     let last = stderr.lines().rfind(|line| !line.trim().is_empty());
-    panics(stderr).pop().or_else(|| last.map(steps::one_line))
+    panics(stderr).pop().or_else(|| last.map(one_line))
 }
 
 /// The messages of panics, as std's hook and the node's log write them.
@@ -233,9 +233,9 @@ fn panics(stderr: &str) -> Vec<String> {
     let mut found = Vec::new();
     while let Some(line) = lines.next() {
         if line.contains(" panicked at ") {
-            found.extend(lines.next().map(steps::one_line));
+            found.extend(lines.next().map(one_line));
         } else if let Some((_, message)) = line.split_once("panic: panic: ") {
-            found.push(steps::one_line(message));
+            found.push(one_line(message));
         }
     }
     found

@@ -16,6 +16,7 @@ use crate::config::NodeConfig;
 use crate::keys::HostKey;
 use crate::logs::{self, FlushAtEnd};
 use crate::plan::Problem;
+use crate::plugins::run_if_asked;
 use crate::state::StateFolder;
 
 /// Prints a line, with what others wrote in it made [visible](alknet_text).
@@ -42,7 +43,6 @@ mod conformance;
 mod import;
 mod peers;
 mod policy;
-mod probe;
 mod reload;
 mod schema;
 mod secret;
@@ -101,9 +101,6 @@ enum Command {
     Completions(CompletionsArgs),
     /// Print the manual page, or write those of all commands.
     Man(ManArgs),
-    /// Load a library, for the node that asks.
-    #[command(hide = true)]
-    Probe(probe::ProbeArgs),
     /// Use a plugin, for the check that asks.
     #[command(hide = true)]
     Conformance(conformance::ConformanceArgs),
@@ -146,6 +143,9 @@ enum PluginsCommand {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    if let Some(code) = run_if_asked() {
+        return code;
+    }
     let _flush = FlushAtEnd;
     let outcome = match Cli::parse().command {
         Command::Init(args) => setup::init(args),
@@ -155,7 +155,6 @@ pub fn main() -> ExitCode {
         Command::Reload(args) => reload::reload(args),
         Command::Secret(command) => secret::secret(command),
         Command::Policy(command) => return policy::policy(command),
-        Command::Probe(args) => return probe::probe(&args),
         Command::Status(args) => status::status(args),
         Command::Peers(command) => peers::peers(command),
         Command::Sessions(command) => sessions::sessions(command),

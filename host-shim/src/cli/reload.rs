@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Failed, StateArg, asked, folder};
+use super::{Failed, StateArg, asked, folder, swap};
 use crate::admin::Request;
 use crate::reload::Reloaded;
 
@@ -17,11 +17,21 @@ pub(super) struct ReloadArgs {
     /// otherwise it is taken for half of a file and refused
     #[arg(long)]
     accept_empty: bool,
+    /// Load what changed in the plugins folder first, as `plugins reload`
+    /// does. Each of the two is done or refused by itself; the command fails
+    /// if any of it was
+    #[arg(long, conflicts_with = "dry_run")]
+    plugins: bool,
 }
 
 /// Has the running node put its changed configuration in force.
 pub(super) fn reload(args: ReloadArgs) -> Result<(), Failed> {
     let state = folder(args.state)?;
+    // New plugin files first: they may know settings that the old ones do not.
+    let plugins = match args.plugins {
+        true => swap::reload_all(&state),
+        false => Ok(()),
+    };
     let ReloadArgs {
         dry_run,
         accept_empty,
@@ -53,5 +63,5 @@ pub(super) fn reload(args: ReloadArgs) -> Result<(), Failed> {
     if !reloaded.needs_restart.is_empty() {
         say!("needs a restart: {}", reloaded.needs_restart.join(", "));
     }
-    Ok(())
+    plugins
 }

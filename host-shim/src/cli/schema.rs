@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use alknet_identity::PeersConfig;
-use alknet_loader::{LoadedPlugin, Trust, discover};
+use alknet_loader::{LoadedPlugin, Trust, discover, shown};
 use clap::Args;
 
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_json};
 use crate::config;
 use crate::plan::{Draft, Problem};
-use crate::plugins::Libraries;
+use crate::plugins::{Libraries, Settings};
 use crate::trust::configured_trust;
 
 #[derive(Args)]
@@ -49,7 +49,9 @@ fn of_plugin(args: SchemaArgs, name: &str) -> Result<Arc<LoadedPlugin>, Failed> 
     let scratch = std::env::temp_dir().join(format!("alknet-schema-{}", std::process::id()));
     let libraries = Libraries::open(&scratch).map_err(fail)?;
     let found = match args.file {
-        Some(file) => libraries.load(&file, &Trust::default()).map_err(fail),
+        Some(file) => libraries
+            .load(&file, &Trust::default(), &Settings::default())
+            .map_err(fail),
         None => in_state_folder(args.state, name, &libraries),
     };
     // Nothing is loaded after this, so the private copies may go.
@@ -60,7 +62,7 @@ fn of_plugin(args: SchemaArgs, name: &str) -> Result<Arc<LoadedPlugin>, Failed> 
     }
     Err(fail(format_args!(
         "{} holds the plugin {:?}, not {name:?}",
-        found.source().display(),
+        shown(found.source()),
         found.name()
     )))
 }
@@ -77,7 +79,7 @@ fn in_state_folder(
     let candidates = discover(&draft.plugins_folder()).map_err(fail)?;
     let mut names = Vec::new();
     for candidate in &candidates {
-        match libraries.load(candidate.path(), &trust) {
+        match libraries.load(candidate.path(), &trust, &Settings::default()) {
             Ok(found) if found.name() == name => return Ok(found),
             Ok(found) => names.push(found.name().to_owned()),
             Err(refusal) => complain!("alknet-node: {refusal}"),

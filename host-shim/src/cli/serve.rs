@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alknet_loader::shown;
 use alknet_session::Mode;
 use futures_util::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -72,6 +73,9 @@ pub(super) fn serve(state: &StateFolder, listen: Listen, show: Show) -> Result<(
     let socket = AdminSocket::bind(state).map_err(fail)?;
     logs::install(&draft.config.log);
     raise_descriptor_limit();
+    // Before there are threads; each would have an arena of its own.
+    let processors = std::thread::available_parallelism().map_or(2, usize::from);
+    alknet_loader::memory::limit_arenas(processors.clamp(2, 8));
     let plan = draft.complete().map_err(|problems| {
         let failed = fail_all(&problems);
         complain!("alknet-node: the node did not start");
@@ -81,13 +85,14 @@ pub(super) fn serve(state: &StateFolder, listen: Listen, show: Show) -> Result<(
         tracing::warn!("{error}");
     }
     let runtime = runtime(&plan.config)?;
-    let outcome = runtime.block_on(serve_until_signal(plan, walls, socket, show));
+    let outcome = runtime.block_on(serve_until_signal(plan, state.clone(), walls, socket, show));
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
 }
 
 async fn serve_until_signal(
     plan: Plan,
+    state: StateFolder,
     walls: Arc<Walls>,
     socket: AdminSocket,
     show: Show,
@@ -97,9 +102,17 @@ async fn serve_until_signal(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     let hangups = signal(SignalKind::hangup()).map_err(cannot_listen)?;
     let mut node = Node::start(plan, Some(Arc::clone(&walls))).map_err(fail)?;
+    if node.registry().alpns().is_empty() && !node.reloader().config().plugins.allow_none {
+        node.warnings()
+            .iter()
+            .for_each(|warning| tracing::warn!("{warning}"));
+        return Err(fail(
+            "no plugin serves, so the node does not start; what is wrong with each is said above. With `allow_none = true` under [plugins] it starts and waits for one",
+        ));
+    }
     let desk = Arc::new(Desk::new(&node));
     let mut asked = desk.ending();
-    let admin = tokio::spawn(admin::serve(socket, Arc::clone(&desk)));
+    let admin = tokio::spawn(admin::serve(socket, state, Arc::clone(&desk)));
     let mut closed_terminal = pin!(reload_on_hangup(hangups, node.swapper()).fuse());
     announce(&node, show);
     let watchdog = tokio::spawn(systemd::watchdog(node.pulse()));
@@ -199,7 +212,7 @@ fn announce(node: &Node, show: Show) {
             "plugin    {} {} ({})",
             generation.plugin,
             generation.version,
-            generation.file.display()
+            shown(&generation.file)
         );
     }
     let peers = node.peers().config();

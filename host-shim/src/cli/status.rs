@@ -1,9 +1,11 @@
 //! `status`.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use alknet_loader::shown;
 use alknet_session::Mode;
 use alknet_text::{visible, visible_json};
 use clap::Args;
@@ -85,7 +87,7 @@ fn as_text(status: &Status) -> String {
         ),
         format!(
             "config    {}, generation {}, in force for {}",
-            status.config.file.display(),
+            shown(&status.config.file),
             status.config.generation,
             since(status.config.since_unix_ms)
         ),
@@ -175,9 +177,11 @@ pub(super) fn generations(generations: &[GenerationStatus]) -> String {
             Cell::from(sessions.map_or("-".to_owned(), |sessions| sessions.to_string())),
             Cell::from(generation.alpns.join(" ")),
             Cell::from(short(&generation.digest)),
-            Cell::from(generation.file.file_name().map_or_else(
-                || generation.file.display().to_string(),
-                |name| name.to_string_lossy().into_owned(),
+            Cell::from(shown(
+                generation
+                    .file
+                    .file_name()
+                    .map_or(&generation.file, Path::new),
             )),
         ]
     });

@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
+use alknet_loader::shown;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::status::generations;
 use super::table::{Look, painted, short};
-use super::{Failed, StateArg, asked, folder, print_json};
-use crate::admin::{Request, Status};
+use super::{Failed, StateArg, asked, folder, print_json, refused};
+use crate::admin::{self, AskError, FaultReport, Request, Status};
 use crate::plugins::{Kept, Outcome, Swapped};
+use crate::state::StateFolder;
 
 #[derive(Args)]
 pub(super) struct ListArgs {
@@ -30,6 +32,10 @@ pub(super) struct ReloadArgs {
     /// secrets that it reads at its start only
     #[arg(long, requires = "name")]
     force: bool,
+    /// Go on where that ends sessions, since too many replaced versions would
+    /// have some left (`max_draining` under [plugins])
+    #[arg(long)]
+    yes: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -73,8 +79,40 @@ pub(super) fn reload(args: ReloadArgs) -> Result<(), Failed> {
     let request = Request::PluginsReload {
         name: args.name,
         force: args.force,
+        confirm: !args.yes,
     };
-    ask(args.state, &request, args.json)
+    let state = folder(args.state)?;
+    report(&reloaded(&state, &request)?, args.json)
+}
+
+/// Has the running node load what changed, as part of a greater reload. Says
+/// what came of it.
+pub(super) fn reload_all(state: &StateFolder) -> Result<(), Failed> {
+    let request = Request::PluginsReload {
+        name: None,
+        force: false,
+        // Nobody is there to ask.
+        confirm: false,
+    };
+    report(&reloaded(state, &request)?, false)
+}
+
+fn reloaded(state: &StateFolder, request: &Request) -> Result<Answer, Failed> {
+    match admin::ask(state, request) {
+        // A node that was started before an upgrade asks nobody.
+        Err(AskError::Refused(faults)) if faults.iter().any(is_unknown_to_node) => {
+            let mut request = request.clone();
+            if let Request::PluginsReload { confirm, .. } = &mut request {
+                *confirm = false;
+            }
+            asked(state, &request, "nothing was swapped")
+        }
+        answer => answer.map_err(|error| refused(error, "nothing was swapped")),
+    }
+}
+
+fn is_unknown_to_node(fault: &FaultReport) -> bool {
+    fault.message.contains("unknown field `confirm`")
 }
 
 /// Has the version before the last swap serve again.
@@ -102,7 +140,10 @@ struct Answer {
 
 fn ask(state: StateArg, request: &Request, json: bool) -> Result<(), Failed> {
     let state = folder(state)?;
-    let answer: Answer = asked(&state, request, "nothing was swapped")?;
+    report(&asked(&state, request, "nothing was swapped")?, json)
+}
+
+fn report(answer: &Answer, json: bool) -> Result<(), Failed> {
     if json {
         print_json(&answer.plugins)?;
     } else if answer.plugins.is_empty() {
@@ -118,7 +159,7 @@ fn ask(state: StateArg, request: &Request, json: bool) -> Result<(), Failed> {
 
 fn print(swapped: &Swapped) {
     let name = swapped.plugin.as_deref().unwrap_or("?");
-    let file = swapped.file.display();
+    let file = shown(&swapped.file);
     match &swapped.outcome {
         Outcome::Unchanged { generation } => {
             say!("{name}: unchanged, generation {generation} serves on");
@@ -173,8 +214,5 @@ fn marks(kept: &Kept) -> String {
 }
 
 fn base(file: &Path) -> String {
-    file.file_name().map_or_else(
-        || file.display().to_string(),
-        |name| name.to_string_lossy().into_owned(),
-    )
+    shown(file.file_name().map_or(file, Path::new))
 }

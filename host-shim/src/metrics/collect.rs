@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::text::{Kind, Number, Page, sample};
-use super::{counters, handlers, process};
+use super::{counters, ended, handlers, process};
 
 /// How long a handler may take to say how it is doing.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -45,8 +45,14 @@ impl Collector {
         counters::collect(&mut page);
         let serving: BTreeSet<u64> = self.registry.generations().iter().map(|g| g.id).collect();
         for generation in self.registry.live() {
+            if generation.has_ended() {
+                continue;
+            }
             self.generation(&mut page, &generation, serving.contains(&generation.id))
                 .await;
+        }
+        for (plugin, sums) in ended::all() {
+            handlers::collect(&mut page, &plugin, "ended", sums);
         }
         page.to_text()
     }

@@ -9,6 +9,7 @@
 
 mod collect;
 pub(crate) mod counters;
+pub(crate) mod ended;
 mod handlers;
 mod http;
 mod process;

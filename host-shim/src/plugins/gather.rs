@@ -1,10 +1,11 @@
 use std::path::PathBuf;
 
 use alknet_document::{Fault, did_you_mean, join_pointer};
-use alknet_loader::{LoadedPlugin, discover};
+use alknet_loader::{LoadedPlugin, discover, shown, shown_alpn};
 
 use super::configure::{Place, Unfit, configure, plugin_pointer};
 use super::libraries::Libraries;
+use super::trial::Settings;
 use crate::plan::{PlannedPlugin, Problem, Warning};
 use crate::trust::configured_trust;
 
@@ -36,10 +37,11 @@ pub(crate) fn gather(
     if let Err(refusal) = libraries.sweep() {
         warnings.push(Warning::Plugin(refusal));
     }
+    let settings = Settings::from(&config.plugins);
     let mut planned: Vec<PlannedPlugin> = Vec::new();
     for candidate in &candidates {
         let file = candidate.path();
-        let plugin = match libraries.load(file, &trust) {
+        let plugin = match libraries.load(file, &trust, &settings) {
             Ok(plugin) => plugin,
             Err(refusal) => {
                 warnings.push(Warning::Plugin(refusal));
@@ -88,11 +90,11 @@ pub(crate) fn gather(
             let loaded: Vec<_> = planned.iter().map(|p| p.plugin.name()).collect();
             let hint = did_you_mean(name, loaded.iter().copied()).unwrap_or_else(|| {
                 match loaded.is_empty() {
-                    true => format!("put it into {}, or take this out", folder.display()),
+                    true => format!("put it into {}, or take this out", shown(&folder)),
                     false => format!(
                         "loaded were {}: correct the name, put the plugin into {}, or take this out",
                         loaded.join(", "),
-                        folder.display()
+                        shown(&folder)
                     ),
                 }
             });
@@ -109,7 +111,7 @@ fn rival(planned: &[PlannedPlugin], plugin: &LoadedPlugin) -> Option<(String, Pa
         let shared = plugin
             .alpns()
             .find(|alpn| other.plugin.alpns().any(|taken| taken == *alpn))?;
-        let alpn = String::from_utf8_lossy(shared).into_owned();
+        let alpn = shown_alpn(shared);
         Some((alpn, other.file.clone()))
     })
 }

@@ -2,9 +2,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use alknet_loader::{Digest, LoadedPlugin, Prepared, Refusal, Signer, Stage, Trust, TrustedFile};
+use alknet_loader::{
+    Digest, LoadedPlugin, Prepared, Refusal, Signer, Stage, Trust, TrustedFile, shown,
+};
 
-use super::probe::probe;
+use super::trial::{Settings, try_out};
 use crate::metrics::counters;
 
 /// The libraries this process has loaded. A library stays loaded for good, so
@@ -36,26 +38,37 @@ impl Libraries {
     }
 
     /// The library at `path`: trusted, checked, staged, tried out in a process
-    /// of its own, and only then loaded here.
-    pub(crate) fn load(&self, path: &Path, trust: &Trust) -> Result<Arc<LoadedPlugin>, Refusal> {
-        let loaded = self.try_load(path, trust);
+    /// of its own with those settings, and only then loaded here.
+    pub(crate) fn load(
+        &self,
+        path: &Path,
+        trust: &Trust,
+        settings: &Settings,
+    ) -> Result<Arc<LoadedPlugin>, Refusal> {
+        let loaded = self.try_load(path, trust, settings);
         loaded.inspect_err(|refusal| counters::load_failure(refusal.kind()))
     }
 
-    fn try_load(&self, path: &Path, trust: &Trust) -> Result<Arc<LoadedPlugin>, Refusal> {
-        let file = TrustedFile::read(path, trust)?;
+    fn try_load(
+        &self,
+        path: &Path,
+        trust: &Trust,
+        settings: &Settings,
+    ) -> Result<Arc<LoadedPlugin>, Refusal> {
+        let file = TrustedFile::read_library(path, trust)?;
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let digest = file.digest();
         let signer = file.signer().cloned();
         if let Some(known) = loaded.get_mut(&digest) {
             known.signer = signer;
+            known.library.restore_copy(&file, &self.stage)?;
             return Ok(Arc::clone(&known.library));
         }
         let prepared = Prepared::new(&file, &self.stage)?;
         // Its bytes are in the copy now.
         drop(file);
-        tracing::debug!(file = %path.display(), %digest, "trying out a library in a process of its own");
-        probe(&prepared)?;
+        tracing::debug!(file = shown(path), %digest, "trying out a library in a process of its own");
+        try_out(&prepared, settings)?;
         let library = Arc::new(prepared.load()?);
         let known = Known {
             library: Arc::clone(&library),
@@ -77,6 +90,29 @@ impl Libraries {
         let signer = loaded.get(&digest).and_then(|known| known.signer.as_ref());
         let trusted = trust.still_accepts(file, digest, signer);
         trusted.inspect_err(|refusal| counters::load_failure(refusal.kind()))
+    }
+
+    /// Lets go of what nobody uses any more, as far as a library that stays
+    /// loaded can be let go.
+    pub(crate) fn release_unused(&self) {
+        // Held while a library is tried out; there is a next time.
+        let Ok(loaded) = self.loaded.try_lock() else {
+            return;
+        };
+        for known in loaded.values() {
+            if Arc::strong_count(&known.library) == 1 && known.library.release() {
+                tracing::debug!(
+                    plugin = known.library.name(),
+                    version = %known.library.version(),
+                    "nobody uses this version any more; its private copy is removed"
+                );
+            }
+        }
+    }
+
+    /// Makes the staging folder again if it is gone.
+    pub(crate) fn restore_staging(&self) -> Result<bool, Refusal> {
+        self.stage.restore()
     }
 
     /// How many there are.

@@ -84,7 +84,7 @@ pub(crate) fn make_handler(
     let (socket, more) = match walls {
         None => (None, json!({})),
         Some(walls) => {
-            let told = walls.for_handler(planned.plugin.copy());
+            let told = walls.for_handler(&planned.plugin.copy().unwrap_or_default());
             let (socket, more) = told.map_err(|error| refused(&error))?;
             (Some(socket), more)
         }

@@ -1,10 +1,11 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use alknet_loader::Generation;
+use alknet_loader::{Generation, shown};
 use serde::{Deserialize, Serialize};
 
 use crate::admin::FaultReport;
+use crate::any_path;
 use crate::plan::Problem;
 
 /// What became of one file, or one plugin, when plugins were reloaded.
@@ -14,6 +15,7 @@ pub(crate) struct Swapped {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) plugin: Option<String>,
     /// The file.
+    #[serde(with = "any_path")]
     pub(crate) file: PathBuf,
     /// What became of it.
     #[serde(flatten)]
@@ -114,7 +116,7 @@ impl Swapped {
     /// Tells the log of it.
     pub(super) fn log(&self) {
         let plugin = self.plugin.as_deref();
-        let file = self.file.display();
+        let file = shown(&self.file);
         match &self.outcome {
             Outcome::Unchanged { generation } => {
                 tracing::debug!(plugin, %file, generation, "plugin unchanged");

@@ -1,10 +1,14 @@
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use alknet_loader::Generation;
+use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::timeout;
+
+use crate::metrics::ended;
 
 /// How long a handler may take to end what is left: it says goodbye and waits
 /// for processes to end.
@@ -25,46 +29,59 @@ struct Leaving {
 }
 
 impl Retirement {
+    /// What would be ended if one more generation were to leave: see
+    /// [`begin`](Self::begin).
+    pub(super) fn would_end(&self, generation: &Arc<Generation>, most: usize) -> Ended {
+        self.with(|leaving| {
+            let all = leaving.iter().map(|leaving| &leaving.generation);
+            let too_many = too_many(all.chain([generation]), most);
+            Ended(too_many.map(|one| (one.id, one.connections())).collect())
+        })
+    }
+
     /// Lets a generation end, which gains no connection any more. After
     /// `patience`, if given, or with more than `most` of its kind, what is
-    /// left on it is ended.
+    /// left on it is ended; peers are told that `successor`, a version, serves
+    /// in its place, or that the plugin was unloaded. Gives what is ended at
+    /// once.
     pub(super) fn begin(
         &self,
         generation: Arc<Generation>,
+        successor: Option<String>,
         patience: Option<Duration>,
         most: usize,
         runtime: &Handle,
-    ) {
+    ) -> Ended {
         let until = patience.and_then(|patience| SystemTime::now().checked_add(patience));
         generation.set_draining(until);
         let hurry = Arc::new(Notify::new());
-        self.with(|leaving| {
+        let ended = self.with(|leaving| {
             leaving.push(Leaving {
                 generation: Arc::clone(&generation),
                 hurry: Arc::clone(&hurry),
             });
-            let mut busy: Vec<&Leaving> = leaving
-                .iter()
-                .filter(|leaving| leaving.generation.connections() > 0)
-                .collect();
-            busy.sort_by_key(|leaving| leaving.generation.id);
-            let too_many = busy.len().saturating_sub(most);
-            for leaving in busy.into_iter().take(too_many) {
+            let mut ended = Vec::new();
+            for one in too_many(leaving.iter().map(|leaving| &leaving.generation), most) {
+                let connections = one.connections();
+                ended.push((one.id, connections));
                 tracing::warn!(
-                    plugin = leaving.generation.plugin,
-                    generation = leaving.generation.id,
-                    connections = leaving.generation.connections(),
+                    plugin = one.plugin,
+                    generation = one.id,
+                    connections,
                     "more than {most} replaced versions have connections left (/plugins/max_draining); ending those on the oldest"
                 );
-                leaving.generation.set_draining(Some(SystemTime::now()));
-                leaving.hurry.notify_one();
+                one.set_draining(Some(SystemTime::now()));
+                let its = leaving.iter().find(|leaving| leaving.generation.id == one.id);
+                its.inspect(|leaving| leaving.hurry.notify_one());
             }
+            Ended(ended)
         });
         let all = self.clone();
         runtime.spawn(async move {
-            leave(&generation, patience, &hurry).await;
+            leave(&generation, successor, patience, &hurry).await;
             all.with(|leaving| leaving.retain(|left| left.generation.id != generation.id));
         });
+        ended
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Vec<Leaving>) -> T) -> T {
@@ -72,7 +89,55 @@ impl Retirement {
     }
 }
 
-async fn leave(generation: &Generation, patience: Option<Duration>, hurry: &Notify) {
+/// Those whose connections are ended: the oldest of those that have any,
+/// beyond `most`.
+fn too_many<'a>(
+    generations: impl Iterator<Item = &'a Arc<Generation>>,
+    most: usize,
+) -> impl Iterator<Item = &'a Arc<Generation>> {
+    let mut busy: Vec<_> = generations.filter(|one| one.connections() > 0).collect();
+    busy.sort_by_key(|one| one.id);
+    let too_many = busy.len().saturating_sub(most);
+    busy.into_iter().take(too_many)
+}
+
+/// Generations whose connections are ended, and how many each has.
+pub(super) struct Ended(Vec<(u64, usize)>);
+
+impl Ended {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let total: usize = self.0.iter().map(|(_, connections)| connections).sum();
+        let connections = if total == 1 {
+            "connection"
+        } else {
+            "connections"
+        };
+        let ids: Vec<String> = self.0.iter().map(|(id, _)| id.to_string()).collect();
+        let generations = if ids.len() == 1 {
+            "generation"
+        } else {
+            "generations"
+        };
+        write!(
+            f,
+            "{total} {connections} on {generations} {}",
+            ids.join(", ")
+        )
+    }
+}
+
+async fn leave(
+    generation: &Arc<Generation>,
+    successor: Option<String>,
+    patience: Option<Duration>,
+    hurry: &Notify,
+) {
     let late = async {
         match patience {
             Some(patience) => tokio::time::sleep(patience).await,
@@ -85,6 +150,9 @@ async fn leave(generation: &Generation, patience: Option<Duration>, hurry: &Noti
         () = hurry.notified() => {}
     }
     let ended = generation.connections();
+    if ended > 0 {
+        tell(generation, successor).await;
+    }
     let said = timeout(GOODBYE, async {
         generation.handler.drain(Duration::ZERO).await;
         generation.idle().await;
@@ -98,6 +166,7 @@ async fn leave(generation: &Generation, patience: Option<Duration>, hurry: &Noti
         );
         generation.idle().await;
     }
+    keep_counters(generation).await;
     tracing::info!(
         plugin = generation.plugin,
         version = %generation.version,
@@ -105,4 +174,26 @@ async fn leave(generation: &Generation, patience: Option<Duration>, hurry: &Noti
         ended,
         "the last connection on a replaced version has ended"
     );
+}
+
+/// Has a handler tell its peers what ends their sessions. One that knows no
+/// such request says what it always says.
+async fn tell(generation: &Arc<Generation>, successor: Option<String>) {
+    let request = json!({ "command": "replaced", "by": successor }).to_string();
+    let generation = Arc::clone(generation);
+    let told = tokio::task::spawn_blocking(move || generation.handler.control(&request).map(drop));
+    if let Ok(Err(error)) = told.await {
+        tracing::debug!(%error, "a handler does not tell its peers that it was replaced");
+    }
+}
+
+/// The counters of a version go on counting in the sums.
+async fn keep_counters(generation: &Arc<Generation>) {
+    let generation = Arc::clone(generation);
+    let kept = tokio::task::spawn_blocking(move || {
+        let status = serde_json::from_str(&generation.handler.status()).unwrap_or_default();
+        generation.set_ended();
+        ended::keep(&generation.plugin, &status);
+    });
+    let _ = kept.await;
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::memory::Previous;
 use super::report::{Kept, Outcome, Swapped};
-use super::swap::Swapper;
+use super::swap::{Swapper, Switched};
 use crate::plan::{Draft, PlannedPlugin, Problem};
 use crate::trust::configured_trust;
 
@@ -34,7 +34,8 @@ impl Swapper {
                 self.plan_as_before(&draft, &previous)?
             }
         };
-        let (now, before) = self.switch(&planned)?;
+        let Switched { now, before, ended } = self.switch(&planned)?;
+        warnings.extend(ended);
         if let Some(before) = &before {
             self.memory.left(&before.plugin, before.digest);
         }
@@ -72,7 +73,7 @@ impl Swapper {
             },
         };
         self.memory.left(name, before.digest);
-        self.retire(before);
+        let _ = self.retire(before, None);
         outcome.log();
         Ok(outcome)
     }

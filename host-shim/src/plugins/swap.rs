@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use alknet_document::Fault;
 use alknet_identity::PeerStore;
-use alknet_loader::{Generation, LoadedPlugin, Registry, discover};
+use alknet_loader::{Generation, LoadedPlugin, Registry, discover, shown};
 use alknet_quic::Server;
 use tokio::runtime::Handle;
 
@@ -16,6 +16,7 @@ use super::make::make_generation;
 use super::memory::Memory;
 use super::report::{Kept, Outcome, Refused, Swapped};
 use super::retire::Retirement;
+use super::trial::Settings;
 use crate::keys::HostKey;
 use crate::logs;
 use crate::metrics::counters;
@@ -62,6 +63,8 @@ pub(crate) struct Wanted {
     pub(crate) force: bool,
     /// Leave what was rolled back from alone.
     pub(crate) hold: bool,
+    /// Swap nothing that would end connections by `max_draining`.
+    pub(crate) confirm: bool,
 }
 
 impl Wanted {
@@ -146,6 +149,7 @@ impl Swapper {
             let own = serving.iter().find(|serving| serving.plugin == name)?;
             files.get(&*own.file).copied()
         });
+        let settings = Settings::from(&draft.config.plugins);
         let mut outcomes = Vec::new();
         for &file in &files {
             let holder = serving.iter().find(|serving| serving.file == file);
@@ -158,7 +162,7 @@ impl Swapper {
             if !concerned {
                 continue;
             }
-            let mut outcome = match self.libraries.load(file, &trust) {
+            let mut outcome = match self.libraries.load(file, &trust, &settings) {
                 Ok(library) => {
                     let other = wanted.name.as_deref().is_some_and(|n| n != library.name());
                     if other && own_file.is_none() {
@@ -196,7 +200,7 @@ impl Swapper {
         match &wanted.name {
             Some(name) if outcomes.is_empty() => Err(vec![Problem::Absent(format!(
                 "no plugin {name:?} serves, and no file in {} holds one; {}",
-                draft.plugins_folder().display(),
+                shown(&draft.plugins_folder()),
                 self.names()
             ))]),
             _ => Ok(outcomes),
@@ -235,6 +239,17 @@ impl Swapper {
                 });
             }
         }
+        if let (true, Some(serving)) = (wanted.confirm, &serving) {
+            let most = self.reloader.config().plugins.max_draining.into();
+            let ended = self.retirement.would_end(serving, most);
+            if !ended.is_empty() {
+                let problems = [Problem::EndsSessions(format!(
+                    "{}: swapping the plugin {name:?} would end {ended}: more than {most} replaced versions would have connections left (/plugins/max_draining); `alknet-node plugins reload --yes` goes on",
+                    shown(file)
+                ))];
+                return Swapped::refused(Some(&name), file, &problems, Some(serving));
+            }
+        }
         if wanted.hold && self.memory.was_left(&name, library.digest()) {
             return outcome(Outcome::Held);
         }
@@ -242,12 +257,12 @@ impl Swapper {
             .plan(draft, file, library)
             .and_then(|planned| self.switch(&planned))
         {
-            Ok((now, before)) => {
+            Ok(Switched { now, before, ended }) => {
                 self.memory.came_back(&name);
                 outcome(Outcome::Serves {
                     now: Kept::from(&*now),
                     replaced: before.as_deref().map(Kept::from),
-                    warnings: Vec::new(),
+                    warnings: ended.into_iter().collect(),
                 })
             }
             Err(problems) => Swapped::refused(Some(&name), file, &problems, serving.as_deref()),
@@ -315,11 +330,11 @@ impl Swapper {
             .insert(&now)
             .map_err(|taken| refused(&taken))?;
         self.announce_alpns(&alpns);
-        if let Some(before) = &before {
+        let ended = before.as_ref().and_then(|before| {
             self.memory.replaced(before);
-            self.retire(Arc::clone(before));
-        }
-        Ok((now, before))
+            self.retire(Arc::clone(before), Some(now.version.to_string()))
+        });
+        Ok(Switched { now, before, ended })
     }
 
     /// Has the endpoint speak the ALPNs that are served, where they changed.
@@ -335,15 +350,23 @@ impl Swapper {
         }
     }
 
-    pub(super) fn retire(&self, generation: Arc<Generation>) {
+    /// Lets a generation end. Gives what it says of connections that are ended
+    /// for that.
+    pub(super) fn retire(
+        &self,
+        generation: Arc<Generation>,
+        successor: Option<String>,
+    ) -> Option<String> {
         let plugins = self.reloader.config().plugins;
         let patience = plugins.drain_seconds.map(u64::from);
-        self.retirement.begin(
+        let ended = self.retirement.begin(
             generation,
+            successor,
             patience.map(Duration::from_secs),
             plugins.max_draining.into(),
             &self.runtime,
         );
+        (!ended.is_empty()).then(|| format!("ends {ended} (/plugins/max_draining)"))
     }
 
     pub(super) fn tcp_unserved(&self) -> Option<String> {
@@ -371,5 +394,12 @@ impl Swapper {
     }
 }
 
-/// What serves now, and what did before.
-pub(super) type Switched = (Arc<Generation>, Option<Arc<Generation>>);
+/// A plugin whose new connections land on another generation.
+pub(super) struct Switched {
+    /// What serves now.
+    pub(super) now: Arc<Generation>,
+    /// What did before.
+    pub(super) before: Option<Arc<Generation>>,
+    /// What it says of connections that are ended for that.
+    pub(super) ended: Option<String>,
+}

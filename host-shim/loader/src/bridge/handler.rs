@@ -20,6 +20,7 @@ use super::connection::PluginConnection;
 use super::events::NodeEvents;
 use super::identities::{PluginIdentities, into_ffi};
 use crate::load::LoadedPlugin;
+use crate::text::one_line;
 
 /// What the node injects into a handler.
 pub struct HandlerInputs {
@@ -167,8 +168,8 @@ impl ProtocolHandler for PluginHandler {
 
 fn config_error(error: PluginError) -> ConfigError {
     ConfigError {
-        pointer: error.pointer.into(),
-        message: error.message.into(),
+        pointer: one_line(&error.pointer),
+        message: one_line(&error.message),
     }
 }
 
@@ -195,8 +196,8 @@ impl fmt::Display for PluginFault {
 impl From<PluginError> for PluginFault {
     fn from(error: PluginError) -> Self {
         Self {
-            pointer: error.pointer.into(),
-            message: error.message.into(),
+            pointer: one_line(&error.pointer),
+            message: one_line(&error.message),
         }
     }
 }

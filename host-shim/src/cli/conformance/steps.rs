@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use alknet_document::{Document, check_schema};
 use alknet_handler::{Capabilities, HandlerError, ProtocolHandler, Secret};
-use alknet_loader::{HandlerInputs, LoadedPlugin, PluginHandler, Prepared, Trust, TrustedFile};
-use alknet_text::visible;
+use alknet_loader::{
+    HandlerInputs, LoadedPlugin, PluginHandler, Prepared, Trust, TrustedFile, one_line, shown_alpn,
+};
 use alknet_vault::Ed25519Key;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
 use tokio::task::{JoinError, JoinHandle};
 
-use super::peer::{InMemory, Nobody, Peer};
 use super::{Report, Verdict, report};
+use crate::plugins::{InMemory, Nobody, Peer};
 
 /// How long one step may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,7 +33,7 @@ pub(super) fn run(file: &Path, config: Option<&Path>) {
     let mut library = None;
     step("load", || {
         let loaded = load(file)?;
-        let alpns: Vec<_> = loaded.alpns().map(String::from_utf8_lossy).collect();
+        let alpns: Vec<_> = loaded.alpns().map(shown_alpn).collect();
         let seen = format!(
             "{} {}, interface {}, serves {}",
             loaded.name(),
@@ -76,7 +77,7 @@ pub(super) fn run(file: &Path, config: Option<&Path>) {
 }
 
 fn load(file: &Path) -> Result<LoadedPlugin, String> {
-    let file = TrustedFile::read(file, &Trust::default()).map_err(text)?;
+    let file = TrustedFile::read_library(file, &Trust::default()).map_err(text)?;
     let prepared = Prepared::in_memory(&file).map_err(text)?;
     prepared.load().map_err(text)
 }
@@ -173,7 +174,7 @@ impl Subject {
                 log_filter: "error".to_owned(),
                 generation,
                 config_generation: Arc::default(),
-                more: serde_json::json!({}),
+                more: serde_json::json!({ "trial": true }),
             };
             PluginHandler::create(&library, inputs, runtime)
         })?
@@ -430,10 +431,4 @@ fn noise(length: usize) -> Vec<u8> {
         state.to_le_bytes()[0]
     };
     (0..length).map(|_| next()).collect()
-}
-
-/// Text on one line, bounded.
-pub(super) fn one_line(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    visible(&line).chars().take(300).collect()
 }

@@ -32,7 +32,7 @@ pub(super) async fn serve(
     auth: AuthContext,
 ) -> Result<(), HandlerError> {
     if core.is_draining() {
-        connection.close(0, "the server is about to stop; connect again");
+        connection.close(0, &core.drain_end().to_string());
         return Err(HandlerError::Internal(
             "refused a connection: the handler is draining".to_owned(),
         ));
@@ -72,7 +72,7 @@ pub(super) async fn serve(
         End::Failed(error) => return Err(HandlerError::StreamError(error)),
     }
     if core.is_draining() {
-        connection.close(0, "the server is about to stop; connect again");
+        connection.close(0, &core.drain_end().to_string());
     }
     Ok(())
 }

@@ -34,6 +34,12 @@ enum Request {
     CloseSession { id: u64 },
     /// What a handler that takes this one's place should know.
     HandOver {},
+    /// A version took this one's place, or the plugin was unloaded; what is
+    /// left is about to be ended.
+    Replaced {
+        #[serde(default)]
+        by: Option<String>,
+    },
     /// What the handler before this one knew.
     TakeOver { state: HandedOver },
 }
@@ -182,6 +188,10 @@ pub(super) fn answer(core: &Core, request: &str) -> Result<String, ConfigError> 
         Request::TakeOver { state } => {
             let limits = &core.active().config.limits;
             core.admission.take_over(&state.penalties, limits);
+            Ok("{}".to_owned())
+        }
+        Request::Replaced { by } => {
+            core.set_replaced(by.as_deref());
             Ok("{}".to_owned())
         }
         Request::Explain {

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::access::Permissions;
 use super::admission::Admission;
 use super::audit::Audit;
+use super::end::End;
 use super::forward::{Egress, LookUps, Resolver};
 use super::sessions::Sessions;
 use super::throttle::Throttle;
@@ -48,6 +49,10 @@ pub(super) struct Core {
     pub(super) admission: Admission,
     /// Log lines about connections that were turned away.
     pub(super) rejections: Throttle,
+    /// Log lines about channels for which there was no room.
+    pub(super) channel_refusals: Throttle,
+    /// What took the handler's place, in words for its peers.
+    replaced: OnceLock<String>,
     generation: OnceLock<u64>,
     pub(super) resolver: Arc<dyn Resolver>,
     /// Names that are being looked up.
@@ -118,6 +123,8 @@ impl Core {
             list: Sessions::default(),
             admission: Admission::default(),
             rejections: Throttle::default(),
+            channel_refusals: Throttle::default(),
+            replaced: OnceLock::new(),
             generation: OnceLock::new(),
             active: RwLock::new(Arc::new(active)),
             revision: watch::Sender::new(0),
@@ -211,6 +218,24 @@ impl Core {
 
     pub(super) fn is_draining(&self) -> bool {
         self.drain.borrow().is_some()
+    }
+
+    /// Another version has taken the handler's place, or none has.
+    pub(super) fn set_replaced(&self, by: Option<&str>) {
+        let _ = self.replaced.set(match by {
+            Some(version) => {
+                format!("this version was replaced by version {version}, and its time is over")
+            }
+            None => "the operator has taken this service away".to_owned(),
+        });
+    }
+
+    /// Why a session ends when the handler drains.
+    pub(super) fn drain_end(&self) -> End {
+        match self.replaced.get() {
+            Some(why) => End::Replaced(why.clone()),
+            None => End::Drained,
+        }
     }
 
     /// Completes when draining has begun.

@@ -21,6 +21,8 @@ pub(super) enum End {
     NoService,
     #[error("the server is about to stop; connect again")]
     Drained,
+    #[error("{0}; connect again")]
+    Replaced(String),
     #[error("the time a session may last is over")]
     Lifetime,
     #[error("the peer is silent")]
@@ -79,7 +81,9 @@ impl End {
         match self {
             Self::LoginGrace => Some(Offence::GraceExceeded),
             // Our own doing.
-            Self::Drained | Self::Lifetime | Self::Closed | Self::Unused => None,
+            Self::Drained | Self::Replaced(_) | Self::Lifetime | Self::Closed | Self::Unused => {
+                None
+            }
             _ if refused => Some(Offence::AuthFailed),
             _ => Some(Offence::NoAuth),
         }
@@ -89,7 +93,7 @@ impl End {
         match self {
             Self::Normal | Self::PeerGone => SessionEnd::Normal,
             Self::LoginGrace => SessionEnd::LoginGrace,
-            Self::Drained => SessionEnd::Drained,
+            Self::Drained | Self::Replaced(_) => SessionEnd::Drained,
             Self::Lifetime => SessionEnd::Lifetime,
             Self::Silence | Self::Unused => SessionEnd::Idle,
             Self::Revoked | Self::Unconfirmed => SessionEnd::Revoked,

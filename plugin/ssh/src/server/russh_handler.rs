@@ -159,7 +159,7 @@ impl RusshHandler {
     ) -> Result<(), russh::Error> {
         if self.start(channel, Start::Refusal(line)) {
             self.count(kind, Verdict::Denied);
-            self.shared.deny(kind.name(), reason);
+            self.shared.deny(kind, reason);
             session.channel_success(channel)
         } else {
             self.count(kind, Verdict::Failed);
@@ -192,7 +192,7 @@ impl RusshHandler {
         reply: ChannelOpenHandle,
     ) -> Option<Opening> {
         let Some(place) = self.shared.place() else {
-            self.shared.counters.metrics.channel(kind, Verdict::Failed);
+            self.shared.no_place(kind);
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return None;
         };
@@ -251,7 +251,7 @@ impl RusshHandler {
     fn count(&self, kind: RequestKind, verdict: Verdict) {
         self.shared.counters.metrics.request(kind, verdict);
         // What is denied is recorded with its reason where that is known.
-        let of_note = !matches!(kind, RequestKind::Env | RequestKind::Pty);
+        let of_note = !matches!(kind, RequestKind::Env);
         if of_note && !matches!(verdict, Verdict::Denied) {
             self.shared.audit.request(kind.name(), verdict, None);
         }
@@ -366,9 +366,8 @@ impl Handler for RusshHandler {
     ) -> Result<(), Self::Error> {
         self.channels
             .retain(|_, requests| !requests.start.is_closed());
-        let metrics = &self.shared.counters.metrics;
         let Some(place) = self.shared.place() else {
-            metrics.channel(ChannelKind::Session, Verdict::Failed);
+            self.shared.no_place(ChannelKind::Session);
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         };
@@ -457,7 +456,7 @@ impl Handler for RusshHandler {
             }
             Err(reason) => {
                 self.count(RequestKind::TcpipForward, reason.verdict());
-                self.shared.deny("listen", &reason);
+                self.shared.deny(RequestKind::TcpipForward, &reason);
                 let asked = Asked::Listen {
                     address,
                     port: *port,
@@ -490,7 +489,7 @@ impl Handler for RusshHandler {
             }
             Err(reason) => {
                 self.count(RequestKind::StreamLocalForward, reason.verdict());
-                self.shared.deny("streamlocal listen", &reason);
+                self.shared.deny(RequestKind::StreamLocalForward, &reason);
                 self.remark(Asked::StreamLocal { path }, &reason, session)?;
                 Ok(false)
             }
@@ -625,7 +624,7 @@ impl Handler for RusshHandler {
         };
         if let Some(reason) = denied {
             self.count(RequestKind::Pty, Verdict::Denied);
-            self.shared.deny("pty", &reason);
+            self.shared.deny(RequestKind::Pty, &reason);
             return match self.channels.get_mut(&channel) {
                 Some(requests) => {
                     requests.no_terminal = Some(format!("alknet: {reason}\r\n"));
@@ -668,7 +667,7 @@ impl Handler for RusshHandler {
             }
             Err(reason) => {
                 self.count(RequestKind::Agent, reason.verdict());
-                self.shared.deny("agent", &reason);
+                self.shared.deny(RequestKind::Agent, &reason);
                 self.remark(Asked::Agent, &reason, session)?;
                 Ok(false)
             }
@@ -685,7 +684,7 @@ impl Handler for RusshHandler {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         self.count(RequestKind::X11, Verdict::Denied);
-        self.shared.deny("x11", &"X11 is not forwarded");
+        self.shared.deny(RequestKind::X11, &"X11 is not forwarded");
         session.debug(true, "X11 is not forwarded by this server", "")?;
         session.channel_failure(channel)
     }

@@ -13,14 +13,14 @@ use tokio_util::task::TaskTracker;
 
 use super::access::Access;
 use super::admission::Startup;
-use super::audit::{SessionAudit, millis};
+use super::audit::{About, SessionAudit, millis};
 use super::core::{Active, Core};
 use super::end::End;
 use super::endpoint::Endpoint;
 use super::russh_handler::RusshHandler;
 use super::{greeting, jobs};
 use crate::auth::{Authenticator, Claims, Credential, Holder, Owner, Peer as Address, Recorder};
-use crate::metrics::Verdict;
+use crate::metrics::{ChannelKind, RequestKind, Verdict};
 use crate::process::Origin;
 use crate::queue::Budget;
 use crate::status::{Counters, Live, count};
@@ -297,7 +297,7 @@ async fn converse(
             count(&core.counters.login_timeouts);
             return End::LoginGrace;
         }
-        () = core.drained() => return End::Drained,
+        () = core.drained() => return core.drain_end(),
     };
     tokio::select! {
         outcome = &mut session => match outcome {
@@ -358,7 +358,7 @@ async fn reason_to_end(
         }
         () = shared.no_service(control) => End::NoService,
         () = lifetime_over => End::Lifetime,
-        () = core.drained() => End::Drained,
+        () = core.drained() => core.drain_end(),
         () = shared.silence(control) => End::Silence,
         () = shared.unused() => End::Unused,
         end = shared.revoked(core, revision) => end,
@@ -481,9 +481,36 @@ impl Shared {
     }
 
     /// Counts and logs what was refused; where it would have led stays out.
-    pub(super) fn deny(&self, what: &str, reason: &dyn std::fmt::Display) {
-        self.audit.request(what, Verdict::Denied, Some(reason));
-        self.log_denied(what, reason);
+    pub(super) fn deny(&self, kind: RequestKind, reason: &dyn std::fmt::Display) {
+        self.audit
+            .request(kind.name(), Verdict::Denied, Some(reason));
+        self.log_denied(kind.name(), reason);
+    }
+
+    /// Counts, records and logs a channel for which there is no room.
+    pub(super) fn no_place(&self, kind: ChannelKind) {
+        self.counters.metrics.channel(kind, Verdict::Failed);
+        let reason = format!(
+            "more than {} channels at a time (/limits/max_channels)",
+            self.active.config.limits.max_channels
+        );
+        let about = About {
+            kind,
+            destination: None,
+        };
+        self.audit.not_opened(&about, Verdict::Failed, &reason);
+        if let Some(left_out) = self.core.channel_refusals.pass() {
+            let holder = self.access.holder();
+            tracing::warn!(
+                target: "alknet_ssh::limits",
+                remote_addr = %Address(self.origin.peer),
+                identity = %holder.as_ref().map_or("", |holder| &holder.identity.id),
+                kind = kind.name(),
+                reason,
+                left_out,
+                "channel refused"
+            );
+        }
     }
 
     /// The same for what the audit stream tells in its own way.

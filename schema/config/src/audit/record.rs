@@ -81,10 +81,12 @@ pub enum AuditEvent {
     },
     /// A request within the connection was decided on.
     Request {
-        /// `exec`, `shell`, `subsystem`, `listen`, `streamlocal listen` and
-        /// the like.
+        /// `exec`, `shell`, `subsystem`, `pty` (a terminal), `tcpip_forward`
+        /// (`ssh -R`), `streamlocal_forward` (the same with a Unix socket),
+        /// `agent` or `x11`.
         kind: String,
-        /// `granted` or `denied`.
+        /// `granted`, `denied`, or `failed` where it was not forbidden and did
+        /// not work.
         verdict: AuditVerdict,
         /// Why it was denied.
         #[serde(default, skip_serializing_if = "Option::is_none")]

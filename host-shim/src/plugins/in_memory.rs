@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 const PIPE: usize = 4096;
 
 /// A connection within this process, whose streams come from a [`Peer`].
-pub(super) struct InMemory {
+pub(crate) struct InMemory {
     alpn: Vec<u8>,
     streams: Mutex<mpsc::UnboundedReceiver<Result<BoxStream, StreamError>>>,
     taken: watch::Sender<bool>,
@@ -21,13 +21,13 @@ pub(super) struct InMemory {
 }
 
 /// The other end of an [`InMemory`]. Dropped, it has closed the connection.
-pub(super) struct Peer {
+pub(crate) struct Peer {
     streams: mpsc::UnboundedSender<Result<BoxStream, StreamError>>,
     taken: watch::Receiver<bool>,
 }
 
 impl InMemory {
-    pub(super) fn new(alpn: &[u8]) -> (Self, Peer) {
+    pub(crate) fn new(alpn: &[u8]) -> (Self, Peer) {
         let (streams, accepted) = mpsc::unbounded_channel();
         let (taken, taken_there) = watch::channel(false);
         let connection = Self {
@@ -44,7 +44,7 @@ impl InMemory {
         (connection, peer)
     }
 
-    pub(super) fn auth(&self) -> AuthContext {
+    pub(crate) fn auth(&self) -> AuthContext {
         AuthContext {
             alpn: self.alpn.clone(),
             remote_addr: self.remote_addr(),
@@ -55,7 +55,7 @@ impl InMemory {
 
 impl Peer {
     /// Opens a stream.
-    pub(super) fn open(&self) -> DuplexStream {
+    pub(crate) fn open(&self) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(PIPE);
         // Without the connection nobody reads from it, which is what the
         // caller finds out.
@@ -64,12 +64,12 @@ impl Peer {
     }
 
     /// Completes when the handler has taken a stream, or will take none.
-    pub(super) async fn taken(&self) {
+    pub(crate) async fn taken(&self) {
         let _ = self.taken.clone().wait_for(|taken| *taken).await;
     }
 
     /// Has the handler told that the connection failed.
-    pub(super) fn fail(&self) {
+    pub(crate) fn fail(&self) {
         let error = StreamError::Internal("a fault made by the check".to_owned());
         let _ = self.streams.send(Err(error));
     }
@@ -115,7 +115,7 @@ impl Connection for InMemory {
 }
 
 /// Knows nobody.
-pub(super) struct Nobody;
+pub(crate) struct Nobody;
 
 type Answer<'a> = BoxFuture<'a, Result<Option<Identity>, IdentityError>>;
 
