@@ -289,8 +289,10 @@ mod tests {
 
     #[test]
     fn a_gap_stands_where_the_records_are_missing() {
-        let mut state = State::default();
-        state.bytes = MAX_BYTES;
+        let mut state = State {
+            bytes: MAX_BYTES,
+            ..State::default()
+        };
         assert!(!state.has_room(1));
         state.miss(2);
         state.bytes = MAX_BYTES / 2 + 1;
