@@ -20,7 +20,7 @@ const FORMS: [&str; 4] = [
     "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!",
     "sleep 1000 >/dev/null 2>&1 & echo $!",
     // A daemon: a session of its own, and no parent left.
-    "(setsid sh -c 'sleep 1000 & echo $! >&3' 3>&1 </dev/null >/dev/null 2>&1 &)",
+    "(setsid sh -c 'sleep 1000 3>&- & echo $! >&3' 3>&1 </dev/null >/dev/null 2>&1 &)",
 ];
 
 /// How often each form is tried each way; more by hand, for figures.
