@@ -152,8 +152,14 @@ fn endless_output_without_a_reader_goes_on_until_ssh_is_ended() {
 }
 
 #[test]
-fn what_a_command_leaves_behind_is_killed_with_the_connection() {
-    let Some((node, ssh)) = node() else { return };
+fn what_a_command_leaves_behind_ends_with_the_connection_where_it_is_set_so() {
+    if !requires(&["ssh"]) {
+        return;
+    }
+    let setup = Setup::new();
+    setup.ssh_config("services.exec.end_with_channel = true");
+    let node = setup.start();
+    let ssh = Ssh::to(&node);
     let pids = node.setup.folder().join("pids");
     let mut running = ssh
         .command(&format!(
@@ -403,6 +409,8 @@ fn nothing_of_the_nodes_environment_leaks() {
     }
     let mut setup = Setup::new();
     setup.env("SECRET_X", "do-not-tell");
+    // The account's own shell may read files that set more.
+    setup.ssh_config("services.exec.shell = \"/bin/sh\"");
     let node = setup.start();
     let ssh = Ssh::to(&node);
     let ended = ssh

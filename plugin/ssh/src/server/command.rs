@@ -368,8 +368,15 @@ async fn end(writer: &ChannelWriteHalf<Msg>) {
 fn warn_of_root(program: &Program, status: Option<Status>, shared: &Shared) {
     let is_files = matches!(program, Program::Files(_));
     if is_files && status == Some(Status::Exited(helper::NO_ROOT.into())) {
-        let root = shared.active.config.services.sftp.root.as_deref();
-        tracing::warn!(root, "file transfer failed; see /services/sftp/root");
+        let root = shared.active.config.services.sftp.root.clone();
+        // The helper has told the peer alone; a look at the root may take long.
+        tokio::task::spawn_blocking(move || {
+            let error = root
+                .as_deref()
+                .and_then(|root| std::fs::metadata(root).err());
+            let error = error.map(|error| error.to_string());
+            tracing::warn!(root, error, "file transfer failed; see /services/sftp/root");
+        });
     }
 }
 
