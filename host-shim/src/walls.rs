@@ -25,8 +25,8 @@ use crate::state::home;
 /// The scope of those whose processes are not confined.
 pub(crate) const UNCONFINED: &str = "ssh:unconfined";
 
-/// What to know about a node that root starts without accounts.
-pub(crate) const ROOT_IS_OWNER: &str = "the node is started as root and no accounts are configured, so what peers with ssh:unconfined run has all of root's rights; give peers `accounts` in the peers file, or start the node as another user";
+/// What to know about a node that root starts.
+pub(crate) const ROOT_IS_OWNER: &str = "the node is started as root, so what peers with ssh:unconfined run has all of root's rights; start it as a user of its own";
 
 /// Why a node that root starts does not start.
 pub(crate) const NO_ACCOUNTS: &str = "accounts are configured ([accounts] in the node's configuration, or `accounts` of a peer), and this version cannot run peers' processes as Unix accounts; remove them, or start the node as the user whose rights peers shall have";

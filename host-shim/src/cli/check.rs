@@ -86,7 +86,7 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
         return Err(Failed);
     }
     if walls::is_root() && !served_as_accounts {
-        complain!("alknet-node: note: {}", walls::ROOT_IS_OWNER);
+        say!("note: {}", walls::ROOT_IS_OWNER);
     }
     let unconfined = walls::unconfined(&peers);
     if !unconfined.is_empty() {

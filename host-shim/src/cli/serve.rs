@@ -220,6 +220,10 @@ fn announce(node: &Node, show: Show) {
         "peers     {}",
         peers.peers.iter().filter(|peer| !peer.disabled).count()
     );
+    let unconfined = unconfined(&peers);
+    if !unconfined.is_empty() {
+        say!("unconfined {}", unconfined.join(", "));
+    }
     if let Show::Stanza(identity_file) = show {
         match stanza::for_node(node, identity_file.as_deref()) {
             Ok(text) => say!("\n{text}"),
@@ -238,10 +242,6 @@ fn announce(node: &Node, show: Show) {
                 "{why}; commands, shells and sftp of peers without ssh:unconfined are refused"
             );
         }
-    }
-    let unconfined = unconfined(&peers);
-    if !unconfined.is_empty() {
-        say!("unconfined {}", unconfined.join(", "));
     }
     if let Some(addr) = node.tcp_addr() {
         say!("tcp listen {addr}");
