@@ -19,6 +19,32 @@ pub(crate) struct Account {
     pub(crate) shell: PathBuf,
 }
 
+/// The numbers of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountIds {
+    /// Its user id.
+    pub user: u32,
+    /// The id of its first group.
+    pub group: u32,
+    /// The ids of all its groups.
+    pub groups: Vec<u32>,
+}
+
+impl AccountIds {
+    /// Those of the account with this name; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the name service failed.
+    pub fn of(name: &str) -> io::Result<Option<Self>> {
+        let account = Account::named(name)?;
+        Ok(account.map(|account| Self {
+            user: account.uid.as_raw(),
+            group: account.gid.as_raw(),
+            groups: account.groups.iter().map(|group| group.as_raw()).collect(),
+        }))
+    }
+}
+
 impl Account {
     /// The account with this name, with its supplementary groups; `None` when
     /// there is none.

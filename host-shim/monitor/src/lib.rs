@@ -46,6 +46,7 @@ mod sys;
 mod unix_socket;
 mod validate;
 
+pub use account::AccountIds;
 pub use config::{AccountsConfig, MonitorConfig, NodeProgram};
 pub use confine::confinement_support;
 pub use helper::{SESSION_HELPER, session_helper};

@@ -12,7 +12,7 @@ use nix::unistd::execveat;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{
     DumpableBehavior, Pid, Resource, Signal, getpid, getppid, set_dumpable_behavior,
-    set_parent_process_death_signal, setrlimit,
+    set_parent_process_death_signal, setpgid, setrlimit,
 };
 
 use crate::account::Account;
@@ -85,6 +85,8 @@ struct Child<'a> {
 impl Child<'_> {
     fn execute(&self) -> io::Result<Infallible> {
         sys::reset_signals();
+        // A terminal's signals reach the monitor, which passes them on: once.
+        let _ = setpgid(None, None);
         let _ = setrlimit(Resource::Core, self.context.core);
         become_account(self.account).map_err(|error| io::Error::other(error.reason))?;
         rustix::thread::set_no_new_privs(true)?;
@@ -120,8 +122,9 @@ impl Child<'_> {
         let [socket, secrets] = self.given.map(|given| given.as_raw_fd().to_string());
         let mut variables = self.node.environment.clone();
         for (name, value) in &mut variables {
-            // The sockets of systemd are for whoever has this number.
-            if name == "LISTEN_PID" {
+            // The sockets and the watchdog of systemd are for whoever has this
+            // number (sd_listen_fds(3), sd_watchdog_enabled(3)).
+            if name == "LISTEN_PID" || name == "WATCHDOG_PID" {
                 *value = getpid().as_raw_nonzero().to_string().into();
             }
         }
