@@ -24,6 +24,9 @@ use crate::folder::open_trusted_parent;
 use crate::refusal::Refusal;
 use crate::trust::TrustedFile;
 
+/// Who may read a copy that was given to them.
+const READABLE: Mode = Mode::RUSR.union(Mode::RGRP).union(Mode::ROTH);
+
 /// Counts the copies of this process, across all stages: no name is used twice.
 static COPIES: AtomicU64 = AtomicU64::new(0);
 
@@ -99,7 +102,7 @@ impl Stage {
         Arc::clone(&self.folder.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Writes a copy (mode 0400) under a name of its own: `<sha256>-<process>-<count>.so`.
+    /// Writes a copy (mode 0444, in a folder that nobody else enters: a process of another account may be given it as a descriptor) under a name of its own: `<sha256>-<process>-<count>.so`.
     pub fn place(&self, library: &TrustedFile) -> Result<Staged, Refusal> {
         let process = std::process::id();
         self.restore()?;
@@ -114,7 +117,7 @@ impl Stage {
             };
             let flags =
                 OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file = match openat(&*folder, &name, flags, Mode::RUSR) {
+            let file = match openat(&*folder, &name, flags, READABLE) {
                 Ok(file) => File::from(file),
                 // Left by an earlier process that had our id.
                 Err(Errno::EXIST) => continue,

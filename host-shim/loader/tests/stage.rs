@@ -34,7 +34,7 @@ fn every_copy_has_a_path_and_an_inode_of_its_own() {
             let name = copy.path().file_name().unwrap().to_str().unwrap();
             assert!(name.starts_with(&Digest::of(plugin()).to_hex()), "{name}");
             let meta = std::fs::metadata(copy.path()).unwrap();
-            assert_eq!(meta.mode() & 0o777, 0o400);
+            assert_eq!(meta.mode() & 0o777, 0o444);
             (copy.path().to_owned(), meta.ino())
         })
         .collect::<HashSet<_>>();
