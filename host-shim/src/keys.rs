@@ -154,7 +154,8 @@ fn read_private_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeysError> {
     Ok(bytes)
 }
 
-fn host_key(text: &[u8]) -> Result<HostKey, &'static str> {
+/// A host key of this text.
+pub(crate) fn host_key(text: &[u8]) -> Result<HostKey, &'static str> {
     let blob = public_blob(text)?;
     let kind = take_string(&mut blob.as_slice())
         .and_then(|kind| String::from_utf8(kind.to_vec()).ok())

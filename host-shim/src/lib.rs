@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod admin;
 mod admission;
 mod agent;
@@ -18,6 +19,7 @@ mod cut_short;
 mod editors;
 mod endpoint;
 mod explain;
+mod handed_over;
 mod init;
 mod keys;
 mod logs;
@@ -31,6 +33,7 @@ pub mod reload;
 mod secrets;
 mod stanza;
 pub mod state;
+mod state_rights;
 mod systemd;
 mod tcp;
 mod trust;

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alknet_document::{Document, Fault, Format};
+use alknet_document::{Document, Fault, Format, join_pointer};
 use alknet_handler::Capabilities;
 use alknet_identity::{PeerStore, PeersConfig, PeersError};
 use alknet_loader::{LoadedPlugin, Refusal, check_place, shown};
@@ -17,11 +17,13 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::config::{self, NodeConfig};
+use crate::handed_over::HandedOver;
 use crate::keys::{self, HostKey, NodeKeys, PublicKeys};
 use crate::logs;
 use crate::node::HandlerRefused;
 use crate::plugins::{Libraries, Place, gather};
-use crate::secrets::{Granter, SecretsFile};
+use crate::secrets::{Granter, SecretSource, SecretsError, SecretsFile};
+use crate::state::RUN;
 use crate::walls;
 
 /// The folder for private copies of libraries, within the state folder.
@@ -227,6 +229,49 @@ impl Draft {
         vault.map(|vault| vault.secrets_key()).ok_or(problems)
     }
 
+    /// What the monitor hands over to the node of this configuration: its keys,
+    /// and the secrets that are granted to plugins. One that is not stored is
+    /// left out; the node says so.
+    ///
+    /// # Errors
+    /// When a file cannot be used.
+    pub(crate) fn hand_over(&self) -> Result<HandedOver, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let (document, config, base) = (self.document(), &self.config, &self.base);
+        let vault = read_vault(document, config, base, &mut problems);
+        let keys = read_keys(document, config, base, vault.as_ref(), &mut problems);
+        let (Some(vault), Some(keys)) = (vault, keys) else {
+            return Err(problems);
+        };
+        let mut handed_over = HandedOver::new(&vault, &keys);
+        let (file, key) = (self.secrets_file(), vault.secrets_key());
+        for (plugin, names) in &config.plugins.secrets {
+            for (index, name) in names.iter().enumerate() {
+                match file.get(&key, name) {
+                    Ok(secret) => handed_over.add(name, &secret),
+                    Err(SecretsError::Unknown { .. }) => {}
+                    Err(error) => {
+                        let list = join_pointer("/plugins/secrets", plugin);
+                        problems.push(at(document, &format!("{list}/{index}"), &error));
+                    }
+                }
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(handed_over),
+            false => Err(problems),
+        }
+    }
+
+    /// The files that only the monitor reads.
+    pub(crate) fn files_of_secrets(&self) -> Vec<PathBuf> {
+        let config = &self.config;
+        let named = [&config.mnemonic_file, &config.secrets_file].into_iter();
+        let named = named.chain(&config.passphrase_file);
+        let named = named.chain(&config.host_key_files);
+        named.map(|path| self.base.join(path)).collect()
+    }
+
     /// The public keys that a node would have with the files as they are.
     /// `None` where this process may not read them any more.
     pub(crate) fn public_keys(&self) -> Result<Option<PublicKeys>, Vec<Problem>> {
@@ -265,7 +310,17 @@ impl Draft {
     ///
     /// # Errors
     /// When the key is needed and not to be had.
-    pub(crate) fn granter_for(&self, plugin: &str) -> Result<Granter<'_>, Vec<Problem>> {
+    pub(crate) fn granter_for(
+        &self,
+        plugin: &str,
+        handed_over: Option<&HandedOver>,
+    ) -> Result<Granter<'_>, Vec<Problem>> {
+        if let Some(handed_over) = handed_over {
+            return Ok(Granter {
+                document: self.document(),
+                source: SecretSource::Memory(handed_over.secrets()),
+            });
+        }
         let granted = self.config.plugins.secrets.get(plugin);
         let key = match granted {
             Some(names) if !names.is_empty() => Some(self.secrets_key()?),
@@ -273,8 +328,10 @@ impl Draft {
         };
         Ok(Granter {
             document: self.document(),
-            file: self.secrets_file(),
-            key,
+            source: SecretSource::File {
+                file: self.secrets_file(),
+                key,
+            },
         })
     }
 
@@ -329,6 +386,15 @@ impl Draft {
     /// # Errors
     /// Everything that is wrong, not just the first, warnings included.
     pub fn complete(self) -> Result<Plan, Vec<Problem>> {
+        self.complete_with(None)
+    }
+
+    /// As [`complete`](Self::complete), with secrets that the monitor handed
+    /// over in place of those in files.
+    pub(crate) fn complete_with(
+        self,
+        handed_over: Option<&HandedOver>,
+    ) -> Result<Plan, Vec<Problem>> {
         let closed = self.closed();
         let Self {
             config,
@@ -337,8 +403,20 @@ impl Draft {
         } = self;
         let document = &source.document;
         let mut problems = Vec::new();
-        let vault = read_vault(document, &config, &base, &mut problems);
-        let keys = read_keys(document, &config, &base, vault.as_ref(), &mut problems);
+        let (keys, source_of_secrets) = match handed_over {
+            Some(handed_over) => {
+                let keys = handed_over.keys();
+                let keys = keys.map_err(|error| problems.push(error.into())).ok();
+                (keys, SecretSource::Memory(handed_over.secrets()))
+            }
+            None => {
+                let vault = read_vault(document, &config, &base, &mut problems);
+                let keys = read_keys(document, &config, &base, vault.as_ref(), &mut problems);
+                let file = SecretsFile::new(base.join(&config.secrets_file));
+                let key = vault.map(|vault| vault.secrets_key());
+                (keys, SecretSource::File { file, key })
+            }
+        };
         let peers = match read_peers(document, &base.join(&config.peers_file), &closed) {
             Ok((_, peers)) => Some(peers),
             Err(faults) => {
@@ -349,11 +427,14 @@ impl Draft {
         let mut warnings = Vec::new();
         let granter = Granter {
             document,
-            file: SecretsFile::new(base.join(&config.secrets_file)),
-            key: vault.map(|vault| vault.secrets_key()),
+            source: source_of_secrets,
         };
         let folder = base.join(&config.plugins.folder);
-        let libraries = match Libraries::open(&base.join(Path::new(STAGING))) {
+        let staging = match handed_over {
+            Some(_) => Path::new(RUN).join(STAGING),
+            None => STAGING.into(),
+        };
+        let libraries = match Libraries::open(&base.join(&staging)) {
             Ok(libraries) => Some(libraries),
             Err(refusal) => {
                 problems.push(Problem::Staging(refusal));

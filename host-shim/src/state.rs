@@ -7,6 +7,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
+/// The directory, within the state folder, of what a node writes that runs as a
+/// user of its own beside the monitor.
+pub(crate) const RUN: &str = "run";
+
 /// A state folder and the names within it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateFolder {
@@ -56,6 +60,11 @@ impl StateFolder {
     /// The peers file that `init` makes.
     pub fn peers_file(&self) -> PathBuf {
         self.root.join("peers.toml")
+    }
+
+    /// The directory that the node writes to in accounts mode.
+    pub(crate) fn run_folder(&self) -> PathBuf {
+        self.root.join(RUN)
     }
 
     /// The private key that `up` makes for a caller who has none.

@@ -19,6 +19,7 @@ use rustix::process::{
 use serde_json::{Value, json};
 
 use crate::config::NodeConfig;
+use crate::handed_over::HandedOver;
 use crate::plan::Draft;
 use crate::state::home;
 
@@ -28,11 +29,7 @@ pub(crate) const UNCONFINED: &str = "ssh:unconfined";
 /// What to know about a node that root starts.
 pub(crate) const ROOT_IS_OWNER: &str = "the node is started as root, so what peers with ssh:unconfined run has all of root's rights; start it as a user of its own";
 
-/// Why a node that root starts does not start.
-pub(crate) const NO_ACCOUNTS: &str = "accounts are configured ([accounts] in the node's configuration, or `accounts` of a peer), and this version cannot run peers' processes as Unix accounts; remove them, or start the node as the user whose rights peers shall have";
-
 /// A node's monitor, which alone starts peers' processes.
-#[derive(Debug)]
 pub struct Walls {
     link: NodeLink,
     mode: Mode,
@@ -40,6 +37,7 @@ pub struct Walls {
     guest_homes: PathBuf,
     private: Vec<PathBuf>,
     no_confinement: Option<String>,
+    handed_over: Option<HandedOver>,
 }
 
 impl Walls {
@@ -66,7 +64,27 @@ impl Walls {
             no_confinement: confinement_support().err().or(homes),
             guest_homes,
             private,
+            handed_over: None,
         })
+    }
+
+    /// Those of a node that the monitor started as a user without rights.
+    pub(crate) fn of_accounts(link: NodeLink, draft: &Draft, handed_over: HandedOver) -> Self {
+        let accounts = draft.config.accounts.clone().unwrap_or_default();
+        Self {
+            link,
+            mode: Mode::Accounts,
+            default_account: accounts.default_account,
+            guest_homes: draft.guest_homes(),
+            private: draft.private(),
+            no_confinement: confinement_support().err(),
+            handed_over: Some(handed_over),
+        }
+    }
+
+    /// What the monitor handed over, where it alone reads the secrets.
+    pub(crate) fn handed_over(&self) -> Option<&HandedOver> {
+        self.handed_over.as_ref()
     }
 
     /// Whose rights peers' processes get.
@@ -150,6 +168,13 @@ pub(crate) fn guests_with_processes(peers: &PeersConfig) -> Vec<String> {
         .filter(|peer| !unconfined.contains(&peer.id))
         .map(|peer| peer.id.clone())
         .collect()
+}
+
+/// The peers whose accounts are confined to files.
+pub(crate) fn confined_accounts(peers: &PeersConfig) -> Vec<String> {
+    let confined = peers.peers.iter().filter(|peer| !peer.disabled);
+    let confined = confined.filter(|peer| !peer.files.is_empty());
+    confined.map(|peer| peer.id.clone()).collect()
 }
 
 /// Whether this process is root's.

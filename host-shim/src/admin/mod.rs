@@ -20,5 +20,5 @@ pub(crate) use client::{AskError, ask, ask_and_outlive};
 pub(crate) use desk::{Desk, Ending};
 pub(crate) use protocol::{FaultReport, Request};
 pub(crate) use server::serve;
-pub(crate) use socket::AdminSocket;
+pub(crate) use socket::{AdminSocket, SocketError, is_served};
 pub(crate) use status::{GenerationStatus, Sessions, Status};

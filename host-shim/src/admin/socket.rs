@@ -93,9 +93,21 @@ impl Drop for AdminSocket {
     }
 }
 
+/// Whether a node answers for a state folder.
+pub(crate) fn is_served(state: &StateFolder) -> bool {
+    connect(state).is_ok()
+}
+
 /// Connects to the node of a state folder.
 pub(super) fn connect(state: &StateFolder) -> io::Result<UnixStream> {
-    at_short_path(state.root(), NAME, |path| UnixStream::connect(path))
+    let connect_in = |folder: &Path| at_short_path(folder, NAME, |path| UnixStream::connect(path));
+    connect_in(state.root()).or_else(|error| {
+        // Of a node that runs as a user of its own beside the monitor.
+        connect_in(&state.run_folder()).map_err(|other| match other.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => error,
+            _ => other,
+        })
+    })
 }
 
 /// Runs `act` with a path to `name` in `folder` that is short enough for a

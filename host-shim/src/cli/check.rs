@@ -11,6 +11,7 @@ use clap::Args;
 use super::{
     Failed, StateArg, counted, existing_config, fail, fail_all, folder, print_keys, runtime,
 };
+use crate::accounts;
 use crate::logs;
 use crate::plan::Draft;
 use crate::plugins::{Numbers, Settings, make_handler, try_out};
@@ -25,6 +26,9 @@ pub(super) struct CheckArgs {
     /// Check this configuration file instead of a state folder's
     #[arg(long, value_name = "FILE", conflicts_with = "state")]
     config: Option<PathBuf>,
+    /// As for `run --accounts`
+    #[arg(long)]
+    accounts: bool,
 }
 
 /// Names every fault that a start would meet.
@@ -33,8 +37,19 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
         Some(file) => file,
         None => existing_config(&folder(args.state)?)?,
     };
+    let as_accounts = args.accounts;
+    let mut accounts = Vec::new();
     let plan = Draft::read(&file)
-        .and_then(Draft::complete)
+        .and_then(|draft| {
+            let peers = draft.read_peers().ok();
+            let has = |peers: &_| as_accounts || walls::has_accounts(&draft.config, peers);
+            if let Some(peers) = peers.filter(has)
+                && walls::is_root()
+            {
+                accounts = accounts::check(&draft, &peers).1;
+            }
+            draft.complete()
+        })
         .map_err(|problems| {
             let failed = fail_all(&problems);
             complain!("alknet-node: {} to mend", counted(problems.len()));
@@ -68,8 +83,11 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     let peers = plan.peers.config();
-    let served_as_accounts = walls::has_accounts(&plan.config, &peers);
-    let guests = walls::guests_with_processes(&peers);
+    let served_as_accounts = as_accounts || walls::has_accounts(&plan.config, &peers);
+    let guests = match walls::is_root() && served_as_accounts {
+        true => walls::confined_accounts(&peers),
+        false => walls::guests_with_processes(&peers),
+    };
     if let (Err(why), false) = (confinement_support(), guests.is_empty()) {
         complain!(
             "alknet-node: {why}; commands, shells and sftp are refused to {}",
@@ -77,8 +95,8 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
         );
         found += 1;
     }
-    if walls::is_root() && served_as_accounts {
-        complain!("alknet-node: {}", walls::NO_ACCOUNTS);
+    for fault in accounts {
+        complain!("alknet-node: {fault}");
         found += 1;
     }
     if found > 0 {

@@ -67,7 +67,7 @@ enum Command {
     /// Make a state folder: keys, configuration, peers, plugins.
     Init(setup::InitArgs),
     /// Serve from a state folder.
-    Run(StateArg),
+    Run(serve::RunArgs),
     /// Serve, after making a state folder if there is none that lets you in.
     Up(setup::UpArgs),
     /// Say everything that would keep the node from starting well.
@@ -149,8 +149,8 @@ pub fn main() -> ExitCode {
     let _flush = FlushAtEnd;
     let outcome = match Cli::parse().command {
         Command::Init(args) => setup::init(args),
-        Command::Run(args) => serve::run(args),
-        Command::Up(args) => setup::up(args),
+        Command::Run(args) => return serve::run(args).unwrap_or(ExitCode::FAILURE),
+        Command::Up(args) => return setup::up(args).unwrap_or(ExitCode::FAILURE),
         Command::Check(args) => check::check(args),
         Command::Reload(args) => reload::reload(args),
         Command::Secret(command) => secret::secret(command),

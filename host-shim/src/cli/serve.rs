@@ -4,19 +4,25 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alknet_identity::PeersConfig;
 use alknet_loader::shown;
+use alknet_monitor::NodeLink;
 use alknet_session::Mode;
+use clap::Args;
 use futures_util::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_keys, runtime};
-use crate::admin::{self, AdminSocket, Desk, Ending};
+use crate::accounts;
+use crate::admin::{self, AdminSocket, Desk, Ending, SocketError};
 use crate::admission::raise_descriptor_limit;
 use crate::editors::write_schemas;
+use crate::handed_over::{HandedOver, StartOptions};
 use crate::logs;
 use crate::node::{Gate, Node};
 use crate::plan::{Draft, Plan};
@@ -25,13 +31,28 @@ use crate::reload::ReloadOptions;
 use crate::stanza;
 use crate::state::StateFolder;
 use crate::systemd;
-use crate::walls::{
-    NO_ACCOUNTS, ROOT_IS_OWNER, Walls, close_memory, has_accounts, is_root, unconfined,
-};
+use crate::walls::{ROOT_IS_OWNER, Walls, close_memory, has_accounts, is_root, unconfined};
+
+#[derive(Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    state: StateArg,
+    /// Run peers' processes as Unix accounts even if the configuration names
+    /// none yet; the node is started as root
+    #[arg(long)]
+    accounts: bool,
+}
 
 /// Serves from a state folder.
-pub(super) fn run(args: StateArg) -> Result<(), Failed> {
-    serve(&folder(args)?, Listen::default(), Show::Identities)
+pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failed> {
+    let state = folder(args.state)?;
+    match NodeLink::inherited().map_err(fail)? {
+        Some((link, secrets)) => serve_beside_monitor(&state, link, &secrets),
+        None if args.accounts && !is_root() => Err(fail(
+            "--accounts: only root can run processes as other accounts; start the node as root, or without it",
+        )),
+        None => serve(&state, Listen::default(), Show::Identities, args.accounts),
+    }
 }
 
 /// Addresses to serve on in place of those configured.
@@ -39,6 +60,17 @@ pub(super) fn run(args: StateArg) -> Result<(), Failed> {
 pub(super) struct Listen {
     pub(super) udp: Option<SocketAddr>,
     pub(super) tcp: Option<SocketAddr>,
+}
+
+impl Listen {
+    fn put_into(&self, draft: &mut Draft) {
+        if let Some(addr) = self.udp {
+            draft.config.listen = addr;
+        }
+        if self.tcp.is_some() {
+            draft.config.tcp_listen = self.tcp;
+        }
+    }
 }
 
 /// What a start shows its owner.
@@ -49,45 +81,126 @@ pub(super) enum Show {
     Stanza(Option<PathBuf>),
 }
 
-/// Serves until a signal.
-pub(super) fn serve(state: &StateFolder, listen: Listen, show: Show) -> Result<(), Failed> {
-    let file = existing_config(state)?;
-    let mut draft = Draft::read(&file).map_err(|problems| fail_all(&problems))?;
-    if let Some(addr) = listen.udp {
-        draft.config.listen = addr;
-    }
-    if listen.tcp.is_some() {
-        draft.config.tcp_listen = listen.tcp;
-    }
+/// Serves until a signal. With `accounts`, in accounts mode whatever the
+/// configuration says.
+pub(super) fn serve(
+    state: &StateFolder,
+    listen: Listen,
+    show: Show,
+    accounts: bool,
+) -> Result<ExitCode, Failed> {
+    let mut draft = read_draft(state)?;
+    listen.put_into(&mut draft);
     if is_root() {
         let peers = draft.read_peers().map_err(|problems| fail_all(&problems))?;
-        if has_accounts(&draft.config, &peers) {
-            return Err(fail(NO_ACCOUNTS));
+        if accounts || has_accounts(&draft.config, &peers) {
+            return become_monitor(state, &draft, &peers, &listen, show);
         }
     }
     // Before there is a thread, and before there is anything to inherit.
     close_memory();
     let walls = Walls::start_owner(&draft)
         .map_err(|error| fail(format_args!("cannot start the monitor: {error}")))?;
+    serve_with(draft, state, state, walls, show)
+}
+
+/// Starts the node as a user without rights, beside this process.
+fn become_monitor(
+    state: &StateFolder,
+    draft: &Draft,
+    peers: &PeersConfig,
+    listen: &Listen,
+    show: Show,
+) -> Result<ExitCode, Failed> {
+    if admin::is_served(state) {
+        return Err(fail(SocketError::Served {
+            folder: state.root().to_owned(),
+        }));
+    }
+    let (stanza, identity_file) = match show {
+        Show::Identities => (false, None),
+        Show::Stanza(file) => (true, file),
+    };
+    let start = StartOptions {
+        udp: listen.udp,
+        tcp: listen.tcp,
+        stanza,
+        identity_file,
+    };
+    let prepared = accounts::prepare(state, draft, peers, start).map_err(|faults| {
+        for fault in faults {
+            complain!("alknet-node: {fault}");
+        }
+        complain!("alknet-node: the node did not start");
+        Failed
+    })?;
+    prepared
+        .start()
+        .map_err(|error| fail(format_args!("cannot start the node: {error}")))
+}
+
+/// Serves with what the monitor, which is root, hands over.
+fn serve_beside_monitor(
+    state: &StateFolder,
+    link: NodeLink,
+    secrets: &[u8],
+) -> Result<ExitCode, Failed> {
+    close_memory();
+    let handed_over = HandedOver::from_bytes(secrets)
+        .ok_or_else(|| fail("what the monitor handed over is not of this version"))?;
+    let start = handed_over.start.clone();
+    let mut draft = read_draft(state)?;
+    let listen = Listen {
+        udp: start.udp,
+        tcp: start.tcp,
+    };
+    listen.put_into(&mut draft);
+    let walls = Walls::of_accounts(link, &draft, handed_over);
+    let show = match start.stanza {
+        true => Show::Stanza(start.identity_file),
+        false => Show::Identities,
+    };
+    let run = StateFolder::new(state.run_folder());
+    serve_with(draft, state, &run, walls, show)
+}
+
+fn read_draft(state: &StateFolder) -> Result<Draft, Failed> {
+    let file = existing_config(state)?;
+    Draft::read(&file).map_err(|problems| fail_all(&problems))
+}
+
+/// Serves, with the admin socket in the folder `run`.
+fn serve_with(
+    draft: Draft,
+    state: &StateFolder,
+    run: &StateFolder,
+    walls: Walls,
+    show: Show,
+) -> Result<ExitCode, Failed> {
     let walls = Arc::new(walls);
-    let socket = AdminSocket::bind(state).map_err(fail)?;
+    let socket = AdminSocket::bind(run).map_err(fail)?;
     logs::install(&draft.config.log);
     raise_descriptor_limit();
     // Before there are threads; each would have an arena of its own.
     let processors = std::thread::available_parallelism().map_or(2, usize::from);
     alknet_loader::memory::limit_arenas(processors.clamp(2, 8));
-    let plan = draft.complete().map_err(|problems| {
-        let failed = fail_all(&problems);
-        complain!("alknet-node: the node did not start");
-        failed
-    })?;
-    if let Err(error) = write_schemas(state, &plan) {
+    let plan = draft
+        .complete_with(walls.handed_over())
+        .map_err(|problems| {
+            let failed = fail_all(&problems);
+            complain!("alknet-node: the node did not start");
+            failed
+        })?;
+    // In accounts mode the state folder is root's.
+    if walls.mode() == Mode::Owner
+        && let Err(error) = write_schemas(state, &plan)
+    {
         tracing::warn!("{error}");
     }
     let runtime = runtime(&plan.config)?;
-    let outcome = runtime.block_on(serve_until_signal(plan, state.clone(), walls, socket, show));
+    let outcome = runtime.block_on(serve_until_signal(plan, run.clone(), walls, socket, show));
     runtime.shutdown_timeout(Duration::from_secs(1));
-    outcome
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 async fn serve_until_signal(
@@ -238,9 +351,11 @@ fn announce(node: &Node, show: Show) {
             tracing::warn!("{ROOT_IS_OWNER}");
         }
         if let Some(why) = walls.no_confinement() {
-            tracing::warn!(
-                "{why}; commands, shells and sftp of peers without ssh:unconfined are refused"
-            );
+            let whom = match walls.mode() {
+                Mode::Owner => "without ssh:unconfined",
+                Mode::Accounts => "with `files`",
+            };
+            tracing::warn!("{why}; commands, shells and sftp of peers {whom} are refused");
         }
     }
     if let Some(addr) = node.tcp_addr() {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use alknet_document::Document;
 use alknet_identity::PeersConfig;
@@ -108,7 +109,7 @@ fn report(state: &StateFolder, made: &Made) {
 }
 
 /// Serves, whatever it takes.
-pub(super) fn up(args: UpArgs) -> Result<(), Failed> {
+pub(super) fn up(args: UpArgs) -> Result<ExitCode, Failed> {
     let state = folder(args.state)?;
     let mut identity_file = None;
     if !state.is_initialised() {
@@ -151,7 +152,7 @@ pub(super) fn up(args: UpArgs) -> Result<(), Failed> {
         udp: args.listen,
         tcp: args.tcp_listen,
     };
-    serve(&state, listen, Show::Stanza(identity_file))
+    serve(&state, listen, Show::Stanza(identity_file), false)
 }
 
 /// The caller's keys; says which they are.

@@ -88,7 +88,7 @@ impl Swapper {
         let name = previous.library.name();
         let names = draft.config.plugins.secrets.get(name);
         let names = names.map(Vec::as_slice).unwrap_or_default();
-        let granter = draft.granter_for(name)?;
+        let granter = draft.granter_for(name, self.handed_over())?;
         let capabilities = granter
             .grant(name, names, previous.library.capabilities_schema())
             .map_err(|faults| faults.into_iter().map(Problem::Config).collect::<Vec<_>>())?;

@@ -17,6 +17,7 @@ use super::memory::Memory;
 use super::report::{Kept, Outcome, Refused, Swapped};
 use super::retire::Retirement;
 use super::trial::Settings;
+use crate::handed_over::HandedOver;
 use crate::keys::HostKey;
 use crate::logs;
 use crate::metrics::counters;
@@ -269,13 +270,18 @@ impl Swapper {
         }
     }
 
+    /// What the monitor handed over, where it has the secrets.
+    pub(super) fn handed_over(&self) -> Option<&HandedOver> {
+        self.walls.as_deref()?.handed_over()
+    }
+
     pub(super) fn plan(
         &self,
         draft: &Draft,
         file: &Path,
         library: Arc<LoadedPlugin>,
     ) -> Result<PlannedPlugin, Vec<Problem>> {
-        let granter = draft.granter_for(library.name())?;
+        let granter = draft.granter_for(library.name(), self.handed_over())?;
         let place = Place {
             config: &draft.config,
             granter: &granter,

@@ -35,6 +35,14 @@ pub(crate) enum SecretsError {
         /// The name.
         name: String,
     },
+    /// The monitor did not hand it over when it started the node.
+    #[error(
+        "the secret {name:?} was not stored, or not granted to a plugin, when the node started, and only the monitor can read secrets; store it with `alknet-node secret set {name}` if it is not, and restart the node"
+    )]
+    NotHandedOver {
+        /// The name.
+        name: String,
+    },
     /// It is not what was encrypted under this node's key.
     #[error(
         "{}: the secret {name:?} cannot be decrypted: the file was changed, or belongs to another mnemonic or passphrase. Bring back the right file or mnemonic, or store the secret anew: `alknet-node secret remove {name}`, then `alknet-node secret set {name}`",

@@ -1,5 +1,8 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use alknet_document::{Document, Fault, Format, Problem, check_schema, join_pointer};
-use alknet_handler::Capabilities;
+use alknet_handler::{Capabilities, Secret};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
@@ -10,10 +13,20 @@ pub(crate) struct Granter<'a> {
     /// The node's configuration, for the place of a fault.
     pub(crate) document: &'a Document,
     /// Where the secrets are.
-    pub(crate) file: SecretsFile,
-    /// The key to them; without one, which is a fault elsewhere, only names
-    /// are checked.
-    pub(crate) key: Option<Zeroizing<[u8; 32]>>,
+    pub(crate) source: SecretSource,
+}
+
+/// Where secrets are.
+pub(crate) enum SecretSource {
+    /// In the node's file.
+    File {
+        file: SecretsFile,
+        /// The key to them; without one, which is a fault elsewhere, only names
+        /// are checked.
+        key: Option<Zeroizing<[u8; 32]>>,
+    },
+    /// In memory: the monitor handed them over.
+    Memory(Arc<BTreeMap<String, Secret>>),
 }
 
 impl Granter<'_> {
@@ -49,10 +62,19 @@ impl Granter<'_> {
         }
     }
 
-    fn secret(&self, name: &str) -> Result<Option<alknet_handler::Secret>, SecretsError> {
-        match &self.key {
-            Some(key) => self.file.get(key, name).map(Some),
-            None => self.file.expect(name).map(|()| None),
+    fn secret(&self, name: &str) -> Result<Option<Secret>, SecretsError> {
+        match &self.source {
+            SecretSource::File {
+                file,
+                key: Some(key),
+            } => file.get(key, name).map(Some),
+            SecretSource::File { file, key: None } => file.expect(name).map(|()| None),
+            SecretSource::Memory(secrets) => match secrets.get(name) {
+                Some(secret) => Ok(Some(secret.clone())),
+                None => Err(SecretsError::NotHandedOver {
+                    name: name.to_owned(),
+                }),
+            },
         }
     }
 
@@ -116,7 +138,6 @@ fn item(plugin: &str, index: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use alknet_handler::Secret;
     use serde_json::json;
 
     use super::*;
@@ -135,8 +156,10 @@ mod tests {
         let document = Document::parse(&text, Format::Toml, "node.toml").unwrap();
         let granter = Granter {
             document: &document,
-            file,
-            key: Some(Zeroizing::new(KEY)),
+            source: SecretSource::File {
+                file,
+                key: Some(Zeroizing::new(KEY)),
+            },
         };
         granter.grant("odd", &names, &schema).map_err(|faults| {
             let lines: Vec<_> = faults.iter().map(ToString::to_string).collect();

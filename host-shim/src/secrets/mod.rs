@@ -9,7 +9,7 @@ mod value;
 
 pub(crate) use error::SecretsError;
 pub(crate) use file::SecretsFile;
-pub(crate) use grants::Granter;
+pub(crate) use grants::{Granter, SecretSource};
 pub(crate) use value::{MAX_VALUE, read_value};
 
 /// The longest name, in characters.

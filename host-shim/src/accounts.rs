@@ -1,0 +1,139 @@
+//! Accounts mode: root starts the node, this process becomes the monitor, and
+//! the node runs as a user without rights. Peers' processes run as accounts of
+//! the system.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+
+use alknet_identity::PeersConfig;
+use alknet_monitor::{
+    AccountIds, AccountsConfig as MonitorAccounts, MonitorConfig, NodeProgram, start_accounts_mode,
+};
+
+use crate::config::AccountsConfig;
+use crate::handed_over::StartOptions;
+use crate::plan::Draft;
+use crate::state::StateFolder;
+use crate::state_rights::{self, set_rights};
+use crate::walls::owners_keys;
+
+/// A node that is ready to be started in accounts mode.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    config: MonitorConfig,
+    node: NodeProgram,
+}
+
+impl Prepared {
+    /// Becomes the monitor; returns when the node has ended, with its status.
+    /// This process must have no other thread.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn start(self) -> io::Result<ExitCode> {
+        start_accounts_mode(self.config, self.node)
+    }
+}
+
+/// Checks all that accounts mode needs, gives the files of the state folder
+/// their rights, and reads the secrets.
+///
+/// # Errors
+/// All that is wrong, one line each.
+pub(crate) fn prepare(
+    state: &StateFolder,
+    draft: &Draft,
+    peers: &PeersConfig,
+    start: StartOptions,
+) -> Result<Prepared, Vec<String>> {
+    let accounts = draft.config.accounts.clone().unwrap_or_default();
+    let (network, faults) = check(draft, peers);
+    let Some(network) = network.filter(|_| faults.is_empty()) else {
+        return Err(faults);
+    };
+    set_rights(state, draft, &network).map_err(|error| vec![error.to_string()])?;
+    let handed_over = draft.hand_over();
+    let mut handed_over = handed_over
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    handed_over.start = start;
+    let secrets = handed_over.to_bytes().ok_or_else(|| {
+        vec!["the secrets granted to plugins are longer than 1 MiB in all".to_owned()]
+    })?;
+    let mut private = draft.private();
+    private.extend(owners_keys());
+    Ok(Prepared {
+        config: MonitorConfig {
+            guest_homes: draft.guest_homes(),
+            private,
+            accounts: Some(MonitorAccounts {
+                network_user: accounts.network_user,
+                default_account: accounts.default_account,
+                allow_root: accounts.allow_root,
+                peers: draft.peers_file(),
+            }),
+        },
+        node: NodeProgram {
+            arguments: vec!["run".into(), "--state".into(), OsString::from(state.root())],
+            environment: std::env::vars_os().collect(),
+            secrets,
+            descriptors: Vec::new(),
+        },
+    })
+}
+
+/// The network-facing account, and what would keep a node from serving
+/// accounts, one line for each fault.
+pub(crate) fn check(draft: &Draft, peers: &PeersConfig) -> (Option<AccountIds>, Vec<String>) {
+    let accounts = draft.config.accounts.clone().unwrap_or_default();
+    let mut faults = Vec::new();
+    let network = network_account(&accounts, &mut faults);
+    if let Some(network) = &network {
+        faults.extend(state_rights::faults(draft, &accounts.network_user, network));
+    }
+    let default = accounts.default_account.iter();
+    faults.extend(default.filter_map(|name| {
+        let fault = unusable(name, &accounts, network.as_ref())?;
+        Some(format!("accounts.default_account: {fault}"))
+    }));
+    for peer in peers.peers.iter().filter(|peer| !peer.disabled) {
+        let listed = peer.accounts.iter();
+        faults.extend(listed.filter_map(|name| {
+            let fault = unusable(name, &accounts, network.as_ref())?;
+            Some(format!("accounts of the peer {}: {fault}", peer.id))
+        }));
+    }
+    (network, faults)
+}
+
+fn network_account(accounts: &AccountsConfig, faults: &mut Vec<String>) -> Option<AccountIds> {
+    let name = &accounts.network_user;
+    match AccountIds::of(name) {
+        Ok(Some(ids)) if ids.user != 0 => return Some(ids),
+        Ok(Some(_)) => faults.push(format!(
+            "accounts.network_user: {name} has root's rights; name an account without"
+        )),
+        Ok(None) => faults.push(format!(
+            "there is no account {name} for the process that talks to the network (accounts.network_user); make it: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {name}"
+        )),
+        Err(error) => faults.push(format!("cannot look up the account {name}: {error}")),
+    }
+    None
+}
+
+/// Why nobody can have an account, if so.
+fn unusable(name: &str, accounts: &AccountsConfig, network: Option<&AccountIds>) -> Option<String> {
+    match AccountIds::of(name) {
+        Ok(None) => Some(format!(
+            "there is no account {name} on this machine; make it (useradd), or take it out"
+        )),
+        Ok(Some(ids)) if ids.user == 0 && !accounts.allow_root => Some(format!(
+            "{name} has root's rights; allow it with `allow_root = true` under [accounts], or take it out"
+        )),
+        Ok(Some(ids)) if network.is_some_and(|network| network.user == ids.user) => Some(format!(
+            "{name} is the account of the process that talks to the network, whose keys are not for peers; take it out"
+        )),
+        Ok(Some(_)) => None,
+        Err(error) => Some(format!("cannot look up the account {name}: {error}")),
+    }
+}
