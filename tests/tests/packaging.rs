@@ -177,8 +177,19 @@ fn systemd_understands_the_unit() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("alknet-node.service");
     fs::write(&file, unit).unwrap();
-    let ended = Run::new("systemd-analyze").arg("verify").arg(&file).ended();
-    assert_eq!((ended.code(), ended.err().as_str()), (0, ""), "{ended}");
+    let verify = || {
+        let ended = Run::new("systemd-analyze").arg("verify").arg(&file).ended();
+        assert_eq!((ended.code(), ended.err().as_str()), (0, ""), "{ended}");
+    };
+    verify();
+    // The node of one account.
+    let drop_in = workspace().join("host-shim/packaging/debian/single-account.conf");
+    let drop_in = fs::read_to_string(drop_in).unwrap();
+    let drop_in = drop_in.replace("/usr/bin/alknet-node", artifacts().node.to_str().unwrap());
+    let drop_ins = folder.path().join("alknet-node.service.d");
+    fs::create_dir(&drop_ins).unwrap();
+    fs::write(drop_ins.join("single-account.conf"), drop_in).unwrap();
+    verify();
 }
 
 #[test]
