@@ -649,6 +649,49 @@ fn an_account_that_attacks_reaches_nothing() {
 }
 
 #[test]
+fn plugins_are_swapped_and_the_monitor_and_the_node_end_together() {
+    if !in_namespace("plugins_are_swapped_and_the_monitor_and_the_node_end_together") {
+        return;
+    }
+    let world = World::new();
+    let hold = |ssh: &Ssh| -> u32 {
+        let said = ssh.run("sleep 600 >/dev/null 2>&1 & echo $!");
+        said.out()
+            .trim()
+            .parse()
+            .unwrap_or_else(|_| panic!("{said}"))
+    };
+    let job = hold(&world.ssh("deploy"));
+    // A version that root puts in place serves from its own copy.
+    let setup = &world.node.setup;
+    setup.install(&artifacts().plugin, "libalknet_ssh_plugin.so");
+    let swap = setup.node(&["plugins", "reload", "ssh", "--force", "--state"]);
+    let swapped = swap.arg(setup.state()).ended();
+    assert_eq!(swapped.code(), 0, "{swapped}");
+    assert_eq!(world.ssh("www").run("id -un").out(), "www\n");
+    assert!(alive(job));
+    // The node killed: its jobs end, and the monitor with its status.
+    let kill = |process: u32| {
+        let process = rustix::process::Pid::from_raw(i32::try_from(process).unwrap());
+        rustix::process::kill_process(process.unwrap(), Signal::KILL).unwrap();
+    };
+    kill(world.network_process());
+    let stopped = world.node.wait();
+    assert_eq!(stopped.status.code(), Some(128 + 9), "{}", stopped.log);
+    eventually("the job ends", || (!alive(job)).then_some(()));
+    // The monitor killed: the node ends.
+    let node = stopped.setup.start();
+    let world = World {
+        node,
+        confined: world.confined,
+        nobody: world.nobody,
+    };
+    let network = world.network_process();
+    world.node.signal(Signal::KILL);
+    eventually("the node ends", || (!alive(network)).then_some(()));
+}
+
+#[test]
 fn a_start_without_the_account_for_the_network_says_how_to_make_it() {
     if !in_namespace("a_start_without_the_account_for_the_network_says_how_to_make_it") {
         return;
