@@ -73,7 +73,8 @@ fn the_copy_of_a_version_that_nobody_uses_is_removed() {
             .filter(|link| link.to_string_lossy().contains("/staging/"))
             .count()
     };
-    let are_left = |left: usize| (copies() == left && open() == left).then_some(());
+    // That of ssh is open once more, for file transfer's process.
+    let are_left = |left: usize| (copies() == left && open() == left + 1).then_some(());
     eventually("four copies are left", || are_left(4));
     runtime.block_on(echo.works());
     drop(echo);
@@ -128,7 +129,8 @@ fn one_command_reloads_plugins_and_configuration_each_by_itself() {
     let ended = reload();
     assert_eq!(ended.code(), 1, "{ended}");
     ended.line_with(&["refused", ODD]);
-    ended.line_with(&["reloaded: generation 2, changed /plugins/max_draining"]);
+    let reloaded = "reloaded: generation 2, changed /plugins/max_draining\n";
+    assert!(ended.out().contains(reloaded), "{ended}");
     // Nor the other way round.
     odd.next(1, "VERSION=2.0.0\n");
     setup.append("peers.toml", "\n[[peers]]\n");
