@@ -27,7 +27,7 @@ use crate::state::home;
 pub(crate) const UNCONFINED: &str = "ssh:unconfined";
 
 /// What to know about a node that root starts.
-pub(crate) const ROOT_IS_OWNER: &str = "the node is started as root, so what peers with ssh:unconfined run has all of root's rights; start it as a user of its own";
+pub(crate) const ROOT_IS_OWNER: &str = "the node is started as root, so what peers with ssh:unconfined run has all of root's rights; give peers `accounts`, or start it as a user of its own";
 
 /// A node's monitor, which alone starts peers' processes.
 pub struct Walls {
