@@ -63,7 +63,7 @@ impl StateFolder {
     }
 
     /// The directory that the node writes to in accounts mode.
-    pub(crate) fn run_folder(&self) -> PathBuf {
+    pub(crate) fn run_directory(&self) -> PathBuf {
         self.root.join(RUN)
     }
 

@@ -1,6 +1,6 @@
-//! Who may read what of a state folder in accounts mode. All of it is root's;
+//! Who may read what of a state directory in accounts mode. All of it is root's;
 //! the network-facing process reads what it needs by its group, and writes to
-//! one folder of its own.
+//! one directory of its own.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -14,7 +14,7 @@ use crate::plan::Draft;
 use crate::state::StateFolder;
 
 /// Gives the files their owners and modes. A file that the configuration names
-/// outside of the state folder stays as it is.
+/// outside of the state directory stays as it is.
 ///
 /// # Errors
 /// What could not be done to which file.
@@ -25,7 +25,7 @@ pub(crate) fn set_rights(
 ) -> Result<(), RightsError> {
     let root = fs::canonicalize(state.root()).map_err(at(state.root()))?;
     // First, so that nobody else can exchange what is in it meanwhile.
-    give(&root, Kind::Folder, 0, network.group, 0o750)?;
+    give(&root, Kind::Directory, 0, network.group, 0o750)?;
     for file in draft.files_of_secrets() {
         if is_within(&root, &file) {
             give(&file, Kind::File, 0, 0, 0o600)?;
@@ -38,7 +38,7 @@ pub(crate) fn set_rights(
     }
     let plugins = draft.plugins_folder();
     if is_within(&root, &plugins) {
-        give(&plugins, Kind::Folder, 0, network.group, 0o750)?;
+        give(&plugins, Kind::Directory, 0, network.group, 0o750)?;
         for entry in fs::read_dir(&plugins).map_err(at(&plugins))? {
             let entry = entry.map_err(at(&plugins))?;
             if entry.file_type().is_ok_and(|kind| kind.is_file()) {
@@ -53,7 +53,7 @@ pub(crate) fn set_rights(
         }
         _ => {}
     }
-    give(&run, Kind::Folder, network.user, network.group, 0o700)
+    give(&run, Kind::Directory, network.user, network.group, 0o700)
 }
 
 /// Why the network-facing process cannot work with these files, one line for
@@ -64,7 +64,7 @@ pub(crate) fn faults(draft: &Draft, user: &str, network: &AccountIds) -> Vec<Str
         // One that is not there is a fault elsewhere, or none.
         if let Ok(metadata) = fs::metadata(&file)
             && metadata.uid() != 0
-            && !in_folder_of(draft, &file)
+            && !in_directory_of(draft, &file)
         {
             faults.push(format!(
                 "{} belongs to the user id {}, and only root may read it where peers have accounts; run: chown root '{}'",
@@ -78,14 +78,14 @@ pub(crate) fn faults(draft: &Draft, user: &str, network: &AccountIds) -> Vec<Str
     let mut needed = vec![folder.clone()];
     let program = std::env::current_exe().unwrap_or_default();
     for path in [draft.peers_file(), draft.plugins_folder(), program] {
-        if !in_folder_of(draft, &path) {
+        if !in_directory_of(draft, &path) {
             needed.push(path);
         }
     }
     for path in needed {
         if let Some(closed) = first_closed(&path, path != folder, network) {
             faults.push(format!(
-                "the account {user} (accounts.network_user) cannot reach {}: {} is closed to it; keep the state folder in a place like /var/lib/alknet (--state), and programs and plugins where everybody reads them",
+                "the account {user} (accounts.network_user) cannot reach {}: {} is closed to it; keep the state directory in a place like /var/lib/alknet (--state), and programs and plugins where everybody reads them",
                 path.display(),
                 closed.display()
             ));
@@ -118,7 +118,7 @@ fn first_closed(path: &Path, readable: bool, network: &AccountIds) -> Option<Pat
     })
 }
 
-fn in_folder_of(draft: &Draft, path: &Path) -> bool {
+fn in_directory_of(draft: &Draft, path: &Path) -> bool {
     let folder = draft
         .file()
         .parent()
@@ -135,7 +135,7 @@ fn is_within(root: &Path, path: &Path) -> bool {
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     File,
-    Folder,
+    Directory,
 }
 
 fn give(path: &Path, kind: Kind, user: u32, group: u32, mode: u32) -> Result<(), RightsError> {
@@ -149,13 +149,13 @@ fn give(path: &Path, kind: Kind, user: u32, group: u32, mode: u32) -> Result<(),
         .map_err(&failed)?;
     let metadata = file.metadata().map_err(&failed)?;
     let fits = match kind {
-        Kind::Folder => metadata.is_dir(),
+        Kind::Directory => metadata.is_dir(),
         // A second name might be one of somebody else's choice.
         Kind::File => metadata.is_file() && metadata.nlink() == 1,
     };
     if !fits {
         return Err(failed(io::Error::other(match kind {
-            Kind::Folder => "it is not a folder",
+            Kind::Directory => "it is not a directory",
             Kind::File => "it is not a file with one name",
         })));
     }

@@ -1,8 +1,8 @@
 //! The admin socket: how a command reaches the running node.
 //!
 //! A Unix socket `admin.sock` in the state folder (in accounts mode in its folder
-//! `run`), for the node's own user and
-//! root. One JSON object a line each way, both with `version`:
+//! `run`), for the node's own user and root. One JSON object a line each way, both
+//! with `version`:
 //!
 //! ```text
 //! {"version":1,"command":"reload","dry_run":false}

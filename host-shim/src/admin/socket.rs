@@ -103,7 +103,7 @@ pub(super) fn connect(state: &StateFolder) -> io::Result<UnixStream> {
     let connect_in = |folder: &Path| at_short_path(folder, NAME, |path| UnixStream::connect(path));
     connect_in(state.root()).or_else(|error| {
         // Of a node that runs as a user of its own beside the monitor.
-        connect_in(&state.run_folder()).map_err(|other| match other.kind() {
+        connect_in(&state.run_directory()).map_err(|other| match other.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => error,
             _ => other,
         })

@@ -160,7 +160,7 @@ fn serve_beside_monitor(
         true => Show::Stanza(start.identity_file),
         false => Show::Identities,
     };
-    let run = StateFolder::new(state.run_folder());
+    let run = StateFolder::new(state.run_directory());
     serve_with(draft, state, &run, walls, show)
 }
 
