@@ -359,7 +359,7 @@ mod tests {
             assert_eq!(request["command"], "explain");
             let scopes = request["identity"]["scopes"].as_array().unwrap();
             Ok(json!({
-                "allowed": scopes.contains(&"all".into()),
+                "allowed": scopes.contains(&"ssh:shell".into()),
                 "reason": request["request"].to_string(),
                 "later": "more",
             })
@@ -376,9 +376,9 @@ mod tests {
         };
         PeersConfig {
             peers: vec![
-                peer("ann", "all", false),
-                peer("bob", "none", false),
-                peer("eve", "all", true),
+                peer("ann", "ssh:shell", false),
+                peer("bob", "ssh:sftp", false),
+                peer("eve", "ssh:shell", true),
             ],
             ..PeersConfig::default()
         }

@@ -264,7 +264,8 @@ mod tests {
             DROPPED.fetch_add(1, Ordering::Relaxed);
         })
         .unwrap();
-        let put = 3 * MAX_RECORDS;
+        // More than the pipe and the queue hold together.
+        let put = 16 * MAX_RECORDS;
         for number in 0..put {
             queue.put(format!("{number}\n").as_bytes());
         }

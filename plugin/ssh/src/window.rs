@@ -719,10 +719,12 @@ mod tests {
             let largest = u64::from(path.largest);
             assert!(largest <= twice * 5 / 4, "{largest} on {twice}");
         }
-        // Too much for 16 MiB: as much as they carry, 16 MiB in 1.3 round trips.
+        // Too much for 16 MiB: a third of the link, four times what the usual
+        // windows of 2 MiB carry.
         let mut path = LongPath::new(&[true], 200, 1000);
         path.percent(6000);
-        assert!(path.percent(3000) >= 40);
+        let percent = path.percent(3000);
+        assert!(percent >= 32, "{percent} %");
         assert!(path.largest <= LARGEST);
     }
 
