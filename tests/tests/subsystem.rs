@@ -114,9 +114,9 @@ fn file_transfer_can_be_forced() {
     let listed = ssh
         .program("sftp")
         .args(["-b", "-", "node"])
-        .stdin(format!("ls {}\n", node.setup.state().display()))
+        .stdin(format!("ls {}\n", node.setup.folder().display()))
         .ended();
-    assert!(listed.out().contains("node.toml"), "{listed}");
+    assert!(listed.out().contains("forced.pub"), "{listed}");
     let ended = ssh.run("echo ran");
     assert!(!ended.out().contains("ran"), "{ended}");
 }
@@ -124,7 +124,7 @@ fn file_transfer_can_be_forced() {
 /// Lets in one peer more, with a forced command and every scope.
 fn peer(setup: &Setup, id: &str, key: &TestKey, command: &str) {
     let text = format!(
-        "[[peers]]\nid = {id:?}\nkeys = [{:?}]\nscopes = [\"ssh:exec\", \"ssh:shell\", \"ssh:sftp\"]\n\
+        "[[peers]]\nid = {id:?}\nkeys = [{:?}]\nscopes = [\"ssh:exec\", \"ssh:shell\", \"ssh:sftp\", \"ssh:unconfined\"]\n\
          resources = {{ \"ssh:command\" = [\"{command}\"] }}\n\n",
         key.public_line()
     );
