@@ -300,7 +300,7 @@ fn a_user_who_is_gone_hangs_up_and_what_runs_in_the_background_stays() {
         .shows("one=");
     let behind: u32 = terminal.shows(".").parse().unwrap();
     terminal
-        .types("setsid sh -c 'trap \"\" HUP TERM; while :; do sleep 1; done' & echo two''=$!.\r")
+        .types("setsid sh -c 'trap \"\" HUP TERM; echo two\"\"=$$.; while :; do sleep 1; done' &\r")
         .shows("two=");
     let stubborn: u32 = terminal.shows(".").parse().unwrap();
     let ssh = Pid::from_raw(i32::try_from(terminal.id()).unwrap()).unwrap();
