@@ -32,6 +32,9 @@ impl Setup {
             fs::remove_file(entry.unwrap().path()).unwrap();
         }
         setup.install(&artifacts().plugin, "libalknet_ssh_plugin.so");
+        // The login shell of whoever runs the tests may read files that take
+        // their time and have something to say.
+        setup.ssh_config("services.exec.shell = \"/bin/sh\"");
         setup
     }
 

@@ -409,8 +409,6 @@ fn nothing_of_the_nodes_environment_leaks() {
     }
     let mut setup = Setup::new();
     setup.env("SECRET_X", "do-not-tell");
-    // The account's own shell may read files that set more.
-    setup.ssh_config("services.exec.shell = \"/bin/sh\"");
     let node = setup.start();
     let ssh = Ssh::to(&node);
     let ended = ssh

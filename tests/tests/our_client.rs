@@ -217,9 +217,16 @@ fn garbage_in_place_of_ssh_ends_that_stream_alone() {
     node.logged(&["connection rejected"]);
 }
 
+/// A node where what a command started ends with its channel.
+fn ending_with_the_channel() -> Setup {
+    let setup = Setup::new();
+    setup.ssh_config("services.exec.end_with_channel = true");
+    setup
+}
+
 #[test]
 fn a_client_that_vanishes_takes_its_command_along() {
-    let node = Setup::new().start();
+    let node = ending_with_the_channel().start();
     let pid_file = node.setup.folder().join("pid");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -248,7 +255,7 @@ fn a_killed_proxy_command_takes_the_remote_command_along() {
     if !requires(&["ssh"]) {
         return;
     }
-    let node = Setup::new().start();
+    let node = ending_with_the_channel().start();
     let pid_file = node.setup.folder().join("pid");
     let ssh = Ssh::to(&node);
     let file = node.setup.folder().join("file");

@@ -324,6 +324,7 @@ fn files(client: Client) {
     // Without commands too: psftp would run the node's own `sftp-server`.
     let setup = Setup::new();
     setup.listen_on_tcp();
+    setup.ssh_config("services.sftp.enabled = false");
     Peers::new()
         .add("owner", &setup.key, &["ssh:sftp"])
         .write(&setup);
