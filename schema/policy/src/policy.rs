@@ -273,7 +273,7 @@ impl Policy {
 
     /// Decides on setting an environment variable. A rule comes first, then
     /// the names everybody may set, then a scope. Who may run certain programs
-    /// only sets none that starts others, see [`can_start_programs`].
+    /// only sets none that starts others, see `can_start_programs`.
     ///
     /// # Errors
     /// The reason for refusing it.
