@@ -361,7 +361,7 @@ fn with_sftp() -> TestNode {
     let setup = Setup::new();
     let root = setup.folder().join("served");
     fs::create_dir(&root).unwrap();
-    let config = format!("services = {{ sftp = {{ enabled = true, root = {root:?} }} }}");
+    let config = format!("services.sftp = {{ enabled = true, root = {root:?} }}");
     granting(setup, &config)
 }
 
