@@ -50,9 +50,10 @@ fn a_user_gets_in_past_silent_and_failing_connections_on_tcp() {
     let node = setup(&format!("limits.login_grace_seconds = 20\n{PENALTIES}")).start();
     let stranger = TestKey::make(node.setup.folder(), "stranger");
     let silent: Vec<_> = (0..200).map(|_| ATTACKER.tcp(&node).unwrap()).collect();
+    // Once: it writes the files that all of them read.
+    let ssh = Ssh::over(Transport::Tcp, &node, &stranger);
     let failing: Vec<_> = (0..50)
         .map(|_| {
-            let ssh = Ssh::over(Transport::Tcp, &node, &stranger);
             ssh.program("ssh")
                 .args(["-b", "127.0.0.67", "node", "true"])
                 .spawn()
