@@ -148,6 +148,8 @@ impl World {
     /// With those lines in the configuration.
     fn with(accounts: &str) -> Self {
         let setup = Setup::new();
+        // An account's login shell is what is tried here.
+        setup.replace("services.exec.shell = \"/bin/sh\"\n", "");
         let folder = setup.folder();
         fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
         let confined = TestKey::make(folder, "confined");
@@ -615,7 +617,8 @@ fn an_account_that_attacks_reaches_nothing() {
         (&world.confined, confined.as_str()),
     ] {
         let ssh = world.ssh_as(key, "deploy");
-        let said = ssh.command("bash -s").stdin(fill(script)).ended();
+        // Its parent is then the keeper.
+        let said = ssh.command("exec bash -s").stdin(fill(script)).ended();
         let tries = script.matches("\ntry ").count();
         let shut = said.out().matches(": shut").count();
         assert_eq!(shut, tries, "{said}");
