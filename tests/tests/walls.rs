@@ -192,7 +192,11 @@ fn a_guest_with_commands_reaches_nothing_of_the_node() {
     let Some(world) = World::new(&["ssh:exec"], "") else {
         return;
     };
-    let ended = world.ssh().command("exec bash -s").stdin(world.attack()).ended();
+    let ended = world
+        .ssh()
+        .command("exec bash -s")
+        .stdin(world.attack())
+        .ended();
     world.holds(&ended.out());
 }
 
