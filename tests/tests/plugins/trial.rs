@@ -1,7 +1,7 @@
 //! The trial that a plugin goes through before the node opens it: whatever it
 //! does there, the node goes on, and says in one line why it was refused.
 //!
-//! `ALKNET_DAMAGED=200 cargo test -p integration-tests --test trial -- --nocapture`
+//! `ALKNET_DAMAGED=200 cargo test -p integration-tests --test plugins trial -- --nocapture`
 //! tries so many damaged files of each kind and prints the figures.
 #![allow(
     clippy::unwrap_used,

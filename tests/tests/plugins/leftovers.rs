@@ -140,7 +140,7 @@ fn one_command_reloads_plugins_and_configuration_each_by_itself() {
     ended.line_with(&["the configuration stays as it was"]);
 }
 
-/// `cargo test -p integration-tests --test leftovers -- --ignored --nocapture` says
+/// `cargo test -p integration-tests --test plugins leftovers -- --ignored --nocapture` says
 /// what each swap of the SSH plugin holds on to.
 #[test]
 #[ignore = "it prints figures"]

@@ -79,7 +79,7 @@ fn in_namespace(test: &str) -> bool {
         .arg(path)
         .arg(&built.node)
         .arg(test_program)
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", &format!("accounts::{test}"), "--nocapture"])
         .env(DIRECTORY, path)
         .env("ALKNET_TEST_NODE", &program)
         .env("ALKNET_TEST_CLIENT", &built.client)

@@ -1,0 +1,10 @@
+//! Who gets in, with what, and what may be done then.
+
+mod authorized_keys;
+mod certificates;
+mod endpoint_identity;
+mod explain;
+mod policy;
+mod refused_handshake;
+mod revocation;
+mod secrets;

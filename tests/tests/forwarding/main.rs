@@ -1,0 +1,6 @@
+//! Forwarded ports and sockets, what they may reach and how many.
+
+mod egress;
+mod forward_abuse;
+mod forwards;
+mod limits;

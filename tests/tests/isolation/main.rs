@@ -1,0 +1,4 @@
+//! Peers who attack the node that lets them in.
+
+mod accounts;
+mod walls;

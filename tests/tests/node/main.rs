@@ -1,0 +1,13 @@
+//! The daemon: start, reload, stop, and what it reports.
+
+mod admin;
+mod audit;
+mod broken_configs;
+mod fail2ban;
+mod invariants;
+mod life;
+mod metrics;
+mod packaging;
+mod reload;
+mod samples;
+mod stalled_log;
