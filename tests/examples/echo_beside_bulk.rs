@@ -3,12 +3,6 @@
 //! named by a part of its name.
 //!
 //!     cargo run --release -p integration-tests --example echo_beside_bulk
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
 
 use std::time::{Duration, Instant};
 

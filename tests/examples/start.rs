@@ -3,12 +3,6 @@
 //! gets. Server time is not counted. Figures in ADR 44.
 //!
 //!     cargo run --release -p integration-tests --example start
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
 
 use std::fs;
 

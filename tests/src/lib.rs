@@ -4,12 +4,6 @@
 //! Every wait has a guard against hanging; nothing here measures speed.
 
 #![forbid(unsafe_code)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
 
 mod alknet;
 mod artifacts;

@@ -1,13 +1,6 @@
 //! One `authorized_keys` file with every option: under a stock sshd, and
 //! imported into a node. The same client does the same on both, and comes to
 //! the same.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::net::SocketAddr;

@@ -1,13 +1,6 @@
 //! Log-ins by OpenSSH user certificate, as stock ssh and ssh-keygen make them:
 //! who gets in, who does not and why, what a certificate withholds, and what
 //! is taken back while it is in use.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

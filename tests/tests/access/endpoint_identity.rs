@@ -1,11 +1,4 @@
 //! What the key counts that a client shows in the QUIC handshake.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,11 +1,4 @@
 //! `policy explain`, answered by the SSH plugin itself.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 

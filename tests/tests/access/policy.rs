@@ -1,11 +1,4 @@
 //! Who may do what, as real clients meet it; and the table in the docs.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,12 +1,5 @@
 //! A client that has no algorithm in common with the node gets to know what
 //! the node offers: it alone can tell its user.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};

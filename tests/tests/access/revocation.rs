@@ -2,13 +2,6 @@
 //! connected, and what it leaves alone.
 //!
 //! The design says that it is gone within a second. The times are printed.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};

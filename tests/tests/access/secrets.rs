@@ -1,11 +1,4 @@
 //! Secrets for plugins: kept encrypted, given at creation, shown to nobody.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,12 +1,5 @@
 //! `alknet cp`: files and folders to a node and back, whatever happens on the
 //! way.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,13 +1,6 @@
 //! `alknet exec` beside `ssh`: the same cases through both, and through a shared
 //! connection; then what only ours has.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
 use std::fs;
 
 use integration_tests::{

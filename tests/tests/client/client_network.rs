@@ -1,11 +1,4 @@
 //! Our client on a network that drops, moves and comes back.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,11 +1,4 @@
 //! Commands that share one connection, and the process that keeps it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::io::{Read, Write};

@@ -1,12 +1,5 @@
 //! `alknet socks` with the programs people use through a proxy. The name they
 //! ask for is known to the node alone.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

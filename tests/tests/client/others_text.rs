@@ -1,12 +1,5 @@
 //! Text of others reaches a terminal or a log line with its controls as
 //! escapes.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::net::UdpSocket;

@@ -1,12 +1,5 @@
 //! Our own client over QUIC, in this process, against a real node; and peers
 //! that do not keep to the rules.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::future::Future;

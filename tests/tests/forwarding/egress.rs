@@ -1,11 +1,4 @@
 //! Connections that leave the node through an upstream proxy.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

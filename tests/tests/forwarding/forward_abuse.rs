@@ -1,12 +1,5 @@
 //! Peers who ask for forwards that make no sense, for too many, or break the
 //! rules of flow control: each gets the proper answer, and nobody else notices.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::io::ErrorKind;

@@ -1,11 +1,4 @@
 //! Forwarding through stock OpenSSH, over QUIC and over TCP.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::io::{Read, Write};

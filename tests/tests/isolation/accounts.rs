@@ -1,13 +1,6 @@
 //! A node that root starts with Unix accounts, in a mount and network namespace
 //! with users of its own: what the accounts are, who may have them, and what an
 //! account that attacks the node reaches. SECURITY.md has a table of it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};

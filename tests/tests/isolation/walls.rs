@@ -1,12 +1,5 @@
 //! Peers who attack the node that lets them in, and what a guest may do
 //! nevertheless. SECURITY.md has a table of what is tried here.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::net::TcpListener;

@@ -1,11 +1,4 @@
 //! The audit stream, and that the log keeps silent about what it may tell.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

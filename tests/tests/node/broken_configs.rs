@@ -1,11 +1,4 @@
 //! Faults that people make, and all that `check` says about each.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 

@@ -1,11 +1,4 @@
 //! The filter for fail2ban, by its own tester, against logs of a node.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 

@@ -1,11 +1,4 @@
 //! What a package brings along: manual pages, completions, the systemd unit.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;

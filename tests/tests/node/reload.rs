@@ -1,11 +1,4 @@
 //! The configuration changes while the node serves.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,12 +1,5 @@
 //! `check` and an independent validator of JSON Schema give the same verdict on
 //! every sample, with the schemas that are committed.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

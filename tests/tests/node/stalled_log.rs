@@ -1,11 +1,4 @@
 //! Whoever does not read the node's log holds up nobody.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};

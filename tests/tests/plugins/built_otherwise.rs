@@ -1,12 +1,5 @@
 //! Plugins that were built otherwise than the node: they load, or are refused
 //! with one line that says why.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 

@@ -1,12 +1,5 @@
 //! The example plugin of `host-shim/docs/writing-a-plugin.md`, on a node that
 //! serves SSH as well.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::path::Path;

@@ -1,12 +1,5 @@
 //! What replaced versions leave behind, and what somebody took away: counters
 //! go on, copies go, and what is missing is made again.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 

@@ -1,12 +1,5 @@
 //! Whatever is wrong with a new version of a plugin, the one that serves goes
 //! on, and so do fifty sessions of stock OpenSSH.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -1,12 +1,5 @@
 //! Twenty swaps between two versions of the SSH plugin under fifty sessions of
 //! stock OpenSSH, while others come ten a second: nobody notices.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

@@ -1,12 +1,5 @@
 //! Plugins that are not what they should be: the node names each fault on one
 //! line, and serves the good plugin beside it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -1,12 +1,5 @@
 //! Versions of plugins come, go and return while the node serves. What is wrong
 //! with one: `live_faults.rs`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

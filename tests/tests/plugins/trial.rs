@@ -3,13 +3,6 @@
 //!
 //! `ALKNET_DAMAGED=200 cargo test -p integration-tests --test plugins trial -- --nocapture`
 //! tries so many damaged files of each kind and prints the figures.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;

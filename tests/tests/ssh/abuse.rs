@@ -1,11 +1,4 @@
 //! What those who do not get in, or hold on to what they got, can do to others.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::io::{Read, Write};
 use std::time::Instant;

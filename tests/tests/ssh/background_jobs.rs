@@ -1,12 +1,5 @@
 //! What a command leaves in the background lives on, as under sshd, and ends
 //! when its peer may no longer have it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::time::Duration;
 

@@ -1,12 +1,5 @@
 //! Other people's SSH clients towards a real node: everything that is served
 //! without OpenSSH's or our own client.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 mod clients;
 

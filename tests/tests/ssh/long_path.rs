@@ -1,13 +1,6 @@
 //! Up and down over paths of 50 and 200 ms, with and without loss: the bytes
 //! are right, and as many come in one round trip as windows that follow the
 //! path let through. A cap on windows shows here, a busy machine does not.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::path::Path;

@@ -1,11 +1,4 @@
 //! Stock OpenSSH, and what people run through it, against a real node.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,12 +1,5 @@
 //! Peers who ask for sessions that make no sense, or for too much: each gets
 //! the proper answer, and nobody else notices.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use integration_tests::{Memory, Message, Packets, Setup, Ssh, TestNode, requires};
 

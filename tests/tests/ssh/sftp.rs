@@ -1,12 +1,5 @@
 //! File transfer: stock `sftp`, `scp` by both of its protocols and rsync
 //! against a real node, and clients that wish it ill.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::io::{Read, Write};

@@ -1,12 +1,5 @@
 //! Shells and terminals with stock ssh on a real terminal: what a user at a
 //! keyboard notices.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::io::{Read, Write};

@@ -1,12 +1,5 @@
 //! Plugins that must be signed, with signatures of the `ssh-keygen` of this
 //! machine.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

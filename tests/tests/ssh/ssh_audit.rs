@@ -1,10 +1,4 @@
 //! What ssh-audit says of the algorithms.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;

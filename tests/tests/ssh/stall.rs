@@ -2,13 +2,6 @@
 //!
 //! The rates are printed for people; what is asserted are bytes, digests and
 //! memory. `ALKNET_TEST_FULL=1` moves the full amounts.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};

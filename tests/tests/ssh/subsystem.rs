@@ -1,11 +1,4 @@
 //! Subsystems that the configuration gives a command.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use integration_tests::{Ended, Peers, Setup, Ssh, TestKey, TestNode, requires};
 

@@ -1,12 +1,5 @@
 //! Nothing is believed, and little is kept, before it is proven: where a peer
 //! is, and whose a connection is.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::io::{Read, Write};
