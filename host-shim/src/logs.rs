@@ -36,7 +36,7 @@ pub(crate) const FILTER_FORM: &str = "a level (error, warn, info, debug, trace, 
                                       `info,plugin::ssh=debug`";
 
 /// Parses a filter: `level` or `target=level`, separated by commas. `None` for
-/// anything else; a bare word that is no level would otherwise be a target,
+/// anything else; a bare word that is not a level would otherwise be a target,
 /// and silence the rest.
 pub(crate) fn parse_filter(filter: &str) -> Option<Targets> {
     let sound = |directive: &str| {

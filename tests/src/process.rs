@@ -275,7 +275,7 @@ pub fn requires(programs: &[&str]) -> bool {
     requires_that(&format!("{missing:?}"), missing.is_empty())
 }
 
-/// As [`requires`], for what is no program.
+/// As [`requires`], for what is not a program.
 pub fn requires_that(what: &str, there: bool) -> bool {
     if there {
         return true;

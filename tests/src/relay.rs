@@ -458,7 +458,7 @@ mod tests {
         // What crosses an answer on the way does not wait for it.
         let crossing = [(0, there), (12, back), (15, there), (26, back), (30, there)];
         assert_eq!(count(&crossing), 1);
-        // A pause is no round trip.
+        // A pause is not a round trip.
         let pause = [(0, there), (500, back), (900, there), (911, back)];
         assert_eq!(count(&pause), 1);
     }

@@ -175,7 +175,7 @@ impl FromStr for SshOption {
     }
 }
 
-/// Why a text is no option.
+/// Why a text is not an option.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OptionError {
     #[error("expected NAME=VALUE")]

@@ -208,7 +208,7 @@ pub(crate) enum SessionError {
     #[error("refused to connect: the SSH host key was not confirmed")]
     NotConfirmed,
     #[error(
-        "{text:?} is no SSH public key: expected a type and base64, as in \"ssh-ed25519 AAAA…\""
+        "{text:?} is not an SSH public key: expected a type and base64, as in \"ssh-ed25519 AAAA…\""
     )]
     HostKey { text: String },
     #[error("cannot find out your user name: give one with -l")]

@@ -124,7 +124,7 @@ impl Descriptor {
                 if blocking {
                     fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
                 }
-                // Fails on what is no pipe, and beyond the system's limit.
+                // Fails on what is not a pipe, and beyond the system's limit.
                 let _ = fcntl_setpipe_size(&fd, PIPE_SIZE);
                 Ok(Self {
                     source: Source::Polled(fd),

@@ -205,7 +205,7 @@ impl Document {
         self.lines.position(self.place.find(pointer).0.start)
     }
 
-    /// Where the key of the field at `pointer` starts; if it does not exist or is no field, as [`Document::locate`].
+    /// Where the key of the field at `pointer` starts; if it does not exist or is not a field, as [`Document::locate`].
     pub fn locate_key(&self, pointer: &str) -> Position {
         let (place, exact) = self.place.find(pointer);
         let offset = place.key.filter(|_| exact).unwrap_or(place.start);

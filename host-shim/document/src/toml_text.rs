@@ -78,7 +78,7 @@ fn advise(text: &str, offset: usize, message: String) -> (String, Option<String>
         }
         "null" | "none" | "nil" => {
             let hint = format!("TOML has none: take the line out, and `{key}` has its default");
-            ("null is no value".to_owned(), Some(hint))
+            ("null is not a value".to_owned(), Some(hint))
         }
         _ if value.starts_with(['"', '\'']) && !is_value(value) => (
             message,

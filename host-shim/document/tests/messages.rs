@@ -131,7 +131,7 @@ const TOML: &[(&str, &str)] = &[
     ),
     (
         "log = null",
-        "node.toml:1:7: null is no value; TOML has none: take the line out, and `log` has its default",
+        "node.toml:1:7: null is not a value; TOML has none: take the line out, and `log` has its default",
     ),
     (
         "log: 'debug'",

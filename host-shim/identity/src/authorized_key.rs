@@ -121,7 +121,7 @@ fn split_word(text: &str) -> (&str, &str) {
     }
 }
 
-/// Why a text is no SSH public key that can be authorised. Never repeats the
+/// Why a text is not an SSH public key that can be authorised. Never repeats the
 /// text beyond a key type or an option's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {

@@ -120,7 +120,7 @@ impl<'a> Import<'a> {
     }
 
     fn line(&mut self, number: usize, line: &str) -> Result<(), ImportProblem> {
-        // As sshd does: what is no key by itself has options in front.
+        // As sshd does: what is not a key by itself has options in front.
         let (options, key) = match line.parse::<AuthorizedKey>() {
             Ok(key) => (Vec::new(), key),
             Err(KeyError::Options { .. } | KeyError::UnknownAlgorithm) => {

@@ -86,7 +86,7 @@ pub enum KeyFileError {
         /// The file.
         path: PathBuf,
     },
-    /// One of its lines is no key that can be authorised.
+    /// One of its lines is not a key that can be authorised.
     #[error("{}:{line}: {source}", path.display())]
     Line {
         /// The file.

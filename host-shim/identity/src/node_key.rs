@@ -33,7 +33,7 @@ impl fmt::Display for NodeKey {
     }
 }
 
-/// Why a text is no TLS key.
+/// Why a text is not a TLS key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NodeKeyError {
     /// It does not start with `ed25519:`.
@@ -45,8 +45,8 @@ pub enum NodeKeyError {
         /// How many characters follow the prefix.
         found: usize,
     },
-    /// A character is no hex digit.
-    #[error("character {position} after `ed25519:` is no hex digit")]
+    /// A character is not a hex digit.
+    #[error("character {position} after `ed25519:` is not a hex digit")]
     NotHex {
         /// Which character after the prefix, counted from 1.
         position: usize,

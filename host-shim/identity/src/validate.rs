@@ -315,10 +315,10 @@ pub enum PeerProblem {
         /// JSON pointer to the peer that has it already.
         first: String,
     },
-    /// An entry of `keys` is no usable SSH public key.
+    /// An entry of `keys` is not a usable SSH public key.
     #[error("{0}")]
     Key(KeyError),
-    /// An entry of `node_keys` is no TLS key.
+    /// An entry of `node_keys` is not a TLS key.
     #[error("{0}")]
     NodeKey(NodeKeyError),
     /// A key is listed twice, so it would not say who its owner is.
@@ -347,13 +347,13 @@ pub enum PeerProblem {
     )]
     NoPrincipal,
     /// A principal could not be one of a certificate's.
-    #[error("{principal:?} is no principal: it is compared letter by letter, without wildcards")]
+    #[error("{principal:?} is not a principal: it is compared letter by letter, without wildcards")]
     Principal {
         /// The text.
         principal: String,
     },
     /// A user name could not be asked for.
-    #[error("{user:?} is no user name; write the name, or \"*\" alone for any")]
+    #[error("{user:?} is not a user name; write the name, or \"*\" alone for any")]
     User {
         /// The text.
         user: String,

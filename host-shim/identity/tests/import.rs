@@ -249,7 +249,7 @@ fn every_line_that_means_something_else_here_is_named() {
         ),
         (
             format!("from=\"*.example.com\" {KEY}"),
-            "from: \"*.example.com\" is no address",
+            "from: \"*.example.com\" is not an address",
         ),
         (
             format!("from=\"!10.0.0.1\" {KEY}"),
@@ -265,7 +265,7 @@ fn every_line_that_means_something_else_here_is_named() {
         ),
         (
             format!("environment=\"A B=c\" {KEY}"),
-            "environment: this is no variable",
+            "environment: this is not a variable",
         ),
         (
             format!("permitopen=\"db\" {KEY}"),

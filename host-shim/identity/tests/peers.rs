@@ -264,12 +264,12 @@ fn faults_of_certificates_and_conditions_are_named_with_their_place() {
         "/peers/0/keys/0: the key SHA256:",
         "/peers/0/certificates/0/principals: no principal is listed",
         "/peers/0/certificates/1/authority: no authority has the id \"stuff\"; there are staff",
-        "/peers/0/certificates/2/principals/0: \"a*\" is no principal",
-        "/peers/0/certificates/2/users/0: \"r?ot\" is no user name",
+        "/peers/0/certificates/2/principals/0: \"a*\" is not a principal",
+        "/peers/0/certificates/2/users/0: \"r?ot\" is not a user name",
         "/peers/0/resources/ssh:form: ssh:form: there is no such kind",
-        "/peers/0/resources/ssh:from/1: ssh:from: \"x.example\" is no address",
+        "/peers/0/resources/ssh:from/1: ssh:from: \"x.example\" is not an address",
         "/peers/1/certificates/0/principals/0: certificates of this authority with the principal \"ops\" lead to peer `alice`",
-        "/peers/1/certificates/0/users/0: \"r?ot\" is no user name",
+        "/peers/1/certificates/0/users/0: \"r?ot\" is not a user name",
     ];
     let found = faults(&config);
     assert_eq!(found.len(), expected.len(), "{found:#?}");
@@ -312,7 +312,7 @@ fn every_fault_is_named_with_its_place() {
         "/peers/0/node_keys/0: after `ed25519:` come 64 hex digits; here are 2",
         "/peers/0/node_keys/1: a node key is written `ed25519:`",
         "/peers/0/node_keys/2: a node key is written `ed25519:`",
-        "/peers/0/scopes/1: \"ssh:exce\" is no known scope; there are ssh:exec,",
+        "/peers/0/scopes/1: \"ssh:exce\" is not a known scope; there are ssh:exec,",
         "/peers/0/scopes/2: \"ssh:forward:db\": no port follows \"db\"; write <host>:<port>",
         "/peers/1/keys/0: the key SHA256:mz+ISWus/X+oKX2AAPb5phxsUCpAwy9pd0GHUDe19dA of peer \
          `copy` is already listed for peer `alice`",
@@ -343,7 +343,7 @@ fn a_broken_node_key_says_where() {
     alice.node_keys = vec![NODE_KEY.replacen("d75a", "d7_a", 1)];
     assert_eq!(
         faults(&config([alice])),
-        ["/peers/0/node_keys/0: character 3 after `ed25519:` is no hex digit"]
+        ["/peers/0/node_keys/0: character 3 after `ed25519:` is not a hex digit"]
     );
 }
 

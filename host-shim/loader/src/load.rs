@@ -154,7 +154,7 @@ impl Prepared {
     /// Checks the structure of a file and stages a copy of it.
     ///
     /// # Errors
-    /// When it is no library for this machine, or cannot be staged.
+    /// When it is not a library for this machine, or cannot be staged.
     pub fn new(file: &TrustedFile, stage: &Stage) -> Result<Self, Refusal> {
         elf::check(file.path(), file.bytes())?;
         Ok(Self {
@@ -167,7 +167,7 @@ impl Prepared {
     /// one library and ends. A debugger finds no file there.
     ///
     /// # Errors
-    /// When it is no library for this machine, or there is no memory for it.
+    /// When it is not a library for this machine, or there is no memory for it.
     pub fn in_memory(file: &TrustedFile) -> Result<Self, Refusal> {
         elf::check(file.path(), file.bytes())?;
         Ok(Self {

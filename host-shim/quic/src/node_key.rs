@@ -77,7 +77,7 @@ pub enum NodeKeyError {
     /// It does not begin with `ed25519:`.
     #[error("a node key begins with \"ed25519:\", followed by 64 hexadecimal digits")]
     MissingPrefix,
-    /// A character after the prefix is no hexadecimal digit.
+    /// A character after the prefix is not a hexadecimal digit.
     #[error("{found:?} at position {position} of the node key is not a hexadecimal digit")]
     NotHex {
         /// Where it stands, counted in bytes from 1 at the start of the text.

@@ -91,7 +91,7 @@ impl Asking {
     }
 }
 
-/// `None` if it is no answer of our protocol.
+/// `None` if it is not an answer of our protocol.
 fn read_answer<T: DeserializeOwned>(line: &[u8]) -> Option<Result<T, AskError>> {
     let answer: Value = serde_json::from_slice(line).ok()?;
     if answer.get("version")? != VERSION {

@@ -120,7 +120,7 @@ pub(super) fn request_line(request: &Request) -> String {
 /// What a line asks for, or what to answer.
 pub(super) fn parse_request(line: &[u8]) -> Result<Request, FaultReport> {
     let mut members: Map<String, Value> = serde_json::from_slice(line)
-        .map_err(|error| FaultReport::new(format!("the request is no JSON object: {error}")))?;
+        .map_err(|error| FaultReport::new(format!("the request is not a JSON object: {error}")))?;
     match members.remove("version") {
         Some(version) if version == VERSION => {}
         Some(other) => {

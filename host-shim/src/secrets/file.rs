@@ -159,7 +159,7 @@ impl SecretsFile {
             )));
         }
         match contents.secrets.keys().find(|name| !is_name(name)) {
-            Some(name) => Err(damaged(format!("{name:?} is no secret's name"))),
+            Some(name) => Err(damaged(format!("{name:?} is not a secret's name"))),
             None => Ok(contents),
         }
     }

@@ -178,7 +178,7 @@ pub enum MnemonicFileError {
         /// The file.
         path: PathBuf,
     },
-    /// Its text is no mnemonic.
+    /// Its text is not a mnemonic.
     #[error("{}: {source}", path.display())]
     Invalid {
         /// The file.

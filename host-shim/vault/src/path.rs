@@ -62,9 +62,9 @@ fn parse_step(step: &str) -> Result<u32, PathProblem> {
     }
 }
 
-/// Text that is no derivation path.
+/// Text that is not a derivation path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{path}` is no derivation path: {problem}; expected something like m/74'/0'/1'/0'")]
+#[error("`{path}` is not a derivation path: {problem}; expected something like m/74'/0'/1'/0'")]
 pub struct PathError {
     /// The text.
     pub path: String,
@@ -122,7 +122,7 @@ mod tests {
         );
         assert_eq!(
             "m/74".parse::<DerivationPath>().unwrap_err().to_string(),
-            "`m/74` is no derivation path: the step `74` needs an apostrophe: Ed25519 has \
+            "`m/74` is not a derivation path: the step `74` needs an apostrophe: Ed25519 has \
              hardened steps only; expected something like m/74'/0'/1'/0'"
         );
     }

@@ -22,7 +22,7 @@ impl Target {
     /// A target from an address or a name; names are not resolved.
     ///
     /// # Errors
-    /// When `host` is no address and could be no name.
+    /// When `host` is not an address and could be no name.
     pub fn new(host: &str, port: u16) -> Result<Self, AddressError> {
         let address = match host.parse() {
             Ok(ip) => Address::Ip(ip),
@@ -130,7 +130,7 @@ impl Domain {
     }
 }
 
-/// Why a text is no host name that SOCKS could carry.
+/// Why a text is not a host name that SOCKS could carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// It is empty.

@@ -61,7 +61,7 @@ pub enum DecodeError {
     /// A string of SOCKS4 is longer than 255 bytes.
     #[error("the SOCKS4 user or host name is longer than 255 bytes")]
     TooLong,
-    /// What came is no HTTP/1 message.
+    /// What came is not an HTTP/1 message.
     #[error("this is not HTTP/1")]
     NotHttp,
     /// The head of an HTTP message breaks the rules.

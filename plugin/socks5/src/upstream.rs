@@ -68,7 +68,7 @@ pub enum UpstreamError {
     #[error(transparent)]
     Request(RequestError),
     /// The other end does not speak the protocol.
-    #[error("this is no proxy of the kind configured: {0}")]
+    #[error("this is not a proxy of the kind configured: {0}")]
     Protocol(#[source] HandshakeError),
     /// The other end closed the stream in the middle of the handshake.
     #[error("the proxy closed the connection without an answer")]

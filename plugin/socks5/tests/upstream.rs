@@ -86,7 +86,7 @@ async fn another_protocol_and_an_early_end_are_named() {
         assert!(matches!(error, UpstreamError::Protocol(_)), "{error}");
         let text = error.to_string();
         assert!(
-            text.starts_with("this is no proxy of the kind configured"),
+            text.starts_with("this is not a proxy of the kind configured"),
             "{text}"
         );
     }

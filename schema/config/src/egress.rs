@@ -99,7 +99,7 @@ fn parse(url: &str) -> Result<Proxy, &'static str> {
     let host = Some(host)
         .filter(|host| !host.contains('%'))
         .and_then(|host| Host::parse(host).ok())
-        .ok_or("the proxy's host is no name and no address; write host:port")?;
+        .ok_or("the proxy's host is not a name or an address; write host:port")?;
     let port = Some(port)
         .filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|port| port.parse().ok())
@@ -163,9 +163,9 @@ mod tests {
             ("socks5://proxy", "port is missing"),
             ("socks5://[::1]", "port is missing"),
             ("socks5://::1:1080", "in brackets"),
-            ("socks5://:1080", "host is no name"),
-            ("http://a/b:80", "host is no name"),
-            ("http://[fe80::1%eth0]:80", "host is no name"),
+            ("socks5://:1080", "host is not a name"),
+            ("http://a/b:80", "host is not a name"),
+            ("http://[fe80::1%eth0]:80", "host is not a name"),
             ("http://proxy:80/path", "port is none"),
             ("http://proxy:", "port is none"),
             ("http://proxy:0", "port is none"),

@@ -99,7 +99,7 @@ fn network(text: &str) -> Result<HostPattern, String> {
     match HostPattern::parse(text) {
         Ok(network @ HostPattern::Network { .. }) => Ok(network),
         Ok(_) => Err(format!(
-            "{text:?} is no address and no network; write it as 10.0.0.0/8 or [fd00::]/8"
+            "{text:?} is not an address or a network; write it as 10.0.0.0/8 or [fd00::]/8"
         )),
         Err(error) => Err(error.to_string()),
     }

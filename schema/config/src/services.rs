@@ -174,7 +174,7 @@ fn validate_subsystem(name: &str, command: &str) -> Result<(), SshConfigError> {
         return wrong("the node serves this one itself: see /services/sftp".to_owned());
     }
     if command.trim().is_empty() || command.contains('\0') {
-        return wrong(format!("{command:?} is no command that could be run"));
+        return wrong(format!("{command:?} is not a command that could be run"));
     }
     Ok(())
 }

@@ -157,8 +157,8 @@ pub enum BadCondition {
     /// The command cannot be run.
     #[error("a command is not empty and holds no NUL character")]
     Command,
-    /// It is no variable.
-    #[error("this is no variable; write NAME=value, the name of letters, digits and _")]
+    /// It is not a variable.
+    #[error("this is not a variable; write NAME=value, the name of letters, digits and _")]
     Variable,
     /// A restriction is there or not.
     #[error("the only value is \"yes\"; without the restriction, leave it out")]

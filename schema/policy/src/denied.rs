@@ -43,7 +43,7 @@ pub enum Denied {
     #[error("the host cannot be connected to: {0}")]
     BadHost(#[from] BadHost),
     /// A port nothing can be connected to.
-    #[error("{port} is no port to connect to; ports are 1 to 65535")]
+    #[error("{port} is not a port to connect to; ports are 1 to 65535")]
     BadPort {
         /// The port, as SSH carries it.
         port: u32,

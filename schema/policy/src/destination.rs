@@ -17,7 +17,7 @@ impl Destination {
     /// Reads where connections may go. Port 0 is none of those.
     ///
     /// # Errors
-    /// When the text is no destination, or one that could never match.
+    /// When the text is not a destination, or one that could never match.
     pub fn parse_forward(text: &str) -> Result<Self, DestinationError> {
         let destination = Self::parse(text)?;
         if let PortPattern::Range { first: 0, .. } = destination.ports {
@@ -40,7 +40,7 @@ impl Destination {
     /// `::1`.
     ///
     /// # Errors
-    /// When the text is no destination, or one that could never match.
+    /// When the text is not a destination, or one that could never match.
     pub fn parse_listen(text: &str) -> Result<Self, DestinationError> {
         let destination = Self::parse(text)?;
         match &destination.host {
@@ -126,7 +126,7 @@ impl fmt::Display for PortPattern {
     }
 }
 
-/// Why a text is no destination, or one that could never match.
+/// Why a text is not a destination, or one that could never match.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DestinationError {
     /// There is no colon with a port after it.
@@ -135,9 +135,9 @@ pub enum DestinationError {
         /// The text.
         host: String,
     },
-    /// The part before the port is no host pattern.
+    /// The part before the port is not a host pattern.
     #[error(
-        "{host:?} is no host; write a name, *.suffix, an address, a network like 10.0.0.0/8 or \
+        "{host:?} is not a host; write a name, *.suffix, an address, a network like 10.0.0.0/8 or \
          [fd00::]/8, or *"
     )]
     Host {
@@ -180,8 +180,8 @@ pub enum DestinationError {
         /// The loopback address of the family.
         right: String,
     },
-    /// The part after the last colon is no port pattern.
-    #[error("{port:?} is no port; write a number up to 65535, a range like 8000-8010, or *")]
+    /// The part after the last colon is not a port pattern.
+    #[error("{port:?} is not a port; write a number up to 65535, a range like 8000-8010, or *")]
     Port {
         /// The part.
         port: String,
@@ -250,16 +250,16 @@ mod tests {
         for (text, why) in [
             ("db", "no port follows"),
             ("[::1]", "no port follows"),
-            ("db:", "\"\" is no port"),
-            ("db:ssh", "\"ssh\" is no port"),
-            ("db:65536", "\"65536\" is no port"),
-            ("db:+22", "\"+22\" is no port"),
-            ("db:1-2-3", "is no port"),
-            ("db:-1", "is no port"),
+            ("db:", "\"\" is not a port"),
+            ("db:ssh", "\"ssh\" is not a port"),
+            ("db:65536", "\"65536\" is not a port"),
+            ("db:+22", "\"+22\" is not a port"),
+            ("db:1-2-3", "is not a port"),
+            ("db:-1", "is not a port"),
             ("db:90-80", "write 80-90"),
             ("db:0", "port 0"),
             ("db:0-80", "port 0"),
-            (":22", "\"\" is no host"),
+            (":22", "\"\" is not a host"),
             ("::1:22", "write [::1]"),
             ("0.0.0.0:22", "write 127.0.0.1"),
             ("[::]:22", "write [::1]"),

@@ -79,7 +79,7 @@ fn is_zone(zone: &str) -> bool {
             .all(|c| c.is_ascii_graphic() && !"%[]/".contains(c))
 }
 
-/// Why a text is no host.
+/// Why a text is not a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHost {
     /// Nothing is there.
@@ -91,8 +91,8 @@ pub enum BadHost {
         /// Its length in bytes.
         length: usize,
     },
-    /// It is no address, and has a character no host name has.
-    #[error("it is no address and has characters other than letters, digits, `-`, `_` and `.`")]
+    /// It is not an address, and has a character no host name has.
+    #[error("it is not an address and has characters other than letters, digits, `-`, `_` and `.`")]
     Character,
     /// A part between two dots is empty or too long.
     #[error("a part between dots is empty or longer than 63 characters")]

@@ -198,13 +198,13 @@ mod tests {
         for (text, why) in [
             (
                 "exce",
-                "is no known target; there are <host>:<port>, listen:",
+                "is not a known target; there are <host>:<port>, listen:",
             ),
             (
                 "exce:ls",
-                "is no known target; there are <host>:<port>, listen:",
+                "is not a known target; there are <host>:<port>, listen:",
             ),
-            ("", "is no known target"),
+            ("", "is not a known target"),
             ("shell:22", "expected shell"),
             ("exec:a b", "expected exec or exec:<program>"),
             ("ssh:exec", "as a target it is written \"exec\""),
@@ -215,7 +215,7 @@ mod tests {
             ("10.1.0.0/8:22", "write 10.0.0.0/8"),
             ("unconfined", "grant it to a peer as a scope"),
             ("db:0", "port 0"),
-            ("forward:db:x", "\"x\" is no port"),
+            ("forward:db:x", "\"x\" is not a port"),
         ] {
             let message = RuleTarget::parse(text).unwrap_err().to_string();
             assert!(message.contains(why), "{text}: {message}");

@@ -222,12 +222,12 @@ impl Fault {
     }
 }
 
-/// Why a text is no scope or no target of a rule.
+/// Why a text is not a scope or no target of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
     /// There is no such scope.
     #[error(
-        "{scope:?} is no known scope; there are ssh:exec, ssh:exec:<program>, \
+        "{scope:?} is not a known scope; there are ssh:exec, ssh:exec:<program>, \
          ssh:forward:<host>:<port>, ssh:listen:<address>:<port>, ssh:streamlocal:<path>, \
          ssh:shell, ssh:sftp, ssh:agent, ssh:env:<NAME>, ssh:unconfined"
     )]
@@ -237,7 +237,7 @@ pub enum ScopeError {
     },
     /// There is no such target.
     #[error(
-        "{target:?} is no known target; there are <host>:<port>, listen:<address>:<port>, \
+        "{target:?} is not a known target; there are <host>:<port>, listen:<address>:<port>, \
          streamlocal:<path>, exec, exec:<program>, shell, sftp, agent, env:<NAME>"
     )]
     UnknownTarget {

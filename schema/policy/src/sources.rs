@@ -188,15 +188,15 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
 /// Why a pattern is none for the addresses of peers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSource {
-    /// It is no address, network or pattern of addresses.
+    /// It is not an address, network or pattern of addresses.
     #[error(
-        "{text:?} is no address or network; write for example 192.0.2.7, 10.0.0.0/8 or 10.1.* (names are not looked up)"
+        "{text:?} is not an address or network; write for example 192.0.2.7, 10.0.0.0/8 or 10.1.* (names are not looked up)"
     )]
     NoAddress {
         /// The text.
         text: String,
     },
-    /// What follows the slash is no length of a prefix.
+    /// What follows the slash is not a length of a prefix.
     #[error("{text:?}: a number from 0 to {most} follows the slash")]
     Prefix {
         /// The text.

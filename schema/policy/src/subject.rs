@@ -5,7 +5,7 @@ use crate::Scope;
 pub struct Subject<'a> {
     /// The identity's id.
     pub id: &'a str,
-    /// What it was granted. A text that is no scope grants nothing.
+    /// What it was granted. A text that is not a scope grants nothing.
     pub scopes: &'a [String],
     /// What its certificate withholds.
     pub restrictions: &'a Restrictions,

@@ -557,7 +557,7 @@ fn a_list_that_cannot_be_read_is_a_fault_and_the_old_one_stays_in_force() {
     assert_eq!(world.reload().code(), 0);
     for (bytes, fault) in [
         (&good[..good.len() - 3], "ends early"),
-        (b"ssh-ed25519 AAAA", "line 1: this is no public key"),
+        (b"ssh-ed25519 AAAA", "line 1: this is not a public key"),
         (b"\xff\xff", "neither a key revocation list nor a text file"),
     ] {
         world.revoke(bytes);

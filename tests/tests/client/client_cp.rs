@@ -230,7 +230,7 @@ fn what_cannot_be_copied_is_named_and_the_rest_is_copied() {
         (
             &["tree/file", "tree/link", "home:none"],
             255,
-            &["none", "is no folder"],
+            &["none", "is not a folder"],
         ),
         (
             &["tree/file", "home:clash"],

@@ -104,12 +104,12 @@ const FAULTS: &[(&str, &str, &str)] = &[
     (
         "peers.toml",
         "[[peers]]\nid = \"alice\"\nscopes = [\"exec\"]\n",
-        "peers.toml:3:11: /peers/0/scopes/0: \"exec\" is no known scope; there are ssh:exec, ssh:exec:<program>, ssh:forward:<host>:<port>, ssh:listen:<address>:<port>, ssh:streamlocal:<path>, ssh:shell, ssh:sftp, ssh:agent, ssh:env:<NAME>, ssh:unconfined\n",
+        "peers.toml:3:11: /peers/0/scopes/0: \"exec\" is not a known scope; there are ssh:exec, ssh:exec:<program>, ssh:forward:<host>:<port>, ssh:listen:<address>:<port>, ssh:streamlocal:<path>, ssh:shell, ssh:sftp, ssh:agent, ssh:env:<NAME>, ssh:unconfined\n",
     ),
     (
         "node.toml",
         "[[plugins.config.ssh.forwarding.rules]]\ntarget = \"10.0.0.0/8\"\naction = \"deny\"\n",
-        "node.toml:2:10: /plugins/config/ssh/forwarding/rules/0/target: \"10.0.0.0/8\" is no known target; there are <host>:<port>, listen:<address>:<port>, streamlocal:<path>, exec, exec:<program>, shell, sftp, agent, env:<NAME>\n",
+        "node.toml:2:10: /plugins/config/ssh/forwarding/rules/0/target: \"10.0.0.0/8\" is not a known target; there are <host>:<port>, listen:<address>:<port>, streamlocal:<path>, exec, exec:<program>, shell, sftp, agent, env:<NAME>\n",
     ),
 ];
 

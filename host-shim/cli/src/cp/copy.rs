@@ -37,7 +37,7 @@ pub(super) enum CopyError {
     Files { path: String, error: FilesError },
     #[error("{path} is a folder, and a file cannot take its place")]
     IsFolder { path: String },
-    #[error("{path} is no file")]
+    #[error("{path} is not a file")]
     NoFile { path: String },
     #[error(
         "{path}: has no size, and more than {} MiB in it; nothing was kept of it",

@@ -27,7 +27,7 @@ pub(super) struct Item {
 pub(crate) enum PlanError {
     #[error("{path}: {error}")]
     Files { path: String, error: FilesError },
-    #[error("{path} is no folder, and several things cannot be copied to one name")]
+    #[error("{path} is not a folder, and several things cannot be copied to one name")]
     NoFolder { path: String },
     #[error(
         "{path}: with this there are more than {MAX_ENTRIES} files and directories, or {} MiB of their names; nothing was copied. Copy parts of it one after the other",
@@ -217,7 +217,7 @@ impl<P: Place> Walk<'_, P> {
     fn add_file(&mut self, item: Item) -> Result<(), PlanError> {
         match item.attributes.kind {
             Some(FileKind::File) | None => self.plan.files.push(item),
-            _ => self.leave_out(&item.from, "is no file that can be copied")?,
+            _ => self.leave_out(&item.from, "is not a file that can be copied")?,
         }
         Ok(())
     }

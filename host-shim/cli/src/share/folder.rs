@@ -28,7 +28,7 @@ pub(crate) fn checked(socket: PathBuf, make: bool) -> Result<PathBuf, ShareError
     Ok(socket)
 }
 
-/// Why a folder is no place for the socket: whoever can get at it can run
+/// Why a folder is not a place for the socket: whoever can get at it can run
 /// commands on the node.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
@@ -36,7 +36,7 @@ pub(crate) enum FolderError {
     NotMade { path: PathBuf, source: io::Error },
     #[error("there is no folder {} for the control socket: {source}", path.display())]
     Missing { path: PathBuf, source: io::Error },
-    #[error("{}, where the control socket is to lie, is no folder", path.display())]
+    #[error("{}, where the control socket is to lie, is not a folder", path.display())]
     NoFolder { path: PathBuf },
     #[error(
         "the folder {} of the control socket belongs to another user (uid {owner}): choose one of yours with -o ControlPath",

@@ -187,7 +187,7 @@ async fn reach(socket: &Path) -> Found {
         Ok((Some(Message::OtherVersion(version)), ..)) => Found::Unfit(format!(
             "it is another version of alknet, which speaks version {version} where this one speaks {VERSION}"
         )),
-        Ok((Some(_), ..)) => Found::Unfit("it is no master of ours".to_owned()),
+        Ok((Some(_), ..)) => Found::Unfit("it is not a master of ours".to_owned()),
         // It was about to end.
         Ok((None, ..)) => Found::Nobody,
         Err(error) => match error.kind() {

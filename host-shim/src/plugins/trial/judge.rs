@@ -20,7 +20,7 @@ const TRIAL_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the process may take to end once it has said that all went well.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the library may write to standard output, and to standard error, in
-/// bytes. More is no slip of its author.
+/// bytes. More is not a slip of its author.
 const MAX_OUTPUT: u64 = 1024 * 1024;
 /// Lines of that which are logged, at most.
 const MAX_LOGGED: usize = 100;

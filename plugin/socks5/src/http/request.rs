@@ -105,7 +105,7 @@ pub enum RequestError {
     Credentials,
 }
 
-/// Finds out early that this is no HTTP, rather than wait for a line's end.
+/// Finds out early that this is not HTTP, rather than wait for a line's end.
 fn check_start(bytes: &[u8]) -> Result<(), DecodeError> {
     let start = bytes.get(..=MAX_METHOD).unwrap_or(bytes);
     let method = start.split(|byte| *byte == b' ').next().unwrap_or_default();

@@ -83,7 +83,7 @@ fn key(line: &str) -> Result<Vec<u8>, &'static str> {
         );
     }
     let key = PublicKey::from_openssh(line)
-        .map_err(|_| "this is no public key; expected a line of a .pub file, without options")?;
+        .map_err(|_| "this is not a public key; expected a line of a .pub file, without options")?;
     key.to_bytes().map_err(|_| "this key cannot be listed")
 }
 
@@ -123,9 +123,12 @@ mod tests {
         for (bytes, why) in [
             (
                 format!("{TWO}\nssh-ed25519 AAAA"),
-                "line 2: this is no public key",
+                "line 2: this is not a public key",
             ),
-            (format!("restrict {ONE}"), "line 1: this is no public key"),
+            (
+                format!("restrict {ONE}"),
+                "line 1: this is not a public key",
+            ),
             (
                 "ssh-ed25519-cert-v01@openssh.com AAAA".to_owned(),
                 "line 1: this is a certificate",

@@ -9,7 +9,7 @@ pub(crate) const LONGEST_MESSAGE: usize = 256 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Frames(BytesMut);
 
-/// What came is no file transfer, or not any more: a message of this length
+/// What came is not a file transfer, or not any more: a message of this length
 /// is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadLength(pub(crate) u32);

@@ -50,9 +50,9 @@ pub(crate) enum SftpError {
     /// The folder cannot be used as the root.
     #[error("the folder for file transfer cannot be opened: {}", io::Error::from(*.0))]
     Root(Errno),
-    /// What came is no file transfer.
+    /// What came is not a file transfer.
     #[error(
-        "a message of {0} bytes: what comes is no file transfer (is a text printed before it?)"
+        "a message of {0} bytes: what comes is not a file transfer (is a text printed before it?)"
     )]
     Length(u32),
     /// A message is too short to be answered.

@@ -89,7 +89,9 @@ pub(super) fn read_answer(message: &Bytes) -> Result<(u32, Answer), FilesError> 
 pub(super) fn read_version(message: Bytes, wanted: u32) -> Result<Vec<String>, FilesError> {
     let mut from = Reader::new(&message);
     if from.u8()? != VERSION {
-        return Err(FilesError::Protocol("something that is no file transfer"));
+        return Err(FilesError::Protocol(
+            "something that is not a file transfer",
+        ));
     }
     if from.u32()? != wanted {
         return Err(FilesError::Protocol(

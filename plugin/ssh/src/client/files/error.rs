@@ -106,7 +106,7 @@ impl From<Malformed> for FilesError {
 
 impl From<BadLength> for FilesError {
     fn from(_: BadLength) -> Self {
-        Self::Protocol("something that is no file transfer")
+        Self::Protocol("something that is not a file transfer")
     }
 }
 
