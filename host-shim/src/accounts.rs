@@ -36,7 +36,7 @@ impl Prepared {
     }
 }
 
-/// Checks all that accounts mode needs, gives the files of the state folder
+/// Checks all that accounts mode needs, gives the files of the state directory
 /// their rights, and reads the secrets.
 ///
 /// # Errors

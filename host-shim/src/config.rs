@@ -20,7 +20,7 @@ const ACCOUNT: &str = r"^[A-Za-z_][A-Za-z0-9._-]{0,31}$";
 /// Where the node listens unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:4433";
 
-/// The configuration of a node. Paths are relative to the folder of the file.
+/// The configuration of a node. Paths are relative to the directory of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = named_schema)]
@@ -140,10 +140,10 @@ struct AccountName(#[schemars(regex(pattern = ACCOUNT), extend("examples" = ["de
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PluginsConfig {
-    /// The folder whose `*.so` files are loaded, at the start and by
+    /// The directory whose `*.so` files are loaded, at the start and by
     /// `alknet-node plugins reload`. Default `plugins`.
     pub folder: PathBuf,
-    /// Whether a file of that folder that changes is loaded by itself, once it
+    /// Whether a file of that directory that changes is loaded by itself, once it
     /// has been left alone for a moment. Default false.
     pub watch: bool,
     /// Seconds that connections get to end on a version of a plugin that was

@@ -1,4 +1,4 @@
-//! JSON Schemas in the state folder, for editors that complete and check
+//! JSON Schemas in the state directory, for editors that complete and check
 //! configuration files as they are written. The first lines of the files that
 //! `init` makes point at them.
 

@@ -1,4 +1,4 @@
-//! Makes a state folder. Nothing that is there is overwritten, and what was
+//! Makes a state directory. Nothing that is there is overwritten, and what was
 //! made is removed again when a later step fails.
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use crate::walls::UNCONFINED;
 /// The library of the SSH plugin, as cargo names it.
 pub(crate) const PLUGIN_FILE: &str = "libalknet_ssh_plugin.so";
 
-/// What goes into a new state folder.
+/// What goes into a new state directory.
 pub(crate) struct Contents {
     /// Where the node shall listen.
     pub(crate) listen: Option<SocketAddr>,
@@ -41,7 +41,7 @@ pub(crate) struct Contents {
 pub(crate) struct Made {
     /// The plugin that was copied, and from where.
     pub(crate) plugin: Option<PathBuf>,
-    /// The folder of plugins that came with the installed program, which is
+    /// The directory of plugins that came with the installed program, which is
     /// used where it is.
     pub(crate) shared_plugins: Option<PathBuf>,
     /// The private key made for the caller.
@@ -50,7 +50,7 @@ pub(crate) struct Made {
     pub(crate) new_mnemonic: bool,
 }
 
-/// Makes the state folder.
+/// Makes the state directory.
 pub(crate) fn init(state: &StateFolder, contents: Contents) -> Result<Made, InitError> {
     let mnemonic = match &contents.mnemonic_file {
         Some(file) => Mnemonic::read_file(file)?,
@@ -58,7 +58,7 @@ pub(crate) fn init(state: &StateFolder, contents: Contents) -> Result<Made, Init
     };
     let mut journal = Journal::default();
     journal.folder(state.root())?;
-    // Two at once: one makes the folder, the other finds it made.
+    // Two at once: one makes the directory, the other finds it made.
     let _lock = lock_folder(state.root()).map_err(|source| InitError::Io {
         action: "lock",
         path: state.root().to_owned(),
@@ -122,7 +122,7 @@ fn make(
             made.plugin = copy_plugin(&plugins, journal)?;
         }
     }
-    // Last: its presence says that the folder is whole.
+    // Last: its presence says that the directory is whole.
     let listen = contents
         .listen
         .map_or_else(|| DEFAULT_LISTEN.to_owned(), |addr| addr.to_string());
@@ -202,12 +202,12 @@ pub(crate) fn caller_id() -> String {
     peer_id(&name.unwrap_or_else(|_| "owner".to_owned()))
 }
 
-/// Why there is no state folder.
+/// Why there is no state directory.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InitError {
     /// There is a node already.
     #[error(
-        "{} exists: the folder holds a node already. Start it with `alknet-node run`, or choose another folder with --state",
+        "{} exists: the directory holds a node already. Start it with `alknet-node run`, or choose another directory with --state",
         file.display()
     )]
     AlreadyThere {
@@ -216,7 +216,7 @@ pub(crate) enum InitError {
     },
     /// There is a mnemonic, but no configuration: an earlier try was cut off.
     #[error(
-        "{} exists, but the folder holds no node: an earlier start was cut off. Move the file elsewhere and give it with --mnemonic-file to keep those keys, or remove it for new ones",
+        "{} exists, but the directory holds no node: an earlier start was cut off. Move the file elsewhere and give it with --mnemonic-file to keep those keys, or remove it for new ones",
         path.display()
     )]
     HalfMade {
@@ -239,7 +239,7 @@ pub(crate) enum InitError {
     /// A given file holds no key that can be authorised.
     #[error("{0}")]
     KeyFile(#[from] KeyFileError),
-    /// The folder is in a place where others could change it.
+    /// The directory is in a place where others could change it.
     #[error("{0}")]
     Place(#[from] Refusal),
     /// The given mnemonic file cannot be used, or the new one not be written.
@@ -251,12 +251,12 @@ pub(crate) enum InitError {
     /// The system's source of randomness failed.
     #[error("cannot make a key: the system gives no random bytes")]
     Random,
-    /// A file or folder could not be made.
+    /// A file or directory could not be made.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -313,13 +313,13 @@ fn copy_plugin(folder: &Path, journal: &mut Journal) -> Result<Option<PathBuf>, 
     Ok(Some(source))
 }
 
-/// A file in the folder of the running program.
+/// A file in the directory of the running program.
 pub(crate) fn beside_the_program(name: &str) -> Option<PathBuf> {
     let path = std::env::current_exe().ok()?.parent()?.join(name);
     path.is_file().then_some(path)
 }
 
-/// The folder for plugins that belongs to an installed program:
+/// The directory for plugins that belongs to an installed program:
 /// `/usr/lib/alknet/plugins` for `/usr/bin/alknet-node`.
 fn shared_plugins() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
@@ -343,7 +343,7 @@ fn config_text(listen: &str, tcp_listen: Option<SocketAddr>, plugins: Option<&Pa
         "\
 #:schema ./{schema}
 # The configuration of this node. `alknet-node check` names every fault in it.
-# Paths are relative to this folder; what is left out has its default.
+# Paths are relative to this directory; what is left out has its default.
 
 # The UDP address to serve QUIC on.
 listen = \"{listen}\"
@@ -361,7 +361,7 @@ format = \"human\"
 # listen = \"127.0.0.1:9464\"
 
 [plugins]
-# Every *.so in this folder is loaded, at the start and when
+# Every *.so in this directory is loaded, at the start and when
 # `alknet-node plugins reload` says so; with watch = true, when it changes.
 folder = {folder}
 watch = false
@@ -390,7 +390,7 @@ impl Journal {
         self.0.push(path);
     }
 
-    /// A folder that only its owner can enter, and what is missing above it.
+    /// A directory that only its owner can enter, and what is missing above it.
     fn folder(&mut self, path: &Path) -> Result<(), InitError> {
         if path.is_dir() {
             return Ok(());
@@ -400,7 +400,7 @@ impl Journal {
             .mode(0o700)
             .create(path)
             .map_err(|source| InitError::Io {
-                action: "create the folder",
+                action: "create the directory",
                 path: path.to_owned(),
                 source,
             })?;

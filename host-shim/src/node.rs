@@ -76,7 +76,7 @@ impl Node {
     /// that was refused. Without walls no handler starts a process.
     ///
     /// # Errors
-    /// When the endpoint cannot be had.
+    /// When the endpoint cannot be opened.
     pub fn start(plan: Plan, walls: Option<Arc<Walls>>) -> Result<Self, StartError> {
         let Plan {
             config,
@@ -368,13 +368,13 @@ impl Gate {
 /// Why a node cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address cannot be had.
+    /// The address cannot be bound.
     #[error("{0}")]
     Bind(#[from] BindError),
-    /// The TCP address cannot be had.
+    /// The TCP address cannot be bound.
     #[error("{0}")]
     TcpBind(#[from] tcp::TcpBindError),
-    /// The address for the metrics cannot be had.
+    /// The address for the metrics cannot be bound.
     #[error("{0}")]
     Metrics(#[from] MetricsBindError),
     /// TLS cannot be set up.

@@ -26,7 +26,7 @@ use crate::secrets::{Granter, SecretSource, SecretsError, SecretsFile};
 use crate::state::RUN;
 use crate::walls;
 
-/// The folder for private copies of libraries, within the state folder.
+/// The directory for private copies of libraries, within the state directory.
 pub(crate) const STAGING: &str = "staging";
 
 /// A checked start.
@@ -72,7 +72,7 @@ pub struct PlannedPlugin {
 /// Something a start can live with.
 #[derive(Debug)]
 pub enum Warning {
-    /// A file in the plugins folder was refused; the node starts without it.
+    /// A file in the plugins directory was refused; the node starts without it.
     Plugin(Refusal),
     /// A plugin was loaded but would not make its handler; the node starts
     /// without it.
@@ -88,7 +88,7 @@ pub enum Warning {
     },
     /// There is no plugin, so nothing will be served.
     NoPlugins {
-        /// The plugins folder.
+        /// The plugins directory.
         folder: PathBuf,
     },
     /// Two plugins want the same ALPN; the node starts with the first.
@@ -133,7 +133,7 @@ impl fmt::Display for Warning {
             ),
             Self::NoPlugins { folder } => write!(
                 f,
-                "{}: there is no plugin in this folder, so the node serves nothing; put libalknet_ssh_plugin.so there and restart",
+                "{}: there is no plugin in this directory, so the node serves nothing; put libalknet_ssh_plugin.so there and restart",
                 shown(folder)
             ),
             Self::ConfiguredButAbsent(fault) | Self::TcpUnserved(fault) => fault.fmt(f),
@@ -174,7 +174,7 @@ pub enum Problem {
     /// What was asked for would end sessions.
     #[error("{0}")]
     EndsSessions(String),
-    /// The folder for private copies of the libraries cannot be used.
+    /// The directory for private copies of the libraries cannot be used.
     #[error("{0}")]
     Staging(Refusal),
 }
@@ -295,7 +295,7 @@ impl Draft {
             .map(|(plugin, _)| plugin.as_str())
     }
 
-    /// The folder that plugins are found in.
+    /// The directory that plugins are found in.
     pub(crate) fn plugins_folder(&self) -> PathBuf {
         self.base.join(&self.config.plugins.folder)
     }
@@ -492,7 +492,7 @@ fn real(path: &Path) -> PathBuf {
         .unwrap_or_else(|_| path.to_owned())
 }
 
-/// Paths in a configuration are relative to its folder.
+/// Paths in a configuration are relative to its directory.
 struct Base(PathBuf);
 
 impl Base {

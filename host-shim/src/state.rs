@@ -1,4 +1,4 @@
-//! The state folder: everything that makes a node the node it is.
+//! The state directory: everything that makes a node the node it is.
 
 use std::env;
 use std::fs::File;
@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-/// The directory, within the state folder, of what a node writes that runs as a
+/// The directory, within the state directory, of what a node writes that runs as a
 /// user of its own beside the monitor.
 pub(crate) const RUN: &str = "run";
 
-/// A state folder and the names within it.
+/// A state directory and the names within it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateFolder {
     root: PathBuf,
 }
 
 impl StateFolder {
-    /// The folder at `root`. A relative path counts from the present working
-    /// folder, once and for all.
+    /// The directory at `root`. A relative path counts from the present working
+    /// directory, once and for all.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         let root = root.into();
         Self {
@@ -28,7 +28,7 @@ impl StateFolder {
     }
 
     /// `$XDG_STATE_HOME/alknet`, or `~/.local/state/alknet` (XDG Base
-    /// Directory Specification). `None` where there is no home folder.
+    /// Directory Specification). `None` where there is no home directory.
     pub fn default_location() -> Option<Self> {
         let base = match env::var_os("XDG_STATE_HOME").map(PathBuf::from) {
             Some(path) if path.is_absolute() => path,
@@ -37,7 +37,7 @@ impl StateFolder {
         Some(Self::new(base.join("alknet")))
     }
 
-    /// The folder itself.
+    /// The directory itself.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -52,7 +52,7 @@ impl StateFolder {
         }
     }
 
-    /// Whether the folder has been initialised.
+    /// Whether the directory has been initialised.
     pub fn is_initialised(&self) -> bool {
         self.config_file().exists()
     }
@@ -73,7 +73,7 @@ impl StateFolder {
     }
 }
 
-/// Waits until no other process has the folder locked, and locks it for as
+/// Waits until no other process has the directory locked, and locks it for as
 /// long as the returned file is open (flock(2)).
 pub(crate) fn lock_folder(folder: &Path) -> io::Result<File> {
     let file = File::open(folder)?;
@@ -81,7 +81,7 @@ pub(crate) fn lock_folder(folder: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// The caller's home folder.
+/// The caller's home directory.
 pub(crate) fn home() -> Option<PathBuf> {
     env::var_os("HOME")
         .map(PathBuf::from)

@@ -49,7 +49,7 @@ pub fn artifacts() -> &'static Artifacts {
     })
 }
 
-/// The folder of the workspace.
+/// The directory of the workspace.
 pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -57,7 +57,7 @@ pub fn workspace() -> &'static Path {
 }
 
 /// The contents of the library that cargo builds with these arguments in a
-/// folder of the workspace, besides what the tests themselves are of.
+/// directory of the workspace, besides what the tests themselves are of.
 pub fn library_built_with(folder: &str, args: &[&str]) -> Vec<u8> {
     // Another build may put another library in the same place.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

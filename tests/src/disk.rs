@@ -11,7 +11,7 @@ use crate::{Run, Setup, TestNode};
 /// a file (setrlimit(2)).
 #[derive(Default)]
 pub struct Disk {
-    /// The folder with a file system of its own, as the node sees it.
+    /// The directory with a file system of its own, as the node sees it.
     own: Option<PathBuf>,
 }
 

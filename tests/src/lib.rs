@@ -1,5 +1,5 @@
 //! A small language for tests against real processes: a node of one's own in
-//! a temporary folder, stock OpenSSH towards it, our own client in process.
+//! a temporary directory, stock OpenSSH towards it, our own client in process.
 //!
 //! Every wait has a guard against hanging; nothing here measures speed.
 

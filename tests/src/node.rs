@@ -12,7 +12,7 @@ use crate::{Run, Setup, eventually};
 
 /// A node that serves. Killed when dropped.
 pub struct TestNode {
-    /// Its state folder.
+    /// Its state directory.
     pub setup: Setup,
     /// Where it listens.
     pub addr: SocketAddr,
@@ -27,7 +27,7 @@ pub struct TestNode {
 
 /// A node that was stopped.
 pub struct Stopped {
-    /// Its state folder, to start it again.
+    /// Its state directory, to start it again.
     pub setup: Setup,
     /// How it ended.
     pub status: ExitStatus,

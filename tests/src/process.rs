@@ -73,7 +73,7 @@ impl Run {
         self
     }
 
-    /// The folder it runs in.
+    /// The directory it runs in.
     pub fn dir(mut self, dir: &Path) -> Self {
         self.command.current_dir(dir);
         self

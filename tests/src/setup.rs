@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::{Peers, Run, TestKey, TestNode, artifacts};
 
-/// A state folder before its node starts, in a temporary folder that is also
+/// A state directory before its node starts, in a temporary directory that is also
 /// the node's home.
 pub struct Setup {
     folder: TempDir,
@@ -17,7 +17,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A state folder as `init` makes it, with the SSH plugin and one
+    /// A state directory as `init` makes it, with the SSH plugin and one
     /// authorised key, `owner`.
     pub fn new() -> Self {
         let setup = Self::empty();
@@ -38,7 +38,7 @@ impl Setup {
         setup
     }
 
-    /// No state folder yet.
+    /// No state directory yet.
     pub fn empty() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
@@ -49,17 +49,17 @@ impl Setup {
         }
     }
 
-    /// The folder that holds everything.
+    /// The directory that holds everything.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The state folder.
+    /// The state directory.
     pub fn state(&self) -> PathBuf {
         self.folder().join("state")
     }
 
-    /// The plugins folder.
+    /// The plugins directory.
     pub fn plugins(&self) -> PathBuf {
         self.state().join("plugins")
     }
@@ -97,7 +97,7 @@ impl Setup {
         self
     }
 
-    /// Adds to a file of the state folder.
+    /// Adds to a file of the state directory.
     pub fn append(&self, name: &str, text: &str) -> &Self {
         let path = self.state().join(name);
         let mut whole = fs::read_to_string(&path).unwrap();
@@ -112,12 +112,12 @@ impl Setup {
         self
     }
 
-    /// Copies a library into the plugins folder.
+    /// Copies a library into the plugins directory.
     pub fn install(&self, library: &Path, name: &str) -> PathBuf {
         self.install_bytes(&fs::read(library).unwrap(), name)
     }
 
-    /// Writes a file into the plugins folder.
+    /// Writes a file into the plugins directory.
     pub fn install_bytes(&self, bytes: &[u8], name: &str) -> PathBuf {
         let path = self.plugins().join(name);
         fs::write(&path, bytes).unwrap();
@@ -139,7 +139,7 @@ impl Setup {
         Run::from(command)
     }
 
-    /// The daemon with a command on this state folder.
+    /// The daemon with a command on this state directory.
     pub fn on_state(&self, command: &str) -> Run {
         self.node(&[command, "--state"]).arg(self.state())
     }

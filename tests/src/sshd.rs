@@ -17,7 +17,7 @@ pub struct Sshd {
 impl Sshd {
     /// With these authorised keys, and more lines of configuration.
     pub fn start(folder: &Path, authorized_keys: &str, config: &str) -> Self {
-        // It wants to be called by its full name, and to find this folder.
+        // It wants to be called by its full name, and to find this directory.
         let paths = std::env::var_os("PATH").unwrap();
         let program = std::env::split_paths(&paths)
             .map(|dir| dir.join("sshd"))

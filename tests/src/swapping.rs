@@ -20,7 +20,7 @@ pub fn variant(library: &Path, mark: u64) -> Vec<u8> {
     bytes
 }
 
-/// Puts a file into the plugins folder by rename, as an installer would.
+/// Puts a file into the plugins directory by rename, as an installer would.
 pub fn install(setup: &Setup, bytes: &[u8], name: &str) {
     let fresh = setup.plugins().join(format!(".{name}.fresh"));
     fs::write(&fresh, bytes).unwrap();
@@ -28,7 +28,7 @@ pub fn install(setup: &Setup, bytes: &[u8], name: &str) {
     fs::rename(fresh, setup.plugins().join(name)).unwrap();
 }
 
-/// `alknet-node plugins …` on this state folder.
+/// `alknet-node plugins …` on this state directory.
 pub fn plugins(setup: &Setup, args: &[&str]) -> Ended {
     let args = [&["plugins"], args, &["--state"]].concat();
     setup.node(&args).arg(setup.state()).ended()
@@ -70,7 +70,7 @@ impl Odd {
         Self::start_with(settings, Setup::new(), TestNode::start)
     }
 
-    /// In a state folder of one's own, and in one's own way.
+    /// In a state directory of one's own, and in one's own way.
     pub fn start_with(
         settings: &str,
         mut setup: Setup,

@@ -36,7 +36,7 @@ pub(crate) enum Command {
     /// 0 if it ended the stream as it should, with 255 and one line on
     /// standard error otherwise.
     Connect(ConnectArgs),
-    /// Copy files and folders to a node or from it
+    /// Copy files and directories to a node or from it
     ///
     /// A file gets its name only when all of it has arrived and its SHA-256 is
     /// that of the source; until then it is called .NAME.alknet-part. After an
@@ -63,7 +63,7 @@ pub(crate) enum Command {
     Keys(KeysArgs),
     /// Measure how far a node is, and say what it is
     Ping(PingArgs),
-    /// Be a SOCKS5, SOCKS4a and HTTP CONNECT proxy whose way out is the node
+    /// Run a SOCKS5, SOCKS4a and HTTP CONNECT proxy that connects from the node
     ///
     /// Names are resolved by the node. As for forward, a lost connection is
     /// made anew.
@@ -178,7 +178,7 @@ pub(crate) struct LoginArgs {
     /// With ControlMaster=auto, a background process keeps the connection, and
     /// later commands run over it without a log-in: as long as one of them
     /// runs, and with ControlPersist=10m ten minutes longer. ControlPath is the
-    /// socket it is found at; without it, that is a file of a private folder,
+    /// socket it is found at; without it, that is a file of a private directory,
     /// another for each node, user and set of keys and options.
     #[arg(short = 'o', value_name = "NAME=VALUE")]
     pub(crate) options: Vec<GivenOption>,
@@ -202,7 +202,7 @@ pub(crate) struct CpArgs {
     /// The node's port, whatever NODE says
     #[arg(short = 'P', value_name = "PORT")]
     pub(crate) port: Option<u16>,
-    /// Copy folders, with all that is in them
+    /// Copy directories, with all that is in them
     #[arg(short = 'r')]
     pub(crate) recursive: bool,
     /// Keep times and permissions as they are
@@ -211,7 +211,7 @@ pub(crate) struct CpArgs {
     /// What to copy, and last where to: either all sources or the target are at
     /// a node
     ///
-    /// NODE:PATH is a file or folder at a node, where a PATH that does not begin
+    /// NODE:PATH is a file or directory at a node, where a PATH that does not begin
     /// with / begins at your home. NODE may be all that other commands take. A
     /// file of ours with a colon in its name is written ./NAME.
     #[arg(value_name = "SOURCE… TARGET", required = true, num_args = 2..)]
@@ -255,7 +255,7 @@ pub(crate) struct ForwardArgs {
     /// The node listens; we connect
     ///
     /// As -L with the ends exchanged. [BIND:]PORT alone makes the node a
-    /// SOCKS proxy whose way out is here. With port 0 the node chooses one.
+    /// SOCKS proxy that connects from this machine. With port 0 the node chooses one.
     #[arg(short = 'R', value_name = "SPEC", verbatim_doc_comment)]
     pub(crate) remote: Vec<RemoteForward>,
     /// Listen here for SOCKS5, SOCKS4a and HTTP CONNECT; the node connects

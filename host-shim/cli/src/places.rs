@@ -1,13 +1,13 @@
 use std::path::{Path, PathBuf};
 
-/// Our folder of configuration. XDG Base Directory Specification: a relative
+/// Our directory of configuration. XDG Base Directory Specification: a relative
 /// path in its variable is to be ignored.
 pub(crate) fn config_folder() -> Option<PathBuf> {
     let config = absolute("XDG_CONFIG_HOME").or_else(|| Some(home()?.join(".config")))?;
     Some(config.join("alknet"))
 }
 
-/// Where what lives as long as its process lies. Without a folder of the
+/// Where what lives as long as its process lies. Without a directory of the
 /// session it is one of the user's state.
 pub(crate) fn runtime_folder() -> Option<PathBuf> {
     let of_session = absolute("XDG_RUNTIME_DIR");

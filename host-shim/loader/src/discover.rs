@@ -1,4 +1,4 @@
-//! What lies in the plugins folder.
+//! What lies in the plugins directory.
 
 use std::ffi::OsString;
 use std::io;
@@ -6,34 +6,34 @@ use std::path::{Path, PathBuf};
 
 use crate::text::shown;
 
-/// A file of the plugins folder that may be a plugin: its name ends in `.so`, and nothing else is known of it yet.
+/// A file of the plugins directory that may be a plugin: its name ends in `.so`, and nothing else is known of it yet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Candidate {
     path: PathBuf,
 }
 
 impl Candidate {
-    /// The folder as it was given, and the file's name.
+    /// The directory as it was given, and the file's name.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Why the plugins folder could not be listed.
+/// Why the plugins directory could not be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoverError {
-    /// There is no such folder.
+    /// There is no such directory.
     #[error(
-        "{}: the plugins folder does not exist; create it and put plugins (*.so) there, or name another",
+        "{}: the plugins directory does not exist; create it and put plugins (*.so) there, or name another",
         shown(folder)
     )]
     Missing {
-        /// The folder asked for.
+        /// The directory asked for.
         folder: PathBuf,
     },
     /// The path leads to something else.
     #[error(
-        "{}: the plugins folder is not a folder; name the folder that holds the plugins",
+        "{}: the plugins directory is not a directory; name the directory that holds the plugins",
         shown(folder)
     )]
     NotAFolder {
@@ -41,9 +41,9 @@ pub enum DiscoverError {
         folder: PathBuf,
     },
     /// Listing it failed.
-    #[error("{}: cannot list the plugins folder: {source}", shown(folder))]
+    #[error("{}: cannot list the plugins directory: {source}", shown(folder))]
     Unreadable {
-        /// The folder asked for.
+        /// The directory asked for.
         folder: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -52,7 +52,7 @@ pub enum DiscoverError {
 
 /// Lists the files of `folder` whose name ends in `.so`, sorted by name, hidden ones left out.
 ///
-/// A symbolic link, a folder or an unreadable file of such a name is listed too, so that a later step refuses it with a
+/// A symbolic link, a directory or an unreadable file of such a name is listed too, so that a later step refuses it with a
 /// reason instead of nobody hearing of it.
 pub fn discover(folder: &Path) -> Result<Vec<Candidate>, DiscoverError> {
     let failed = |source: io::Error| {

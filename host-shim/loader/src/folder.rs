@@ -1,4 +1,4 @@
-//! Walking to a folder through folders that nobody else can change.
+//! Walking to a directory through directories that nobody else can change.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -14,24 +14,24 @@ use crate::refusal::Refusal;
 /// As the kernel (path_resolution(7)).
 const MAX_SYMLINKS: usize = 40;
 
-/// Opens `folder`, having checked it and every folder on the way.
+/// Opens `folder`, having checked it and every directory on the way.
 ///
 /// Each must belong to root or to this process's user. An ancestor that others can write to is let through if it has
 /// the sticky bit, as `/tmp` does, since nobody can then replace what is not theirs; `folder` itself is not. A symbolic
 /// link on the way is followed if its own owner passes. The handles are opened one from the other, so what was checked
 /// is what is used.
 ///
-/// The rule is that of sshd for a home folder (StrictModes in sshd_config(5)), the sticky bit apart.
+/// The rule is that of sshd for a home directory (StrictModes in sshd_config(5)), the sticky bit apart.
 pub(crate) fn open_trusted(folder: &Path) -> Result<OwnedFd, Refusal> {
     let reached = reach(folder)?;
-    check_writable(&reached.path, "the folder", &reached.stat, false)?;
+    check_writable(&reached.path, "the directory", &reached.stat, false)?;
     Ok(reached.handle)
 }
 
-/// As [`open_trusted`], but `folder` may have the sticky bit: for a parent in which we create a folder of our own.
+/// As [`open_trusted`], but `folder` may have the sticky bit: for a parent in which we create a directory of our own.
 pub(crate) fn open_trusted_parent(folder: &Path) -> Result<OwnedFd, Refusal> {
     let reached = reach(folder)?;
-    check_writable(&reached.path, "the folder", &reached.stat, true)?;
+    check_writable(&reached.path, "the directory", &reached.stat, true)?;
     Ok(reached.handle)
 }
 
@@ -88,7 +88,7 @@ fn reach(folder: &Path) -> Result<Reached, Refusal> {
         source,
     };
     let absolute =
-        std::path::absolute(folder).map_err(|e| io_error(folder, "resolve the folder", e))?;
+        std::path::absolute(folder).map_err(|e| io_error(folder, "resolve the directory", e))?;
     let mut ahead = names(&absolute);
     let mut behind = vec![open_checked(CWD, OsStr::new("/"), Path::new("/"))?];
     let mut symlinks = 0;
@@ -104,12 +104,12 @@ fn reach(folder: &Path) -> Result<Reached, Refusal> {
         let next = open_checked(&here.handle, &name, &path)?;
         match FileType::from_raw_mode(next.stat.st_mode) {
             FileType::Directory => {
-                // Only now is it known that the folder it lies in is an ancestor and not the goal.
-                check_writable(&here.path, "the folder", &here.stat, true)?;
+                // Only now is it known that the directory it lies in is an ancestor and not the goal.
+                check_writable(&here.path, "the directory", &here.stat, true)?;
                 behind.push(next);
             }
             FileType::Symlink => {
-                check_writable(&here.path, "the folder", &here.stat, true)?;
+                check_writable(&here.path, "the directory", &here.stat, true)?;
                 symlinks += 1;
                 if symlinks > MAX_SYMLINKS {
                     let source = io::Error::from(rustix::io::Errno::LOOP);
@@ -128,15 +128,19 @@ fn reach(folder: &Path) -> Result<Reached, Refusal> {
             _ => {
                 return Err(io_error(
                     &path,
-                    "enter the folder",
+                    "enter the directory",
                     io::ErrorKind::NotADirectory.into(),
                 ));
             }
         }
     }
-    behind
-        .pop()
-        .ok_or_else(|| io_error(folder, "resolve the folder", io::ErrorKind::NotFound.into()))
+    behind.pop().ok_or_else(|| {
+        io_error(
+            folder,
+            "resolve the directory",
+            io::ErrorKind::NotFound.into(),
+        )
+    })
 }
 
 fn names(path: &Path) -> VecDeque<OsString> {
@@ -161,11 +165,11 @@ fn open_checked(
         Err(source) => {
             return Err(Refusal::Io {
                 path,
-                action: "open the folder",
+                action: "open the directory",
                 source: source.into(),
             });
         }
     };
-    check_owner(&path, "the folder", &stat)?;
+    check_owner(&path, "the directory", &stat)?;
     Ok(Reached { handle, stat, path })
 }

@@ -3,8 +3,8 @@
 //! A library that is truncated, foreign or being rewritten kills the process that opens it: inside `dlopen`, at the
 //! next call, or in the layout check. So nothing is opened before it has passed these steps, each a module:
 //!
-//! 1. [`mod@discover`]: the files of the plugins folder.
-//! 2. [`trust`]: the file is opened once and read whole; its owner and mode, those of its folders, its digest, and its
+//! 1. [`mod@discover`]: the files of the plugins directory.
+//! 2. [`trust`]: the file is opened once and read whole; its owner and mode, those of its directories, its digest, and its
 //!    [`signature`].
 //! 3. [`elf`]: the bytes are a complete shared library for this machine that exports a plugin.
 //! 4. [`stage`]: a private copy under a path and inode never used before, which is what gets opened.

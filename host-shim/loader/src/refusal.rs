@@ -18,10 +18,10 @@ pub enum Refusal {
         /// The library.
         path: PathBuf,
     },
-    /// The file, or a folder on its path, could not be opened or read.
+    /// The file, or a directory on its path, could not be opened or read.
     #[error("{}: cannot {action}: {source}", shown(path))]
     Io {
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
         /// What was tried, as a verb phrase.
         action: &'static str,
@@ -30,14 +30,14 @@ pub enum Refusal {
     },
     /// The file itself is a symbolic link.
     #[error(
-        "{}: is a symbolic link; copy the library itself into the plugins folder",
+        "{}: is a symbolic link; copy the library itself into the plugins directory",
         shown(path)
     )]
     Symlink {
         /// The library.
         path: PathBuf,
     },
-    /// The path names a folder, a pipe, a socket or a device.
+    /// The path names a directory, a pipe, a socket or a device.
     #[error("{}: is {found}, not a regular file", shown(path))]
     NotAFile {
         /// The library.
@@ -45,13 +45,13 @@ pub enum Refusal {
         /// What it is, with its article.
         found: &'static str,
     },
-    /// Somebody else owns the file, or a folder on its path.
+    /// Somebody else owns the file, or a directory on its path.
     #[error(
         "{}: {what} belongs to uid {owner}, neither root nor uid {user} which this process runs as; use a place that only these two can change",
         shown(path)
     )]
     Owner {
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
         /// `the file` or `the folder`.
         what: &'static str,
@@ -60,10 +60,10 @@ pub enum Refusal {
         /// The effective user of this process.
         user: u32,
     },
-    /// Others may write to the file, or to a folder on its path.
+    /// Others may write to the file, or to a directory on its path.
     #[error("{}: {what} is writable by {who} (mode {:04o}); run: chmod go-w '{}'", shown(path), mode & 0o7777, shown(path))]
     Writable {
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
         /// `the file` or `the folder`.
         what: &'static str,
@@ -335,13 +335,13 @@ pub enum Refusal {
         /// The refusal as that process worded it.
         reason: String,
     },
-    /// The staging folder is unfit for private copies.
+    /// The staging directory is unfit for private copies.
     #[error(
-        "{}: the staging folder must be a folder of uid {user} with mode 0700, and is {found}; remove it, it is created anew",
+        "{}: the staging directory must be a directory of uid {user} with mode 0700, and is {found}; remove it, it is created anew",
         shown(path)
     )]
     StageFolder {
-        /// The staging folder.
+        /// The staging directory.
         path: PathBuf,
         /// What it is instead.
         found: String,
@@ -351,7 +351,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The library, or the file or folder on its way that is at fault.
+    /// The library, or the file or directory on its way that is at fault.
     pub fn path(&self) -> &Path {
         match self {
             Self::Missing { path, .. }

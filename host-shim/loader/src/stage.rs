@@ -30,11 +30,11 @@ const READABLE: Mode = Mode::RUSR.union(Mode::RGRP).union(Mode::ROTH);
 /// Counts the copies of this process, across all stages: no name is used twice.
 static COPIES: AtomicU64 = AtomicU64::new(0);
 
-/// The folder of the private copies.
+/// The directory of the private copies.
 ///
 /// A copy stays as long as somebody may use the library, though the loader would not mind its removal: a backtrace
 /// or a debugger reads the symbols from the file. What a process left behind is removed by [`Stage::sweep`] at the next
-/// start. Several processes may share a folder: each copy is locked (flock(2)) by its process, and the kernel lifts that
+/// start. Several processes may share a directory: each copy is locked (flock(2)) by its process, and the kernel lifts that
 /// lock when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Stage {
@@ -43,29 +43,29 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Opens the staging folder, creating it with mode 0700 if there is none; its parent must exist.
+    /// Opens the staging directory, creating it with mode 0700 if there is none; its parent must exist.
     ///
-    /// It must be a folder (no symbolic link) of this process's effective user that nobody else can enter, and the
-    /// folders on its path must be such that nobody else can replace it.
+    /// It must be a directory (no symbolic link) of this process's effective user that nobody else can enter, and the
+    /// directories on its path must be such that nobody else can replace it.
     pub fn open(path: &Path) -> Result<Self, Refusal> {
         let failed = |action| move |errno: Errno| io_error(path, action, errno.into());
         let absolute = std::path::absolute(path)
-            .map_err(|e| io_error(path, "resolve the staging folder", e))?;
+            .map_err(|e| io_error(path, "resolve the staging directory", e))?;
         let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-            return Err(unfit(path, "not a folder of its own".to_owned()));
+            return Err(unfit(path, "not a directory of its own".to_owned()));
         };
         let parent = open_trusted_parent(parent)?;
         match mkdirat(&parent, name, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(failed("create the staging folder")(errno)),
+            Err(errno) => return Err(failed("create the staging directory")(errno)),
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let folder = openat(&parent, name, flags, Mode::empty()).map_err(|errno| match errno {
             // Linux answers NOTDIR for a symbolic link when a directory is asked for.
             Errno::NOTDIR | Errno::LOOP => unfit(path, "a file or a symbolic link".to_owned()),
-            errno => failed("open the staging folder")(errno),
+            errno => failed("open the staging directory")(errno),
         })?;
-        let stat = fstat(&folder).map_err(failed("look at the staging folder"))?;
+        let stat = fstat(&folder).map_err(failed("look at the staging directory"))?;
         let mode = stat.st_mode & 0o7777;
         if stat.st_uid != rustix::process::geteuid().as_raw() || mode & 0o077 != 0 {
             return Err(unfit(
@@ -79,7 +79,7 @@ impl Stage {
         })
     }
 
-    /// Makes the folder again if it was removed or moved away; whether it had to. Copies that were opened from it go on.
+    /// Makes the directory again if it was removed or moved away; whether it had to. Copies that were opened from it go on.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
@@ -102,7 +102,7 @@ impl Stage {
         Arc::clone(&self.folder.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Writes a copy (mode 0444, in a folder that nobody else enters: a process of another account may be given it as a descriptor) under a name of its own: `<sha256>-<process>-<count>.so`.
+    /// Writes a copy (mode 0444, in a directory that nobody else enters: a process of another account may be given it as a descriptor) under a name of its own: `<sha256>-<process>-<count>.so`.
     pub fn place(&self, library: &TrustedFile) -> Result<Staged, Refusal> {
         let process = std::process::id();
         self.restore()?;
@@ -144,7 +144,8 @@ impl Stage {
 
     /// Removes the copies that ended processes left behind, and returns how many. Files of other names stay.
     pub fn sweep(&self) -> Result<usize, Refusal> {
-        let failed = |errno: Errno| io_error(&self.path, "sweep the staging folder", errno.into());
+        let failed =
+            |errno: Errno| io_error(&self.path, "sweep the staging directory", errno.into());
         let mut removed = 0;
         let folder = self.folder();
         for entry in Dir::read_from(&*folder).map_err(failed)? {

@@ -79,8 +79,8 @@ pub struct TrustedFile {
 impl TrustedFile {
     /// Opens the file once and reads it whole, through that one handle.
     ///
-    /// The file must be a regular file, not a symbolic link; it and every folder on its path must belong to root or to
-    /// this process's effective user; others must be unable to write to any of them (an ancestor folder with the sticky
+    /// The file must be a regular file, not a symbolic link; it and every directory on its path must belong to root or to
+    /// this process's effective user; others must be unable to write to any of them (an ancestor directory with the sticky
     /// bit, as `/tmp`, is let through). The contents that were read must then be what `trust` asks for.
     pub fn read(path: &Path, trust: &Trust) -> Result<Self, Refusal> {
         Self::accept(path, read_checked(path, MAX_SIZE, |_, _| Ok(()))?, trust)
@@ -248,7 +248,7 @@ fn open(path: &Path) -> Result<File, Refusal> {
     let Some(name) = path.file_name() else {
         return Err(Refusal::NotAFile {
             path: path.to_owned(),
-            found: "a folder",
+            found: "a directory",
         });
     };
     let folder = match path.parent() {
@@ -279,7 +279,7 @@ fn open(path: &Path) -> Result<File, Refusal> {
 fn check_kind(path: &Path, kind: FileType) -> Result<(), Refusal> {
     let found = match kind {
         FileType::RegularFile => return Ok(()),
-        FileType::Directory => "a folder",
+        FileType::Directory => "a directory",
         FileType::Fifo => "a named pipe",
         FileType::Socket => "a socket",
         FileType::CharacterDevice | FileType::BlockDevice => "a device",

@@ -61,7 +61,7 @@ fn a_file_or_folder_that_others_may_write_to_is_refused_with_the_cure() {
         };
         assert_eq!(
             (path.as_path(), *what),
-            (&*plugins.folder().canonicalize().unwrap(), "the folder")
+            (&*plugins.folder().canonicalize().unwrap(), "the directory")
         );
     }
 }
@@ -121,7 +121,7 @@ fn what_is_not_a_regular_file_is_refused_without_waiting() {
     for (path, what) in [
         (fifo, "a named pipe"),
         (socket, "a socket"),
-        (folder, "a folder"),
+        (folder, "a directory"),
     ] {
         let (send, receive) = std::sync::mpsc::channel();
         std::thread::spawn(move || send.send(refusal(&path)));
@@ -177,7 +177,7 @@ fn a_file_of_somebody_else_is_refused() {
     assert!(matches!(
         refusal(&plugins.library()),
         Refusal::Owner {
-            what: "the folder",
+            what: "the directory",
             ..
         }
     ));

@@ -44,7 +44,7 @@ fn without_hidden(command: Command) -> Command {
 /// The arguments of `man`.
 #[derive(Args, Debug)]
 pub struct ManArgs {
-    /// Write a page for each command into this folder; without it, the page of
+    /// Write a page for each command into this directory; without it, the page of
     /// the program itself is printed
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
@@ -54,7 +54,7 @@ impl ManArgs {
     /// Prints the manual page of this program, or writes those of all its commands.
     ///
     /// # Errors
-    /// When standard output, or a file of the folder, cannot be written; the message then names it.
+    /// When standard output, or a file of the directory, cannot be written; the message then names it.
     pub fn write(&self, command: Command) -> io::Result<()> {
         let mut command = command.disable_help_subcommand(true);
         command.build();

@@ -114,7 +114,7 @@ fn any_port(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(any, 0)
 }
 
-/// A UDP address that cannot be had.
+/// A UDP address that cannot be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Another process has the port.

@@ -11,12 +11,12 @@ use super::socket::connect;
 use crate::state::StateFolder;
 
 /// How long a node may take over a request: each plugin may be tried out and
-/// made, in vain, for a while.
+/// tried, without success, for a while.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Longer than any answer.
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
 
-/// Asks the node that serves a state folder.
+/// Asks the node that serves a state directory.
 pub(crate) fn ask<T: DeserializeOwned>(
     state: &StateFolder,
     request: &Request,
@@ -113,7 +113,7 @@ pub(crate) enum AskError {
         folder.display(), folder.display(), folder.display()
     )]
     NotRunning {
-        /// The state folder.
+        /// The state directory.
         folder: PathBuf,
     },
     /// It says what is wrong.
@@ -122,7 +122,7 @@ pub(crate) enum AskError {
     /// It does not answer.
     #[error("the node that serves {} does not answer; its log may say why", folder.display())]
     Silent {
-        /// The state folder.
+        /// The state directory.
         folder: PathBuf,
     },
     /// Its answer is not of our protocol.
@@ -131,13 +131,13 @@ pub(crate) enum AskError {
         folder.display()
     )]
     Unintelligible {
-        /// The state folder.
+        /// The state directory.
         folder: PathBuf,
     },
     /// The socket failed.
     #[error("cannot talk to the node that serves {}: {source}", folder.display())]
     Io {
-        /// The state folder.
+        /// The state directory.
         folder: PathBuf,
         /// What the system said.
         source: io::Error,

@@ -1,6 +1,6 @@
 //! The admin socket: how a command reaches the running node.
 //!
-//! A Unix socket `admin.sock` in the state folder (in accounts mode in its folder
+//! A Unix socket `admin.sock` in the state directory (in accounts mode in its directory
 //! `run`), for the node's own user and root. One JSON object a line each way, both
 //! with `version`:
 //!

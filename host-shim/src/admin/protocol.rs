@@ -28,7 +28,7 @@ pub(crate) enum Request {
     },
     /// Say how the node is doing.
     Status {},
-    /// Load what changed in the plugins folder.
+    /// Load what changed in the plugins directory.
     PluginsReload {
         /// One plugin alone.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -22,7 +22,7 @@ pub(crate) struct AdminSocket {
 }
 
 impl AdminSocket {
-    /// Binds the socket of a state folder. The file that a dead node left
+    /// Binds the socket of a state directory. The file that a dead node left
     /// behind is replaced; a living node is left alone.
     pub(crate) fn bind(state: &StateFolder) -> Result<Self, SocketError> {
         let folder = state.root();
@@ -93,12 +93,12 @@ impl Drop for AdminSocket {
     }
 }
 
-/// Whether a node answers for a state folder.
+/// Whether a node answers for a state directory.
 pub(crate) fn is_served(state: &StateFolder) -> bool {
     connect(state).is_ok()
 }
 
-/// Connects to the node of a state folder.
+/// Connects to the node of a state directory.
 pub(super) fn connect(state: &StateFolder) -> io::Result<UnixStream> {
     let connect_in = |folder: &Path| at_short_path(folder, NAME, |path| UnixStream::connect(path));
     connect_in(state.root()).or_else(|error| {
@@ -136,7 +136,7 @@ pub(crate) enum SocketError {
         folder.display()
     )]
     Served {
-        /// The state folder.
+        /// The state directory.
         folder: PathBuf,
     },
     /// Something else has the name.

@@ -23,7 +23,7 @@ use crate::walls;
 pub(super) struct CheckArgs {
     #[command(flatten)]
     state: StateArg,
-    /// Check this configuration file instead of a state folder's
+    /// Check this configuration file instead of a state directory's
     #[arg(long, value_name = "FILE", conflicts_with = "state")]
     config: Option<PathBuf>,
     /// As for `run --accounts`
@@ -52,7 +52,7 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
         })
         .map_err(|problems| {
             let failed = fail_all(&problems);
-            complain!("alknet-node: {} to mend", counted(problems.len()));
+            complain!("alknet-node: {} to correct", counted(problems.len()));
             failed
         })?;
     let mut found = 0;
@@ -100,7 +100,7 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
         found += 1;
     }
     if found > 0 {
-        complain!("alknet-node: {} to mend", counted(found));
+        complain!("alknet-node: {} to correct", counted(found));
         return Err(Failed);
     }
     if walls::is_root() && !served_as_accounts {

@@ -64,11 +64,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a state folder: keys, configuration, peers, plugins.
+    /// Make a state directory: keys, configuration, peers, plugins.
     Init(setup::InitArgs),
-    /// Serve from a state folder.
+    /// Serve from a state directory.
     Run(serve::RunArgs),
-    /// Serve, after making a state folder if there is none that lets you in.
+    /// Serve, after making a state directory if there is none that lets you in.
     Up(setup::UpArgs),
     /// Say everything that would keep the node from starting well.
     Check(check::CheckArgs),
@@ -108,7 +108,7 @@ enum Command {
 
 #[derive(Args, Clone)]
 struct StateArg {
-    /// The state folder [default: $XDG_STATE_HOME/alknet or ~/.local/state/alknet]
+    /// The state directory [default: $XDG_STATE_HOME/alknet or ~/.local/state/alknet]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 }
@@ -116,7 +116,7 @@ struct StateArg {
 #[derive(Subcommand)]
 enum PluginsCommand {
     /// Give the loader's verdict on one file. Digests and signers count as the
-    /// node in the state folder has them, if there is one.
+    /// node in the state directory has them, if there is one.
     Check {
         /// The library
         file: PathBuf,
@@ -132,7 +132,7 @@ enum PluginsCommand {
     },
     /// Show the versions that serve or have connections left.
     List(swap::ListArgs),
-    /// Have the running node load what changed in its plugins folder. Live
+    /// Have the running node load what changed in its plugins directory. Live
     /// sessions stay with the version they began on.
     Reload(swap::ReloadArgs),
     /// Have the version before the last swap serve again, at once.
@@ -236,11 +236,11 @@ fn folder(arg: StateArg) -> Result<StateFolder, Failed> {
     match arg.state {
         Some(root) => Ok(StateFolder::new(root)),
         None => StateFolder::default_location()
-            .ok_or_else(|| fail("there is no home folder; name a state folder with --state")),
+            .ok_or_else(|| fail("there is no home directory; name a state directory with --state")),
     }
 }
 
-/// The configuration of a folder that was initialised.
+/// The configuration of a directory that was initialised.
 fn existing_config(state: &StateFolder) -> Result<PathBuf, Failed> {
     let file = state.config_file();
     match std::fs::metadata(&file) {

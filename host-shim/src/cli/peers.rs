@@ -290,7 +290,7 @@ pub(super) fn apply(state: StateArg, made: &Change<'_>, done: &str) -> Result<()
         }
         Err(error) => {
             let hence = format!(
-                "{done} in {}, but that is not in force; mend this and run `alknet-node reload`",
+                "{done} in {}, but that is not in force; correct this and run `alknet-node reload`",
                 file.display()
             );
             Err(refused(error, &hence))

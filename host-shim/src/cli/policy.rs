@@ -28,7 +28,7 @@ pub(super) enum PolicyCommand {
 pub(super) struct ExplainArgs {
     #[command(flatten)]
     state: StateArg,
-    /// Read this configuration file instead of a state folder's
+    /// Read this configuration file instead of a state directory's
     #[arg(long, value_name = "FILE", conflicts_with = "state")]
     config: Option<PathBuf>,
     /// The plugin to ask

@@ -17,7 +17,7 @@ pub(super) struct ReloadArgs {
     /// otherwise it is taken for half of a file and refused
     #[arg(long)]
     accept_empty: bool,
-    /// Load what changed in the plugins folder first, as `plugins reload`
+    /// Load what changed in the plugins directory first, as `plugins reload`
     /// does. Each of the two is done or refused by itself; the command fails
     /// if any of it was
     #[arg(long, conflicts_with = "dry_run")]

@@ -20,7 +20,7 @@ pub(super) struct SchemaArgs {
     what: String,
     #[command(flatten)]
     state: StateArg,
-    /// Take the plugin from this file instead of the state folder's plugins
+    /// Take the plugin from this file instead of the state directory's plugins
     #[arg(long, value_name = "FILE", conflicts_with = "state")]
     file: Option<PathBuf>,
     /// The plugin whose capabilities are meant

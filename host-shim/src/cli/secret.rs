@@ -61,7 +61,7 @@ fn set(state: StateArg, name: &str) -> Result<(), Failed> {
         return Err(fail(SecretsError::Name { name }));
     }
     let draft = draft(state)?;
-    // Asked for last: what is typed in vain annoys.
+    // Asked for last: nobody types for nothing.
     let key = draft
         .secrets_key()
         .map_err(|problems| fail_all(&problems))?;

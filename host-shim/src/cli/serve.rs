@@ -1,4 +1,4 @@
-//! `run`, and what `up` does once there is a state folder.
+//! `run`, and what `up` does once there is a state directory.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -43,7 +43,7 @@ pub(super) struct RunArgs {
     accounts: bool,
 }
 
-/// Serves from a state folder.
+/// Serves from a state directory.
 pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failed> {
     let state = folder(args.state)?;
     match NodeLink::inherited().map_err(fail)? {
@@ -169,7 +169,7 @@ fn read_draft(state: &StateFolder) -> Result<Draft, Failed> {
     Draft::read(&file).map_err(|problems| fail_all(&problems))
 }
 
-/// Serves, with the admin socket in the folder `run`.
+/// Serves, with the admin socket in the directory `run`.
 fn serve_with(
     draft: Draft,
     state: &StateFolder,
@@ -191,7 +191,7 @@ fn serve_with(
             complain!("alknet-node: the node did not start");
             failed
         })?;
-    // In accounts mode the state folder is root's.
+    // In accounts mode the state directory is root's.
     if walls.mode() == Mode::Owner
         && let Err(error) = write_schemas(state, &plan)
     {

@@ -51,7 +51,7 @@ pub(super) struct UpArgs {
     tcp_listen: Option<SocketAddr>,
 }
 
-/// Makes a state folder.
+/// Makes a state directory.
 pub(super) fn init(args: InitArgs) -> Result<(), Failed> {
     let state = folder(args.state)?;
     let peers = peers_from_files(&args.authorize).map_err(fail)?;
@@ -87,7 +87,7 @@ pub(super) fn init(args: InitArgs) -> Result<(), Failed> {
 }
 
 fn report(state: &StateFolder, made: &Made) {
-    say!("made the state folder {}", state.root().display());
+    say!("made the state directory {}", state.root().display());
     if made.new_mnemonic {
         say!(
             "the node's keys come from the words in {}: keep a copy where nobody finds it",
@@ -98,7 +98,7 @@ fn report(state: &StateFolder, made: &Made) {
         (Some(source), _) => say!("copied the plugin {}", source.display()),
         (None, Some(folder)) => say!("plugins are loaded from {}", folder.display()),
         (None, None) => say!(
-            "no plugin was copied; the folder for them is {}",
+            "no plugin was copied; the directory for them is {}",
             state.root().join("plugins").display()
         ),
     }
@@ -175,7 +175,7 @@ fn gather_own_keys() -> OwnKeys {
     own
 }
 
-/// Whether the folder's own peers file is sound and names nobody.
+/// Whether the directory's own peers file is sound and names nobody.
 fn nobody_is_let_in(state: &StateFolder) -> bool {
     Document::read(&state.peers_file())
         .and_then(|document| document.deserialize::<PeersConfig>())

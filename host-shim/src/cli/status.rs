@@ -164,7 +164,7 @@ fn penalised(generation: &GenerationStatus) -> Option<String> {
 /// The generations as a table.
 pub(super) fn generations(generations: &[GenerationStatus]) -> String {
     if generations.is_empty() {
-        return "no plugin serves; put one into the plugins folder and run `alknet-node plugins reload`".to_owned();
+        return "no plugin serves; put one into the plugins directory and run `alknet-node plugins reload`".to_owned();
     }
     let rows = generations.iter().map(|generation| {
         let sessions = generation.sessions;

@@ -74,7 +74,7 @@ pub(super) fn list(args: ListArgs) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Has the running node load what changed in its plugins folder.
+/// Has the running node load what changed in its plugins directory.
 pub(super) fn reload(args: ReloadArgs) -> Result<(), Failed> {
     let request = Request::PluginsReload {
         name: args.name,

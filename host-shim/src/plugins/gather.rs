@@ -9,7 +9,7 @@ use super::trial::Settings;
 use crate::plan::{PlannedPlugin, Problem, Warning};
 use crate::trust::configured_trust;
 
-/// Loads the plugins of a folder for a start, each with its configuration.
+/// Loads the plugins of a directory for a start, each with its configuration.
 pub(crate) fn gather(
     place: Place<'_>,
     folder: PathBuf,

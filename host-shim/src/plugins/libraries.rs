@@ -24,7 +24,7 @@ struct Known {
 }
 
 impl Libraries {
-    /// With private copies in that folder.
+    /// With private copies in that directory.
     pub(crate) fn open(staging: &Path) -> Result<Self, Refusal> {
         Ok(Self {
             stage: Stage::open(staging)?,
@@ -110,7 +110,7 @@ impl Libraries {
         }
     }
 
-    /// Makes the staging folder again if it is gone.
+    /// Makes the staging directory again if it is gone.
     pub(crate) fn restore_staging(&self) -> Result<bool, Refusal> {
         self.stage.restore()
     }

@@ -109,7 +109,7 @@ impl Swapper {
         &self.reloader
     }
 
-    /// A plugins folder as the configuration names it.
+    /// A plugins directory as the configuration names it.
     pub(crate) fn folder(&self, named: &Path) -> PathBuf {
         let base = self.reloader.file().parent().unwrap_or(Path::new("."));
         base.join(named)
@@ -120,11 +120,11 @@ impl Swapper {
         self.memory.refused()
     }
 
-    /// Loads what is new or has changed in the plugins folder, and has it
+    /// Loads what is new or has changed in the plugins directory, and has it
     /// serve. Blocks while files are read and handlers made.
     ///
     /// # Errors
-    /// When the folder or the configuration cannot be read, or there is no
+    /// When the directory or the configuration cannot be read, or there is no
     /// such plugin. What is wrong with one file is in its own outcome.
     pub(crate) fn reload(&self, wanted: &Wanted) -> Result<Vec<Swapped>, Vec<Problem>> {
         let _turn = self.reloader.turn()?;

@@ -14,7 +14,7 @@ const SETTLING: Duration = Duration::from_secs(2);
 const MANY: usize = 64;
 
 /// Keeps what a node needs in place, and gives back what it needs no more: the
-/// staging folder is made again where somebody removed it, copies of libraries
+/// staging directory is made again where somebody removed it, copies of libraries
 /// that nobody uses go, and memory is given back after a crowd has left and
 /// when a version has ended.
 pub(crate) async fn upkeep(swapper: Arc<Swapper>) {
@@ -29,9 +29,9 @@ pub(crate) async fn upkeep(swapper: Arc<Swapper>) {
         let swapper = Arc::clone(&swapper);
         let done = tokio::task::spawn_blocking(move || {
             match swapper.libraries.restore_staging() {
-                Ok(true) => tracing::warn!("the staging folder was gone; it is made again"),
+                Ok(true) => tracing::warn!("the staging directory was gone; it is made again"),
                 Ok(false) => {}
-                Err(refusal) => tracing::debug!("the staging folder is gone: {refusal}"),
+                Err(refusal) => tracing::debug!("the staging directory is gone: {refusal}"),
             }
             swapper.libraries.release_unused();
             if trim {

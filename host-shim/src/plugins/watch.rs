@@ -9,12 +9,12 @@ use alknet_loader::discover;
 
 use super::swap::{Swapper, Wanted};
 
-/// How often the folder is looked at. A file that is the same twice is taken
+/// How often the directory is looked at. A file that is the same twice is taken
 /// for whole.
 const PACE: Duration = Duration::from_secs(1);
 
 /// Reloads plugins whose files change, while the configuration says so. Looks
-/// at the folder again and again: that works on every file system.
+/// at the directory again and again: that works on every file system.
 pub(crate) async fn watch(swapper: Arc<Swapper>) {
     let mut done: Option<Files> = None;
     let mut settling: Option<Files> = None;
@@ -42,7 +42,7 @@ pub(crate) async fn watch(swapper: Arc<Swapper>) {
     }
 }
 
-/// The files of a folder, each with what changes when it does.
+/// The files of a directory, each with what changes when it does.
 #[derive(PartialEq, Eq)]
 struct Files(BTreeMap<PathBuf, Mark>);
 

@@ -141,7 +141,7 @@ pub enum MnemonicFileError {
         /// The link.
         path: PathBuf,
     },
-    /// It is a folder, a device or a pipe.
+    /// It is a directory, a device or a pipe.
     #[error("{} is not a regular file", path.display())]
     NotAFile {
         /// The thing.

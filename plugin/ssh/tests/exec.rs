@@ -127,7 +127,7 @@ async fn the_environment_is_clean() {
     assert_eq!(
         text.lines().last(),
         line("HOME="),
-        "starts in the home folder"
+        "starts in the home directory"
     );
 }
 
@@ -172,7 +172,9 @@ async fn what_cannot_be_started_is_reported_as_a_shell_would() {
 
     let node = Node::with("{}", &["ssh:exec:/etc"]);
     let (client, _served) = node.client(PIPE).await;
-    let output = guard("a folder", run(&client, "/etc", b"")).await.unwrap();
+    let output = guard("a directory", run(&client, "/etc", b""))
+        .await
+        .unwrap();
     assert_eq!(output.exit, Exit::Status(126));
 }
 

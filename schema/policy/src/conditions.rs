@@ -152,7 +152,7 @@ pub enum BadCondition {
     #[error("{0}")]
     Source(BadSource),
     /// The time is none.
-    #[error("this is no time; write it like 2030-12-31T23:59:59Z")]
+    #[error("this is not a time; write it like 2030-12-31T23:59:59Z")]
     Time,
     /// The command cannot be run.
     #[error("a command is not empty and holds no NUL character")]

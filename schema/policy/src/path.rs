@@ -5,15 +5,15 @@ use std::fmt;
 const LONGEST: usize = 107;
 
 /// Which Unix sockets a scope or rule is about: one absolute path, every name
-/// directly in a folder, written `/run/app/*`, or every path below it,
+/// directly in a directory, written `/run/app/*`, or every path below it,
 /// `/run/app/**`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PathPattern {
     /// This path.
     Exact(String),
-    /// Any one name in this folder; the empty text is the root folder.
+    /// Any one name in this directory; the empty text is the root directory.
     In(String),
-    /// Anything below this folder.
+    /// Anything below this directory.
     Below(String),
 }
 
@@ -109,7 +109,7 @@ pub enum BadPath {
     /// It holds a NUL byte, which no path can.
     #[error("it holds a NUL byte")]
     Nul,
-    /// The same file has a shorter path, or it is a folder.
+    /// The same file has a shorter path, or it is a directory.
     #[error("it has `//`, `/./`, `/../` or a final `/`; write the plain path")]
     Detour,
     /// A pattern with a star elsewhere than as the whole last name.

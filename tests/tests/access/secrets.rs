@@ -8,7 +8,7 @@ use integration_tests::{Ended, Run, Setup, artifacts, requires};
 
 const VALUE: &str = "user:correct-qzxjv-battery-staple";
 
-/// A state folder with the odd plugin, which writes down what it is given.
+/// A state directory with the odd plugin, which writes down what it is given.
 fn setup() -> (Setup, PathBuf) {
     let mut setup = Setup::new();
     setup.install(&artifacts().odd, "zz_odd.so");

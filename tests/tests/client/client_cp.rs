@@ -1,4 +1,4 @@
-//! `alknet cp`: files and folders to a node and back, whatever happens on the
+//! `alknet cp`: files and directories to a node and back, whatever happens on the
 //! way.
 
 use std::ffi::OsStr;
@@ -16,7 +16,7 @@ use rustix::process::Signal;
 const MIB: usize = 1 << 20;
 const BULK: usize = 1 << 30;
 
-/// A node that serves a folder, and a user who may use it.
+/// A node that serves a directory, and a user who may use it.
 struct World {
     node: TestNode,
     user: Alknet,
@@ -71,7 +71,7 @@ impl World {
     }
 }
 
-/// All there is below a folder, with what it holds; of a file its SHA-256.
+/// All there is below a directory, with what it holds; of a file its SHA-256.
 fn tree(folder: &Path) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut left = vec![folder.to_owned()];
@@ -92,7 +92,7 @@ fn tree(folder: &Path) -> Vec<(PathBuf, String)> {
 }
 
 fn sample(folder: &Path) {
-    fs::create_dir_all(folder.join("a/b/empty folder")).unwrap();
+    fs::create_dir_all(folder.join("a/b/empty directory")).unwrap();
     let mut random = Random::new(3);
     for (name, length) in [
         ("empty", 0),
@@ -205,7 +205,7 @@ fn what_cannot_be_copied_is_named_and_the_rest_is_copied() {
     assert_eq!(up.code(), 1, "{up}");
     for (name, reason) in [
         ("tree/dangling", "leads nowhere"),
-        ("tree/inner/loop", "a folder that it is in"),
+        ("tree/inner/loop", "a directory that it is in"),
         ("tree/pipe", "no file that can be copied"),
     ] {
         assert!(
@@ -230,12 +230,12 @@ fn what_cannot_be_copied_is_named_and_the_rest_is_copied() {
         (
             &["tree/file", "tree/link", "home:none"],
             255,
-            &["none", "is not a folder"],
+            &["none", "is not a directory"],
         ),
         (
             &["tree/file", "home:clash"],
             1,
-            &["clash/file", "is a folder"],
+            &["clash/file", "is a directory"],
         ),
         (&["home:/../../etc/passwd", "."], 1, &["no such file"]),
         (&["a", "b"], 255, &["neither end", "NODE:PATH"]),
@@ -383,7 +383,7 @@ fn ten_thousand_small_files_arrive() {
     many_go_there_and_back(&world);
 }
 
-/// Copies the folder `many` to the node and back.
+/// Copies the directory `many` to the node and back.
 fn many_go_there_and_back(world: &World) {
     let up = world.cp(&["-r", "many", "home:"]);
     assert_eq!(up.code(), 0, "{up}");

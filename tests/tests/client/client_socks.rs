@@ -74,7 +74,7 @@ impl Proxy {
     }
 }
 
-/// A server of the files in a folder, over HTTP/1.0.
+/// A server of the files in a directory, over HTTP/1.0.
 fn files(folder: &Path) -> Target {
     let folder = folder.to_owned();
     Target::tcp("127.0.0.1:0", move |mut socket: Socket| {

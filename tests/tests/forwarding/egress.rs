@@ -36,7 +36,7 @@ impl Kind {
     }
 }
 
-/// A state folder whose node goes out through `url`, with the credentials as a
+/// A state directory whose node goes out through `url`, with the credentials as a
 /// stored secret; it logs all that it can.
 fn setup(url: &str) -> Setup {
     let setup = Setup::new();
@@ -97,7 +97,7 @@ fn forwards_go_through_the_proxy_and_the_secret_stays_secret() {
 }
 
 /// The secret is nowhere an outsider, or somebody with a copy of the state
-/// folder, could read it.
+/// directory, could read it.
 fn assert_told_to_nobody(node: TestNode, secrets: &[&str]) {
     let mut told = vec![("standard output".to_owned(), node.stdout())];
     for name in ["cmdline", "environ"] {

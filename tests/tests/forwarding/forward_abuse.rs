@@ -317,7 +317,7 @@ fn socket_paths_that_cannot_be_are_refused() {
     for (what, name) in [
         ("a file that exists", "file"),
         ("a socket that exists", "other.sock"),
-        ("a folder", "dir"),
+        ("a directory", "dir"),
         ("a link to nowhere", "link"),
     ] {
         let request = Message::streamlocal_forward(in_folder(name));
@@ -336,7 +336,7 @@ fn socket_paths_that_cannot_be_are_refused() {
         )
         .is_ok()
     );
-    // Outside the folder it is a question of permission.
+    // Outside the directory it is a question of permission.
     let request = Message::direct_streamlocal(1, "/run/other.sock");
     assert_eq!(open(&mut packets, &request), Err(PROHIBITED));
     let mine = Message::streamlocal_forward(in_folder("mine.sock"));

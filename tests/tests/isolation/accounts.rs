@@ -700,7 +700,7 @@ fn a_start_without_the_account_for_the_network_says_how_to_make_it() {
         assert_ne!(ended.code(), 0, "{ended}");
         ended.line_with(&["nosuchuser", "useradd --system"]);
     }
-    // A state folder that it cannot reach.
+    // A state directory that it cannot reach.
     setup.replace("nosuchuser", "alknet");
     fs::set_permissions(setup.folder(), Permissions::from_mode(0o700)).unwrap();
     for command in ["check", "run"] {

@@ -7,7 +7,7 @@ use integration_tests::{
 };
 use serde_json::Value;
 
-/// A command of one or two words with more arguments, on a state folder.
+/// A command of one or two words with more arguments, on a state directory.
 fn command(setup: &Setup, args: &[&str]) -> Ended {
     setup.node(args).arg("--state").arg(setup.state()).ended()
 }

@@ -69,7 +69,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     (
         "node.toml",
         "[plugins]\nfolder = \"plugin\"\n",
-        "node.toml:2:10: /plugins/folder: plugin: the plugins folder does not exist; create it and put plugins (*.so) there, or name another\n",
+        "node.toml:2:10: /plugins/folder: plugin: the plugins directory does not exist; create it and put plugins (*.so) there, or name another\n",
     ),
     (
         "node.json",
@@ -131,7 +131,7 @@ fn each_fault_is_told_with_its_place_and_its_remedy() {
             .err()
             .replace(&format!("{}/", setup.state().display()), "")
             .replace("alknet-node: ", "");
-        let said = said.strip_suffix("1 fault to mend\n").unwrap_or(&said);
+        let said = said.strip_suffix("1 fault to correct\n").unwrap_or(&said);
         if said != *expected {
             wrong.push_str(&format!("{text}said:     {said}expected: {expected}\n"));
         }

@@ -25,7 +25,7 @@ fn cargo(args: &[&str]) -> String {
         .output()
 }
 
-/// The packages of the workspace: name, folder, the root files of its targets.
+/// The packages of the workspace: name, directory, the root files of its targets.
 fn packages() -> Vec<(String, PathBuf, Vec<PathBuf>)> {
     let text = cargo(&["metadata", "--locked", "--no-deps", "--format-version=1"]);
     let metadata: Value = serde_json::from_str(&text).unwrap();

@@ -44,7 +44,7 @@ fn write_private(path: &Path, text: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// A state folder made from given words.
+/// A state directory made from given words.
 fn from_words(words: &str) -> (Setup, Ended) {
     let setup = Setup::empty();
     let file = setup.folder().join("words");
@@ -188,7 +188,7 @@ fn several_faults_are_told_at_once() {
     ended.line_with(&["/plugins/config/ssh/runtime/worker_threads"]);
     ended.line_with(&["peers.toml", "/peers/1"]);
     ended.line_with(&["mnemonic"]);
-    ended.line_with(&["faults to mend"]);
+    ended.line_with(&["faults to correct"]);
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn compare(kind: &str, schema: &str, check: impl Fn(&Setup, &Path) -> Ended) {
     }
 }
 
-/// Puts a sample into the state folder, in place of the file there; gives its
+/// Puts a sample into the state directory, in place of the file there; gives its
 /// name there.
 fn put(setup: &Setup, sample: &Path, stem: &str) -> String {
     let _ = fs::remove_file(setup.state().join(format!("{stem}.toml")));

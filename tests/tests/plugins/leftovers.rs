@@ -94,7 +94,7 @@ fn what_somebody_removed_is_made_again() {
         (staging.exists() && socket.exists()).then_some(())
     });
     odd.node
-        .logged(&["the staging folder was gone; it is made again"]);
+        .logged(&["the staging directory was gone; it is made again"]);
     odd.node
         .logged(&["the admin socket was gone; it is made again"]);
     assert_eq!(status(setup)["node"]["state"], "serving");

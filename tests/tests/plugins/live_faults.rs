@@ -165,7 +165,7 @@ impl Live {
         self.refused(&[SSH, "writable by group"]);
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
-        self.refused(&[SSH, "a folder"]);
+        self.refused(&[SSH, "a directory"]);
         fs::remove_dir(&file).unwrap();
         symlink(&artifacts().plugin, &file).unwrap();
         self.refused(&[SSH, "symbolic link"]);

@@ -94,7 +94,7 @@ fn bad_files(setup: &Setup) -> Vec<(PathBuf, &'static str)> {
     files.push((link, "is a symbolic link"));
     let folder = setup.plugins().join("bad-folder.so");
     fs::create_dir(&folder).unwrap();
-    files.push((folder, "a folder"));
+    files.push((folder, "a directory"));
     files
 }
 
@@ -159,7 +159,7 @@ fn a_folder_that_others_can_write_to_is_not_trusted() {
     fs::set_permissions(setup.plugins(), fs::Permissions::from_mode(0o777)).unwrap();
     let node = setup.start();
     let folder = node.setup.plugins().display().to_string();
-    let line = node.logged(&["WARN", &folder, "the folder is writable by"]);
+    let line = node.logged(&["WARN", &folder, "the directory is writable by"]);
     assert!(line.contains("chmod go-w"), "{line}");
     assert!(
         node.stdout().contains("serving nothing"),
@@ -186,7 +186,7 @@ fn without_its_plugin_the_node_starts_and_with_it_serves_again() {
     // Who starts services sees it.
     let ended = setup.on_state("run").ended();
     assert_eq!(ended.code(), 1, "{ended}");
-    ended.line_with(&["there is no plugin in this folder"]);
+    ended.line_with(&["there is no plugin in this directory"]);
     ended.line_with(&["no plugin serves", "allow_none = true"]);
     setup.replace("[plugins]\n", "[plugins]\nallow_none = true\n");
     let node = setup.start();
@@ -195,7 +195,7 @@ fn without_its_plugin_the_node_starts_and_with_it_serves_again() {
         "{}",
         node.stdout()
     );
-    node.logged(&["WARN", "there is no plugin in this folder"]);
+    node.logged(&["WARN", "there is no plugin in this directory"]);
     let refused = run(dial_as(&node, None, b"alknet/ssh")).err().unwrap();
     assert_eq!(refused.to_string(), "the node does not speak alknet/ssh");
 

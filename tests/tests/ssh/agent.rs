@@ -93,7 +93,9 @@ fn the_socket_is_private_and_goes_with_the_connection() {
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines[..2], ["600 socket", "700"], "{said}");
     let folder = Path::new(lines[2]).parent().unwrap().to_owned();
-    eventually("the folder is removed", || (!folder.exists()).then_some(()));
+    eventually("the directory is removed", || {
+        (!folder.exists()).then_some(())
+    });
 }
 
 #[test]

@@ -349,7 +349,7 @@ fn node(config: &str) -> TestNode {
     granting(Setup::new(), config)
 }
 
-/// A node that serves the folder `served` below its own.
+/// A node that serves the directory `served` below its own.
 fn with_sftp() -> TestNode {
     let setup = Setup::new();
     let root = setup.folder().join("served");

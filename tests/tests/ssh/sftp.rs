@@ -15,7 +15,7 @@ use integration_tests::{
 
 const BULK: usize = 1 << 30;
 
-/// A node that serves a folder, and a client that may use it.
+/// A node that serves a directory, and a client that may use it.
 struct World {
     node: TestNode,
     ssh: Ssh,
@@ -53,7 +53,7 @@ impl World {
         self.node.setup.folder().join("local")
     }
 
-    /// `sftp` with these commands, in the client's folder; it ends with the
+    /// `sftp` with these commands, in the client's directory; it ends with the
     /// first that fails.
     fn sftp(&self, commands: &str) -> Ended {
         self.ssh

@@ -35,7 +35,7 @@ pub(super) enum CopyError {
     Lost,
     #[error("{path}: {error}")]
     Files { path: String, error: FilesError },
-    #[error("{path} is a folder, and a file cannot take its place")]
+    #[error("{path} is a directory, and a file cannot take its place")]
     IsFolder { path: String },
     #[error("{path} is not a file")]
     NoFile { path: String },
@@ -459,7 +459,7 @@ fn open_part(path: &[u8], permissions: u32) -> io::Result<File> {
         .open(here(path))
 }
 
-/// The name for the time being: in the same folder, so that it can be renamed.
+/// The name for the time being: in the same directory, so that it can be renamed.
 fn part_of(path: &[u8]) -> Vec<u8> {
     let start = path
         .iter()

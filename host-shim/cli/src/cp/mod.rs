@@ -1,4 +1,4 @@
-//! `alknet cp`: files and folders to a node and back.
+//! `alknet cp`: files and directories to a node and back.
 
 mod copy;
 mod path;
@@ -245,7 +245,7 @@ impl Copying {
         }
         drop(copies);
         if self.preserve {
-            // Last, since what is made in a folder changes its times.
+            // Last, since what is made in a directory changes its times.
             for folder in plan.folders.iter().rev() {
                 to.preserve(&folder.to, &folder.attributes).await?;
             }

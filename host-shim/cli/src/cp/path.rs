@@ -142,7 +142,7 @@ fn start_of_host(text: &[u8]) -> usize {
     start
 }
 
-/// The server takes paths that do not begin with a slash from the home folder.
+/// The server takes paths that do not begin with a slash from the home directory.
 fn from_home(path: &[u8]) -> Vec<u8> {
     match path {
         b"" | b"~" | b"~/" => b".".to_vec(),

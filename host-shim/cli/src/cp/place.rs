@@ -17,16 +17,16 @@ pub(super) trait Place {
     /// is none.
     async fn stat(&self, path: &[u8]) -> Result<Option<FileAttributes>, FilesError>;
 
-    /// All that is in a folder, if that is not more than `most`.
+    /// All that is in a directory, if that is not more than `most`.
     async fn list(&self, path: &[u8], most: ListingLimit) -> Result<Vec<FolderEntry>, FilesError>;
 
     /// The path without links.
     async fn real_path(&self, path: &[u8]) -> Result<Vec<u8>, FilesError>;
 
-    /// Makes a folder, if there is none.
+    /// Makes a directory, if there is none.
     async fn make_folder(&self, path: &[u8], permissions: Option<u32>) -> Result<(), FilesError>;
 
-    /// Gives a folder the permissions and times of another one.
+    /// Gives a directory the permissions and times of another one.
     async fn preserve(&self, path: &[u8], like: &FileAttributes) -> Result<(), FilesError>;
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Local;
 /// The node.
 pub(super) struct Remote(Files);
 
-/// What a folder is made with whose owner must be able to fill it.
+/// What a directory is made with whose owner must be able to fill it.
 const OWNERS: u32 = 0o700;
 const USUAL: u32 = 0o777;
 /// The bits of a mode that are permissions and not privileges.

@@ -7,14 +7,14 @@ use super::place::Place;
 /// What is to be done, found out before anything is.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// Folders to make, those above before those in them.
+    /// Directories to make, those above before those in them.
     pub(super) folders: Vec<Item>,
     pub(super) files: Vec<Item>,
     /// What cannot be copied, and why.
     pub(super) left_out: Vec<String>,
 }
 
-/// One file or folder.
+/// One file or directory.
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) from: Vec<u8>,
@@ -27,7 +27,7 @@ pub(super) struct Item {
 pub(crate) enum PlanError {
     #[error("{path}: {error}")]
     Files { path: String, error: FilesError },
-    #[error("{path} is not a folder, and several things cannot be copied to one name")]
+    #[error("{path} is not a directory, and several things cannot be copied to one name")]
     NoFolder { path: String },
     #[error(
         "{path}: with this there are more than {MAX_ENTRIES} files and directories, or {} MiB of their names; nothing was copied. Copy parts of it one after the other",
@@ -36,9 +36,9 @@ pub(crate) enum PlanError {
     TooMuch { path: String },
 }
 
-/// Folders within each other, after which something is wrong.
+/// Directories within each other, after which something is wrong.
 const DEEPEST: usize = 200;
-/// Files and folders of one copy. A server could list without end.
+/// Files and directories of one copy. A server could list without end.
 const MAX_ENTRIES: usize = 1_000_000;
 /// Memory for their paths and what is known of them, about.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
@@ -109,7 +109,7 @@ impl<P: Place> Walk<'_, P> {
         };
         match attributes.kind {
             Some(FileKind::Folder) if !self.recursive => {
-                self.leave_out(source, "is a folder: use -r to copy it")
+                self.leave_out(source, "is a directory: use -r to copy it")
             }
             Some(FileKind::Folder) => {
                 let real = self.place.real_path(source).await.map_err(at(source))?;
@@ -119,7 +119,7 @@ impl<P: Place> Walk<'_, P> {
         }
     }
 
-    /// Adds a folder and all that is in it; `above` are the folders it is in,
+    /// Adds a directory and all that is in it; `above` are the directories it is in,
     /// by their real names, as far as links led to them.
     async fn walk(&mut self, folder: Item, above: Vec<Vec<u8>>) -> Result<(), PlanError> {
         let mut left = vec![(folder, above, 0)];
@@ -143,7 +143,7 @@ impl<P: Place> Walk<'_, P> {
                 continue;
             }
             for entry in entries {
-                // The server could say anything; this must stay in the folder.
+                // The server could say anything; this must stay in the directory.
                 self.take_room(&entry.name, &from, &to)?;
                 if !is_plain(&entry.name) {
                     self.leave_out(&from, "has a name in it that is none")?;
@@ -188,7 +188,7 @@ impl<P: Place> Walk<'_, P> {
         Ok(())
     }
 
-    /// What a link leads to. A folder that it leads to is added to those above.
+    /// What a link leads to. A directory that it leads to is added to those above.
     async fn follow(
         &self,
         link: &[u8],
@@ -206,7 +206,7 @@ impl<P: Place> Walk<'_, P> {
                 .chain([&within])
                 .any(|above| is_in(above, &real))
             {
-                let reason = "the link leads to a folder that it is in";
+                let reason = "the link leads to a directory that it is in";
                 return Err(Unfollowed::Because(reason.to_owned()));
             }
             above.push(real);
@@ -222,7 +222,7 @@ impl<P: Place> Walk<'_, P> {
         Ok(())
     }
 
-    /// Counts an entry of the folder at `from`, which goes to `to`.
+    /// Counts an entry of the directory at `from`, which goes to `to`.
     fn take_room(&mut self, name: &[u8], from: &[u8], to: &[u8]) -> Result<(), PlanError> {
         let bytes = from.len() + to.len() + 2 * name.len() + ITEM_BYTES;
         let left =
@@ -287,7 +287,7 @@ fn is_in(path: &[u8], folder: &[u8]) -> bool {
     }
 }
 
-/// Whether it can be the name of something in a folder.
+/// Whether it can be the name of something in a directory.
 fn is_plain(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.iter().any(|byte| matches!(byte, b'/' | 0))
 }
@@ -319,7 +319,7 @@ mod tests {
 
     use super::*;
 
-    /// Folders and what they list; everything else is a file.
+    /// Directories and what they list; everything else is a file.
     struct Listed(&'static [(&'static str, &'static [&'static str])]);
 
     impl Listed {
@@ -373,7 +373,7 @@ mod tests {
         }
     }
 
-    /// As many folders as may be, each of which holds as many.
+    /// As many directories as may be, each of which holds as many.
     fn endless(path: &[u8], most: ListingLimit) -> Result<Vec<FolderEntry>, FilesError> {
         let entry = |number: usize| FolderEntry {
             name: number.to_string().into_bytes(),
@@ -388,7 +388,7 @@ mod tests {
         }
     }
 
-    /// What a recursive copy of `/a` to the folder `/to` would do.
+    /// What a recursive copy of `/a` to the directory `/to` would do.
     async fn planned(from: Listed) -> (Vec<String>, Vec<String>, Vec<String>) {
         let ends = Ends {
             to_node: false,

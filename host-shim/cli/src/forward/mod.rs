@@ -55,7 +55,7 @@ pub(crate) async fn run_socks(args: &SocksArgs, terminal: Terminal) -> Result<u8
     plan.carry_out(connector, terminal).await
 }
 
-/// Why a forward cannot be had.
+/// Why a forward cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unusable {
     #[error(transparent)]

@@ -57,7 +57,7 @@ impl ControlPath {
 }
 
 impl Pattern {
-    /// The path it makes; none if there is no working folder to begin at.
+    /// The path it makes; none if there is no working directory to begin at.
     pub(crate) fn path(&self, tokens: &Tokens<'_>) -> Option<PathBuf> {
         let path: String = self.0.iter().map(|piece| piece.shown(tokens)).collect();
         std::path::absolute(places::expanded(Path::new(&path))).ok()

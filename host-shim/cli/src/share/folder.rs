@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::ShareError;
 
 /// The socket's path again, once nobody but this user can get at it. `make`
-/// makes the folder if there is none.
+/// makes the directory if there is none.
 pub(crate) fn checked(socket: PathBuf, make: bool) -> Result<PathBuf, ShareError> {
     let length = socket.as_os_str().as_bytes().len();
     if length > LONGEST {
@@ -28,23 +28,23 @@ pub(crate) fn checked(socket: PathBuf, make: bool) -> Result<PathBuf, ShareError
     Ok(socket)
 }
 
-/// Why a folder is not a place for the socket: whoever can get at it can run
+/// Why a directory is not a place for the socket: whoever can get at it can run
 /// commands on the node.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
-    #[error("cannot make the folder {} for the control socket: {source}", path.display())]
+    #[error("cannot make the directory {} for the control socket: {source}", path.display())]
     NotMade { path: PathBuf, source: io::Error },
-    #[error("there is no folder {} for the control socket: {source}", path.display())]
+    #[error("there is no directory {} for the control socket: {source}", path.display())]
     Missing { path: PathBuf, source: io::Error },
-    #[error("{}, where the control socket is to lie, is not a folder", path.display())]
+    #[error("{}, where the control socket is to lie, is not a directory", path.display())]
     NoFolder { path: PathBuf },
     #[error(
-        "the folder {} of the control socket belongs to another user (uid {owner}): choose one of yours with -o ControlPath",
+        "the directory {} of the control socket belongs to another user (uid {owner}): choose one of yours with -o ControlPath",
         path.display()
     )]
     NotYours { path: PathBuf, owner: u32 },
     #[error(
-        "others can get into the folder {path} of the control socket (mode {mode:04o}): choose a folder of your own with -o ControlPath, or close this one if nobody else needs it (chmod 700 {path})",
+        "others can get into the directory {path} of the control socket (mode {mode:04o}): choose a directory of your own with -o ControlPath, or close this one if nobody else needs it (chmod 700 {path})",
         path = path.display()
     )]
     Open { path: PathBuf, mode: u32 },
@@ -98,7 +98,7 @@ mod tests {
         let made = folder.path().join("state/alknet");
         let socket = made.join("s");
         let missing = checked(socket.clone(), false).unwrap_err().to_string();
-        assert!(missing.contains("there is no folder"), "{missing}");
+        assert!(missing.contains("there is no directory"), "{missing}");
         checked(socket.clone(), true).unwrap();
         checked(socket.clone(), true).unwrap();
         let mode = fs::metadata(&made).unwrap().mode();
@@ -114,7 +114,7 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         let none = checked(file.join("s"), false).unwrap_err().to_string();
-        assert!(none.contains("no folder"), "{none}");
+        assert!(none.contains("no directory"), "{none}");
 
         let long = checked(made.join("x".repeat(107)), false).unwrap_err();
         assert!(matches!(long, ShareError::TooLong { .. }), "{long}");

@@ -262,7 +262,7 @@ async fn next(door: Option<&Door>) -> UnixStream {
     }
 }
 
-/// Leaves the terminal, the folder and the standard streams of whoever started
+/// Leaves the terminal, the directory and the standard streams of whoever started
 /// this process.
 fn detach() -> io::Result<()> {
     rustix::process::setsid()?;

@@ -58,7 +58,7 @@ pub(crate) enum Order {
 pub(crate) struct Sharing {
     pub(crate) masters: Masters,
     pub(crate) persist: Persist,
-    /// In a folder that is nobody else's.
+    /// In a directory that is nobody else's.
     pub(crate) socket: PathBuf,
     /// Who is connected with whom: node, key, user.
     pub(crate) peer: [u8; 32],

@@ -39,7 +39,7 @@ pub fn compile(source: &str, flags: &[&str]) -> Vec<u8> {
     std::fs::read(output).unwrap()
 }
 
-/// A plugins folder with one library in it, both writable by their owner alone.
+/// A plugins directory with one library in it, both writable by their owner alone.
 pub struct Plugins {
     folder: tempfile::TempDir,
 }

@@ -373,7 +373,7 @@ impl Incoming {
                     unread = true;
                     // After its end there is nothing to keep the server from.
                     // And russh passes nothing on any more once we have closed:
-                    // the server's own close would be waited for in vain.
+                    // the server's own close would never come.
                     if !self.ended {
                         closed = true;
                         let _ = writer.close().await;

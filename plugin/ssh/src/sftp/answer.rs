@@ -34,7 +34,7 @@ const ENOUGH: usize = 512 * 1024;
 const SHA256: &str = "sha256";
 const LEAST_BLOCK: u32 = 256;
 
-/// Names in one answer about a folder.
+/// Names in one answer about a directory.
 const ENTRIES: usize = 100;
 
 /// Answers requests, one after the other and in their order. Blocks for as
@@ -246,7 +246,7 @@ impl Server {
         Ok(())
     }
 
-    /// What a shell makes of `~`; the home folder of others is not told.
+    /// What a shell makes of `~`; the home directory of others is not told.
     fn expand(&self, path: &[u8]) -> Result<Vec<u8>, Failed> {
         let path = match path.strip_prefix(b"~") {
             Some(b"") => self.tree.home().to_vec(),
@@ -403,7 +403,7 @@ fn set_attributes(file: BorrowedFd<'_>, attributes: &Attributes) -> Result<(), E
     last_failure(outcomes)
 }
 
-/// The next names in a folder. What is removed meanwhile is left out.
+/// The next names in a directory. What is removed meanwhile is left out.
 fn entries(folder: &mut Dir, confined: bool) -> Result<Vec<Entry>, Failed> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
@@ -414,7 +414,7 @@ fn entries(folder: &mut Dir, confined: bool) -> Result<Vec<Entry>, Failed> {
             None => break,
         };
         let name = entry.file_name().to_bytes();
-        // The folder above the root is none of the client's business.
+        // The directory above the root is none of the client's business.
         let at = if confined && name == b".." {
             b"."
         } else {

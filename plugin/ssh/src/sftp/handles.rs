@@ -62,7 +62,7 @@ impl Handles {
         }
     }
 
-    /// The descriptor of a file or folder.
+    /// The descriptor of a file or directory.
     pub(super) fn any(&self, name: &[u8]) -> Result<BorrowedFd<'_>, Failed> {
         match self.handle(name)? {
             Handle::File(file) => Ok(file.as_fd()),

@@ -32,7 +32,7 @@ const READ: usize = 128 * 1024;
 /// What a client gets to see.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// The folder it takes for the root, an absolute path.
+    /// The directory it takes for the root, an absolute path.
     pub(crate) root: String,
     pub(crate) read_only: bool,
     /// Told to clients that ask.
@@ -47,8 +47,8 @@ pub(crate) struct Settings {
 /// Why file transfer ended early.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SftpError {
-    /// The folder cannot be used as the root.
-    #[error("the folder for file transfer cannot be opened: {}", io::Error::from(*.0))]
+    /// The directory cannot be used as the root.
+    #[error("the directory for file transfer cannot be opened: {}", io::Error::from(*.0))]
     Root(Errno),
     /// What came is not a file transfer.
     #[error(

@@ -9,7 +9,7 @@ use super::wire::Put;
 #[derive(Debug, Default)]
 pub(super) struct Replies(Vec<u8>);
 
-/// A file in a folder.
+/// A file in a directory.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) name: Vec<u8>,
@@ -125,7 +125,7 @@ impl Replies {
         });
     }
 
-    /// A part of a folder.
+    /// A part of a directory.
     pub(super) fn entries(&mut self, id: u32, entries: &[Entry]) {
         self.message(NAME, |to| {
             to.put_u32(id);

@@ -1,10 +1,10 @@
-//! The files a client can reach: those below a folder it takes for the root.
+//! The files a client can reach: those below a directory it takes for the root.
 //!
 //! Nothing here looks at a path and then uses it. A path is given to the
 //! kernel once, with the root as the limit (`RESOLVE_IN_ROOT` of openat2(2)),
 //! and what comes back is a file descriptor; everything is done to that, or to
-//! one plain name in the folder it stands for. So nobody gains from changing
-//! folders and links meanwhile.
+//! one plain name in the directory it stands for. So nobody gains from changing
+//! directories and links meanwhile.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub(super) struct Tree {
 /// The type of a file system that shows processes (statfs(2)).
 const PROC_SUPER_MAGIC: u32 = 0x9fa0;
 
-/// How often a path is tried that leads through `..` while folders are being
+/// How often a path is tried that leads through `..` while directories are being
 /// moved: the kernel then cannot tell whether it left the root.
 const TRIES: usize = 128;
 
@@ -48,7 +48,7 @@ impl Tree {
     /// one of them.
     ///
     /// # Errors
-    /// When the folder cannot be opened, or the system cannot confine paths
+    /// When the directory cannot be opened, or the system cannot confine paths
     /// to it (Linux before 5.6).
     pub(super) fn open(root: &[u8], home: &[u8], private: &[PathBuf]) -> Result<Self, Errno> {
         let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -73,7 +73,7 @@ impl Tree {
         Ok(tree)
     }
 
-    /// The folder where relative paths begin.
+    /// The directory where relative paths begin.
     pub(super) fn home(&self) -> &[u8] {
         &self.home
     }
@@ -82,7 +82,7 @@ impl Tree {
         self.confined
     }
 
-    /// Opens a file or folder for what it holds.
+    /// Opens a file or directory for what it holds.
     pub(super) fn open_file(
         &self,
         path: &[u8],
@@ -242,7 +242,7 @@ impl Tree {
         self.resolve(path, OFlags::PATH | OFlags::CLOEXEC | how, Mode::empty())
     }
 
-    /// The folder that holds, or would hold, what a path names, and the name.
+    /// The directory that holds, or would hold, what a path names, and the name.
     fn place<'a>(&self, path: &'a [u8]) -> Result<(OwnedFd, &'a [u8]), Errno> {
         if path.is_empty() {
             return Err(Errno::NOENT);
@@ -253,7 +253,7 @@ impl Tree {
             Some(slash) => path.split_at_checked(slash + 1).unwrap_or_default(),
             None => (&b"."[..], path),
         };
-        // Folders that have no name of their own here: they exist and stay.
+        // Directories that have no name of their own here: they exist and stay.
         if matches!(name, b"" | b"." | b"..") {
             return Err(Errno::BUSY);
         }
@@ -336,7 +336,7 @@ fn is_within(path: &[u8], directory: &[u8]) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
-/// A path taken from a folder: itself, where it begins at the root.
+/// A path taken from a directory: itself, where it begins at the root.
 pub(super) fn join(folder: &[u8], path: &[u8]) -> Vec<u8> {
     if path.starts_with(b"/") {
         return path.to_vec();

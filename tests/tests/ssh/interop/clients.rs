@@ -188,7 +188,7 @@ impl Way<'_> {
         }
     }
 
-    /// Prints what a folder of the node holds, by SFTP.
+    /// Prints what a directory of the node holds, by SFTP.
     pub(crate) fn list(&self, path: &str) -> Run {
         match self.client {
             Client::Plink => self.psftp(&format!("ls {path}")),

@@ -17,7 +17,7 @@ pub(super) enum Answer {
     Extended(Bytes),
 }
 
-/// Something in a folder.
+/// Something in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FolderEntry {
     /// Its name, as the server says it: it may be anything.
@@ -44,7 +44,7 @@ pub struct FileAttributes {
 pub enum FileKind {
     /// Something that holds bytes.
     File,
-    /// A folder.
+    /// A directory.
     Folder,
     /// A symbolic link.
     Link,

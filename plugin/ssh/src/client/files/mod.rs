@@ -34,7 +34,7 @@ pub struct Limits {
     pub read: u32,
     /// Bytes of data in one write.
     pub write: u32,
-    /// Files and folders that may be open at a time; `None` if the server does
+    /// Files and directories that may be open at a time; `None` if the server does
     /// not say.
     pub handles: Option<u64>,
 }
@@ -181,7 +181,7 @@ impl Files {
             .ok_or(FilesError::Protocol("an answer without a path"))
     }
 
-    /// All that is in a folder, without `.` and `..`, if that is not more than
+    /// All that is in a directory, without `.` and `..`, if that is not more than
     /// `most`: a server could go on for ever.
     pub async fn read_folder(
         &self,
@@ -215,7 +215,7 @@ impl Files {
         Ok(entries)
     }
 
-    /// Makes a folder.
+    /// Makes a directory.
     pub async fn make_folder(&self, path: &[u8], permissions: u32) -> Result<(), FilesError> {
         let answer = self.channel.ask(MKDIR, |to| {
             to.put_string(path);

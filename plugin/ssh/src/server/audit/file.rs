@@ -27,7 +27,7 @@ pub(super) struct AppendError {
     pub(super) error: AuditFileError,
 }
 
-/// Why the audit file cannot be had.
+/// Why the audit file cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AuditFileError {
     #[error("cannot open {}: {source}", path.display())]

@@ -35,7 +35,7 @@ impl Audit {
     /// As configured. Goes on with the file of `before` where that is the same.
     ///
     /// # Errors
-    /// When the file cannot be had, or the key of the hashes was not granted.
+    /// When the file cannot be opened, or the key of the hashes was not granted.
     pub(super) fn new(
         config: &Config,
         before: Option<&Self>,

@@ -88,7 +88,7 @@ impl Listeners {
     /// Listens for `tcpip-forward`; gives the port.
     ///
     /// # Errors
-    /// When that is not granted, or cannot be had.
+    /// When that is not granted, or the address cannot be bound.
     pub(crate) fn tcp(
         &mut self,
         asked: &str,
@@ -127,7 +127,7 @@ impl Listeners {
     /// Listens for `streamlocal-forward@openssh.com`.
     ///
     /// # Errors
-    /// When that is not granted, or cannot be had.
+    /// When that is not granted, or the address cannot be bound.
     pub(crate) async fn unix(
         &mut self,
         path: &str,
@@ -189,7 +189,7 @@ impl Listeners {
     /// no way to a Unix socket.
     ///
     /// # Errors
-    /// When that is not granted, or cannot be had.
+    /// When that is not granted, or the address cannot be bound.
     pub(crate) async fn agent(
         &mut self,
         handle: Handle,

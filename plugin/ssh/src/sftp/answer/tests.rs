@@ -1,4 +1,4 @@
-//! Messages in, messages out, against real folders.
+//! Messages in, messages out, against real directories.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
