@@ -55,7 +55,7 @@ pub(crate) enum Command {
     /// Carry connections to the node and back, as ssh -N -L, -R and -D do
     ///
     /// Runs until it is told to end. A lost connection to the node is made
-    /// anew after 1, 2, 4 and at most 30 seconds; our listeners stay open
+    /// again after 1, 2, 4 and at most 30 seconds; our listeners stay open
     /// meanwhile, and the node is asked to listen again for -R. What was being
     /// carried at that moment is broken off.
     Forward(ForwardArgs),
@@ -66,7 +66,7 @@ pub(crate) enum Command {
     /// Run a SOCKS5, SOCKS4a and HTTP CONNECT proxy that connects from the node
     ///
     /// Names are resolved by the node. As for forward, a lost connection is
-    /// made anew.
+    /// made again.
     Socks(SocksArgs),
     /// Print the lines for ~/.ssh/config that make `ssh NAME` reach a node
     ///

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// The pauses before a lost connection is made anew: 1, 2, 4 … 30 s, each
+/// The pauses before a lost connection is made again: 1, 2, 4 … 30 s, each
 /// shortened by up to a half, so that many clients of one node do not come back
 /// all at once.
 #[derive(Debug, Default)]

@@ -167,7 +167,7 @@ refused to connect
 @@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
 @  WARNING: THE KEY OF NODE {target} HAS CHANGED!
 @@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
-Either the node was set up anew, or someone else is answering in its place.
+Either the node was set up again, or someone else is answering in its place.
   expected:  {expected} ({path}:{line})
   presented: {presented}
 Ask whoever runs the node for its key. If the new one is right, remove line

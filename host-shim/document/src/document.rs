@@ -261,7 +261,7 @@ impl std::fmt::Debug for Document {
 }
 
 impl Flaw {
-    /// The same flaw, seen from the value around.
+    /// The same fault, seen from the value around.
     pub(crate) fn inside(mut self, segment: &str) -> Self {
         self.pointer.insert_str(0, &pointer::join("", segment));
         self

@@ -53,7 +53,7 @@ pub enum Refusal {
     Owner {
         /// The file or directory.
         path: PathBuf,
-        /// `the file` or `the folder`.
+        /// `the file` or `the directory`.
         what: &'static str,
         /// Its owner.
         owner: u32,
@@ -65,7 +65,7 @@ pub enum Refusal {
     Writable {
         /// The file or directory.
         path: PathBuf,
-        /// `the file` or `the folder`.
+        /// `the file` or `the directory`.
         what: &'static str,
         /// `group`, `others` or `group and others`.
         who: &'static str,
@@ -335,9 +335,9 @@ pub enum Refusal {
         /// The refusal as that process worded it.
         reason: String,
     },
-    /// The staging directory is unfit for private copies.
+    /// The staging directory cannot hold private copies.
     #[error(
-        "{}: the staging directory must be a directory of uid {user} with mode 0700, and is {found}; remove it, it is created anew",
+        "{}: the staging directory must be a directory of uid {user} with mode 0700, and is {found}; remove it, it is created again",
         shown(path)
     )]
     StageFolder {

@@ -76,7 +76,7 @@ enum Command {
     Status(status::StatusArgs),
     /// Have the running node put its changed configuration in force.
     Reload(reload::ReloadArgs),
-    /// Say who may connect, and change that.
+    /// List peers, and change who may connect.
     #[command(subcommand)]
     Peers(peers::PeersCommand),
     /// See the sessions of the running node, or end one.

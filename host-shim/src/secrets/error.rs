@@ -45,7 +45,7 @@ pub(crate) enum SecretsError {
     },
     /// It is not what was encrypted under this node's key.
     #[error(
-        "{}: the secret {name:?} cannot be decrypted: the file was changed, or belongs to another mnemonic or passphrase. Bring back the right file or mnemonic, or store the secret anew: `alknet-node secret remove {name}`, then `alknet-node secret set {name}`",
+        "{}: the secret {name:?} cannot be decrypted: the file was changed, or belongs to another mnemonic or passphrase. Bring back the right file or mnemonic, or store the secret again: `alknet-node secret remove {name}`, then `alknet-node secret set {name}`",
         file.display()
     )]
     Undecipherable {
@@ -59,7 +59,7 @@ pub(crate) enum SecretsError {
     Random,
     /// The file is not one of ours.
     #[error(
-        "{} is not a secrets file of this version: {problem}; bring back a copy, or remove it and store the secrets anew with `alknet-node secret set`",
+        "{} is not a secrets file of this version: {problem}; bring back a copy, or remove it and store the secrets again with `alknet-node secret set`",
         file.display()
     )]
     Damaged {

@@ -5,7 +5,7 @@
 //! ssh -p 2222 127.0.0.1 uname
 //! ```
 //!
-//! The host key is made anew at each start. Whoever holds one of the keys in
+//! The host key is made again at each start. Whoever holds one of the keys in
 //! the file may run any command, with the rights of this program. It prints the address it listens on.
 
 use std::collections::HashSet;

@@ -15,7 +15,7 @@ pub enum HandlerError {
     Internal(String),
 }
 
-/// Why a stream could not be had or used.
+/// Why a stream could not be opened or used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StreamError {
     /// The connection is closed; no further stream will come.

@@ -31,7 +31,7 @@ pub trait Connection: Send + Sync + 'static {
 /// An owned [`Connection`].
 pub type ConnectionObject = Connection_TO<RBox<()>>;
 
-/// Why a stream could not be had.
+/// Why a stream was not available.
 #[repr(u8)]
 #[derive(StableAbi, Clone, Debug)]
 pub enum StreamError {

@@ -11,3 +11,4 @@ mod packaging;
 mod reload;
 mod samples;
 mod stalled_log;
+mod words;

@@ -13,7 +13,7 @@ use crate::lanes::{Lane, Lanes, Place};
 use crate::session::{Connector, SessionError};
 use crate::terminal::Terminal;
 
-/// A session that is made anew whenever it is lost.
+/// A session that is made again whenever it is lost.
 #[derive(Clone)]
 pub(crate) struct Steady {
     current: watch::Receiver<Option<Arc<Lanes>>>,

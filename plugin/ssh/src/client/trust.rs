@@ -36,7 +36,7 @@ refused to connect
 @@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
 @  WARNING: THE SSH HOST KEY OF {name} HAS CHANGED!
 @@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
-Either the host was set up anew, or someone else is answering in its place.
+Either the host was set up again, or someone else is answering in its place.
   expected:  {} {} ({place})
   presented: {} {}
 Ask whoever runs the host for its key. If the new one is right, remove line

@@ -106,7 +106,7 @@ pub(super) fn is_privileged(port: u16) -> bool {
 }
 
 impl Access {
-    /// Permissions of nobody yet. What is in force is looked at anew for each
+    /// Permissions of nobody yet. What is in force is looked up again for each
     /// request.
     pub(super) fn new(permissions: Arc<RwLock<Arc<Permissions>>>) -> Self {
         Self(Arc::new(Mutex::new(State {

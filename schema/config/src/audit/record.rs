@@ -56,7 +56,7 @@ pub enum AuditEvent {
         /// `forwarded_tcpip`, `forwarded_streamlocal` or `agent`.
         kind: String,
         /// `granted`, `denied`, or `failed` where it was not forbidden and
-        /// could not be had.
+        /// did not succeed.
         verdict: AuditVerdict,
         /// Where it leads, as `audit.destinations` says: `host:port`, a path,
         /// or `hmac-sha256:` and 32 hex digits. Absent with `off`.
