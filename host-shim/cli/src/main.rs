@@ -18,6 +18,7 @@ mod identity_key;
 mod keys;
 mod known_nodes;
 mod lanes;
+mod manual;
 mod node;
 mod nodes_file;
 mod options;
@@ -74,7 +75,7 @@ fn main() -> ExitCode {
                 .map(|()| 0)
                 .map_err(Failure::Manual),
             Command::Man(args) => args
-                .write(Args::command())
+                .write(Args::command(), &manual::MANUAL)
                 .map(|()| 0)
                 .map_err(Failure::Manual),
         }

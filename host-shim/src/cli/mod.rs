@@ -41,6 +41,7 @@ macro_rules! complain {
 mod check;
 mod conformance;
 mod import;
+mod manual;
 mod peers;
 mod policy;
 mod reload;
@@ -162,7 +163,7 @@ pub fn main() -> ExitCode {
         Command::Stop(args) => stop::stop(args),
         Command::Schema(args) => schema::schema(args),
         Command::Completions(args) => args.print(Cli::command()).map_err(fail),
-        Command::Man(args) => args.write(Cli::command()).map_err(fail),
+        Command::Man(args) => args.write(Cli::command(), &manual::MANUAL).map_err(fail),
         Command::Plugins(PluginsCommand::List(args)) => swap::list(args),
         Command::Plugins(PluginsCommand::Reload(args)) => swap::reload(args),
         Command::Plugins(PluginsCommand::Rollback(args)) => swap::rollback(args),
