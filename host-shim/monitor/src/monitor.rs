@@ -389,15 +389,7 @@ impl Monitor {
 
     fn matching<'a>(&'a self, filter: &'a JobFilter) -> impl Iterator<Item = &'a Job> {
         let jobs = self.jobs.values().map(|kept| &kept.job);
-        jobs.filter(|job| {
-            filter.job.is_none_or(|id| id == job.id)
-                && filter
-                    .identity
-                    .as_ref()
-                    .is_none_or(|id| *id == job.identity)
-                && filter.session.is_none_or(|session| session == job.session)
-                && (!filter.detached || job.detached)
-        })
+        jobs.filter(|job| filter.matches(job))
     }
 
     fn answer_ends(&mut self) {

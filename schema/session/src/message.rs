@@ -135,6 +135,17 @@ pub struct JobFilter {
     pub detached: bool,
 }
 
+impl JobFilter {
+    /// Whether a job is one of those.
+    pub fn matches(&self, job: &Job) -> bool {
+        let identity = self.identity.as_ref();
+        self.job.is_none_or(|id| id == job.id)
+            && identity.is_none_or(|identity| *identity == job.identity)
+            && self.session.is_none_or(|session| session == job.session)
+            && (!self.detached || job.detached)
+    }
+}
+
 /// A process that was started, with all its descendants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
@@ -227,5 +238,33 @@ mod tests {
         let program = Program::CommandLine { shell: None, line };
         let bytes = postcard::to_stdvec(&program).unwrap();
         assert_eq!(postcard::from_bytes::<Program>(&bytes).unwrap(), program);
+    }
+
+    #[test]
+    fn all_that_a_filter_gives_must_match() {
+        let job = Job {
+            id: JobId(7),
+            identity: "alice".into(),
+            account: None,
+            session: (1, 2),
+            detached: false,
+            note: String::new(),
+        };
+        let fits = |set: fn(&mut JobFilter)| {
+            let mut filter = JobFilter::default();
+            set(&mut filter);
+            filter.matches(&job)
+        };
+        assert!(fits(|_| {}));
+        assert!(fits(|filter| filter.job = Some(JobId(7))));
+        assert!(fits(|filter| filter.session = Some((1, 2))));
+        assert!(fits(|filter| filter.identity = Some("alice".into())));
+        assert!(!fits(|filter| filter.job = Some(JobId(8))));
+        assert!(!fits(|filter| filter.session = Some((2, 2))));
+        assert!(!fits(|filter| filter.detached = true));
+        assert!(!fits(|filter| {
+            filter.session = Some((1, 2));
+            filter.identity = Some("bob".into());
+        }));
     }
 }

@@ -91,17 +91,8 @@ impl Monitor {
     }
 
     fn matching(&self, filter: &JobFilter) -> Vec<(Job, Pid)> {
-        let fits = |job: &Job| {
-            filter.job.is_none_or(|id| id == job.id)
-                && filter
-                    .identity
-                    .as_ref()
-                    .is_none_or(|id| *id == job.identity)
-                && filter.session.is_none_or(|session| session == job.session)
-                && (!filter.detached || job.detached)
-        };
         let state = self.0.lock().unwrap();
-        let fitting = state.jobs.values().filter(|(job, _)| fits(job));
+        let fitting = state.jobs.values().filter(|(job, _)| filter.matches(job));
         fitting.cloned().collect()
     }
 
