@@ -15,8 +15,8 @@ use crate::{log, sys};
 /// The first argument of the node's program that says so.
 pub const SESSION_HELPER: &str = "session-helper";
 
-/// The longest request, in bytes: no message that brings one is longer.
-const MAX_REQUEST: u64 = alknet_session::MAX_MESSAGE as u64;
+/// The longest request, in bytes: nothing that brings one is longer.
+const MAX_REQUEST: u64 = alknet_session::MAX_REQUEST as u64;
 
 /// What a helper's process exits with when the helper did not run.
 const NOT_RUN: u8 = 126;

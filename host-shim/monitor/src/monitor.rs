@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use alknet_session::{
-    Answer, Control, Event, Job, JobFilter, JobId, Program, Request, Socket, SocketError, Start,
-    UnixTarget,
+    Answer, Control, Event, Job, JobFilter, JobId, Program, Received, Request, Socket, SocketError,
+    Start, UnixTarget,
 };
 use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -219,8 +219,12 @@ impl Monitor {
             return false;
         };
         let received = match handler.receive::<Request>() {
-            Ok(Some(received)) => received,
+            Ok(None) => return false,
             Err(error) if would_block(&error) => return true,
+            received => received.and_then(|received| received.map(Received::opened).transpose()),
+        };
+        let received = match received {
+            Ok(Some(received)) => received,
             Ok(None) => return false,
             Err(error) => {
                 log::line(format_args!("a handler's request: {error}"));
@@ -264,6 +268,7 @@ impl Monitor {
                 Ok(()) => self.end(&filter, grace, answer),
                 Err(reason) => refuse(&answer, reason),
             },
+            Request::Enclosed => refuse(&answer, "the request is malformed"),
         }
     }
 

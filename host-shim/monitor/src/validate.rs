@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
-use alknet_session::{Confinement, JobFilter, Program, Start, UnixTarget};
+use alknet_session::{Confinement, JobFilter, MAX_ARGUMENT, Program, Start, UnixTarget};
 
 /// Limits, in bytes or numbers.
 const MAX_IDENTITY: usize = 256;
@@ -46,6 +46,10 @@ pub(crate) fn start(start: &Start) -> Checked {
             "the name of a variable is malformed",
         )?;
         ensure(has_no_nul(value), "the value of a variable is malformed")?;
+        ensure(
+            name.len() + 1 + value.len() <= MAX_ARGUMENT,
+            "a variable is longer than 131071 bytes, the most that the system takes",
+        )?;
     }
     start.confinement.as_ref().map_or(Ok(()), confinement)
 }
@@ -91,7 +95,8 @@ fn program(program: &Program) -> Checked {
         Program::Shell(shell) => shell.as_deref().map_or(Ok(()), path),
         Program::CommandLine { shell, line } => {
             shell.as_deref().map_or(Ok(()), path)?;
-            ensure(has_no_nul(line), "the command line holds a NUL")
+            ensure(has_no_nul(line), "the command line holds a NUL")?;
+            argument(line)
         }
         Program::Direct { program, arguments } => {
             ensure(
@@ -102,10 +107,18 @@ fn program(program: &Program) -> Checked {
             ensure(
                 arguments.iter().all(|argument| has_no_nul(argument)),
                 "an argument holds a NUL",
-            )
+            )?;
+            arguments.iter().try_for_each(|text| argument(text))
         }
         Program::Helper { request: _ } => Ok(()),
     }
+}
+
+fn argument(text: &OsStr) -> Checked {
+    ensure(
+        text.len() <= MAX_ARGUMENT,
+        "the command is longer than 131071 bytes, the most that the system takes as one argument",
+    )
 }
 
 fn confinement(confinement: &Confinement) -> Checked {
@@ -167,7 +180,7 @@ mod tests {
     fn a_request_that_says_too_much_is_refused() {
         assert_eq!(start(&good()), Ok(()));
         type Spoil = fn(&mut Start);
-        let spoils: [Spoil; 16] = [
+        let spoils: [Spoil; 18] = [
             |start| start.identity.clear(),
             |start| start.identity = "a\nb".into(),
             |start| start.identity = "x".repeat(MAX_IDENTITY + 1),
@@ -184,6 +197,14 @@ mod tests {
             |start| {
                 let line = "a\0b".into();
                 start.program = Program::CommandLine { shell: None, line };
+            },
+            |start| {
+                let line = "x".repeat(MAX_ARGUMENT + 1).into();
+                start.program = Program::CommandLine { shell: None, line };
+            },
+            |start| {
+                let value = "x".repeat(MAX_ARGUMENT - 1).into();
+                start.environment.push(("A".into(), value));
             },
             |start| {
                 let (program, arguments) = (OsString::new(), Vec::new());

@@ -8,7 +8,8 @@
 //! answers to it come, so requests need no numbers and never wait for each
 //! other. All sockets are of type `SOCK_SEQPACKET` (unix(7)); a message is one
 //! value in postcard's encoding, of at most [`MAX_MESSAGE`] bytes, with at most
-//! [`MAX_DESCRIPTORS`] descriptors.
+//! [`MAX_DESCRIPTORS`] descriptors. A request that is larger, up to
+//! [`MAX_REQUEST`], comes in a descriptor ([`Socket::send_request`]).
 //!
 //! A process started by [`Request::Start`] has a *keeper* beside it, the reaper
 //! of all its descendants (`PR_SET_CHILD_SUBREAPER`, prctl(2)). The socket of
@@ -22,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod context;
+mod enclosed;
 mod message;
 mod path;
 mod socket;
@@ -29,8 +31,10 @@ mod tree;
 mod unix;
 
 pub use context::{HandlerSessions, Mode};
+pub use enclosed::MAX_REQUEST;
 pub use message::{
-    Answer, Confinement, Control, Event, Job, JobFilter, JobId, Program, Request, Start, UnixTarget,
+    Answer, Confinement, Control, Event, Job, JobFilter, JobId, MAX_ARGUMENT, Program, Request, Start,
+    UnixTarget,
 };
 pub use socket::{AsyncSocket, MAX_DESCRIPTORS, MAX_MESSAGE, Received, Socket, SocketError};
 pub use tree::{Tree, TreeError};

@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Tree, path};
 
+/// The longest argument, or variable with its name, that a process can be given,
+/// in bytes: Linux's `MAX_ARG_STRLEN` (execve(2)) without the NUL.
+pub const MAX_ARGUMENT: usize = 128 * 1024 - 1;
+
 /// What a handler asks the monitor for. The first descriptor of each is the
 /// socket that the answers go to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +31,9 @@ pub enum Request {
     /// this many milliseconds, SIGKILL. The answer is [`Answer::Done`] when
     /// none of the processes is left.
     End(JobFilter, u32),
+    /// The request itself is in the last descriptor
+    /// ([`Socket::send_request`](crate::Socket::send_request)).
+    Enclosed,
 }
 
 /// A process to start.

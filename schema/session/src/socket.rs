@@ -39,6 +39,9 @@ pub enum SocketError {
     /// The message is larger than [`MAX_MESSAGE`], or was cut.
     #[error("a message to or from the monitor is larger than {MAX_MESSAGE} bytes")]
     TooLarge,
+    /// The request is larger than [`MAX_REQUEST`](crate::MAX_REQUEST).
+    #[error("a request to the monitor is larger than {} bytes", crate::MAX_REQUEST)]
+    RequestTooLarge,
     /// What came is not a message of this protocol.
     #[error("a message to or from the monitor is malformed: {0}")]
     Malformed(postcard::Error),
@@ -86,7 +89,11 @@ impl Socket {
         }))
     }
 
-    fn send_bytes(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub(crate) fn send_bytes(
+        &self,
+        bytes: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors))
@@ -198,9 +205,17 @@ impl AsyncSocket {
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(), SocketError> {
         let bytes = encode(message)?;
+        self.send_bytes(&bytes, descriptors).await
+    }
+
+    pub(crate) async fn send_bytes(
+        &self,
+        bytes: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), SocketError> {
         loop {
             let mut ready = self.0.writable().await?;
-            match ready.try_io(|socket| socket.get_ref().send_bytes(&bytes, descriptors)) {
+            match ready.try_io(|socket| socket.get_ref().send_bytes(bytes, descriptors)) {
                 Ok(sent) => return Ok(sent?),
                 Err(_would_block) => {}
             }

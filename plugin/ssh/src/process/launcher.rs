@@ -1,6 +1,6 @@
 use std::io;
 
-use alknet_session::{HandlerSessions, Mode, Socket, SocketError, Start};
+use alknet_session::{HandlerSessions, MAX_REQUEST, Mode, Socket, SocketError, Start};
 use alknet_ssh_config::Services;
 
 use super::monitor::Monitor;
@@ -61,7 +61,7 @@ pub(crate) enum StartError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Socket(SocketError),
-    #[error("the command and its environment are too long")]
+    #[error("the command and its environment are longer than {MAX_REQUEST} bytes")]
     TooLong,
     #[error("the node's monitor, which starts processes, is gone")]
     NoMonitor,
@@ -180,7 +180,7 @@ impl StartError {
 impl From<SocketError> for StartError {
     fn from(error: SocketError) -> Self {
         match error {
-            SocketError::TooLarge => Self::TooLong,
+            SocketError::TooLarge | SocketError::RequestTooLarge => Self::TooLong,
             error => Self::Socket(error),
         }
     }

@@ -71,7 +71,7 @@ impl Monitor {
             descriptors.push(self.library.as_fd());
         }
         let request = Request::Start(Box::new(start));
-        self.socket.send(&request, &descriptors).await?;
+        self.socket.send_request(&request, &descriptors).await?;
         drop(descriptors);
         // The monitor and the process have them now; the end of the process's
         // output is seen when they alone have closed it.
@@ -134,7 +134,7 @@ impl Monitor {
     async fn request(&self, request: &Request) -> Result<AsyncSocket, MonitorError> {
         let (near, far) = Socket::pair().map_err(SocketError::from)?;
         let descriptors: [BorrowedFd<'_>; 1] = [far.as_fd()];
-        self.socket.send(request, &descriptors).await?;
+        self.socket.send_request(request, &descriptors).await?;
         Ok(AsyncSocket::new(near).map_err(SocketError::from)?)
     }
 }

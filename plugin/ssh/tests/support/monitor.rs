@@ -59,6 +59,7 @@ impl Monitor {
 
     async fn run(self, socket: AsyncSocket) {
         while let Ok(Some(received)) = socket.receive::<Request>().await {
+            let received = received.opened().unwrap();
             let mut descriptors = received.descriptors.into_iter();
             let answers = Socket::from(descriptors.next().unwrap());
             let answers = AsyncSocket::new(answers).unwrap();
@@ -79,7 +80,7 @@ impl Monitor {
                     }
                     answers.send(&Answer::Done, &[]).await.unwrap();
                 }
-                Request::OpenUnix(_) | Request::BindUnix(_) => {
+                Request::OpenUnix(_) | Request::BindUnix(_) | Request::Enclosed => {
                     let refused = Answer::Refused {
                         reason: "not in this test".to_owned(),
                         errno: None,
