@@ -26,6 +26,7 @@ mod accounts;
 mod config;
 mod confine;
 mod context;
+mod errand;
 mod helper;
 mod keeper;
 mod leader;

@@ -1,14 +1,14 @@
 //! The monitor's loop: one thread, one poll(2), no wait for anybody else.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use alknet_session::{
-    Answer, Control, Event, Job, JobFilter, JobId, Program, Received, Request, Socket, SocketError,
-    Start, UnixTarget,
+    Answer, Control, Event, Job, JobFilter, JobId, Program, Received, Request, Socket, Start,
+    UnixTarget,
 };
 use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -21,12 +21,12 @@ use rustix::process::{
 };
 
 use crate::context::Context;
+use crate::errand::{Errand, would_block};
 use crate::keeper::{self, Task};
 use crate::link::Whose;
 use crate::node_message::NodeRequest;
 use crate::process::{Parent, kill_descendants, parent};
-use crate::unix_socket::{self, Errand};
-use crate::{log, sys, validate};
+use crate::{errand, log, sys, unix_socket, validate};
 
 /// The most processes of each kind that there are at a time.
 const MAX_JOBS: usize = 4096;
@@ -50,7 +50,7 @@ pub(crate) struct Monitor {
     handlers: Vec<Socket>,
     jobs: HashMap<JobId, Kept>,
     next: u64,
-    /// Processes that open or bind Unix sockets, and what ends them when it is
+    /// Processes that do what may take a while, and what ends them when it is
     /// dropped.
     errands: HashMap<Pid, Errand>,
     ends: Vec<PendingEnd>,
@@ -371,16 +371,29 @@ impl Monitor {
         }
     }
 
-    fn list(&self, filter: &JobFilter, answer: &Socket) {
-        let mut jobs: Vec<_> = self.matching(filter).collect();
+    fn list(&mut self, filter: &JobFilter, answer: &Socket) {
+        let mut jobs: Vec<_> = self.matching(filter).cloned().collect();
         jobs.sort_by_key(|job| job.id.0);
-        for job in jobs {
-            if answer.send(&Answer::Job(job.clone()), &[]).is_err() {
-                // Cut short, it ends without `Done`.
-                return;
+        let mut answers: VecDeque<_> = jobs.into_iter().map(Answer::Job).collect();
+        answers.push_back(Answer::Done);
+        while let Some(next) = answers.front() {
+            match answer.send(next, &[]) {
+                Ok(()) => drop(answers.pop_front()),
+                Err(error) if would_block(&error) => return self.send_rest(&answers, answer),
+                Err(_) => return,
             }
         }
-        let _ = answer.send(&Answer::Done, &[]);
+    }
+
+    /// Has a process wait for one who reads slower than we write. Without one,
+    /// who asked sees that the answers end without the last.
+    fn send_rest(&mut self, answers: &VecDeque<Answer>, answer: &Socket) {
+        if self.errands.len() >= MAX_ERRANDS || self.stop_at.is_some() {
+            return;
+        }
+        if let Ok((pid, errand)) = errand::send_all(answers, answer) {
+            self.errands.insert(pid, errand);
+        }
     }
 
     fn end(&mut self, filter: &JobFilter, grace: u32, answer: Socket) {
@@ -575,8 +588,4 @@ fn refuse(answer: &Socket, reason: &str) {
         errno: None,
     };
     let _ = answer.send(&answer_is, &[]);
-}
-
-fn would_block(error: &SocketError) -> bool {
-    matches!(error, SocketError::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
 }

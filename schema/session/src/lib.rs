@@ -33,8 +33,8 @@ mod unix;
 pub use context::{HandlerSessions, Mode};
 pub use enclosed::MAX_REQUEST;
 pub use message::{
-    Answer, Confinement, Control, Event, Job, JobFilter, JobId, MAX_ARGUMENT, Program, Request, Start,
-    UnixTarget,
+    Answer, Confinement, Control, Event, Job, JobFilter, JobId, MAX_ARGUMENT, Program, Request,
+    Start, UnixTarget, UnixVerdict,
 };
 pub use socket::{AsyncSocket, MAX_DESCRIPTORS, MAX_MESSAGE, Received, Socket, SocketError};
 pub use tree::{Tree, TreeError};

@@ -17,12 +17,14 @@ pub enum Request {
     /// error, and, for [`Program::Helper`] alone, the library. [`Event`]s are
     /// the answers.
     Start(Box<Start>),
-    /// Connects to a Unix socket with the rights of a peer. The answer is
-    /// [`Answer::Socket`] with the connected descriptor.
+    /// Connects to a Unix socket with the rights of a peer. The first answer is
+    /// [`Answer::Found`], with nothing connected to yet. Once the handler has
+    /// sent [`UnixVerdict::Granted`], the second is [`Answer::Socket`] with the
+    /// connected descriptor.
     OpenUnix(UnixTarget),
     /// Listens at the path of a Unix socket with the rights of a peer. The
-    /// answer is [`Answer::Socket`] with the listening descriptor; the monitor
-    /// removes the path when the socket of this request is closed.
+    /// answers are those to `OpenUnix`, with the listening descriptor; the
+    /// monitor removes the path when the socket of this request is closed.
     BindUnix(UnixTarget),
     /// Which jobs there are. The answers are any number of [`Answer::Job`],
     /// then [`Answer::Done`].
@@ -173,12 +175,14 @@ pub struct Job {
 /// What the monitor answers to all requests but [`Request::Start`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
-    /// With a descriptor.
-    Socket {
-        /// The real path of what was opened or bound.
+    /// What the path of a Unix socket leads to.
+    Found {
+        /// The real path of what would be opened or bound.
         #[serde(with = "path")]
         path: PathBuf,
     },
+    /// With a descriptor: it is what was found.
+    Socket,
     /// One of the jobs asked for.
     Job(Job),
     /// It is done, or there is no more.
@@ -190,6 +194,14 @@ pub enum Answer {
         /// The system's error, if it was one (errno(3)).
         errno: Option<i32>,
     },
+}
+
+/// What a handler says to [`Answer::Found`]. Where it does not grant that, it
+/// closes the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UnixVerdict {
+    /// What was found is to be opened or bound.
+    Granted,
 }
 
 /// What a handler tells a job's keeper.

@@ -2,14 +2,18 @@
 //! nevertheless. SECURITY.md has a table of what is tried here.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use integration_tests::{
     Peers, Run, Setup, Ssh, Terminal, TestKey, TestNode, alive, artifacts, eventually, requires,
+    rules,
 };
 
 /// Tries everything, and says of each whether it was open to it. `%NAMES%` are
@@ -264,6 +268,119 @@ fn a_guest_does_not_reach_the_admin_socket_by_a_forward() {
     );
     let ended = Run::new("python3").args(["-c", &ask]).ended();
     assert!(!ended.out().contains("\"ok\":true"), "{ended}");
+}
+
+/// What a Unix socket says first, when it is reached by a forward.
+fn greeting(near: &std::path::Path) -> String {
+    let mut said = String::new();
+    let mut stream = UnixStream::connect(near).unwrap();
+    let _ = stream.read_to_string(&mut said);
+    said
+}
+
+#[test]
+fn a_guest_forwards_the_unix_sockets_it_is_granted_and_no_others() {
+    let Some(world) = World::new(&[], "") else {
+        return;
+    };
+    let folder = world.node.setup.folder().canonicalize().unwrap();
+    let (granted, outside) = (folder.join("granted"), folder.join("outside"));
+    for directory in [&granted, &outside, &granted.join("closed")] {
+        fs::create_dir(directory).unwrap();
+    }
+    // Who greets, and how often somebody came.
+    let greeters = ["granted/s", "granted/closed/s", "outside/s"].map(|name| {
+        let listener = UnixListener::bind(folder.join(name)).unwrap();
+        let came = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&came);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                counter.fetch_add(1, Ordering::SeqCst);
+                let _ = (&stream).write_all(b"hello");
+            }
+        });
+        came
+    });
+    symlink(&outside, granted.join("out")).unwrap();
+    symlink("closed", granted.join("in")).unwrap();
+    let setup = &world.node.setup;
+    Peers::new()
+        .add("owner", &setup.key, &["ssh:exec"])
+        .add_guest(
+            "guest",
+            &world.guest,
+            &[&format!("ssh:streamlocal:{}/**", granted.display())],
+        )
+        .write(setup);
+    let denied = format!("streamlocal:{}/closed/**", granted.display());
+    let denied = rules(&[("deny", &denied, &[])]);
+    setup.ssh_config(&format!("forwarding.rules = {denied}"));
+    let reloaded = setup.on_state("reload").ended();
+    assert_eq!(reloaded.code(), 0, "{reloaded}");
+    let ssh = world.ssh();
+    let near = folder.join("near.sock");
+    for (name, expected) in [
+        ("granted/s", "hello"),
+        // A rule denies it: by its own name, and by where a link leads.
+        ("granted/closed/s", ""),
+        ("granted/in/s", ""),
+        ("granted/out/s", ""),
+        ("outside/s", ""),
+        ("granted/none", ""),
+    ] {
+        let _ = fs::remove_file(&near);
+        let forward = format!("{}:{}", near.display(), folder.join(name).display());
+        let tunnel = ssh.tunnel(&["-L", &forward]);
+        let _tunnel = tunnel.unwrap_or_else(|ended| panic!("{ended}"));
+        assert_eq!(greeting(&near), expected, "{name}");
+    }
+    // What is refused is not even connected to.
+    let came = greeters.map(|came| came.load(Ordering::SeqCst));
+    assert_eq!(came, [1, 0, 0]);
+    for (name, allowed) in [
+        ("granted/new", true),
+        ("granted/closed/new", false),
+        ("granted/in/new", false),
+        ("granted/out/new", false),
+        ("outside/new", false),
+    ] {
+        let far = folder.join(name);
+        let target = folder.join("granted/s");
+        let forward = format!("{}:{}", far.display(), target.display());
+        match ssh.tunnel(&["-R", &forward]) {
+            Ok(_tunnel) => {
+                assert!(allowed, "{name}");
+                assert_eq!(greeting(&far), "hello", "{name}");
+                let mode = fs::metadata(&far).unwrap().permissions().mode();
+                assert_eq!(mode & 0o777, 0o600, "{name}");
+            }
+            Err(ended) => assert!(!allowed, "{name}: {ended}"),
+        }
+        eventually("nothing is left there", || {
+            fs::symlink_metadata(&far).is_err().then_some(())
+        });
+    }
+    assert!(!outside.join("new").exists());
+}
+
+#[test]
+fn the_first_accounts_of_a_node_that_runs_need_a_restart() {
+    let root = rustix::process::geteuid().is_root();
+    if !integration_tests::requires_that("root", root) {
+        return;
+    }
+    let node = Setup::new().start();
+    let setup = &node.setup;
+    Peers::new()
+        .add("owner", &setup.key, &["ssh:exec"])
+        .more("owner", "accounts = [\"daemon\"]")
+        .write(setup);
+    let reloaded = setup.on_state("reload").ended();
+    assert_eq!(reloaded.code(), 0, "{reloaded}");
+    reloaded.line_with(&["the accounts of owner", "needs a restart"]);
+    let listed = setup.node(&["peers", "list", "--state"]).arg(setup.state());
+    let listed = listed.ended();
+    assert!(listed.out().contains("as daemon"), "{listed}");
 }
 
 #[test]

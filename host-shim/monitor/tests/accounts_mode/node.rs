@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
 
 use alknet_monitor::NodeLink;
-use alknet_session::{Answer, Event, Program, Request, Socket, Start, UnixTarget};
+use alknet_session::{Answer, Event, Program, Request, Socket, Start, UnixTarget, UnixVerdict};
 
 struct Node {
     handler: Socket,
@@ -44,7 +44,7 @@ impl Node {
         let (near, far) = Socket::pair().unwrap();
         let mut all = vec![far.as_fd()];
         all.extend(streams);
-        self.handler.send(request, &all).unwrap();
+        self.handler.send_request(request, &all).unwrap();
         near
     }
 
@@ -145,8 +145,8 @@ impl Node {
             path: path.clone(),
             beneath: None,
         };
-        let refused = self.ask(&Request::BindUnix(target("t-www")), &[]);
-        let refused = refused.receive::<Answer>().unwrap().unwrap().message;
+        let www = self.ask(&Request::BindUnix(target("t-www")), &[]);
+        let refused = granted(&www).unwrap_err();
         assert!(
             matches!(
                 refused,
@@ -158,13 +158,11 @@ impl Node {
             "{refused:?}"
         );
         let bound = self.ask(&Request::BindUnix(target("t-deploy")), &[]);
-        let answer = bound.receive::<Answer>().unwrap().unwrap();
-        assert_eq!(answer.message, Answer::Socket { path: path.clone() });
+        let _listener = granted(&bound).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().uid(), super::DEPLOY);
         assert!(std::os::unix::net::UnixStream::connect(&path).is_err());
         let opened = self.ask(&Request::OpenUnix(target("t-deploy")), &[]);
-        let opened = opened.receive::<Answer>().unwrap().unwrap();
-        assert_eq!(opened.descriptors.len(), 1);
+        granted(&opened).unwrap();
         let not_theirs = self.ask(&Request::OpenUnix(target("root")), &[]);
         let refused = not_theirs.receive::<Answer>().unwrap().unwrap().message;
         assert!(matches!(refused, Answer::Refused { .. }), "{refused:?}");
@@ -194,6 +192,18 @@ impl Node {
         }
         assert_eq!(text, "ready\r\nt-deploy\r\n");
         drop(socket);
+    }
+}
+
+/// Grants what was found, and gets a descriptor for it.
+fn granted(socket: &Socket) -> Result<OwnedFd, Answer> {
+    loop {
+        let received = socket.receive::<Answer>().unwrap().unwrap();
+        match received.message {
+            Answer::Found { .. } => socket.send(&UnixVerdict::Granted, &[]).unwrap(),
+            Answer::Socket => return Ok(received.descriptors.into_iter().next().unwrap()),
+            other => return Err(other),
+        }
     }
 }
 

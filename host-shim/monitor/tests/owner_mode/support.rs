@@ -61,7 +61,7 @@ impl World {
         let (near, far) = Socket::pair().unwrap();
         let mut all = vec![far.as_fd()];
         all.extend(descriptors);
-        self.handler.send(request, &all).unwrap();
+        self.handler.send_request(request, &all).unwrap();
         near
     }
 

@@ -21,7 +21,7 @@ pub(crate) use group::ProcessGroup;
 pub(crate) use job::{Job, Status};
 pub use launcher::Launcher;
 pub(crate) use launcher::{Launch, Launched, Peer, StartError};
-pub(crate) use monitor::{BoundUnix, Monitor, MonitorError};
+pub(crate) use monitor::{BoundUnix, FoundUnix, Monitor, MonitorError};
 pub(crate) use program::Program;
 pub use signal::Signal;
 use streams::FarEnds;

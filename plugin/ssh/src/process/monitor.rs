@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alknet_session::{
     Answer, AsyncSocket, Control, Event, HandlerSessions, Job as Listed, JobFilter, Request,
-    Socket, SocketError, Start, UnixTarget,
+    Socket, SocketError, Start, UnixTarget, UnixVerdict,
 };
 
 use super::job::Status;
@@ -25,10 +25,18 @@ pub(crate) struct Monitor {
 #[derive(Debug)]
 pub(crate) struct MonitoredJob(AsyncSocket);
 
+/// What the path of a Unix socket leads to, with the rights of a peer. Nothing
+/// is connected to or made until it is granted.
+#[derive(Debug)]
+pub(crate) struct FoundUnix {
+    /// Without links.
+    pub(crate) path: PathBuf,
+    request: AsyncSocket,
+}
+
 /// A Unix socket that listens; its path is removed with it.
 #[derive(Debug)]
 pub(crate) struct BoundUnix {
-    pub(crate) path: PathBuf,
     pub(crate) listener: OwnedFd,
     /// Open for as long as the path is to stay.
     pub(crate) request: AsyncSocket,
@@ -95,7 +103,7 @@ impl Monitor {
                 Answer::Refused { reason, errno } => {
                     return Err(MonitorError::Refused { reason, errno });
                 }
-                Answer::Socket { .. } => return Err(MonitorError::NoAnswer),
+                Answer::Found { .. } | Answer::Socket => return Err(MonitorError::NoAnswer),
             }
         }
     }
@@ -111,24 +119,23 @@ impl Monitor {
         }
     }
 
-    /// Connects to a Unix socket with the rights of a peer; its real path.
-    pub(crate) async fn open_unix(
-        &self,
-        target: UnixTarget,
-    ) -> Result<(PathBuf, OwnedFd), MonitorError> {
-        let answers = self.request(&Request::OpenUnix(target)).await?;
-        unix_socket(&answers).await
+    /// Finds a Unix socket to connect to with the rights of a peer.
+    pub(crate) async fn find_unix(&self, target: UnixTarget) -> Result<FoundUnix, MonitorError> {
+        self.found(&Request::OpenUnix(target)).await
     }
 
-    /// Listens at the path of a Unix socket with the rights of a peer.
-    pub(crate) async fn bind_unix(&self, target: UnixTarget) -> Result<BoundUnix, MonitorError> {
-        let request = self.request(&Request::BindUnix(target)).await?;
-        let (path, listener) = unix_socket(&request).await?;
-        Ok(BoundUnix {
-            path,
-            listener,
-            request,
-        })
+    /// Finds a place for a Unix socket with the rights of a peer.
+    pub(crate) async fn find_place(&self, target: UnixTarget) -> Result<FoundUnix, MonitorError> {
+        self.found(&Request::BindUnix(target)).await
+    }
+
+    async fn found(&self, request: &Request) -> Result<FoundUnix, MonitorError> {
+        let request = self.request(request).await?;
+        match answer(&request).await?.0 {
+            Answer::Found { path } => Ok(FoundUnix { path, request }),
+            Answer::Refused { reason, errno } => Err(MonitorError::Refused { reason, errno }),
+            _ => Err(MonitorError::NoAnswer),
+        }
     }
 
     async fn request(&self, request: &Request) -> Result<AsyncSocket, MonitorError> {
@@ -144,14 +151,31 @@ async fn answer(socket: &AsyncSocket) -> Result<(Answer, Vec<OwnedFd>), MonitorE
     Ok((received.message, received.descriptors))
 }
 
-async fn unix_socket(socket: &AsyncSocket) -> Result<(PathBuf, OwnedFd), MonitorError> {
-    match answer(socket).await? {
-        (Answer::Socket { path }, descriptors) => {
-            let descriptor = descriptors.into_iter().next();
-            Ok((path, descriptor.ok_or(MonitorError::NoAnswer)?))
+impl FoundUnix {
+    /// Has the monitor connect to it; the connected socket.
+    pub(crate) async fn connect(self) -> Result<OwnedFd, MonitorError> {
+        self.granted().await
+    }
+
+    /// Has the monitor listen there.
+    pub(crate) async fn listen(self) -> Result<BoundUnix, MonitorError> {
+        let listener = self.granted().await?;
+        Ok(BoundUnix {
+            listener,
+            request: self.request,
+        })
+    }
+
+    async fn granted(&self) -> Result<OwnedFd, MonitorError> {
+        self.request.send(&UnixVerdict::Granted, &[]).await?;
+        match answer(&self.request).await? {
+            (Answer::Socket, descriptors) => {
+                let descriptor = descriptors.into_iter().next();
+                descriptor.ok_or(MonitorError::NoAnswer)
+            }
+            (Answer::Refused { reason, errno }, _) => Err(MonitorError::Refused { reason, errno }),
+            _ => Err(MonitorError::NoAnswer),
         }
-        (Answer::Refused { reason, errno }, _) => Err(MonitorError::Refused { reason, errno }),
-        _ => Err(MonitorError::NoAnswer),
     }
 }
 

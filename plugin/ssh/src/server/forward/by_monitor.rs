@@ -3,14 +3,14 @@
 
 use std::io;
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use alknet_session::{AsyncSocket, Mode, UnixTarget};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-use crate::process::{BoundUnix, Monitor, MonitorError};
+use crate::process::{BoundUnix, FoundUnix, Monitor, MonitorError};
 use crate::server::peer;
 use crate::server::session::Shared;
 
@@ -67,25 +67,44 @@ impl<'a> ByMonitor<'a> {
         self.target.confinement.is_some()
     }
 
-    /// Connects; also gives the real path of what it is connected to.
-    pub(super) async fn connect(self) -> io::Result<(PathBuf, UnixStream)> {
-        let (path, socket) = answered(self.monitor.open_unix(self.target)).await?;
-        let socket = StdUnixStream::from(socket);
-        socket.set_nonblocking(true)?;
-        Ok((path, UnixStream::from_std(socket)?))
+    /// Finds what is to be connected to.
+    pub(super) async fn find(self) -> io::Result<Found> {
+        answered(self.monitor.find_unix(self.target))
+            .await
+            .map(Found)
     }
 
-    /// Listens; also gives the real path.
-    pub(super) async fn listen(self) -> io::Result<(PathBuf, UnixListener, MonitoredPath)> {
-        let BoundUnix {
-            path,
-            listener,
-            request,
-        } = answered(self.monitor.bind_unix(self.target)).await?;
+    /// Finds where to listen.
+    pub(super) async fn find_place(self) -> io::Result<Found> {
+        answered(self.monitor.find_place(self.target))
+            .await
+            .map(Found)
+    }
+}
+
+/// What the monitor has found, and not touched yet.
+pub(super) struct Found(FoundUnix);
+
+impl Found {
+    /// Its real path.
+    pub(super) fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Connects to it.
+    pub(super) async fn connect(self) -> io::Result<UnixStream> {
+        let socket = StdUnixStream::from(answered(self.0.connect()).await?);
+        socket.set_nonblocking(true)?;
+        UnixStream::from_std(socket)
+    }
+
+    /// Listens there.
+    pub(super) async fn listen(self) -> io::Result<(UnixListener, MonitoredPath)> {
+        let BoundUnix { listener, request } = answered(self.0.listen()).await?;
         let listener = StdUnixListener::from(listener);
         listener.set_nonblocking(true)?;
         let bound = MonitoredPath { _request: request };
-        Ok((path, UnixListener::from_std(listener)?, bound))
+        Ok((UnixListener::from_std(listener)?, bound))
     }
 }
 

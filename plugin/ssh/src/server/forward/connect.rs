@@ -247,9 +247,12 @@ pub(super) async fn unix(shared: &Shared, path: String) -> Result<(Socket, Grant
     let beneath = granted.directory().map(Path::new);
     let by_monitor = ByMonitor::new(shared, Path::new(&path), beneath).map_err(ConnectError::Io)?;
     if let Some(by_monitor) = by_monitor {
-        let (found, stream) = by_monitor.connect().await.map_err(ConnectError::Io)?;
-        let found = Some(found);
-        let grant = shared.access.grant(Request::StreamLocal { path, found })?;
+        let found = by_monitor.find().await.map_err(ConnectError::Io)?;
+        let grant = shared.access.grant(Request::StreamLocal {
+            found: Some(found.path().to_owned()),
+            path,
+        })?;
+        let stream = found.connect().await.map_err(ConnectError::Io)?;
         return Ok((stream.into(), grant));
     }
     let file = UnixSocketFile::open(Path::new(&path), beneath).map_err(not_opened)?;

@@ -151,8 +151,10 @@ impl Listeners {
         };
         let (listener, grant) = match ByMonitor::new(shared, Path::new(path), beneath)? {
             Some(by_monitor) => {
-                let (found, listener, bound) = by_monitor.listen().await?;
-                (Listener::Monitored(listener, bound), grant(found)?)
+                let found = by_monitor.find_place().await?;
+                let grant = grant(found.path().to_owned())?;
+                let (listener, bound) = found.listen().await?;
+                (Listener::Monitored(listener, bound), grant)
             }
             None => {
                 let place = UnixSocketPlace::open(Path::new(path), beneath)?;
@@ -205,7 +207,9 @@ impl Listeners {
             if by_monitor.is_confined() {
                 return Err(Refused::Confined.into());
             }
-            let (path, listener, bound) = by_monitor.listen().await?;
+            let found = by_monitor.find_place().await?;
+            let path = found.path().to_owned();
+            let (listener, bound) = found.listen().await?;
             let together = Together::new(handle, shared);
             let listener = Listener::Monitored(listener, bound);
             together.accept(listener, Origin::Agent, grant);
