@@ -7,12 +7,13 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use alknet_identity::PeersConfig;
 use alknet_monitor::{
     LinkError, MonitorConfig, NodeLink, Whose, confinement_support, start_owner_mode,
 };
-use alknet_session::{HandlerSessions, Mode};
+use alknet_session::{HandlerSessions, Job, JobFilter, Mode};
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, geteuid, set_dumpable_behavior, setrlimit,
 };
@@ -25,6 +26,9 @@ use crate::state::home;
 
 /// The scope of those whose processes are not confined.
 pub(crate) const UNCONFINED: &str = "ssh:unconfined";
+
+/// How long processes have to end by themselves when an operator ends them.
+const JOB_GRACE: Duration = Duration::from_secs(2);
 
 /// What to know about a node that root starts.
 pub(crate) const ROOT_IS_OWNER: &str = "the node is started as root, so what peers with ssh:unconfined run has all of root's rights; give peers `accounts`, or start it as a user of its own";
@@ -121,6 +125,20 @@ impl Walls {
         self.link.whose(pid).await
     }
 
+    /// The jobs that go on although their channel has ended. Blocks until the
+    /// monitor has answered.
+    pub(crate) fn background_jobs(&self) -> Result<Vec<Job>, LinkError> {
+        self.link.jobs(JobFilter {
+            detached: true,
+            ..JobFilter::default()
+        })
+    }
+
+    /// Ends jobs with all their processes. Blocks until none is left.
+    pub(crate) fn end_jobs(&self, filter: JobFilter) -> Result<(), LinkError> {
+        self.link.end(filter, JOB_GRACE)
+    }
+
     /// Completes when the monitor has ended.
     pub(crate) async fn ended(&self) {
         self.link.closed().await;
@@ -152,6 +170,28 @@ pub(crate) fn unconfined(peers: &PeersConfig) -> Vec<String> {
 /// Whether a node that root starts runs peers' processes as Unix accounts.
 pub(crate) fn has_accounts(config: &NodeConfig, peers: &PeersConfig) -> bool {
     config.accounts.is_some() || peers.peers.iter().any(|peer| !peer.accounts.is_empty())
+}
+
+/// Why the accounts of peers do not count on a node that runs as its owner, if
+/// there are any.
+pub(crate) fn accounts_not_served(config: &NodeConfig, peers: &PeersConfig) -> Option<String> {
+    if !has_accounts(config, peers) {
+        return None;
+    }
+    let with = peers.peers.iter().filter(|peer| !peer.accounts.is_empty());
+    let with: Vec<_> = with.map(|peer| peer.id.as_str()).collect();
+    let what = match with.is_empty() {
+        true => "[accounts]".to_owned(),
+        false => format!("the accounts of {}", with.join(", ")),
+    };
+    Some(match is_root() {
+        true => format!(
+            "{what}: needs a restart; the node that runs was started without accounts, and peers are its owner or guests until then"
+        ),
+        false => format!(
+            "{what}: does not count; only a node that root starts runs processes as accounts"
+        ),
+    })
 }
 
 /// The peers that may start processes, all of them confined.

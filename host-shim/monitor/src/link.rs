@@ -2,9 +2,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use alknet_session::{AsyncSocket, Socket, SocketError};
+use alknet_session::{Answer, AsyncSocket, Job, JobFilter, Request, Socket, SocketError};
 use rustix::net::SocketType;
-use rustix::net::sockopt::{socket_peercred, socket_type};
+use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred, socket_type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use zeroize::Zeroizing;
@@ -48,6 +48,9 @@ pub enum LinkError {
     /// The monitor did not answer within 5 seconds.
     #[error("the monitor, which starts peers' processes, does not answer")]
     Timeout,
+    /// It does not do what it was asked for.
+    #[error("the monitor, which starts peers' processes, refuses: {0}")]
+    Refused(String),
     /// It could not be spoken to.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -117,6 +120,47 @@ impl NodeLink {
         }
     }
 
+    /// The jobs that match. Blocks until the monitor has answered.
+    ///
+    /// # Errors
+    /// When the monitor has ended, refuses, or does not answer.
+    pub fn jobs(&self, filter: JobFilter) -> Result<Vec<Job>, LinkError> {
+        let answers = self.ask(&Request::Jobs(filter), TIMEOUT)?;
+        let mut jobs = Vec::new();
+        loop {
+            match answer(&answers)? {
+                Answer::Job(job) => jobs.push(job),
+                Answer::Done => return Ok(jobs),
+                Answer::Refused { reason, .. } => return Err(LinkError::Refused(reason)),
+                Answer::Found { .. } | Answer::Socket => return Err(LinkError::Closed),
+            }
+        }
+    }
+
+    /// Ends the jobs that match, with all their processes: those that have not
+    /// ended by themselves after `grace` are killed. Blocks until none is left.
+    ///
+    /// # Errors
+    /// As for [`jobs`](Self::jobs).
+    pub fn end(&self, filter: JobFilter, grace: Duration) -> Result<(), LinkError> {
+        let milliseconds = u32::try_from(grace.as_millis()).unwrap_or(u32::MAX);
+        let request = Request::End(filter, milliseconds);
+        match answer(&self.ask(&request, grace + TIMEOUT)?)? {
+            Answer::Done => Ok(()),
+            Answer::Refused { reason, .. } => Err(LinkError::Refused(reason)),
+            _ => Err(LinkError::Closed),
+        }
+    }
+
+    /// Asks as a handler does; gives the socket of the answers.
+    fn ask(&self, request: &Request, timeout: Duration) -> Result<Socket, LinkError> {
+        let handler = Socket::from(self.connect_handler()?);
+        let (near, far) = Socket::pair()?;
+        set_socket_timeout(&near, Timeout::Recv, Some(timeout)).map_err(io::Error::from)?;
+        handler.send_request(request, &[far.as_fd()])?;
+        Ok(near)
+    }
+
     /// Returns when the monitor has ended; the node must then stop, since
     /// nobody can start or end processes. Must be called inside a tokio
     /// runtime.
@@ -142,6 +186,17 @@ impl NodeLink {
             }
             sent => Ok(sent?),
         }
+    }
+}
+
+fn answer(socket: &Socket) -> Result<Answer, LinkError> {
+    match socket.receive::<Answer>() {
+        Ok(Some(received)) => Ok(received.message),
+        Ok(None) => Err(LinkError::Closed),
+        Err(SocketError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(LinkError::Timeout)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -2,12 +2,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use alknet_loader::Generation;
+use alknet_monitor::LinkError;
+use alknet_session::{Job, JobFilter};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use super::protocol::{FaultReport, Request, done_line, refused_line};
-use super::status::{Sessions, Status};
+use super::status::{Closed, Sessions, Status};
 use crate::node::Node;
 use crate::plan::Problem;
 use crate::plugins::Swapper;
@@ -122,8 +124,12 @@ impl Desk {
                     .unload(&name)
                     .map(|swapped| plugins(vec![swapped])),
             ),
-            Request::SessionsList {} => done_line(&Sessions::of(&self.swapper.registry)),
+            Request::SessionsList {} => match self.background_jobs() {
+                Ok(jobs) => done_line(&Sessions::of(&self.swapper.registry, &jobs)),
+                Err(error) => refused(error.to_string()),
+            },
             Request::SessionsClose { generation, id } => self.close_session(generation, id),
+            Request::SessionsCloseOf { identity } => self.close_sessions_of(&identity),
             Request::Drain {} => self.end(Ending::Drain),
             Request::Stop { now: false } => self.end(Ending::Stop),
             Request::Stop { now: true } => self.end(Ending::Now),
@@ -136,29 +142,99 @@ impl Desk {
         done_line(&Map::new())
     }
 
-    fn close_session(&self, generation: u64, id: u64) -> String {
-        let live = self.swapper.registry.live();
-        let Some(found) = live.iter().find(|live| live.id == generation) else {
-            return refused(format!(
-                "there is no session {generation}.{id}: no generation {generation} is live; `alknet-node sessions list` shows the sessions there are"
-            ));
-        };
-        let request = json!({ "command": "close_session", "id": id });
-        match found.handler.control(&request.to_string()) {
-            Ok(_) => {
-                tracing::info!(
-                    plugin = found.plugin,
-                    generation,
-                    session = id,
-                    "session closed by the operator"
-                );
-                done_line(&Map::new())
-            }
-            Err(error) => refused(format!(
-                "the session {generation}.{id} was not closed: {}; `alknet-node sessions list` shows the sessions there are",
-                error.message
-            )),
+    /// Those that go on although their channel has ended.
+    pub(super) fn background_jobs(&self) -> Result<Vec<Job>, LinkError> {
+        match self.walls() {
+            Some(walls) => walls.background_jobs(),
+            None => Ok(Vec::new()),
         }
+    }
+
+    /// Ends the jobs of that filter, of which there are so many.
+    fn end_jobs(&self, filter: JobFilter, count: usize) -> Result<usize, LinkError> {
+        match self.walls() {
+            Some(walls) if count > 0 => walls.end_jobs(filter).map(|()| count),
+            _ => Ok(0),
+        }
+    }
+
+    fn close_session(&self, generation: u64, id: u64) -> String {
+        let filter = JobFilter {
+            session: Some((generation, id)),
+            ..JobFilter::default()
+        };
+        let jobs = match self.background_jobs() {
+            Ok(jobs) => jobs.iter().filter(|job| filter.matches(job)).count(),
+            Err(error) => return refused(error.to_string()),
+        };
+        let live = self.swapper.registry.live();
+        let session = match live.iter().find(|live| live.id == generation) {
+            Some(live) => close(live, id),
+            None => Err(format!("no generation {generation} is live")),
+        };
+        if let (Err(why), 0) = (&session, jobs) {
+            return refused(format!(
+                "the session {generation}.{id} was not closed: {why}; `alknet-node sessions list` shows the sessions there are"
+            ));
+        }
+        match self.end_jobs(filter, jobs) {
+            Ok(background_jobs) => done_line(&Closed {
+                sessions: session.into_iter().count(),
+                background_jobs,
+            }),
+            Err(error) => refused(error.to_string()),
+        }
+    }
+
+    fn close_sessions_of(&self, identity: &str) -> String {
+        let jobs = match self.background_jobs() {
+            Ok(jobs) => jobs,
+            Err(error) => return refused(error.to_string()),
+        };
+        let live = self.swapper.registry.live();
+        let open = Sessions::of(&self.swapper.registry, &[]).sessions;
+        let theirs = open.iter().filter(|session| {
+            session.identity.as_deref() == Some(identity)
+                && live
+                    .iter()
+                    .find(|live| live.id == session.generation)
+                    .is_some_and(|live| close(live, session.id).is_ok())
+        });
+        let sessions = theirs.count();
+        let filter = JobFilter {
+            identity: Some(identity.to_owned()),
+            ..JobFilter::default()
+        };
+        let count = jobs.iter().filter(|job| filter.matches(job)).count();
+        if sessions + count == 0 {
+            return refused(format!(
+                "{identity:?} has no session and nothing in the background; `alknet-node sessions list` shows the sessions there are"
+            ));
+        }
+        match self.end_jobs(filter, count) {
+            Ok(background_jobs) => done_line(&Closed {
+                sessions,
+                background_jobs,
+            }),
+            Err(error) => refused(error.to_string()),
+        }
+    }
+}
+
+/// Has a handler end one of its sessions.
+fn close(generation: &Generation, id: u64) -> Result<(), String> {
+    let request = json!({ "command": "close_session", "id": id });
+    match generation.handler.control(&request.to_string()) {
+        Ok(_) => {
+            tracing::info!(
+                plugin = generation.plugin,
+                generation = generation.id,
+                session = id,
+                "session closed by the operator"
+            );
+            Ok(())
+        }
+        Err(error) => Err(error.message.to_string()),
     }
 }
 

@@ -22,4 +22,4 @@ pub(crate) use desk::{Desk, Ending};
 pub(crate) use protocol::{FaultReport, Request};
 pub(crate) use server::serve;
 pub(crate) use socket::{AdminSocket, SocketError, is_served};
-pub(crate) use status::{GenerationStatus, Sessions, Status};
+pub(crate) use status::{Closed, GenerationStatus, Sessions, Status};

@@ -54,12 +54,17 @@ pub(crate) enum Request {
     },
     /// List the sessions of all plugins.
     SessionsList {},
-    /// End one session.
+    /// End one session, with what it left in the background.
     SessionsClose {
         /// The generation it lives on.
         generation: u64,
         /// Its number there.
         id: u64,
+    },
+    /// End all sessions of a peer, with what they left in the background.
+    SessionsCloseOf {
+        /// The peer.
+        identity: String,
     },
     /// Accept no more, and end once the last connection has.
     Drain {},

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use alknet_loader::{Generation, Registry, shown_alpn};
-use alknet_session::Mode;
+use alknet_session::{Job, Mode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -54,6 +54,9 @@ pub(crate) struct NodeStatus {
     /// Why other peers' processes are refused here, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) no_confinement: Option<String>,
+    /// Jobs of peers that go on although their channel has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) background_jobs: Option<usize>,
     /// What it takes of the memory.
     pub(crate) memory_bytes: Option<u64>,
     /// Libraries it has loaded, which it never unloads.
@@ -113,7 +116,7 @@ pub(crate) struct Sessions {
 }
 
 /// One session, as far as its plugin tells.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Session {
     pub(crate) plugin: String,
     pub(crate) generation: u64,
@@ -131,6 +134,23 @@ pub(crate) struct Session {
     pub(crate) forwards: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) listeners: Option<u64>,
+    /// Jobs of it that go on although their channel has ended.
+    #[serde(default)]
+    pub(crate) background_jobs: u64,
+    /// It has ended itself; only those jobs are left.
+    #[serde(default)]
+    pub(crate) ended: bool,
+}
+
+/// What was ended at an operator's word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Closed {
+    /// Sessions.
+    #[serde(default)]
+    pub(crate) sessions: usize,
+    /// Jobs that went on although their channel had ended.
+    #[serde(default)]
+    pub(crate) background_jobs: usize,
 }
 
 impl Status {
@@ -171,6 +191,7 @@ impl Status {
                     .as_ref()
                     .and_then(|walls| walls.no_confinement())
                     .map(str::to_owned),
+                background_jobs: desk.background_jobs().ok().map(|jobs| jobs.len()),
                 memory_bytes: memory_bytes(),
                 libraries: swapper.libraries.count(),
                 log_records_dropped: counters::log_records_dropped(),
@@ -234,12 +255,14 @@ impl GenerationStatus {
 }
 
 impl Sessions {
-    /// Of all generations that are live.
-    pub(super) fn of(registry: &Registry) -> Self {
+    /// Of all generations that are live, and of those that have left these jobs
+    /// in the background.
+    pub(super) fn of(registry: &Registry, jobs: &[Job]) -> Self {
         let mut sessions = Vec::new();
-        for generation in registry.live() {
+        let live = registry.live();
+        for generation in &live {
             // A handler without sessions knows no such command.
-            let Some(answer) = control(&generation, "sessions") else {
+            let Some(answer) = control(generation, "sessions") else {
                 continue;
             };
             let listed = answer.get("sessions").and_then(Value::as_array);
@@ -247,8 +270,26 @@ impl Sessions {
                 listed
                     .into_iter()
                     .flatten()
-                    .filter_map(|session| Session::of(&generation, session)),
+                    .filter_map(|session| Session::of(generation, session)),
             );
+        }
+        for job in jobs {
+            let (generation, id) = job.session;
+            let of_job = |session: &&mut Session| (session.generation, session.id) == job.session;
+            if let Some(session) = sessions.iter_mut().find(of_job) {
+                session.background_jobs += 1;
+                continue;
+            }
+            let plugin = live.iter().find(|live| live.id == generation);
+            sessions.push(Session {
+                plugin: plugin.map_or("-", |live| &live.plugin).to_owned(),
+                generation,
+                id,
+                identity: Some(job.identity.clone()),
+                background_jobs: 1,
+                ended: true,
+                ..Session::default()
+            });
         }
         Self { sessions }
     }
@@ -269,6 +310,8 @@ impl Session {
             channels: number("channels"),
             forwards: number("forwards"),
             listeners: number("listeners"),
+            background_jobs: 0,
+            ended: false,
         })
     }
 }

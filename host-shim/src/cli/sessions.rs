@@ -3,15 +3,15 @@
 use std::str::FromStr;
 
 use clap::Subcommand;
-use serde_json::Value;
 
 use super::table::{Cell, since, table};
 use super::{Failed, StateArg, asked, folder, print_json};
-use crate::admin::{Request, Sessions};
+use crate::admin::{Closed, Request, Sessions};
 
 #[derive(Subcommand)]
 pub(super) enum SessionsCommand {
-    /// List the sessions that are open.
+    /// List the sessions that are open, and those that have left jobs in the
+    /// background.
     List {
         #[command(flatten)]
         state: StateArg,
@@ -19,14 +19,34 @@ pub(super) enum SessionsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// End a session; the peer is told that the operator closed it.
+    /// End a session, or all sessions of a peer, with the jobs they left in the
+    /// background; the peer is told that the operator closed it.
     Close {
-        /// The session as `sessions list` shows it, such as 1.7
-        #[arg(value_name = "SESSION")]
-        id: SessionId,
+        /// The session as `sessions list` shows it, such as 1.7, or a peer
+        #[arg(value_name = "SESSION|PEER")]
+        which: Which,
         #[command(flatten)]
         state: StateArg,
     },
+}
+
+/// Which sessions are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    Session(SessionId),
+    Peer(String),
+}
+
+impl FromStr for Which {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(session) => Ok(Self::Session(session)),
+            Err(error) if text.is_empty() => Err(error),
+            Err(_) => Ok(Self::Peer(text.to_owned())),
+        }
+    }
 }
 
 /// A generation and the number of a session on it.
@@ -55,16 +75,34 @@ impl FromStr for SessionId {
 pub(super) fn sessions(command: SessionsCommand) -> Result<(), Failed> {
     match command {
         SessionsCommand::List { state, json } => list(state, json),
-        SessionsCommand::Close { id, state } => {
-            let request = Request::SessionsClose {
-                generation: id.generation,
-                id: id.id,
+        SessionsCommand::Close { which, state } => {
+            let (request, name) = match which {
+                Which::Session(SessionId { generation, id }) => (
+                    Request::SessionsClose { generation, id },
+                    format!("{generation}.{id}"),
+                ),
+                Which::Peer(identity) => {
+                    let name = identity.clone();
+                    (Request::SessionsCloseOf { identity }, name)
+                }
             };
-            let _: Value = asked(&folder(state)?, &request, "")?;
-            say!("closed {}.{}", id.generation, id.id);
+            let closed: Closed = asked(&folder(state)?, &request, "")?;
+            say!("closed {name}: {}", summary(closed));
             Ok(())
         }
     }
+}
+
+fn summary(closed: Closed) -> String {
+    let count = |number: usize, what: &str| match number {
+        1 => format!("1 {what}"),
+        many => format!("{many} {what}s"),
+    };
+    format!(
+        "{}, {} in the background",
+        count(closed.sessions, "session"),
+        count(closed.background_jobs, "job")
+    )
 }
 
 fn list(state: StateArg, json: bool) -> Result<(), Failed> {
@@ -82,14 +120,25 @@ fn list(state: StateArg, json: bool) -> Result<(), Failed> {
             Cell::from(format!("{}.{}", session.generation, session.id)),
             Cell::from(&session.plugin),
             Cell::from(session.identity.as_deref().unwrap_or("(not logged in)")),
-            Cell::from(session.remote_addr.as_deref().unwrap_or("-")),
+            Cell::from(match session.ended {
+                true => "(ended)",
+                false => session.remote_addr.as_deref().unwrap_or("-"),
+            }),
             Cell::from(session.since_unix_ms.map_or("-".to_owned(), since)),
             Cell::from(number(session.channels)),
             Cell::from(number(session.forwards.or(session.listeners))),
+            Cell::from(session.background_jobs),
         ]
     });
     let headings = [
-        "SESSION", "PLUGIN", "IDENTITY", "FROM", "FOR", "CHANNELS", "FORWARDS",
+        "SESSION",
+        "PLUGIN",
+        "IDENTITY",
+        "FROM",
+        "FOR",
+        "CHANNELS",
+        "FORWARDS",
+        "BACKGROUND",
     ];
     say!("{}", table(headings, rows.collect()));
     Ok(())
@@ -109,5 +158,8 @@ mod tests {
         for text in ["", "2", "2.", ".1", "a.b", "1.2.3", "-1.2"] {
             assert!(text.parse::<SessionId>().is_err(), "{text}");
         }
+        assert_eq!("2.17".parse(), Ok(Which::Session(id)));
+        assert_eq!("bob".parse(), Ok(Which::Peer("bob".to_owned())));
+        assert!("".parse::<Which>().is_err());
     }
 }

@@ -107,6 +107,11 @@ fn as_text(status: &Status) -> String {
             }
         ),
     ];
+    if let Some(jobs @ 1..) = node.background_jobs {
+        lines.push(format!(
+            "jobs      {jobs} in the background; `alknet-node sessions list` shows whose"
+        ));
+    }
     if node.log_records_dropped > 0 {
         lines.push(format!(
             "logs      {} {}: standard error is not read, or is full",

@@ -90,6 +90,56 @@ fn jobs_in_the_background_live_however_they_came_and_end_with_the_grant() {
     );
 }
 
+/// What `sessions list` says, in JSON.
+fn sessions(setup: &Setup) -> Vec<serde_json::Value> {
+    let listed = setup.node(&["sessions", "list", "--json", "--state"]);
+    serde_json::from_str(&listed.arg(setup.state()).output()).unwrap()
+}
+
+#[test]
+fn an_operator_sees_what_is_in_the_background_and_ends_it() {
+    if !requires(&["ssh", "setsid", "nohup"]) {
+        return;
+    }
+    let node = Setup::new().start();
+    let setup = &node.setup;
+    let leave = |form: &str| -> u32 { Ssh::to(&node).run(form).out().trim().parse().unwrap() };
+    let jobs = [leave(FORMS[0]), leave(FORMS[3]), leave(FORMS[1])];
+    let over = eventually("the sessions have ended", || {
+        let sessions = sessions(setup);
+        let over = sessions.iter().all(|session| session["ended"] == true);
+        (over && sessions.len() == jobs.len()).then_some(sessions)
+    });
+    for session in &over {
+        assert_eq!(session["identity"], "owner", "{session}");
+        assert_eq!(session["background_jobs"], 1, "{session}");
+    }
+    let status = setup.on_state("status").output();
+    assert!(status.contains("3 in the background"), "{status}");
+    let close = |which: &str| {
+        let run = setup.node(&["sessions", "close", which, "--state"]);
+        run.arg(setup.state()).ended()
+    };
+    // One session that is over, then all that is left of a peer.
+    let first = format!("{}.{}", over[0]["generation"], over[0]["id"]);
+    let closed = close(&first);
+    assert_eq!(closed.code(), 0, "{closed}");
+    assert!(closed.out().contains("1 job in the background"), "{closed}");
+    assert_eq!(jobs.map(alive), [false, true, true]);
+    assert_ne!(close(&first).code(), 0);
+    assert_ne!(close("nobody").code(), 0);
+    let closed = close("owner");
+    assert_eq!(closed.code(), 0, "{closed}");
+    assert!(
+        closed
+            .out()
+            .contains("0 sessions, 2 jobs in the background"),
+        "{closed}"
+    );
+    assert_eq!(jobs.map(alive), [false; 3]);
+    assert!(sessions(setup).is_empty());
+}
+
 #[test]
 fn jobs_end_with_the_node() {
     if !requires(&["ssh", "nohup"]) {

@@ -5,6 +5,7 @@ mod agent;
 mod background_jobs;
 mod ends_of_commands;
 mod interop;
+mod long_commands;
 mod long_path;
 mod openssh;
 mod session_abuse;

@@ -2,9 +2,13 @@
 
 use std::io::Read;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use alknet_monitor::Whose;
-use alknet_session::{Answer, Control, Event, JobFilter, Program, Request, UnixTarget};
+use alknet_session::{
+    Answer, Control, Event, JobFilter, MAX_ARGUMENT, Program, Request, Socket, UnixTarget,
+    UnixVerdict,
+};
 
 use crate::Test;
 use crate::support::{World, direct, eventually, lives};
@@ -16,6 +20,8 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("a_terminal_becomes_the_controlling_one", terminal),
     ("a_signal_reaches_the_group", signal),
     ("a_malformed_request_is_refused", malformed),
+    ("a_command_is_as_long_as_the_system_takes", long_commands),
+    ("any_number_of_jobs_is_listed", many_jobs),
     ("what_was_detached_lives_until_it_is_ended", detached),
     ("a_closed_channel_ends_everything", closed),
     ("double_forks_and_sessions_do_not_escape", daemons),
@@ -270,6 +276,56 @@ fn helper(world: &World) {
     }
 }
 
+fn long_commands(world: &World) {
+    let line = |length: usize| format!("#{}\necho done", "x".repeat(length - 11));
+    let (text, end) = world.start(world.shell(&line(MAX_ARGUMENT))).finish();
+    assert_eq!((text.as_str(), end), ("done\n", Event::Exited(0)));
+    let refused = world.start(world.shell(&line(MAX_ARGUMENT + 1))).event();
+    let Some(Event::Refused {
+        reason,
+        status: 126,
+    }) = refused
+    else {
+        panic!("{refused:?}");
+    };
+    assert!(reason.contains("longer than 131071 bytes"), "{reason}");
+    // Many variables and arguments together.
+    let mut start = world.shell("");
+    let word = || std::ffi::OsString::from("x".repeat(100_000));
+    start.program = direct(Path::new("printf"), &["%.1s"]);
+    if let Program::Direct { arguments, .. } = &mut start.program {
+        arguments.extend([word(), word(), word()]);
+    }
+    start.environment.push(("A".into(), word()));
+    let (text, end) = world.start(start).finish();
+    assert_eq!((text.as_str(), end), ("xxx", Event::Exited(0)));
+}
+
+/// More than a socket holds at a time.
+fn many_jobs(world: &World) {
+    const MANY: usize = 40;
+    let jobs: Vec<_> = (0..MANY)
+        .map(|_| {
+            let mut start = world.shell("exec sleep 600");
+            start.identity = "many".into();
+            start.note = "n".repeat(16 * 1024);
+            let job = world.start(start);
+            job.started();
+            job
+        })
+        .collect();
+    let filter = || JobFilter {
+        identity: Some("many".into()),
+        ..JobFilter::default()
+    };
+    assert_eq!(world.jobs(filter()).len(), MANY);
+    assert_eq!(world.link.jobs(filter()).unwrap().len(), MANY);
+    let none = std::time::Duration::ZERO;
+    world.link.end(filter(), none).unwrap();
+    assert!(world.jobs(filter()).is_empty());
+    drop(jobs);
+}
+
 fn target(path: std::path::PathBuf, beneath: Option<std::path::PathBuf>) -> UnixTarget {
     UnixTarget {
         identity: "alice".into(),
@@ -283,11 +339,16 @@ fn target(path: std::path::PathBuf, beneath: Option<std::path::PathBuf>) -> Unix
 fn unix_sockets(world: &World) {
     let path = world.root.join("srv/socket");
     let bound = world.ask(&Request::BindUnix(target(path.clone(), None)), &[]);
+    assert_eq!(answer(&bound), Answer::Found { path: path.clone() });
+    assert!(!path.exists(), "made before it was granted");
+    bound.send(&UnixVerdict::Granted, &[]).unwrap();
     let received = bound.receive::<Answer>().unwrap().unwrap();
-    assert_eq!(received.message, Answer::Socket { path: path.clone() });
+    assert_eq!(received.message, Answer::Socket);
     let listener = received.descriptors.into_iter().next().unwrap();
     let again = world.ask(&Request::BindUnix(target(path.clone(), None)), &[]);
-    let refused = again.receive::<Answer>().unwrap().unwrap().message;
+    assert_eq!(answer(&again), Answer::Found { path: path.clone() });
+    again.send(&UnixVerdict::Granted, &[]).unwrap();
+    let refused = answer(&again);
     assert!(
         matches!(
             refused,
@@ -298,14 +359,27 @@ fn unix_sockets(world: &World) {
         ),
         "{refused:?}"
     );
-    let opened = world.ask(&Request::OpenUnix(target(path.clone(), None)), &[]);
-    let received = opened.receive::<Answer>().unwrap().unwrap();
-    assert_eq!(received.message, Answer::Socket { path: path.clone() });
     let listener = std::os::unix::net::UnixListener::from(listener);
-    listener.set_nonblocking(false).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    // What is not granted is not connected to.
+    let opened = world.ask(&Request::OpenUnix(target(path.clone(), None)), &[]);
+    assert_eq!(answer(&opened), Answer::Found { path: path.clone() });
+    drop(opened);
+    let opened = world.ask(&Request::OpenUnix(target(path.clone(), None)), &[]);
+    assert_eq!(answer(&opened), Answer::Found { path: path.clone() });
+    assert!(listener.accept().is_err());
+    opened.send(&UnixVerdict::Granted, &[]).unwrap();
+    let received = opened.receive::<Answer>().unwrap().unwrap();
+    assert_eq!(received.message, Answer::Socket);
+    assert_eq!(received.descriptors.len(), 1);
     listener.accept().unwrap();
+    assert!(listener.accept().is_err());
     drop(bound);
     eventually("the path is removed", || !path.exists());
+}
+
+fn answer(socket: &Socket) -> Answer {
+    socket.receive::<Answer>().unwrap().unwrap().message
 }
 
 fn links(world: &World) {
