@@ -151,6 +151,7 @@ impl Node {
             source.file,
             keys.public(),
             source.config,
+            walls.as_ref().map(|walls| walls.mode()),
             Arc::clone(&registry),
             Arc::clone(&peers),
             admission,

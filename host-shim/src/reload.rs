@@ -10,6 +10,7 @@ use alknet_document::{Document, Fault};
 use alknet_handler::ConfigError;
 use alknet_identity::{PeerStore, PeersConfig};
 use alknet_loader::{Generation, Registry};
+use alknet_session::Mode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -20,6 +21,7 @@ use crate::keys::PublicKeys;
 use crate::logs;
 use crate::plan::{Draft, Problem};
 use crate::plugins::{plugin_config, plugin_pointer};
+use crate::walls;
 
 /// What is read at the start only.
 const NEEDS_RESTART: [&str; 12] = [
@@ -62,6 +64,9 @@ const AT_NEXT_LOAD: [&str; 6] = [
     "/plugins/secrets",
 ];
 
+/// Those of them that the monitor reads, once, where there are accounts.
+const HANDED_OVER: [&str; 2] = ["/secrets_file", "/plugins/secrets"];
+
 /// The number of the configuration that a node starts with.
 pub(crate) const FIRST: u64 = 1;
 
@@ -72,6 +77,8 @@ pub struct Reloader {
     keys: PublicKeys,
     /// What the file said at the start.
     started: NodeConfig,
+    /// Whose rights peers' processes get, where the node starts any.
+    mode: Option<Mode>,
     registry: Arc<Registry>,
     peers: Arc<PeerStore>,
     admission: Arc<Admission>,
@@ -127,6 +134,7 @@ impl Reloader {
         file: PathBuf,
         keys: PublicKeys,
         started: NodeConfig,
+        mode: Option<Mode>,
         registry: Arc<Registry>,
         peers: Arc<PeerStore>,
         admission: Arc<Admission>,
@@ -142,6 +150,7 @@ impl Reloader {
             file,
             keys,
             started,
+            mode,
             registry,
             peers,
             admission,
@@ -335,14 +344,21 @@ impl Reloader {
             .to_string()
         });
         let mut warnings: Vec<String> = warnings.collect();
-        let waiting = differing(&AT_NEXT_LOAD, &current.config, config);
+        let mut waiting = differing(&AT_NEXT_LOAD, &current.config, config);
+        let mut needs_restart = differing(&NEEDS_RESTART, &self.started, config);
+        if self.mode == Some(Mode::Accounts) {
+            needs_restart.extend(differing(&HANDED_OVER, &self.started, config));
+            waiting.retain(|field| !HANDED_OVER.contains(&field.as_str()));
+        }
+        if self.mode == Some(Mode::Owner) {
+            warnings.extend(walls::accounts_not_served(config, &next.peers));
+        }
         if !waiting.is_empty() {
             let fields = waiting.join(", ");
             warnings.push(format!(
                 "{fields}: counts for plugins loaded from now on; `alknet-node plugins reload NAME --force` loads one again"
             ));
         }
-        let mut needs_restart = differing(&NEEDS_RESTART, &self.started, config);
         match next.draft.public_keys() {
             Ok(None) => {}
             Ok(Some(keys)) if keys == self.keys => {}

@@ -112,7 +112,16 @@ fn read(path: &Path) -> io::Result<Peers> {
         return Err(io::Error::other("the file is too large"));
     }
     let text = fs::read_to_string(path)?;
-    toml::from_str(&text).map_err(io::Error::other)
+    parse(path, &text)
+}
+
+/// In the language that the file's name says, as the node reads it.
+fn parse(path: &Path, text: &str) -> io::Result<Peers> {
+    let extension = path.extension().unwrap_or_default();
+    match extension.eq_ignore_ascii_case("json") {
+        true => serde_json::from_str(text).map_err(io::Error::other),
+        false => toml::from_str(text).map_err(io::Error::other),
+    }
 }
 
 /// The file and every directory above it are root's, and nobody else can write
@@ -178,6 +187,17 @@ mod tests {
         assert_eq!((found.path, found.write), ("/srv/a:b".into(), true));
         assert!(!tree("/srv:ro").unwrap().write);
         assert!(tree("/srv").is_none() && tree("srv:rw").is_none() && tree("/srv:x").is_none());
+    }
+
+    #[test]
+    fn peers_are_read_in_both_languages() {
+        let json = r#"{"$schema": "x", "peers": [{"id": "a", "accounts": ["www"], "more": 1}]}"#;
+        let toml = "[[peers]]\nid = \"a\"\naccounts = [\"www\"]\nmore = 1\n";
+        for (name, text) in [("peers.json", json), ("p.JSON", json), ("peers.toml", toml)] {
+            let peers = parse(Path::new(name), text).unwrap().peers;
+            assert_eq!(peers[0].accounts, ["www"], "{name}");
+        }
+        assert!(parse(Path::new("peers.toml"), json).is_err());
     }
 
     #[test]

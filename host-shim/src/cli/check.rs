@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use alknet_loader::{Prepared, Refusal, Trust, TrustedFile, shown};
 use alknet_monitor::confinement_support;
+use alknet_session::Mode;
 use clap::Args;
 
 use super::{
-    Failed, StateArg, counted, existing_config, fail, fail_all, folder, print_keys, runtime,
+    Failed, StateArg, counted, existing_config, fail, fail_all, folder, print_keys, running_mode,
+    runtime,
 };
 use crate::accounts;
 use crate::logs;
@@ -33,9 +35,12 @@ pub(super) struct CheckArgs {
 
 /// Names every fault that a start would meet.
 pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
-    let file = match args.config {
-        Some(file) => file,
-        None => existing_config(&folder(args.state)?)?,
+    let (file, running) = match args.config {
+        Some(file) => (file, None),
+        None => {
+            let state = folder(args.state)?;
+            (existing_config(&state)?, running_mode(&state))
+        }
     };
     let as_accounts = args.accounts;
     let mut accounts = Vec::new();
@@ -105,6 +110,11 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
     }
     if walls::is_root() && !served_as_accounts {
         say!("note: {}", walls::ROOT_IS_OWNER);
+    }
+    // A node of root's that runs already, or one of a user.
+    if running == Some(Mode::Owner) || !walls::is_root() {
+        let note = walls::accounts_not_served(&plan.config, &peers);
+        note.iter().for_each(|note| say!("note: {note}"));
     }
     let unconfined = walls::unconfined(&peers);
     if !unconfined.is_empty() {

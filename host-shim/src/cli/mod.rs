@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use std::thread;
 
 use alknet_manual::{CompletionsArgs, ManArgs};
+use alknet_session::Mode;
 use alknet_text::visible_json;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::admin::{AskError, Request, ask};
+use crate::admin::{AskError, Request, Status, ask};
 use crate::config::NodeConfig;
 use crate::keys::HostKey;
 use crate::logs::{self, FlushAtEnd};
@@ -54,6 +55,13 @@ mod status;
 mod stop;
 mod swap;
 mod table;
+
+/// Whose rights peers' processes get on the node that serves a state
+/// directory; `None` where none runs that says so.
+fn running_mode(state: &StateFolder) -> Option<Mode> {
+    let status: Status = ask(state, &Request::Status {}).ok()?;
+    status.node.processes
+}
 
 /// A node that serves SSH and other protocols over QUIC, each from a plugin.
 #[derive(Parser)]

@@ -10,11 +10,12 @@ use super::import::{ImportArgs, import};
 use super::table::{Cell, Look, table};
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_json, refused};
 use crate::admin::{AskError, Request, ask};
+use crate::config::NodeConfig;
 use crate::peers_file::{Change, PeersFileError, change};
 use crate::plan::{Draft, Problem};
 use crate::reload::Reloaded;
 use crate::state::StateFolder;
-use crate::walls::UNCONFINED;
+use crate::walls::{UNCONFINED, has_accounts};
 
 #[derive(Subcommand)]
 pub(super) enum PeersCommand {
@@ -164,6 +165,7 @@ fn list(state: StateArg, json: bool) -> Result<(), Failed> {
         say!("nobody may connect; let somebody in with `alknet-node peers add`");
         return Ok(());
     }
+    let has_accounts = has_accounts(&draft.config, &config);
     let rows = config.peers.iter().map(|peer| {
         let (word, look) = standing(peer);
         let prints = peer.keys.iter().filter_map(|line| {
@@ -179,7 +181,7 @@ fn list(state: StateArg, json: bool) -> Result<(), Failed> {
         [
             Cell::from(&peer.id),
             Cell::looking(word, look),
-            Cell::from(processes(peer)),
+            Cell::from(processes(peer, &draft.config, has_accounts)),
             Cell::from(keys.join(" ")),
             Cell::from(peer.scopes.join(" ")),
             Cell::from(conditions(peer).join("; ")),
@@ -243,7 +245,11 @@ fn show(state: StateArg, id: &str) -> Result<(), Failed> {
         let principals = grant.principals.join(", ");
         say!("  certificate  of {} for {principals}", grant.authority);
     }
-    say!("  processes    {}", processes(peer));
+    let has_accounts = has_accounts(&draft.config, &config);
+    say!(
+        "  processes    {}",
+        processes(peer, &draft.config, has_accounts)
+    );
     for scope in &peer.scopes {
         say!("  may          {scope}");
     }
@@ -256,13 +262,22 @@ fn show(state: StateArg, id: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Whose rights a peer's processes have.
-fn processes(peer: &Peer) -> String {
-    let unconfined = peer.scopes.iter().any(|scope| scope == UNCONFINED);
-    let rights = if unconfined { "unconfined" } else { "guest" };
-    match peer.accounts.is_empty() {
-        true => rights.to_owned(),
-        false => format!("{rights}, accounts {}", peer.accounts.join(",")),
+/// Whose rights a peer's processes have: with accounts, which of them.
+fn processes(peer: &Peer, config: &NodeConfig, has_accounts: bool) -> String {
+    if !has_accounts {
+        let unconfined = peer.scopes.iter().any(|scope| scope == UNCONFINED);
+        return if unconfined { "unconfined" } else { "guest" }.to_owned();
+    }
+    let default = config.accounts.iter();
+    let default = default.filter_map(|accounts| accounts.default_account.as_ref());
+    let mut names: Vec<&str> = peer.accounts.iter().map(String::as_str).collect();
+    names.extend(default.map(String::as_str));
+    let mut seen = std::collections::HashSet::new();
+    names.retain(|name| seen.insert(*name));
+    match (names.is_empty(), peer.files.is_empty()) {
+        (true, _) => "none: no account".to_owned(),
+        (false, true) => format!("as {}", names.join(",")),
+        (false, false) => format!("as {}, confined", names.join(",")),
     }
 }
 

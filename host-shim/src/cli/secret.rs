@@ -1,16 +1,19 @@
 //! `secret set|list|remove`.
 
+use alknet_session::Mode;
 use clap::Subcommand;
 
-use super::{Failed, StateArg, existing_config, fail, fail_all, folder};
+use super::{Failed, StateArg, existing_config, fail, fail_all, folder, running_mode};
 use crate::plan::Draft;
 use crate::secrets::{MAX_VALUE, SecretsError, is_name, read_value};
+use crate::state::StateFolder;
 
 #[derive(Subcommand)]
 pub(super) enum SecretCommand {
     /// Store a secret. Its value is read from standard input, less one line
     /// end; at a terminal it is asked for and not shown. A running node has it
-    /// when the plugin is loaded next.
+    /// when the plugin is loaded next, or, with accounts, from its next start
+    /// on.
     Set {
         /// Lower-case letters, digits and `. _ -`
         name: String,
@@ -36,12 +39,15 @@ pub(super) fn secret(command: SecretCommand) -> Result<(), Failed> {
     match command {
         SecretCommand::Set { name, state } => set(state, &name),
         SecretCommand::List { state } => {
-            let names = draft(state)?.secrets_file().names().map_err(fail)?;
+            let names = draft(&folder(state)?)?
+                .secrets_file()
+                .names()
+                .map_err(fail)?;
             names.iter().for_each(|name| say!("{name}"));
             Ok(())
         }
         SecretCommand::Remove { name, state } => {
-            let draft = draft(state)?;
+            let draft = draft(&folder(state)?)?;
             draft.secrets_file().remove(&name).map_err(fail)?;
             say!("removed {name}");
             for plugin in draft.granted_to(&name) {
@@ -60,7 +66,8 @@ fn set(state: StateArg, name: &str) -> Result<(), Failed> {
         let name = name.to_owned();
         return Err(fail(SecretsError::Name { name }));
     }
-    let draft = draft(state)?;
+    let state = folder(state)?;
+    let draft = draft(&state)?;
     // Asked for last: nobody types for nothing.
     let key = draft
         .secrets_key()
@@ -79,13 +86,18 @@ fn set(state: StateArg, name: &str) -> Result<(), Failed> {
             draft.file().display()
         );
     }
-    say!(
-        "a running node has it after `alknet-node plugins reload PLUGIN --force`, or its next start"
-    );
+    match running_mode(&state) {
+        // Its monitor reads secrets, and does so once.
+        Some(Mode::Accounts) => say!("the running node has it after its next start"),
+        Some(Mode::Owner) => say!(
+            "the running node has it after `alknet-node plugins reload PLUGIN --force`, or its next start"
+        ),
+        None => say!("the node has it from its next start on"),
+    }
     Ok(())
 }
 
-fn draft(state: StateArg) -> Result<Draft, Failed> {
-    let file = existing_config(&folder(state)?)?;
+fn draft(state: &StateFolder) -> Result<Draft, Failed> {
+    let file = existing_config(state)?;
     Draft::read(&file).map_err(|problems| fail_all(&problems))
 }

@@ -301,6 +301,20 @@ fn a_peer_is_the_account_that_it_asks_for() {
     assert_eq!(world.node.setup.on_state("status").ended().code(), 0);
     let check = world.node.setup.on_state("check").ended();
     assert_eq!(check.code(), 0, "{check}");
+    let on_state = |words: &[&str]| {
+        world
+            .node
+            .setup
+            .node(words)
+            .arg("--state")
+            .arg(world.state())
+    };
+    let set = on_state(&["secret", "set", "other"]).stdin("value").ended();
+    assert!(set.out().contains("has it after its next start"), "{set}");
+    let peers = on_state(&["peers", "list"]).ended();
+    for words in ["as deploy,www", "as deploy, confined", "none: no account"] {
+        assert!(peers.out().contains(words), "{peers}");
+    }
     let second = world.node.setup.on_state("run").ended();
     assert_ne!(second.code(), 0, "{second}");
     second.line_with(&["a node already serves"]);
