@@ -117,7 +117,7 @@ impl fmt::Display for Warning {
                 second,
             } => write!(
                 f,
-                "{}: holds the plugin {name:?} that {} holds too; it is left out, keep one of the two",
+                "{}: holds the plugin {name:?} that {} holds too; the file name that comes first wins, so this one is left out; keep one of the two",
                 shown(second),
                 shown(first)
             ),
@@ -127,7 +127,7 @@ impl fmt::Display for Warning {
                 second,
             } => write!(
                 f,
-                "{}: serves the ALPN {alpn:?} that {} serves too; it is left out, keep one of the two",
+                "{}: serves the ALPN {alpn:?} that {} serves too; the file name that comes first wins, so this one is left out; keep one of the two",
                 shown(second),
                 shown(first)
             ),

@@ -30,9 +30,10 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Connect standard input and output to a node's SSH service
+    /// Connect standard input and output to a node's SSH service, or another
     ///
-    /// Meant for the ProxyCommand of ssh. Ends when the node does: with status
+    /// Meant for the ProxyCommand of ssh; with --alpn, for trying out any
+    /// protocol that a plugin serves. Ends when the node does: with status
     /// 0 if it ended the stream as it should, with 255 and one line on
     /// standard error otherwise.
     Connect(ConnectArgs),
@@ -139,7 +140,12 @@ pub(crate) struct Settings {
     pub(crate) known_nodes: Option<PathBuf>,
     pub(crate) timeout: Duration,
     pub(crate) transport: TransportSettings,
+    /// The protocol to ask for.
+    pub(crate) alpn: Vec<u8>,
 }
+
+/// The protocol of the SSH plugin.
+pub(crate) const SSH_ALPN: &str = "alknet/ssh";
 
 impl NodeArgs {
     /// How to dial it, with the usual windows and timeouts.
@@ -151,6 +157,7 @@ impl NodeArgs {
                 keep_alive_interval: KEEP_ALIVE,
                 ..TransportSettings::default()
             },
+            alpn: SSH_ALPN.into(),
         }
     }
 }
@@ -306,6 +313,9 @@ pub(crate) struct PingArgs {
 pub(crate) struct ConnectArgs {
     #[command(flatten)]
     pub(crate) node: NodeArgs,
+    /// The protocol to speak, as the plugin that serves it calls it
+    #[arg(long, value_name = "ALPN", default_value = SSH_ALPN, value_parser = alpn)]
+    pub(crate) alpn: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -330,6 +340,14 @@ pub(crate) struct SshConfigArgs {
     /// The private key to log in with
     #[arg(long, value_name = "FILE")]
     pub(crate) identity_file: Option<PathBuf>,
+}
+
+/// RFC 7301 section 3.1: 1 to 255 bytes.
+fn alpn(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=255 => Ok(text.to_owned()),
+        length => Err(format!("expected 1 to 255 bytes, found {length}")),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

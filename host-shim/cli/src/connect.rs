@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::args::ConnectArgs;
+use crate::args::{ConnectArgs, Settings};
 use crate::bridge::{self, BridgeError};
 use crate::dial::dial;
 use crate::failure::Failure;
@@ -12,7 +12,11 @@ use crate::terminal::Terminal;
 /// `alknet connect`: standard input and output become a stream to the node.
 pub(crate) async fn run(args: &ConnectArgs, terminal: Terminal) -> Result<(), Failure> {
     let mut ending = Ending::watch().map_err(Failure::Signals)?;
-    let (node, settings) = (args.node.node()?, args.node.settings());
+    let node = args.node.node()?;
+    let settings = Settings {
+        alpn: args.alpn.clone().into(),
+        ..args.node.settings()
+    };
     let link = tokio::select! {
         link = dial(&node, &settings, terminal) => link?,
         () = ending.requested() => return Err(Failure::Signal),

@@ -12,7 +12,7 @@ use quinn::{ConnectionError, VarInt};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::args::Settings;
+use crate::args::{SSH_ALPN, Settings};
 use crate::identity_key::{self, IdentityKeyError};
 use crate::known_nodes::{Known, KnownNodes, KnownNodesError};
 use crate::node::Node;
@@ -67,7 +67,7 @@ pub(crate) fn end(error: &ConnectionError) -> String {
     }
 }
 
-/// Connects to the node for `alknet/ssh` and makes sure that it is the right
+/// Connects to the node for a protocol and makes sure that it is the right
 /// one: the one pinned, the one known, or one never met before.
 pub(crate) async fn dial(
     node: &Node,
@@ -82,7 +82,7 @@ pub(crate) async fn dial(
             .as_deref()
             .map(identity_key::read)
             .transpose()?,
-        alpn: ALPN.to_vec(),
+        alpn: settings.alpn.clone(),
         settings: settings.transport.clone(),
     };
     let started = Instant::now();
@@ -125,10 +125,14 @@ pub(crate) enum DialError {
     )]
     NoAnswer { target: Target, waited: Duration },
     #[error(
-        "the node at {target} does not speak {}: its SSH plugin is not loaded",
-        String::from_utf8_lossy(ALPN)
+        "the node at {target} does not speak {}: {}",
+        visible(alpn),
+        match alpn.as_str() {
+            SSH_ALPN => "its SSH plugin is not loaded",
+            _ => "no plugin that it has loaded serves that; `alknet-node plugins list` says which do",
+        }
     )]
-    NotSpoken { target: Target },
+    NotSpoken { target: Target, alpn: String },
     #[error(
         "refused to connect to {target}: expected the node key {expected}, the node presented {presented}"
     )]
@@ -182,8 +186,6 @@ pub(crate) struct ChangedKey {
     known: Known,
     presented: NodeKey,
 }
-
-const ALPN: &[u8] = b"alknet/ssh";
 
 /// The sending needs one turn; more are for a socket that is not ready.
 const SENDING_TURNS: usize = 4;
@@ -308,7 +310,10 @@ fn explain(
         },
         Unreached::Bind(error) => error.into(),
         Unreached::Connect(ConnectError::NoAnswer) => DialError::no_answer(node, settings),
-        Unreached::Connect(ConnectError::AlpnRefused { .. }) => DialError::NotSpoken { target },
+        Unreached::Connect(ConnectError::AlpnRefused { .. }) => DialError::NotSpoken {
+            target,
+            alpn: String::from_utf8_lossy(&settings.alpn).into_owned(),
+        },
         Unreached::Connect(ConnectError::WrongNodeKey {
             expected,
             presented,

@@ -294,7 +294,7 @@ fn take_out(
 /// Another plugin serves the ALPN.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the ALPN {:?} is served by the plugin {plugin:?} of {}; keep one of the two files",
+    "the ALPN {:?} is served by the plugin {plugin:?} of {}, and who serves keeps it; keep one of the two files",
     String::from_utf8_lossy(alpn),
     shown(file)
 )]

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use alknet_quic::QuicStream;
 use integration_tests::{
-    Dialled, Ended, HANG, Random, Run, Setup, TestNode, artifacts, connect_ssh, dial, dial_as,
-    requires,
+    Alknet, Dialled, Ended, HANG, NODE, Random, Run, Setup, TestNode, artifacts, connect_ssh, dial,
+    dial_as, requires,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -41,6 +41,26 @@ async fn answer(dialled: &Dialled, said: &[u8]) -> Vec<u8> {
     let (_, heard) = tokio::join!(speak, read.read_to_end(&mut back));
     heard.unwrap();
     back
+}
+
+/// An author tries a plugin without a client for it.
+#[test]
+fn any_protocol_is_reached_by_standard_input_and_output() {
+    let node = setup("[plugins.config.echo]\ngreeting = \"hello, \"").start();
+    let user = Alknet::to(&node);
+    let connect = |alpn: &str, said: &str| {
+        let run = user.run(&["connect", "--alpn", alpn, NODE]);
+        run.stdin(said).ended()
+    };
+    let ended = connect("alknet/echo", "world\n");
+    assert_eq!(
+        (ended.code(), ended.out().as_str()),
+        (0, "hello, world\n"),
+        "{ended}"
+    );
+    let ended = connect("alknet/none", "");
+    assert_eq!(ended.code(), 255, "{ended}");
+    ended.line_with(&["does not speak alknet/none", "plugins list"]);
 }
 
 #[test]
