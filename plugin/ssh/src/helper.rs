@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::process::Account;
@@ -43,6 +44,8 @@ impl Request {
 /// When the request is not understood, or there is no standard input or output.
 pub fn run_helper(request: &str) -> io::Result<u8> {
     let request: Request = serde_json::from_str(request)?;
+    let Request::Sftp { max_open_files, .. } = &request;
+    raise_descriptor_limit(*max_open_files);
     let own = |descriptor: io::Result<std::os::fd::OwnedFd>| descriptor.map(File::from);
     let stdin = own(io::stdin().as_fd().try_clone_to_owned())?;
     let stdout = own(io::stdout().as_fd().try_clone_to_owned())?;
@@ -54,6 +57,25 @@ pub fn run_helper(request: &str) -> io::Result<u8> {
         stdout,
         stderr,
     ))
+}
+
+/// Makes room for so many open files, as far as the account may have them.
+fn raise_descriptor_limit(files: u32) {
+    /// What this process has open besides.
+    const OTHERS: u64 = 64;
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = u64::from(files) + OTHERS;
+    let wanted = limit.maximum.map_or(wanted, |most| wanted.min(most));
+    if limit.current.is_some_and(|current| current < wanted) {
+        // Then the system refuses further files, and the client is told.
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(wanted),
+                maximum: limit.maximum,
+            },
+        );
+    }
 }
 
 /// Serves file transfer; returns the status to exit with.

@@ -25,11 +25,11 @@ pub struct Limits {
     #[schemars(range(min = 1, max = 1000))]
     pub max_channels: u32,
     /// Listeners, on ports and Unix sockets together, per SSH connection.
-    /// 1 to 1000. Default 16.
+    /// 1 to 1000. Default 128.
     #[schemars(range(min = 1, max = 1000))]
     pub max_listeners: u32,
     /// Environment requests per channel that are considered; further ones are
-    /// refused. 0 to 10000. Default 64.
+    /// refused. 0 to 10000. Default 256.
     #[schemars(range(min = 0, max = 10000))]
     pub max_env_requests: u32,
     /// SSH connections per QUIC connection, each on a stream of its own.
@@ -93,8 +93,8 @@ impl Default for Limits {
             max_auth_tries: 6,
             max_key_offers: 32,
             max_channels: 128,
-            max_listeners: 16,
-            max_env_requests: 64,
+            max_listeners: 128,
+            max_env_requests: 256,
             max_streams: 16,
             session_lifetime_seconds: 0,
             client_alive_interval_seconds: 60,

@@ -22,7 +22,7 @@ pub struct Sftp {
     /// false.
     pub read_only: bool,
     /// Files and directories one sftp session may hold open at a time. 1 to
-    /// 4096. Default 128.
+    /// 4096. Default 512.
     #[schemars(range(min = 1, max = 4096))]
     pub max_open_files: u32,
 }
@@ -33,7 +33,7 @@ impl Default for Sftp {
             enabled: true,
             root: None,
             read_only: false,
-            max_open_files: 128,
+            max_open_files: 512,
         }
     }
 }

@@ -33,7 +33,7 @@ const NO_TERMINALS: &str = "terminals are switched off; the node's operator turn
 const HAND_OVER: Duration = Duration::from_secs(5);
 
 /// Bytes of names and values kept for one channel's command.
-const MOST_ENVIRONMENT: usize = 32 * 1024;
+const MOST_ENVIRONMENT: usize = 64 * 1024;
 
 /// Answers russh's calls. They run inline in the session's loop, so they only
 /// decide; what takes time happens in the channel's own task.

@@ -3,11 +3,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ring::digest::{self, Context};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{
-    AtFlags, Dir, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, fstatvfs, fsync, ftruncate,
+    AtFlags, Dir, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, fstatvfs, fsync, ftruncate,
     futimens, statat,
 };
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
+use super::accounts::Accounts;
 use super::attributes::{Attributes, last_failure};
 use super::frames::{Frames, LONGEST_MESSAGE};
 use super::handles::{Handle, Handles};
@@ -18,6 +19,7 @@ use super::request::{
     Request, Unusable, parse,
 };
 use super::tree::{Tree, join};
+use super::wire::Put;
 use super::{Settings, SftpError};
 
 /// The version of the protocol that everybody speaks.
@@ -47,6 +49,7 @@ pub(super) struct Server {
     most_handles: u32,
     read_only: bool,
     account: Vec<u8>,
+    accounts: Accounts,
     /// Whether the client has said which version it speaks.
     introduced: bool,
 }
@@ -60,6 +63,7 @@ impl Server {
             most_handles: settings.max_open_files,
             read_only: settings.read_only,
             account: settings.account.clone(),
+            accounts: Accounts::of_this_machine(),
             introduced: false,
         })
     }
@@ -149,7 +153,8 @@ impl Server {
             }
             Request::ReadFolder { handle } => {
                 let confined = self.tree.is_confined();
-                let entries = entries(self.handles.folder(handle)?, confined)?;
+                let accounts = (!confined).then_some(&self.accounts);
+                let entries = entries(self.handles.folder(handle)?, accounts)?;
                 replies.entries(id, &entries);
             }
             Request::Stat { path, follow } => {
@@ -162,10 +167,27 @@ impl Server {
             Request::ExpandPath { path } => replies.name(id, &self.expand(path)?),
             Request::ReadLink { path } => replies.name(id, &self.tree.read_link(path)?),
             Request::Home { user } => {
-                if !user.is_empty() && *user != self.account {
-                    return Err(Errno::NOENT.into());
-                }
-                replies.name(id, self.tree.home());
+                let home = match user.is_empty() {
+                    true => self.tree.home(),
+                    false => self.home_of(user)?,
+                };
+                replies.name(id, home);
+            }
+            Request::Names { users, groups } => {
+                let named = |ids: &[u8], name: &dyn Fn(u32) -> Option<Vec<u8>>| {
+                    let mut names = Vec::new();
+                    for id in ids.as_chunks().0 {
+                        let name = name(u32::from_be_bytes(*id));
+                        names.put_string(&name.unwrap_or_default());
+                    }
+                    names
+                };
+                // Those of the machine say nothing about a tree of its own.
+                let known = !self.tree.is_confined();
+                let accounts = &self.accounts;
+                let user = |id| accounts.user(id).filter(|_| known).map(<[u8]>::to_vec);
+                let group = |id| accounts.group(id).filter(|_| known).map(<[u8]>::to_vec);
+                replies.names(id, &named(users, &user), &named(groups, &group));
             }
             Request::FileSystem { path } => {
                 replies.file_system(id, &self.tree.file_system(path)?);
@@ -246,20 +268,36 @@ impl Server {
         Ok(())
     }
 
-    /// What a shell makes of `~`; the home directory of others is not told.
+    /// What a shell makes of `~` and `~user`.
     fn expand(&self, path: &[u8]) -> Result<Vec<u8>, Failed> {
         let path = match path.strip_prefix(b"~") {
-            Some(b"") => self.tree.home().to_vec(),
-            Some(rest) if rest.starts_with(b"/") => {
-                let rest = rest.trim_ascii_start();
+            Some(rest) => {
+                let end = rest.iter().position(|byte| *byte == b'/');
+                let (user, rest) = rest.split_at(end.unwrap_or(rest.len()));
+                let home = match user.is_empty() {
+                    true => self.tree.home(),
+                    false => self.home_of(user)?,
+                };
                 let start = rest.iter().position(|byte| *byte != b'/');
-                let rest = start.and_then(|start| rest.get(start..));
-                join(self.tree.home(), rest.unwrap_or(b"."))
+                match start.and_then(|start| rest.get(start..)) {
+                    Some(rest) => join(home, rest),
+                    None => home.to_vec(),
+                }
             }
-            Some(_) => return Err(Errno::NOENT.into()),
             None => path.to_vec(),
         };
         Ok(self.tree.real_path(&path)?)
+    }
+
+    /// The home directory of a user. Below a root of its own there is that of
+    /// the client alone.
+    fn home_of(&self, user: &[u8]) -> Result<&[u8], Failed> {
+        if user == self.account {
+            return Ok(self.tree.home());
+        }
+        let known = self.accounts.home(user);
+        let known = known.filter(|_| !self.tree.is_confined());
+        known.ok_or_else(|| Errno::NOENT.into())
     }
 
     /// What parts of an open file hash to.
@@ -403,8 +441,15 @@ fn set_attributes(file: BorrowedFd<'_>, attributes: &Attributes) -> Result<(), E
     last_failure(outcomes)
 }
 
+/// Whom a file belongs to, by name.
+fn owners<'a>(accounts: Option<&'a Accounts>, stat: &Stat) -> (Option<&'a [u8]>, Option<&'a [u8]>) {
+    let user = accounts.and_then(|accounts| accounts.user(stat.st_uid));
+    let group = accounts.and_then(|accounts| accounts.group(stat.st_gid));
+    (user, group)
+}
+
 /// The next names in a directory. What is removed meanwhile is left out.
-fn entries(folder: &mut Dir, confined: bool) -> Result<Vec<Entry>, Failed> {
+fn entries(folder: &mut Dir, accounts: Option<&Accounts>) -> Result<Vec<Entry>, Failed> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
     let mut entries = Vec::new();
@@ -415,7 +460,7 @@ fn entries(folder: &mut Dir, confined: bool) -> Result<Vec<Entry>, Failed> {
         };
         let name = entry.file_name().to_bytes();
         // The directory above the root is none of the client's business.
-        let at = if confined && name == b".." {
+        let at = if accounts.is_none() && name == b".." {
             b"."
         } else {
             name
@@ -425,7 +470,7 @@ fn entries(folder: &mut Dir, confined: bool) -> Result<Vec<Entry>, Failed> {
         };
         entries.push(Entry {
             name: name.to_vec(),
-            line: longname(name, &stat, now),
+            line: longname(name, &stat, now, owners(accounts, &stat)),
             stat,
         });
     }

@@ -5,14 +5,25 @@ use rustix::fs::{FileType, Stat};
 /// Half a year: beyond it, the year is shown in place of the time.
 const RECENT: i64 = 365 * 24 * 60 * 60 / 2;
 
-/// The line for a file, with times in UTC and owners as numbers.
-pub(super) fn longname(name: &[u8], stat: &Stat, now: i64) -> Vec<u8> {
+/// The line for a file, with times in UTC, and owners as numbers where they
+/// have no name.
+pub(super) fn longname(
+    name: &[u8],
+    stat: &Stat,
+    now: i64,
+    (user, group): (Option<&[u8]>, Option<&[u8]>),
+) -> Vec<u8> {
+    let shown = |name: Option<&[u8]>, id: u32| match name {
+        Some(name) => String::from_utf8_lossy(name).into_owned(),
+        None => id.to_string(),
+    };
+    let (user, group) = (shown(user, stat.st_uid), shown(group, stat.st_gid));
     let mut line = format!(
         "{} {:>4} {:<8} {:<8} {:>8} {} ",
         mode(stat.st_mode),
         stat.st_nlink,
-        stat.st_uid,
-        stat.st_gid,
+        user,
+        group,
         stat.st_size,
         date(stat.st_mtime, now),
     )

@@ -6,6 +6,7 @@
 //! is the file system below a root; `answer` brings both together and blocks;
 //! [`serve`] runs that over two descriptors, in a process of its own.
 
+mod accounts;
 mod answer;
 pub(crate) mod attributes;
 pub(crate) mod frames;

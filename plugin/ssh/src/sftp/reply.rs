@@ -210,6 +210,15 @@ impl Replies {
         });
     }
 
+    /// Names, those of users and those of groups.
+    pub(super) fn names(&mut self, id: u32, users: &[u8], groups: &[u8]) {
+        self.message(EXTENDED, |to| {
+            to.put_u32(id);
+            to.put_string(users);
+            to.put_string(groups);
+        });
+    }
+
     fn status(&mut self, id: u32, code: Code, words: &str) {
         self.message(STATUS, |to| {
             to.put_u32(id);

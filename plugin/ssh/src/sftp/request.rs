@@ -99,6 +99,11 @@ pub(super) enum Request<'a> {
     Home {
         user: &'a [u8],
     },
+    /// The names of users and groups, by four bytes each.
+    Names {
+        users: &'a [u8],
+        groups: &'a [u8],
+    },
     /// What a part of an open file hashes to.
     CheckFile {
         handle: &'a [u8],
@@ -135,7 +140,7 @@ pub(super) enum Unusable {
 
 /// The extensions that are understood, with their versions, and whether they
 /// write.
-pub(super) const EXTENSIONS: [(&str, &str, bool); 11] = [
+pub(super) const EXTENSIONS: [(&str, &str, bool); 12] = [
     ("posix-rename@openssh.com", "1", true),
     ("statvfs@openssh.com", "2", false),
     ("fstatvfs@openssh.com", "2", false),
@@ -146,6 +151,7 @@ pub(super) const EXTENSIONS: [(&str, &str, bool); 11] = [
     ("expand-path@openssh.com", "1", false),
     ("copy-data", "1", true),
     ("home-directory", "1", false),
+    ("users-groups-by-id@openssh.com", "1", false),
     // draft-ietf-secsh-filexfer-extensions-00 section 3.
     ("check-file", "1", false),
 ];
@@ -286,6 +292,10 @@ fn extended<'a>(name: &[u8], from: &mut Reader<'a>) -> Result<Request<'a>, Unusa
         b"home-directory" => Request::Home {
             user: from.string()?,
         },
+        b"users-groups-by-id@openssh.com" => Request::Names {
+            users: ids(from.string()?)?,
+            groups: ids(from.string()?)?,
+        },
         // The first is the draft's name, the second what paramiko asks for.
         b"check-file-handle" | b"check-file" => Request::CheckFile {
             handle: from.string()?,
@@ -296,6 +306,14 @@ fn extended<'a>(name: &[u8], from: &mut Reader<'a>) -> Result<Request<'a>, Unusa
         },
         _ => return Err(Unusable::Unknown),
     })
+}
+
+/// Numbers of four bytes each.
+fn ids(bytes: &[u8]) -> Result<&[u8], Malformed> {
+    match bytes.len().is_multiple_of(4) {
+        true => Ok(bytes),
+        false => Err(Malformed),
+    }
 }
 
 impl Request<'_> {
@@ -328,6 +346,7 @@ impl Request<'_> {
             | Self::Limits
             | Self::ExpandPath { .. }
             | Self::Home { .. }
+            | Self::Names { .. }
             | Self::CheckFile { .. } => false,
         }
     }

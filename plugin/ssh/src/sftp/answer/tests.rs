@@ -253,6 +253,49 @@ fn paths_are_told_as_the_client_sees_them() {
 }
 
 #[test]
+fn accounts_have_names_and_homes_where_the_root_is_that_of_the_machine() {
+    let expand = |world: &mut World, path: &str| {
+        let (kind, body) = world.ask(200, |to| {
+            to.put_string(b"expand-path@openssh.com");
+            to.put_string(path.as_bytes());
+        });
+        let name = Reader::new(&body[4..]).string().map(<[u8]>::to_vec);
+        name.ok().filter(|_| kind != STATUS)
+    };
+    let names = |world: &mut World| {
+        let (_, body) = world.ask(200, |to| {
+            to.put_string(b"users-groups-by-id@openssh.com");
+            to.put_string(&[0_u32.to_be_bytes(), u32::MAX.to_be_bytes()].concat());
+            to.put_string(&0_u32.to_be_bytes());
+        });
+        let mut body = Reader::new(&body);
+        let (users, groups) = (body.string().unwrap(), body.string().unwrap());
+        [users.to_vec(), groups.to_vec()]
+    };
+    let packed = |names: &[&str]| {
+        let mut packed = Vec::new();
+        for name in names {
+            packed.put_string(name.as_bytes());
+        }
+        packed
+    };
+    let mut world = World::with(|settings| settings.root = "/".to_owned());
+    let root = expand(&mut world, "~root").expect("root has a home");
+    let below = expand(&mut world, "~root//y");
+    assert_eq!(below, Some([&root[..], b"/y"].concat()));
+    assert_eq!(expand(&mut world, "~no such user"), None);
+    assert_eq!(
+        names(&mut world),
+        [packed(&["root", ""]), packed(&["root"])]
+    );
+
+    let mut world = World::new();
+    assert_eq!(expand(&mut world, "~root"), None);
+    assert_eq!(expand(&mut world, "~me/x"), Some(b"/home/x".to_vec()));
+    assert_eq!(names(&mut world), [packed(&["", ""]), packed(&[""])]);
+}
+
+#[test]
 fn nothing_leads_out_of_the_root() {
     let mut world = World::new();
     let outside = world.outside();
