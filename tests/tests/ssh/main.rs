@@ -4,6 +4,7 @@ mod abuse;
 mod agent;
 mod background_jobs;
 mod ends_of_commands;
+mod field_tools;
 mod interop;
 mod long_commands;
 mod long_path;

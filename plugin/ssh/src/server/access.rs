@@ -87,6 +87,8 @@ pub(super) enum Refused {
     Privileged,
     #[error("{NEEDS_ROOT}")]
     NoSftpRoot,
+    #[error("ssh-copy-id would write ~/.ssh/authorized_keys, which this node does not read")]
+    CopiesKey,
     #[error("the socket is in a directory of the node's own")]
     Private,
     #[error("a peer without the scope ssh:unconfined reaches no Unix socket, so none of its agent")]

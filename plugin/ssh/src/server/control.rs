@@ -10,6 +10,7 @@ use alknet_ssh_policy::{Basis, Conditions, Denied, Host, Policy, Subject, listen
 use serde::{Deserialize, Serialize};
 
 use super::access::{NEEDS_PRIVILEGE, NEEDS_ROOT, is_privileged};
+use super::check_system;
 use super::core::Core;
 use crate::auth::LogIn;
 
@@ -28,6 +29,8 @@ enum Request {
         #[serde(default)]
         log_in: Circumstances,
     },
+    /// What the machine lacks of what the configuration names.
+    CheckSystem {},
     /// Which SSH connections there are.
     Sessions {},
     /// End one of them.
@@ -164,6 +167,10 @@ pub(super) fn answer(core: &Core, request: &str) -> Result<String, ConfigError> 
                 |error| serde_json::json!({ "pointer": error.pointer, "message": error.message }),
             );
             Ok(serde_json::json!({ "refused": refused }).to_string())
+        }
+        Request::CheckSystem {} => {
+            let faults = check_system::faults(&core.active().config.services);
+            Ok(serde_json::json!({ "faults": faults }).to_string())
         }
         Request::Sessions {} => {
             let sessions = core.list.list();

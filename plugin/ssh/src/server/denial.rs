@@ -36,6 +36,10 @@ pub(super) fn sentence(asked: Asked<'_>, refused: &Refused, id: &str) -> String 
     let remedy = match refused {
         Refused::NotAuthenticated | Refused::Private => None,
         Refused::Privileged => Some("the node's operator sets that to true to allow it".to_owned()),
+        Refused::CopiesKey => Some(
+            "the node's operator lets a key in with `alknet-node peers add ID KEY.pub --scope ssh:exec`"
+                .to_owned(),
+        ),
         Refused::Confined => Some(format!(
             "the node's operator grants the peer {id:?} the scope ssh:unconfined to allow it"
         )),

@@ -5,6 +5,7 @@ mod access;
 mod admission;
 mod audit;
 mod channel;
+mod check_system;
 mod command;
 mod connection;
 mod control;

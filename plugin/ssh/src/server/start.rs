@@ -25,6 +25,9 @@ pub(super) fn command(shared: &Shared, asked: &[u8], mut setup: Setup) -> Result
         setup.environment.original = Some(asked.to_vec());
     }
     let (command, grant) = shared.access.exec(asked, setup.terminal.is_some())?;
+    if !is_forced && is_of_ssh_copy_id(asked) {
+        return Err(Refused::CopiesKey);
+    }
     if is_forced || matches!(command, Command::Direct { .. }) {
         keep_to_the_program(shared, &mut setup.environment);
     }
@@ -34,6 +37,17 @@ pub(super) fn command(shared: &Shared, asked: &[u8], mut setup: Setup) -> Result
         setup.environment.requested.splice(0..0, quiet);
     }
     task(shared, Program::Command(command), setup, grant)
+}
+
+/// Whether a command is the one by which `ssh-copy-id` adds keys to
+/// `~/.ssh/authorized_keys` (OpenSSH's contrib/ssh-copy-id, `installkeys_sh`).
+/// Run, it would say that a key was added, which would let nobody in.
+fn is_of_ssh_copy_id(asked: &[u8]) -> bool {
+    let has = |words: &[u8]| asked.windows(words.len()).any(|part| part == words);
+    asked.starts_with(b"exec sh -c 'cd")
+        && has(b"umask 077")
+        && has(b"cat >> ")
+        && has(b".ssh/authorized_keys")
 }
 
 /// What a request for a shell starts.
