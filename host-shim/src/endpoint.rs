@@ -13,6 +13,7 @@ use alknet_quic::{QuicConnection, TransportSettings, negotiated_alpn, peer_key};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admission::{Admission, Admitted, Rejected, Transport};
+use crate::last_logins::Noting;
 use crate::metrics::counters::{self, Handshake};
 
 /// With more handshakes than this under way, a peer must first prove that it
@@ -229,6 +230,7 @@ pub(crate) async fn hand_over(
         identity = auth.identity.as_ref().map(|identity| identity.id.as_str()),
         "connection accepted"
     );
+    let connection = Arc::new(Noting(connection));
     let handled = generation.handler.handle(connection, auth).await;
     if let Err(error) = &handled {
         tracing::debug!(remote_addr, %error, "the handler ended the connection");

@@ -1,18 +1,17 @@
 //! Changes the peers file as an operator would: one entry at a time, the rest
 //! of the text as it was, and only to something that is valid.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use alknet_document::{Document, Fault, Format};
 use alknet_identity::{CertificateGrant, Imported, Peer, PeersConfig};
-use rustix::process::geteuid;
 use serde_json::{Value, json};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table};
 
 use crate::plan::check_peers;
+use crate::replace_file::replace;
 use crate::state::lock_folder;
 
 /// A change of the peers file.
@@ -341,35 +340,6 @@ fn in_json(
     Ok(format!("{value:#}\n"))
 }
 
-/// Puts a text in the place of a file at once, with the mode the file has and,
-/// where root does it, its owner.
-fn replace(file: &Path, text: &str) -> io::Result<()> {
-    let before = fs::metadata(file)?;
-    let mode = before.permissions().mode() & 0o777;
-    let mut fresh = file.as_os_str().to_owned();
-    fresh.push(".new");
-    let fresh = PathBuf::from(fresh);
-    // What a change that was cut off left behind.
-    let _ = fs::remove_file(&fresh);
-    let written = || {
-        let mut options = OpenOptions::new();
-        let mut out = options
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&fresh)?;
-        if geteuid().is_root() {
-            fchown(&out, Some(before.uid()), Some(before.gid()))?;
-        }
-        out.write_all(text.as_bytes())?;
-        out.sync_all()?;
-        fs::rename(&fresh, file)
-    };
-    written().inspect_err(|_| {
-        let _ = fs::remove_file(&fresh);
-    })
-}
-
 /// Why the peers file was not changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PeersFileError {
@@ -429,6 +399,8 @@ pub(crate) enum PeersFileError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     const KEY: &str =

@@ -1,16 +1,19 @@
 //! `peers list|show|add|grant|revoke|remove|disable|enable|import`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use alknet_identity::{AuthorizedKey, Conditions, Peer, read_public_key_file};
 use clap::Subcommand;
+use serde::Serialize;
 
 use super::import::{ImportArgs, import};
-use super::table::{Cell, Look, table};
+use super::table::{Cell, Look, since, table};
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_json, refused};
 use crate::admin::{AskError, Request, ask};
 use crate::config::NodeConfig;
+use crate::last_logins;
 use crate::peers_file::{Change, PeersFileError, change};
 use crate::plan::{Draft, Problem};
 use crate::reload::Reloaded;
@@ -156,10 +159,17 @@ pub(super) fn draft(state: &StateFolder) -> Result<Draft, Failed> {
 }
 
 fn list(state: StateArg, json: bool) -> Result<(), Failed> {
-    let draft = draft(&folder(state)?)?;
+    let state = folder(state)?;
+    let draft = draft(&state)?;
     let config = draft.read_peers().map_err(|problems| fail_all(&problems))?;
+    let logins = last_logins::read(&state);
     if json {
-        return print_json(&config.peers);
+        let listed = config.peers.iter().map(|peer| Listed {
+            peer,
+            state: standing(peer).0,
+            last_login_unix: logins.get(&peer.id).copied(),
+        });
+        return print_json(&listed.collect::<Vec<_>>());
     }
     if config.peers.is_empty() {
         say!("nobody may connect; let somebody in with `alknet-node peers add`");
@@ -181,6 +191,7 @@ fn list(state: StateArg, json: bool) -> Result<(), Failed> {
         [
             Cell::from(&peer.id),
             Cell::looking(word, look),
+            Cell::from(last_login(&logins, &peer.id)),
             Cell::from(processes(peer, &draft.config, has_accounts)),
             Cell::from(keys.join(" ")),
             Cell::from(peer.scopes.join(" ")),
@@ -190,11 +201,38 @@ fn list(state: StateArg, json: bool) -> Result<(), Failed> {
     say!(
         "{}",
         table(
-            ["PEER", "STATE", "PROCESSES", "KEYS", "SCOPES", "CONDITIONS"],
+            [
+                "PEER",
+                "STATE",
+                "LAST LOG-IN",
+                "PROCESSES",
+                "KEYS",
+                "SCOPES",
+                "CONDITIONS"
+            ],
             rows.collect()
         )
     );
     Ok(())
+}
+
+/// A peer as `peers list --json` has it.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    peer: &'a Peer,
+    /// `enabled`, `disabled` or `expired`.
+    state: &'static str,
+    /// Seconds since 1970; null: never, as far as is remembered.
+    last_login_unix: Option<u64>,
+}
+
+/// When the peer logged in last, for people.
+fn last_login(logins: &BTreeMap<String, u64>, id: &str) -> String {
+    match logins.get(id) {
+        Some(time) => format!("{} ago", since(time.saturating_mul(1000))),
+        None => "never".to_owned(),
+    }
 }
 
 /// Whether the peer is let in at all.
@@ -225,7 +263,8 @@ fn conditions(peer: &Peer) -> Vec<String> {
 }
 
 fn show(state: StateArg, id: &str) -> Result<(), Failed> {
-    let draft = draft(&folder(state)?)?;
+    let state = folder(state)?;
+    let draft = draft(&state)?;
     let config = draft.read_peers().map_err(|problems| fail_all(&problems))?;
     let Some(peer) = config.peers.iter().find(|peer| peer.id == id) else {
         return Err(fail(format_args!(
@@ -233,6 +272,10 @@ fn show(state: StateArg, id: &str) -> Result<(), Failed> {
         )));
     };
     say!("{id}: {}", standing(peer).0);
+    say!(
+        "  last log-in  {}",
+        last_login(&last_logins::read(&state), id)
+    );
     for line in &peer.keys {
         let key = line.parse::<AuthorizedKey>();
         let print = key.map_or_else(|_| line.clone(), |key| key.fingerprint);

@@ -23,6 +23,7 @@ use crate::admin::{self, AdminSocket, Desk, Ending, SocketError};
 use crate::admission::raise_descriptor_limit;
 use crate::editors::write_schemas;
 use crate::handed_over::{HandedOver, StartOptions};
+use crate::last_logins;
 use crate::logs;
 use crate::node::{Gate, Node};
 use crate::plan::{Draft, Plan};
@@ -214,6 +215,7 @@ async fn serve_until_signal(
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     let hangups = signal(SignalKind::hangup()).map_err(cannot_listen)?;
+    last_logins::open(state.root());
     let mut node = Node::start(plan, Some(Arc::clone(&walls))).map_err(fail)?;
     if node.registry().alpns().is_empty() && !node.reloader().config().plugins.allow_none {
         node.warnings()
@@ -258,6 +260,7 @@ async fn serve_until_signal(
         }
     };
     node.stop(hurry).await;
+    last_logins::save();
     watchdog.abort();
     // Its socket goes with it.
     admin.abort();

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use alknet_loader::memory;
 
 use super::swap::Swapper;
+use crate::last_logins;
 
 /// How often there is a look.
 const PACE: Duration = Duration::from_secs(1);
@@ -34,6 +35,7 @@ pub(crate) async fn upkeep(swapper: Arc<Swapper>) {
                 Err(refusal) => tracing::debug!("the staging directory is gone: {refusal}"),
             }
             swapper.libraries.release_unused();
+            last_logins::save();
             if trim {
                 memory::trim();
             }

@@ -105,7 +105,7 @@ fn scopes_are_granted_and_taken_back_and_an_expired_peer_is_not_enabled() {
             ["peers", "grant", "nobody", "ssh:shell"],
             "there is no peer",
         ),
-        (["peers", "grant", "guest", "ssh:shel"], "no known scope"),
+        (["peers", "grant", "guest", "ssh:shel"], "not a known scope"),
         (["peers", "revoke", "guest", "ssh:shell"], "it has ssh:sftp"),
     ] {
         let ended = command(&setup, &args);
@@ -113,6 +113,27 @@ fn scopes_are_granted_and_taken_back_and_an_expired_peer_is_not_enabled() {
         assert!(ended.err().contains(words), "{words}: {ended}");
         assert_eq!(fs::read_to_string(&file).unwrap(), text);
     }
+}
+
+#[test]
+fn the_last_log_in_is_remembered_across_restarts() {
+    if !requires(&["ssh"]) {
+        return;
+    }
+    let node = Setup::new().start();
+    let peer = |setup: &Setup| json(setup, &["peers", "list"])[0].clone();
+    assert!(peer(&node.setup)["last_login_unix"].is_null());
+    let shown = |setup: &Setup| command(setup, &["peers", "show", "owner"]).out();
+    assert!(shown(&node.setup).contains("last log-in  never"));
+    assert_eq!(Ssh::to(&node).run("true").code(), 0);
+    let time = eventually("the log-in is written", || {
+        peer(&node.setup)["last_login_unix"].as_u64()
+    });
+    let setup = node.stop().setup;
+    assert_eq!(peer(&setup)["last_login_unix"], time);
+    let node = setup.start();
+    assert_eq!(peer(&node.setup)["last_login_unix"], time);
+    assert!(shown(&node.setup).contains(" ago"));
 }
 
 #[test]
