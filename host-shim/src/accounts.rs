@@ -106,6 +106,38 @@ pub(crate) fn check(draft: &Draft, peers: &PeersConfig) -> (Option<AccountIds>, 
     (network, faults)
 }
 
+/// Accounts whose peers may run commands, with a login shell that lets nobody
+/// run any; one line each. A start does without this: files can be transferred
+/// all the same.
+pub(crate) fn shells(draft: &Draft, peers: &PeersConfig) -> Vec<String> {
+    let ssh = draft.config.plugins.config.get("ssh");
+    let services = ssh.and_then(|ssh| ssh.get("services"));
+    if services.is_some_and(|services| services.pointer("/exec/shell").is_some()) {
+        return Vec::new();
+    }
+    let runs = |scope: &String| scope == "ssh:exec" || scope == "ssh:shell";
+    let peers = peers.peers.iter().filter(|peer| !peer.disabled);
+    let mut accounts: Vec<&String> = peers
+        .filter(|peer| peer.scopes.iter().any(runs))
+        .flat_map(|peer| &peer.accounts)
+        .collect();
+    accounts.sort();
+    accounts.dedup();
+    let shell = |name: &&String| AccountIds::of(name).ok().flatten().map(|ids| ids.shell);
+    let accounts = accounts
+        .into_iter()
+        .filter_map(|name| Some((name, shell(&name)?)));
+    accounts
+        .filter(|(_, shell)| shell.ends_with("nologin") || shell.ends_with("false"))
+        .map(|(name, shell)| {
+            format!(
+                "the account {name} has the login shell {}, which ends whatever peers run with it; give it one (chsh -s /bin/sh {name}), or set services.exec.shell",
+                shell.display()
+            )
+        })
+        .collect()
+}
+
 fn network_account(accounts: &AccountsConfig, faults: &mut Vec<String>) -> Option<AccountIds> {
     let name = &accounts.network_user;
     match AccountIds::of(name) {

@@ -539,7 +539,17 @@ fn refuses(next: &Next, generation: &Generation, error: &ConfigError) -> Problem
         "the plugin {:?} refuses this: {}",
         generation.plugin, error.message
     );
-    Problem::Config(Fault::at(next.draft.document(), &pointer, message))
+    let fault = Fault::at(next.draft.document(), &pointer, message);
+    let granted = next.draft.config.plugins.secrets.get(&generation.plugin);
+    let lacks_a_secret = error.message.contains("granted no secret");
+    Problem::Config(match granted {
+        // It has those that were granted when it was loaded.
+        Some(granted) if lacks_a_secret && !granted.is_empty() => fault.with_hint(format!(
+            "secrets that were granted since reach the plugin by `alknet-node plugins reload {} --force`",
+            generation.plugin
+        )),
+        _ => fault,
+    })
 }
 
 fn config_for(draft: &Draft, generation: &Generation) -> Result<Value, Vec<Fault>> {

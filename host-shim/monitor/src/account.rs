@@ -19,7 +19,7 @@ pub(crate) struct Account {
     pub(crate) shell: PathBuf,
 }
 
-/// The numbers of an account.
+/// The numbers of an account, and its shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountIds {
     /// Its user id.
@@ -28,6 +28,8 @@ pub struct AccountIds {
     pub group: u32,
     /// The ids of all its groups.
     pub groups: Vec<u32>,
+    /// Its login shell.
+    pub shell: PathBuf,
 }
 
 impl AccountIds {
@@ -41,6 +43,7 @@ impl AccountIds {
             user: account.uid.as_raw(),
             group: account.gid.as_raw(),
             groups: account.groups.iter().map(|group| group.as_raw()).collect(),
+            shell: account.shell,
         }))
     }
 }

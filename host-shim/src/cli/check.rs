@@ -4,10 +4,13 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use alknet_document::Fault;
+use alknet_handler::ProtocolHandler;
 use alknet_loader::{Prepared, Refusal, Trust, TrustedFile, shown};
 use alknet_monitor::confinement_support;
 use alknet_session::Mode;
 use clap::Args;
+use serde::Deserialize;
 
 use super::{
     Failed, StateArg, counted, existing_config, fail, fail_all, folder, print_keys, running_mode,
@@ -16,7 +19,7 @@ use super::{
 use crate::accounts;
 use crate::logs;
 use crate::plan::Draft;
-use crate::plugins::{Numbers, Settings, make_handler, try_out};
+use crate::plugins::{Numbers, Settings, make_handler, plugin_pointer, try_out};
 use crate::state::StateFolder;
 use crate::trust::configured_trust;
 use crate::walls;
@@ -52,6 +55,7 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
                 && walls::is_root()
             {
                 accounts = accounts::check(&draft, &peers).1;
+                accounts.extend(accounts::shells(&draft, &peers));
             }
             draft.complete()
         })
@@ -78,11 +82,17 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
                 Numbers::default(),
                 None,
             );
-            if let Err(refused) = made {
-                match refused.fault(&plan.source.document) {
+            match made {
+                Ok(handler) => {
+                    for (pointer, message) in system_faults(&*handler) {
+                        let pointer = format!("{}{pointer}", plugin_pointer(planned.plugin.name()));
+                        say(&Fault::at(&plan.source.document, &pointer, message));
+                    }
+                }
+                Err(refused) => match refused.fault(&plan.source.document) {
                     Some(fault) => say(&fault),
                     None => say(&refused),
-                }
+                },
             }
         }
     });
@@ -123,6 +133,19 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
     print_keys(&plan.keys.node_key().to_string(), &plan.keys.host_keys);
     say!("{}: fine", shown(&file));
     Ok(())
+}
+
+/// What a handler finds wrong with the machine, as its configuration has it: a
+/// place in that, and what is wrong. Nothing, where it does not know.
+fn system_faults(handler: &dyn ProtocolHandler) -> Vec<(String, String)> {
+    #[derive(Deserialize)]
+    struct Answer {
+        faults: Vec<(String, String)>,
+    }
+    let answer = handler.control(r#"{"command":"check_system"}"#);
+    let answer = answer.ok();
+    let answer = answer.and_then(|answer| serde_json::from_str::<Answer>(&answer).ok());
+    answer.map(|answer| answer.faults).unwrap_or_default()
 }
 
 /// The loader's verdict on one file, by the settings of a node if there is one.

@@ -47,10 +47,13 @@ pub(super) fn reload(args: ReloadArgs) -> Result<(), Failed> {
     for warning in &reloaded.warnings {
         complain!("alknet-node: {warning}");
     }
-    let changed = if reloaded.changed.is_empty() {
-        "nothing".to_owned()
-    } else {
-        reloaded.changed.join(", ")
+    let changed = match (
+        reloaded.changed.is_empty(),
+        reloaded.needs_restart.is_empty(),
+    ) {
+        (true, true) => "nothing".to_owned(),
+        (true, false) => "nothing but what needs a restart".to_owned(),
+        (false, _) => reloaded.changed.join(", "),
     };
     if dry_run {
         say!("fine: a reload would change {changed}");

@@ -142,6 +142,28 @@ fn a_plugins_configuration_is_checked_by_its_own_schema() {
     ended.line_with(&[&format!("{file}:{line}:18:"), "max_auth_tries"]);
 }
 
+/// What would only be noticed by the first who needs it.
+#[test]
+fn a_check_finds_what_the_machine_lacks() {
+    let setup = Setup::new();
+    setup.replace(
+        "services.exec.shell = \"/bin/sh\"",
+        "services.exec.shell = \"/no/shell\"",
+    );
+    setup.ssh_config(
+        "services.subsystems = { backup = \"/no/server --fast\" }\nservices.sftp.root = \"/no/files\"",
+    );
+    let ended = setup.on_state("check").ended();
+    assert_eq!(ended.code(), 1, "{ended}");
+    for words in [
+        ["/services/exec/shell", "\"/no/shell\" is not a program"],
+        ["/services/subsystems/backup", "no program \"/no/server\""],
+        ["/services/sftp/root", "\"/no/files\" cannot be used"],
+    ] {
+        ended.line_with(&words);
+    }
+}
+
 #[test]
 fn a_misspelt_log_filter_is_refused() {
     for filter in ["inof", "info,,=x", "plugin::ssh=loud"] {
