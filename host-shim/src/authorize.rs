@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use alknet_identity::{AuthorizedKey, read_public_key_file};
+use alknet_identity::{AuthorizedKey, PeersConfig, read_public_key_file};
 
 use crate::agent;
 use crate::private_half::{PrivateHalf, private_half};
@@ -75,6 +75,17 @@ pub(crate) fn own_keys() -> OwnKeys {
         own.identity_file = named;
     }
     own
+}
+
+/// The private key to name to ssh, of a caller who was let in before. `None`
+/// where ssh finds one by itself, or where the one to name is not let in.
+pub(crate) fn usable_identity_file(peers: &PeersConfig) -> Option<PathBuf> {
+    let file = own_keys().identity_file?;
+    let public = read_public_key_file(&file.with_extension("pub")).ok()?;
+    let blob = |line: &str| line.split_whitespace().nth(1).map(str::to_owned);
+    let mut let_in = peers.peers.iter().flat_map(|peer| &peer.keys);
+    let is_let_in = let_in.any(|line| public.iter().any(|key| blob(&key.line) == blob(line)));
+    is_let_in.then_some(file)
 }
 
 impl OwnKeys {

@@ -32,8 +32,9 @@ pub(crate) struct Contents {
     pub(crate) mnemonic_file: Option<PathBuf>,
     /// Who is let in.
     pub(crate) peers: Vec<Peer>,
-    /// Make a key for the caller, authorise it under this id.
-    pub(crate) make_client_key: Option<String>,
+    /// Make a key for the caller, and let it in as this peer, which has no key
+    /// yet.
+    pub(crate) make_client_key: Option<Peer>,
 }
 
 /// What `init` did that is worth saying.
@@ -100,13 +101,17 @@ fn make(
     journal.made(words);
 
     let mut peers = contents.peers.clone();
-    if let Some(id) = &contents.make_client_key {
+    if let Some(owner) = &contents.make_client_key {
         let path = state.client_key();
         let key = new_key()?;
+        let id = &owner.id;
         journal.file(&path, 0o600, key.to_openssh_private(id).as_bytes())?;
         let public = format!("{}\n", key.openssh_public_line(id).trim());
         journal.file(&path.with_extension("pub"), 0o644, public.as_bytes())?;
-        peers.push(peer(id, [public.trim().to_owned()]));
+        peers.push(Peer {
+            keys: vec![public.trim().to_owned()],
+            ..owner.clone()
+        });
         made.client_key = Some(path);
     }
     let peers = PeersConfig {

@@ -1,12 +1,18 @@
-//! The `ssh_config` stanza that a fresh node shows its owner.
+//! The `ssh_config` stanza that `up` shows the node's owner, and the files by
+//! which the owner's own clients know the node.
 
+use std::fs::DirBuilder;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 
 use alknet_quic::openssh::Stanza;
 
 use crate::init::beside_the_program;
 use crate::node::Node;
+use crate::nodes_entry::NodesEntry;
+use crate::ssh_include;
+use crate::state::{StateFolder, home};
 
 /// The name under which the owner reaches the node.
 pub(crate) const ALIAS: &str = "alknet";
@@ -39,4 +45,104 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, addr.port())
+}
+
+/// The files by which the owner's own clients know the node.
+pub(crate) struct ClientConfig {
+    /// The client `alknet`'s directory of configuration.
+    directory: PathBuf,
+    /// That of ssh.
+    ssh: PathBuf,
+}
+
+impl ClientConfig {
+    /// The caller's; `None` where there is no home directory.
+    pub(crate) fn of_caller() -> Option<Self> {
+        let home = home()?;
+        let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+        let config = config.filter(|path| path.is_absolute());
+        Some(Self {
+            directory: config
+                .unwrap_or_else(|| home.join(".config"))
+                .join("alknet"),
+            ssh: home.join(".ssh"),
+        })
+    }
+
+    /// Has ssh and `alknet` know the node by its name; says what came of it, a
+    /// line each.
+    pub(crate) fn put(
+        &self,
+        node: &Node,
+        state: &StateFolder,
+        identity_file: Option<&Path>,
+        stanza: &str,
+    ) -> Vec<String> {
+        let nodes = self.directory.join("nodes.toml");
+        match self.put_entry(&nodes, node, state, identity_file) {
+            Ok(_) => {}
+            // Then the name is not this node's for ssh either.
+            Err(why) => return vec![format!("try       not by the name {ALIAS}: {why}")],
+        }
+        let config = self.ssh.join("config");
+        let ours = self.directory.join("ssh_config");
+        let mut lines = vec![format!(
+            "try       alknet exec {ALIAS} uname -a; alknet cp FILE {ALIAS}: (by {})",
+            nodes.display()
+        )];
+        lines.push(match ssh_include::include(&config, &ours, ALIAS, stanza) {
+            Err(why) => format!("try       not `ssh {ALIAS}`: {why}"),
+            Ok(_) => format!(
+                "try       ssh{} {ALIAS}; scp, sftp, rsync, git and editors too (by {}, which includes {})",
+                match self.is_where_ssh_looks() {
+                    true => String::new(),
+                    // ssh goes by passwd(5), not by HOME.
+                    false => format!(" -F {}", config.display()),
+                },
+                config.display(),
+                ours.display()
+            ),
+        });
+        lines
+    }
+
+    fn put_entry(
+        &self,
+        nodes: &Path,
+        node: &Node,
+        state: &StateFolder,
+        identity_file: Option<&Path>,
+    ) -> Result<(), String> {
+        for directory in [&self.directory, &self.ssh] {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)
+                .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+        }
+        let host_key = node.host_keys().first().ok_or("the node has no host key")?;
+        let host_key = host_key.public_line.split_whitespace().take(2);
+        let entry = NodesEntry {
+            name: ALIAS,
+            address: &reachable(node.addr()).to_string(),
+            node_key: &node.node_key().to_string(),
+            host_key: &host_key.collect::<Vec<_>>().join(" "),
+            identity_file,
+            state: state.root(),
+        };
+        let written = entry.put_into(nodes);
+        written.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Whether ssh finds its configuration here by itself.
+    fn is_where_ssh_looks(&self) -> bool {
+        let own = rustix::process::getuid().as_raw().to_string();
+        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let entry = users
+            .lines()
+            .find(|line| line.split(':').nth(2) == Some(&own));
+        let home = entry.and_then(|entry| entry.split(':').nth(5));
+        // An account from elsewhere has the home that HOME says, as a rule.
+        home.is_none_or(|home| Path::new(home).join(".ssh") == self.ssh)
+    }
 }

@@ -11,6 +11,11 @@ use rustix::fs::FlockOperation;
 /// user of its own beside the monitor.
 pub(crate) const RUN: &str = "run";
 
+/// The state directory of the packaged node.
+const PACKAGED: &str = "/var/lib/alknet";
+/// The unit that serves it.
+const UNIT: &str = "alknet-node.service";
+
 /// A state directory and the names within it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateFolder {
@@ -35,6 +40,21 @@ impl StateFolder {
             _ => home()?.join(".local/state"),
         };
         Some(Self::new(base.join("alknet")))
+    }
+
+    /// That of the node which the package's unit serves.
+    pub fn packaged() -> Self {
+        Self::new(PACKAGED)
+    }
+
+    /// Whether this is the directory of the packaged node, and systemd starts
+    /// it.
+    pub(crate) fn is_started_by_systemd(&self) -> bool {
+        let units = ["/usr/lib/systemd/system", "/lib/systemd/system"];
+        self.root == Path::new(PACKAGED)
+            && units
+                .iter()
+                .any(|units| Path::new(units).join(UNIT).exists())
     }
 
     /// The directory itself.

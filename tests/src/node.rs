@@ -54,6 +54,11 @@ impl TestNode {
         Self::started(setup, run)
     }
 
+    /// A command that serves, ready.
+    pub fn starting(setup: Setup, run: Run) -> Self {
+        Self::started(setup, run)
+    }
+
     fn started(setup: Setup, run: Run) -> Self {
         let mut daemon = Daemon::spawn(run.into_command());
         let ready = daemon.ready();

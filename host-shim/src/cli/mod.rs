@@ -117,7 +117,9 @@ enum Command {
 
 #[derive(Args, Clone)]
 struct StateArg {
-    /// The state directory [default: $XDG_STATE_HOME/alknet or ~/.local/state/alknet]
+    /// The state directory [default: $ALKNET_STATE, $XDG_STATE_HOME/alknet or
+    /// ~/.local/state/alknet, or /var/lib/alknet if the package's node is there
+    /// and you have none]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 }
@@ -241,12 +243,38 @@ fn print_json(value: &impl Serialize) -> Result<(), Failed> {
     Ok(())
 }
 
+/// The state directory that is meant: the one that was named, the caller's own
+/// if there is a node in it, else that of the packaged node for those who can
+/// work with it.
 fn folder(arg: StateArg) -> Result<StateFolder, Failed> {
-    match arg.state {
-        Some(root) => Ok(StateFolder::new(root)),
-        None => StateFolder::default_location()
-            .ok_or_else(|| fail("there is no home directory; name a state directory with --state")),
+    if let Some(named) = named(&arg) {
+        return Ok(named);
     }
+    let own = own_folder(arg);
+    if own.as_ref().is_ok_and(StateFolder::is_initialised) {
+        return own;
+    }
+    let packaged = StateFolder::packaged();
+    match packaged.is_initialised() {
+        true => Ok(packaged),
+        false => own,
+    }
+}
+
+/// The one that was named, or the caller's own.
+fn own_folder(arg: StateArg) -> Result<StateFolder, Failed> {
+    named(&arg)
+        .or_else(StateFolder::default_location)
+        .ok_or_else(|| {
+            fail("there is no home directory; name a state directory with --state or ALKNET_STATE")
+        })
+}
+
+/// By `--state`, or else by `ALKNET_STATE`.
+fn named(arg: &StateArg) -> Option<StateFolder> {
+    let variable = || std::env::var_os("ALKNET_STATE").filter(|value| !value.is_empty());
+    let named = arg.state.clone().or_else(|| variable().map(PathBuf::from));
+    named.map(StateFolder::new)
 }
 
 /// The configuration of a directory that was initialised.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,10 +26,11 @@ use crate::handed_over::{HandedOver, StartOptions};
 use crate::last_logins;
 use crate::logs;
 use crate::node::{Gate, Node};
+use crate::owner::summary;
 use crate::plan::{Draft, Plan};
 use crate::plugins::{Swapper, Wanted};
 use crate::reload::ReloadOptions;
-use crate::stanza;
+use crate::stanza::{self, ClientConfig};
 use crate::state::StateFolder;
 use crate::systemd;
 use crate::walls::{ROOT_IS_OWNER, Walls, close_memory, has_accounts, is_root, unconfined};
@@ -77,9 +78,13 @@ impl Listen {
 /// What a start shows its owner.
 pub(super) enum Show {
     Identities,
-    /// The identities and the `ssh_config` stanza, with the private key to
-    /// name in it.
-    Stanza(Option<PathBuf>),
+    /// The identities, what is on and for whom, and the `ssh_config` stanza,
+    /// with the private key to name in it.
+    Owner {
+        identity_file: Option<PathBuf>,
+        /// Whether the owner's clients are told of the node.
+        client_config: bool,
+    },
 }
 
 /// Serves until a signal. With `accounts`, in accounts mode whatever the
@@ -120,7 +125,7 @@ fn become_monitor(
     }
     let (stanza, identity_file) = match show {
         Show::Identities => (false, None),
-        Show::Stanza(file) => (true, file),
+        Show::Owner { identity_file, .. } => (true, identity_file),
     };
     let start = StartOptions {
         udp: listen.udp,
@@ -158,7 +163,11 @@ fn serve_beside_monitor(
     listen.put_into(&mut draft);
     let walls = Walls::of_accounts(link, &draft, handed_over);
     let show = match start.stanza {
-        true => Show::Stanza(start.identity_file),
+        // The owner's files are out of this account's reach.
+        true => Show::Owner {
+            identity_file: start.identity_file,
+            client_config: false,
+        },
         false => Show::Identities,
     };
     let run = StateFolder::new(state.run_directory());
@@ -199,13 +208,21 @@ fn serve_with(
         tracing::warn!("{error}");
     }
     let runtime = runtime(&plan.config)?;
-    let outcome = runtime.block_on(serve_until_signal(plan, run.clone(), walls, socket, show));
+    let outcome = runtime.block_on(serve_until_signal(
+        plan,
+        state,
+        run.clone(),
+        walls,
+        socket,
+        show,
+    ));
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
 async fn serve_until_signal(
     plan: Plan,
+    home: &StateFolder,
     state: StateFolder,
     walls: Arc<Walls>,
     socket: AdminSocket,
@@ -229,7 +246,7 @@ async fn serve_until_signal(
     let mut asked = desk.ending();
     let admin = tokio::spawn(admin::serve(socket, state, Arc::clone(&desk)));
     let mut closed_terminal = pin!(reload_on_hangup(hangups, node.swapper()).fuse());
-    announce(&node, show);
+    announce(&node, home, show);
     let watchdog = tokio::spawn(systemd::watchdog(node.pulse()));
     let mut signalled = async || {
         tokio::select! {
@@ -320,7 +337,7 @@ async fn reload_on_hangup(mut hangups: Signal, swapper: Arc<Swapper>) {
     std::future::pending().await
 }
 
-fn announce(node: &Node, show: Show) {
+fn announce(node: &Node, state: &StateFolder, show: Show) {
     say!("alknet-node {}", env!("CARGO_PKG_VERSION"));
     print_keys(&node.node_key().to_string(), node.host_keys());
     for generation in node.registry().generations() {
@@ -340,11 +357,12 @@ fn announce(node: &Node, show: Show) {
     if !unconfined.is_empty() {
         say!("unconfined {}", unconfined.join(", "));
     }
-    if let Show::Stanza(identity_file) = show {
-        match stanza::for_node(node, identity_file.as_deref()) {
-            Ok(text) => say!("\n{text}"),
-            Err(why) => say!("\nno ssh_config stanza: {why}\n"),
-        }
+    if let Show::Owner {
+        identity_file,
+        client_config,
+    } = show
+    {
+        show_owner(node, state, identity_file.as_deref(), client_config);
     }
     for warning in node.warnings() {
         tracing::warn!("{warning}");
@@ -385,4 +403,29 @@ fn announce(node: &Node, show: Show) {
         );
     }
     systemd::ready();
+}
+
+/// What `up` says: what is on and for whom, and how to reach the node.
+fn show_owner(node: &Node, state: &StateFolder, identity_file: Option<&Path>, client_config: bool) {
+    let generations = node.registry().generations();
+    let ssh = generations.iter().find(|it| it.plugin == "ssh");
+    let ssh = ssh.map(|ssh| ssh.config());
+    for line in summary(&node.peers().config(), ssh.as_deref()) {
+        say!("{line}");
+    }
+    let stanza = match stanza::for_node(node, identity_file) {
+        Ok(stanza) => stanza,
+        Err(why) => return say!("\nno ssh_config stanza: {why}\n"),
+    };
+    if client_config {
+        match ClientConfig::of_caller() {
+            Some(config) => {
+                for line in config.put(node, state, identity_file, &stanza) {
+                    say!("{line}");
+                }
+            }
+            None => say!("try       not written for your clients: there is no home directory"),
+        }
+    }
+    say!("\n{stanza}");
 }

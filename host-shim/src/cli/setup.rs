@@ -9,14 +9,15 @@ use alknet_identity::PeersConfig;
 use clap::Args;
 
 use super::serve::{Listen, Show, serve};
-use super::{Failed, StateArg, fail, fail_all, folder, print_keys};
-use crate::authorize::{OwnKeys, own_keys};
+use super::{Failed, StateArg, fail, fail_all, named, own_folder, print_keys};
+use crate::authorize::{OwnKeys, own_keys, usable_identity_file};
 use crate::editors::write_schemas;
-use crate::init::{
-    self, Contents, InitError, Made, authorize_in, caller_id, peer_with, peers_from_files,
-};
+use crate::init::{self, Contents, InitError, Made, authorize_in, caller_id, peers_from_files};
+use crate::owner::{LeftOut, owner};
+use crate::peers_file::{Change, change};
 use crate::plan::Draft;
 use crate::state::StateFolder;
+use crate::walls::is_root;
 
 /// What those who are authorised get.
 const UNCONFINED_NOTE: &str = "what they run has all the rights of the account that the node runs as (ssh:unconfined); peers added later are confined unless they get that scope too";
@@ -49,11 +50,26 @@ pub(super) struct UpArgs {
     /// A TCP address to serve on as well [default: as configured, at first none]
     #[arg(long, value_name = "ADDR")]
     tcp_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    left_out: LeftOut,
+    /// Leave ~/.ssh/config and the client's nodes.toml as they are
+    #[arg(long)]
+    no_client_config: bool,
+}
+
+/// Whether the package was installed and its node not made yet.
+fn fresh_package() -> bool {
+    let packaged = StateFolder::packaged();
+    packaged.is_started_by_systemd() && packaged.root().is_dir() && !packaged.is_initialised()
 }
 
 /// Makes a state directory.
 pub(super) fn init(args: InitArgs) -> Result<(), Failed> {
-    let state = folder(args.state)?;
+    let state = match named(&args.state) {
+        // Where the package's unit serves from, as long as no node is there.
+        None if is_root() && fresh_package() => StateFolder::packaged(),
+        _ => own_folder(args.state)?,
+    };
     let peers = peers_from_files(&args.authorize).map_err(fail)?;
     let authorised = peers.len();
     let contents = Contents {
@@ -79,10 +95,16 @@ pub(super) fn init(args: InitArgs) -> Result<(), Failed> {
         .map_err(|problems| fail_all(&problems))?;
     write_schemas(&state, &plan).map_err(fail)?;
     print_keys(&plan.keys.node_key().to_string(), &plan.keys.host_keys);
-    say!(
-        "start it with: alknet-node run --state '{}'",
-        state.root().display()
-    );
+    match state.is_started_by_systemd() {
+        true => {
+            say!("let somebody in: alknet-node peers add ID KEY.pub --scope ssh:exec");
+            say!("start it with: systemctl enable --now alknet-node");
+        }
+        false => say!(
+            "start it with: alknet-node run --state '{}'",
+            state.root().display()
+        ),
+    }
     Ok(())
 }
 
@@ -110,7 +132,7 @@ fn report(state: &StateFolder, made: &Made) {
 
 /// Serves, whatever it takes.
 pub(super) fn up(args: UpArgs) -> Result<ExitCode, Failed> {
-    let state = folder(args.state)?;
+    let state = own_folder(args.state)?;
     let mut identity_file = None;
     if !state.is_initialised() {
         let own = gather_own_keys();
@@ -121,10 +143,11 @@ pub(super) fn up(args: UpArgs) -> Result<ExitCode, Failed> {
             peers: Vec::new(),
             make_client_key: None,
         };
+        let owner = owner(&own.keys, args.left_out);
         if own.keys.is_empty() {
-            contents.make_client_key = Some(caller_id());
+            contents.make_client_key = Some(owner);
         } else {
-            contents.peers.push(peer_with(&caller_id(), &own.keys));
+            contents.peers.push(owner);
         }
         identity_file = own.identity_file;
         match init::init(&state, contents) {
@@ -140,9 +163,12 @@ pub(super) fn up(args: UpArgs) -> Result<ExitCode, Failed> {
                 "nobody may log in, and you have no key: make one with ssh-keygen, then run this again"
             );
         } else {
-            authorize_in(&state, peer_with(&caller_id(), &own.keys)).map_err(fail)?;
+            authorize_in(&state, owner(&own.keys, args.left_out)).map_err(fail)?;
             identity_file = own.identity_file;
         }
+    } else {
+        take_from_owner(&state, args.left_out)?;
+        identity_file = usable_identity_file(&peers(&state).unwrap_or_default());
     }
     let client_key = state.client_key();
     if client_key.exists() {
@@ -152,7 +178,27 @@ pub(super) fn up(args: UpArgs) -> Result<ExitCode, Failed> {
         udp: args.listen,
         tcp: args.tcp_listen,
     };
-    serve(&state, listen, Show::Stanza(identity_file), false)
+    let show = Show::Owner {
+        identity_file,
+        client_config: !args.no_client_config,
+    };
+    serve(&state, listen, show, false)
+}
+
+/// Takes from an owner who was let in before what is left out this time.
+fn take_from_owner(state: &StateFolder, left_out: LeftOut) -> Result<(), Failed> {
+    let id = caller_id();
+    let peers = peers(state).unwrap_or_default().peers;
+    let Some(owner) = peers.iter().find(|peer| peer.id == id) else {
+        return Ok(());
+    };
+    let scopes = left_out.of(owner);
+    if !scopes.is_empty() {
+        let file = state.peers_file();
+        change(&file, &Change::Revoke(&id, &scopes)).map_err(fail)?;
+        say!("took {} from {id}", scopes.join(", "));
+    }
+    Ok(())
 }
 
 /// The caller's keys; says which they are.
@@ -177,7 +223,11 @@ fn gather_own_keys() -> OwnKeys {
 
 /// Whether the directory's own peers file is sound and names nobody.
 fn nobody_is_let_in(state: &StateFolder) -> bool {
-    Document::read(&state.peers_file())
-        .and_then(|document| document.deserialize::<PeersConfig>())
-        .is_ok_and(|peers| peers.peers.is_empty())
+    peers(state).is_some_and(|peers| peers.peers.is_empty())
+}
+
+/// The directory's own peers file, if it is sound.
+fn peers(state: &StateFolder) -> Option<PeersConfig> {
+    let document = Document::read(&state.peers_file()).ok()?;
+    document.deserialize().ok()
 }

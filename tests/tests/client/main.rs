@@ -8,6 +8,7 @@ mod client_sharing;
 mod client_socks;
 mod client_trust;
 mod crash;
+mod first_hour;
 mod others_text;
 mod our_client;
 mod round_trips;
