@@ -334,10 +334,12 @@ fn python(module: &str) -> Option<&'static str> {
 /// The client in Go, built once.
 fn go() -> Option<PathBuf> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let libraries = PathBuf::from("/usr/share/gocode");
+    let libraries = std::env::var_os("ALKNET_TEST_GOCODE");
+    let libraries = PathBuf::from(libraries.unwrap_or_else(|| "/usr/share/gocode".into()));
     let built = BUILT.get_or_init(|| {
-        let there = libraries.join("src/golang.org/x/crypto/ssh").is_dir();
-        there.then(|| {
+        let needs = ["golang.org/x/crypto/ssh", "github.com/pkg/sftp"];
+        let there = needs.map(|library| libraries.join("src").join(library).is_dir());
+        there.iter().all(|there| *there).then(|| {
             let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
             let program = target.join("go-ssh-client");
             let run = Run::new("go")
@@ -346,7 +348,7 @@ fn go() -> Option<PathBuf> {
                 .arg("client.go")
                 .dir(&folder("go"))
                 .env("GO111MODULE", "off")
-                .env("GOPATH", libraries)
+                .env("GOPATH", &libraries)
                 .env("GOCACHE", target.join("go-cache"));
             run.output();
             program
