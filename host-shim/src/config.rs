@@ -74,6 +74,8 @@ pub struct NodeConfig {
     pub metrics: MetricsConfig,
     /// How many connections there may be.
     pub connections: ConnectionsConfig,
+    /// What a peer may be away for.
+    pub limits: LimitsConfig,
     /// The node's own threads.
     pub runtime: RuntimeConfig,
     /// How the node stops.
@@ -96,6 +98,7 @@ impl Default for NodeConfig {
             log: LogConfig::default(),
             metrics: MetricsConfig::default(),
             connections: ConnectionsConfig::default(),
+            limits: LimitsConfig::default(),
             runtime: RuntimeConfig::default(),
             shutdown: ShutdownConfig::default(),
         }
@@ -290,6 +293,34 @@ impl Default for ConnectionsConfig {
         Self {
             max: 4096,
             max_per_address: 1024,
+        }
+    }
+}
+
+/// What a peer may be away for: its machine sleeps, or it has no network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Seconds that nothing need be heard of a peer that has logged in over
+    /// QUIC and has a session open; then its connection is closed. The client
+    /// has a limit of its own, and the lesser of both counts. Before the log-in
+    /// it is 30. 30 to 2592000 (30 days). Default 43200 (12 hours). A change
+    /// needs a restart.
+    #[schemars(range(min = 30, max = 2_592_000))]
+    pub offline_seconds: u32,
+    /// Bytes that are kept for all peers together that are away, which is what
+    /// was sent to them and may not have arrived. With more, the connection of
+    /// the one that has been away for the longest time is closed. 1048576 to
+    /// 68719476736. Default 268435456 (256 MiB).
+    #[schemars(range(min = 1_048_576_u64, max = 68_719_476_736_u64))]
+    pub offline_buffer_bytes: u64,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            offline_seconds: 12 * 60 * 60,
+            offline_buffer_bytes: 256 << 20,
         }
     }
 }

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use alknet_handler::{AuthContext, Connection, HandlerError, IdentityProvider};
 use alknet_identity::PeerStore;
 use alknet_loader::{Generation, Registry};
-use alknet_quic::{QuicConnection, TransportSettings, negotiated_alpn, peer_key};
+use alknet_quic::{QuicConnection, negotiated_alpn, peer_key};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admission::{Admission, Admitted, Rejected, Transport};
+use crate::away::AwayPeers;
+use crate::config::NodeConfig;
 use crate::last_logins::Noting;
 use crate::metrics::counters::{self, Handshake};
 
@@ -31,13 +33,28 @@ const CODE_HANDLER_FAILED: u32 = 2;
 /// There are as many connections as there may be.
 const CODE_TOO_MANY: u32 = 3;
 
+/// What bounds the connections of a node.
+#[derive(Clone)]
+pub(crate) struct Limits {
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) away: Arc<AwayPeers>,
+}
+
+impl Limits {
+    /// Puts those of another configuration in force, as far as they can change.
+    pub(crate) fn set(&self, config: &NodeConfig) {
+        self.admission.set(config.connections.clone());
+        self.away.set(&config.limits);
+    }
+}
+
 /// Accepts until the endpoint is closed; refuses once told to stop. Answers
 /// each pulse between two connections.
 pub(crate) async fn accept(
     endpoint: quinn::Endpoint,
     registry: Arc<Registry>,
     peers: Arc<PeerStore>,
-    admission: Arc<Admission>,
+    limits: Limits,
     stop: watch::Receiver<bool>,
     mut pulses: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
@@ -63,7 +80,7 @@ pub(crate) async fn accept(
             counters::handshake(Handshake::Retried);
             continue;
         }
-        let Ok(place) = Place::at_the_beginning(&incoming, &admission) else {
+        let Ok(place) = Place::at_the_beginning(&incoming, &limits.admission) else {
             counters::handshake(Handshake::Refused);
             incoming.refuse();
             continue;
@@ -77,6 +94,7 @@ pub(crate) async fn accept(
             place,
             Arc::clone(&registry),
             Arc::clone(&peers),
+            Arc::clone(&limits.away),
         ));
     }
 }
@@ -133,6 +151,7 @@ async fn serve(
     place: Place,
     registry: Arc<Registry>,
     peers: Arc<PeerStore>,
+    away: Arc<AwayPeers>,
 ) {
     let remote_addr = incoming.remote_address();
     let began = Instant::now();
@@ -190,19 +209,18 @@ async fn serve(
         local_addr,
         tls_client_fingerprint: fingerprint,
     };
-    let shared = QuicConnection::new(
-        connection.clone(),
-        remote_addr,
-        TransportSettings::default(),
-    );
+    let settings = away.transport().clone();
+    let shared = QuicConnection::new(connection.clone(), remote_addr, settings);
     if auth.identity.is_some() {
         shared.open_windows();
     }
     let shared = Arc::new(shared);
     let followed = Arc::clone(&shared);
+    let handling = hand_over(&generation, Transport::Quic, shared, auth);
+    let following = async { tokio::join!(followed.follow_peer(), away.follow(&followed)).0 };
     let handled = tokio::select! {
-        handled = hand_over(&generation, Transport::Quic, shared, auth) => handled,
-        never = followed.follow_address() => match never {},
+        handled = handling => handled,
+        never = following => match never {},
     };
     match handled {
         Ok(()) => connection.close(0u32.into(), b""),

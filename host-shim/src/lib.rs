@@ -13,6 +13,7 @@ mod admission;
 mod agent;
 mod any_path;
 mod authorize;
+mod away;
 pub mod cli;
 pub mod config;
 mod cut_short;

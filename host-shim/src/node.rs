@@ -8,11 +8,12 @@ use std::time::Duration;
 use alknet_document::{Document, Fault};
 use alknet_identity::PeerStore;
 use alknet_loader::{Registry, shown};
-use alknet_quic::{BindError, NodeKey, Server, ServerError, TransportSettings, bind_endpoint};
+use alknet_quic::{BindError, NodeKey, Server, ServerError, bind_endpoint};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::admission::Admission;
+use crate::away::AwayPeers;
 use crate::endpoint;
 use crate::keys::HostKey;
 use crate::logs;
@@ -107,7 +108,8 @@ impl Node {
                 }
             }
         }
-        let server = Server::new(&keys.node, &TransportSettings::default())?;
+        let away = Arc::new(AwayPeers::new(&config.limits));
+        let server = Server::new(&keys.node, away.transport())?;
         let endpoint = bind_endpoint(
             config.listen,
             server.endpoint_config(),
@@ -143,7 +145,10 @@ impl Node {
             endpoint.clone(),
             Arc::clone(&registry),
             Arc::clone(&peers),
-            Arc::clone(&admission),
+            endpoint::Limits {
+                admission: Arc::clone(&admission),
+                away: Arc::clone(&away),
+            },
             stop,
             pulses,
         ));
@@ -154,7 +159,7 @@ impl Node {
             walls.as_ref().map(|walls| walls.mode()),
             Arc::clone(&registry),
             Arc::clone(&peers),
-            admission,
+            endpoint::Limits { admission, away },
         ));
         let node_key = keys.node_key();
         let swapper = Arc::new(Swapper::new(

@@ -14,9 +14,9 @@ use alknet_session::Mode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::admission::Admission;
 use crate::config::NodeConfig;
 use crate::cut_short::{ConfigFile, Texts, half_a_file};
+use crate::endpoint::Limits;
 use crate::keys::PublicKeys;
 use crate::logs;
 use crate::plan::{Draft, Problem};
@@ -24,7 +24,7 @@ use crate::plugins::{plugin_config, plugin_pointer};
 use crate::walls;
 
 /// What is read at the start only.
-const NEEDS_RESTART: [&str; 12] = [
+const NEEDS_RESTART: [&str; 13] = [
     "/accounts",
     "/listen",
     "/tcp_listen",
@@ -32,6 +32,7 @@ const NEEDS_RESTART: [&str; 12] = [
     "/mnemonic_file",
     "/passphrase_file",
     "/host_key_files",
+    "/limits/offline_seconds",
     "/log/format",
     "/metrics/listen",
     "/metrics/hosts",
@@ -45,9 +46,10 @@ const KEY_FILES: [&str; 3] = ["/mnemonic_file", "/passphrase_file", "/host_key_f
 const OTHER_KEYS: &str = "the keys in mnemonic_file, passphrase_file or host_key_files";
 
 /// What counts at once and concerns the node alone.
-const LIVE: [&str; 6] = [
+const LIVE: [&str; 7] = [
     "/connections/max",
     "/connections/max_per_address",
+    "/limits/offline_buffer_bytes",
     "/plugins/watch",
     "/plugins/drain_seconds",
     "/plugins/max_draining",
@@ -81,7 +83,7 @@ pub struct Reloader {
     mode: Option<Mode>,
     registry: Arc<Registry>,
     peers: Arc<PeerStore>,
-    admission: Arc<Admission>,
+    limits: Limits,
     /// Held for a whole reload, of the configuration or of plugins: one at a
     /// time.
     turn: Mutex<()>,
@@ -137,7 +139,7 @@ impl Reloader {
         mode: Option<Mode>,
         registry: Arc<Registry>,
         peers: Arc<PeerStore>,
-        admission: Arc<Admission>,
+        limits: Limits,
     ) -> Self {
         Self {
             turn: Mutex::new(()),
@@ -153,7 +155,7 @@ impl Reloader {
             mode,
             registry,
             peers,
-            admission,
+            limits,
             stopping: AtomicBool::new(false),
         }
     }
@@ -182,7 +184,7 @@ impl Reloader {
         if next.draft.config.log.filter != current.config.log.filter {
             self.apply_filter(&next.draft.config.log.filter, &mut outcome.warnings);
         }
-        self.admission.set(next.draft.config.connections.clone());
+        self.limits.set(&next.draft.config);
         self.tell_handlers(&mut outcome);
         current.config = next.draft.config;
         current.texts = next.texts;

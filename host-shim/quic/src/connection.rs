@@ -1,14 +1,18 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use alknet_handler::{BoxFuture, BoxStream, Connection, Identity, IdentityAlreadySet, StreamError};
 use alknet_text::visible;
 use quinn::crypto::rustls::HandshakeData;
 use quinn::{ConnectionError, VarInt};
 use rustls::pki_types::CertificateDer;
+use tokio::time::{Instant, sleep};
 
 use crate::peer_address::PeerAddress;
+use crate::presence::{AWAY_AFTER, LOOK, Presence};
 use crate::{NodeKey, QuicStream, TransportSettings};
 
 /// A QUIC connection as handlers see it.
@@ -17,8 +21,20 @@ pub struct QuicConnection {
     inner: quinn::Connection,
     alpn: Vec<u8>,
     address: PeerAddress,
+    presence: Presence,
     settings: TransportSettings,
+    is_somebodys: AtomicBool,
     identity: OnceLock<Identity>,
+}
+
+/// A peer that has not been heard for ten seconds or more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Away {
+    /// For how long.
+    pub time: Duration,
+    /// The most that is kept for it: bytes that were written and have perhaps
+    /// not arrived.
+    pub kept_bytes: u64,
 }
 
 impl QuicConnection {
@@ -36,14 +52,18 @@ impl QuicConnection {
             alpn: negotiated_alpn(&inner).unwrap_or_default(),
             inner,
             address: PeerAddress::new(remote_addr, settings.receive_window_before_login),
+            presence: Presence::new(),
             settings,
+            is_somebodys: AtomicBool::new(false),
             identity: OnceLock::new(),
         }
     }
 
-    /// Gives the connection the windows of the settings: it is somebody's.
+    /// Gives the connection the windows and the idle timeout of the settings:
+    /// it is somebody's.
     pub fn open_windows(&self) {
         let settings = &self.settings;
+        self.is_somebodys.store(true, Ordering::Relaxed);
         self.address
             .set_window(&self.inner, settings.connection_receive_window);
         self.inner.set_send_window(settings.send_window.into());
@@ -51,9 +71,41 @@ impl QuicConnection {
 
     /// Follows the peer to other addresses, once it has proven to receive
     /// there; until then [`remote_addr`](Connection::remote_addr) is the one
-    /// of before. To be polled beside the handler; never completes.
-    pub async fn follow_address(&self) -> Infallible {
-        self.address.follow(&self.inner).await
+    /// of before. Notices whether the peer is there, and closes the connection
+    /// of one that is silent and was never known, or to which nothing is owed. To be
+    /// polled beside the handler; never completes.
+    pub async fn follow_peer(&self) -> Infallible {
+        tokio::select! {
+            never = self.address.follow(&self.inner) => never,
+            never = self.watch() => never,
+        }
+    }
+
+    /// Where nothing has been heard from the peer of late.
+    pub fn away(&self) -> Option<Away> {
+        let time = self.presence.silence(Instant::now());
+        (time >= AWAY_AFTER).then(|| Away {
+            time,
+            kept_bytes: self
+                .presence
+                .unheard()
+                .min(self.settings.send_window.into()),
+        })
+    }
+
+    async fn watch(&self) -> Infallible {
+        loop {
+            sleep(LOOK).await;
+            let now = Instant::now();
+            self.presence.look(&self.inner.stats().frame_rx, now);
+            // The last words of a session are kept as well.
+            let has_more = self.presence.has_streams() || self.presence.unheard() > 0;
+            let may_be_away = self.is_somebodys.load(Ordering::Relaxed) && has_more;
+            if !may_be_away && self.presence.silence(now) >= self.settings.idle_timeout_before_login
+            {
+                self.close(0, "nothing was heard for too long");
+            }
+        }
     }
 
     /// Who the handler found the peer to be, once it has.
@@ -71,14 +123,14 @@ impl Connection for QuicConnection {
     fn accept_bi(&self) -> BoxFuture<'_, Result<BoxStream, StreamError>> {
         Box::pin(async {
             let halves = self.inner.accept_bi().await.map_err(stream_error)?;
-            Ok(Box::new(QuicStream::new(halves)) as BoxStream)
+            Ok(Box::new(QuicStream::counted(halves, self.presence.stream())) as BoxStream)
         })
     }
 
     fn open_bi(&self) -> BoxFuture<'_, Result<BoxStream, StreamError>> {
         Box::pin(async {
             let halves = self.inner.open_bi().await.map_err(stream_error)?;
-            Ok(Box::new(QuicStream::new(halves)) as BoxStream)
+            Ok(Box::new(QuicStream::counted(halves, self.presence.stream())) as BoxStream)
         })
     }
 
@@ -87,7 +139,7 @@ impl Connection for QuicConnection {
     }
 
     fn remote_addr(&self) -> Option<SocketAddr> {
-        Some(self.address.proven())
+        self.away().is_none().then(|| self.address.proven())
     }
 
     fn set_identity(&self, identity: Identity) -> Result<(), IdentityAlreadySet> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quinn::{AsyncUdpSocket, EndpointConfig, Runtime as _, TokioRuntime};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::resend::RememberingSocket;
+use crate::client_socket::ClientSocket;
 
 /// Binds a node's endpoint. `[::]` takes IPv4 too where the system can. The
 /// two configurations come from [`Server`](crate::Server).
@@ -38,7 +38,7 @@ pub fn bind_client(peer: SocketAddr) -> Result<quinn::Endpoint, BindError> {
 #[derive(Debug)]
 pub struct ClientEndpoint {
     endpoint: quinn::Endpoint,
-    socket: Mutex<Arc<RememberingSocket>>,
+    socket: Mutex<Arc<ClientSocket>>,
 }
 
 impl ClientEndpoint {
@@ -52,7 +52,7 @@ impl ClientEndpoint {
     pub fn bind(peer: SocketAddr) -> Result<Self, BindError> {
         let addr = any_port(peer);
         let bound = || {
-            let socket = remembering(addr)?;
+            let socket = Arc::new(ClientSocket::new(system_socket(addr)?));
             let config = EndpointConfig::default();
             let shared = Arc::clone(&socket) as Arc<dyn AsyncUdpSocket>;
             let runtime = Arc::new(TokioRuntime);
@@ -79,7 +79,7 @@ impl ClientEndpoint {
     pub fn rebind(&self, peer: SocketAddr) -> Result<(), BindError> {
         let addr = any_port(peer);
         let moved = || {
-            let socket = remembering(addr)?;
+            let socket = Arc::new(ClientSocket::new(system_socket(addr)?));
             let shared = Arc::clone(&socket) as Arc<dyn AsyncUdpSocket>;
             self.endpoint.rebind_abstract(shared)?;
             *self.socket() = socket;
@@ -88,22 +88,34 @@ impl ClientEndpoint {
         moved().map_err(|source| BindError::new(addr, source))
     }
 
+    /// The same without a word to QUIC, for while nothing is heard from the
+    /// peer: nothing but [`resend`](Self::resend) is sent from there until the
+    /// next packet.
+    ///
+    /// # Errors
+    /// When the system gives out no socket of the peer's address family.
+    pub fn change_port(&self, peer: SocketAddr) -> Result<(), BindError> {
+        let addr = any_port(peer);
+        let inner = system_socket(addr).map_err(|source| BindError::new(addr, source))?;
+        self.socket().change(inner);
+        Ok(())
+    }
+
     /// Sends the last datagram again, as it was. A node that has it already
-    /// takes no notice; one that has lost its connections, as in a crash, says
-    /// so (RFC 9000 section 10.3), however long QUIC itself would wait before
-    /// it sends anything.
+    /// takes no notice, one that has not acknowledges it at once, and one that
+    /// has lost its connections, as in a crash, says so (RFC 9000 section
+    /// 10.3), however long QUIC itself would wait before it sends anything.
     pub fn resend(&self) {
         self.socket().resend();
     }
 
-    fn socket(&self) -> MutexGuard<'_, Arc<RememberingSocket>> {
+    fn socket(&self) -> MutexGuard<'_, Arc<ClientSocket>> {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn remembering(addr: SocketAddr) -> io::Result<Arc<RememberingSocket>> {
-    let inner = TokioRuntime.wrap_udp_socket(udp_socket(addr)?)?;
-    Ok(Arc::new(RememberingSocket::new(inner)))
+fn system_socket(addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    TokioRuntime.wrap_udp_socket(udp_socket(addr)?)
 }
 
 fn any_port(peer: SocketAddr) -> SocketAddr {

@@ -14,12 +14,13 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod client_socket;
 mod connection;
 mod endpoint;
 mod node_key;
 pub mod openssh;
 mod peer_address;
-mod resend;
+mod presence;
 mod reset;
 mod server;
 mod settings;
@@ -27,7 +28,7 @@ mod stream;
 mod tls;
 
 pub use client::{Client, ConnectError, Trust, connect};
-pub use connection::{QuicConnection, negotiated_alpn, peer_key};
+pub use connection::{Away, QuicConnection, negotiated_alpn, peer_key};
 pub use endpoint::{BindError, ClientEndpoint, bind_client, bind_endpoint};
 pub use node_key::{NodeKey, NodeKeyError, NodeSecret, NodeSecretError};
 pub use server::{Server, ServerError};

@@ -27,12 +27,17 @@ pub struct TransportSettings {
     pub receive_window_before_login: u32,
     /// The same for `send_window`.
     pub send_window_before_login: u32,
-    /// A silent connection is kept alive at this interval: well below the
-    /// timeouts of address translators for UDP, often 30 s.
+    /// A silent peer is asked for a sign of life at this interval: well below
+    /// the timeouts of address translators for UDP, often 30 s, and below what
+    /// makes a peer count as away.
     pub keep_alive_interval: Duration,
-    /// A peer that has said nothing for so long is gone. Also bounds a
-    /// handshake that makes no progress.
+    /// A peer that somebody has logged in from and that has said nothing for
+    /// so long is gone. The lesser of both ends counts (RFC 9000 section
+    /// 10.1).
     pub idle_timeout: Duration,
+    /// The same for a node's peer of which nobody has recorded whose it is,
+    /// and for one without an open stream.
+    pub idle_timeout_before_login: Duration,
 }
 
 impl Default for TransportSettings {
@@ -44,8 +49,9 @@ impl Default for TransportSettings {
             max_streams: 32,
             receive_window_before_login: 64 * KIB,
             send_window_before_login: 48 * KIB,
-            keep_alive_interval: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(30),
+            keep_alive_interval: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(12 * 60 * 60),
+            idle_timeout_before_login: Duration::from_secs(30),
         }
     }
 }

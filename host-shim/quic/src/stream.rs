@@ -2,11 +2,14 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use quinn::{ConnectionError, RecvStream, SendStream, StoppedError, VarInt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::presence::OpenStreams;
 
 /// One bidirectional QUIC stream as a byte stream.
 ///
@@ -20,6 +23,7 @@ pub struct QuicStream {
     send: SendStream,
     recv: RecvStream,
     end: End,
+    count: Option<Arc<OpenStreams>>,
 }
 
 impl QuicStream {
@@ -29,7 +33,15 @@ impl QuicStream {
             send,
             recv,
             end: End::Open,
+            count: None,
         }
+    }
+
+    /// The same for one that counts among those of a connection.
+    pub(crate) fn counted(halves: (SendStream, RecvStream), count: Arc<OpenStreams>) -> Self {
+        let mut stream = Self::new(halves);
+        stream.count = Some(count);
+        stream
     }
 }
 
@@ -49,7 +61,11 @@ impl AsyncWrite for QuicStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(Pin::new(&mut self.send), cx, buf)
+        let written = ready!(AsyncWrite::poll_write(Pin::new(&mut self.send), cx, buf));
+        if let (Ok(bytes), Some(count)) = (&written, &self.count) {
+            count.wrote(*bytes);
+        }
+        Poll::Ready(written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {

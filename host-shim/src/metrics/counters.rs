@@ -19,6 +19,7 @@ static HANDSHAKE_MICROSECONDS: AtomicU64 = AtomicU64::new(0);
 static LOAD_FAILURES: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
 static PANICS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 static LOG_RECORDS_DROPPED: AtomicU64 = AtomicU64::new(0);
+static AWAY: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 
 /// Upper bounds of the handshakes' histogram, in seconds.
 const BOUNDS: [f64; 11] = [
@@ -80,6 +81,13 @@ pub(crate) fn panic(origin: Origin) {
     add(&PANICS, origin as usize);
 }
 
+/// So many peers are away, with so many bytes kept for them.
+pub(crate) fn away(peers: u64, kept_bytes: u64) {
+    for (gauge, value) in AWAY.iter().zip([peers, kept_bytes]) {
+        gauge.store(value, Ordering::Relaxed);
+    }
+}
+
 /// A log record was dropped: its reader does not keep up, or is gone.
 pub(crate) fn log_record_dropped() {
     LOG_RECORDS_DROPPED.fetch_add(1, Ordering::Relaxed);
@@ -114,6 +122,18 @@ pub(super) fn collect(page: &mut Page) {
             &REJECTED,
         ),
     );
+    for (gauge, (name, help)) in AWAY.iter().zip([
+        (
+            "alknet_away_peers",
+            "Peers that have logged in and have not been heard for ten seconds.",
+        ),
+        (
+            "alknet_away_kept_bytes",
+            "Bytes that were sent to such peers and may not have arrived.",
+        ),
+    ]) {
+        page.add_one(name, Kind::Gauge, help, read(gauge));
+    }
     page.add(
         "alknet_handshakes_total",
         Kind::Counter,

@@ -34,6 +34,8 @@ pub trait Connection: Send + Sync {
 
     /// The address at which the peer has proven to receive. On QUIC it may
     /// change: the peer has moved and answered from there (RFC 9000 section 9).
+    /// None while the peer is away: nothing has been heard from it for ten
+    /// seconds. TCP does not tell.
     fn remote_addr(&self) -> Option<SocketAddr>;
 
     /// Records who the handler found the peer to be. Write once.

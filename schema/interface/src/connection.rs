@@ -16,7 +16,8 @@ pub trait Connection: Send + Sync + 'static {
     /// The negotiated ALPN.
     fn remote_alpn(&self) -> RVec<u8>;
 
-    /// The address at which the peer has proven to receive, as `ip:port`.
+    /// The address at which the peer has proven to receive, as `ip:port`. None
+    /// while nothing has been heard from it for ten seconds.
     fn remote_addr(&self) -> ROption<RString>;
 
     /// Records who the peer was found to be. Write once: false when an
