@@ -128,6 +128,9 @@ pub(crate) struct Session {
     pub(crate) remote_addr: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) since_unix_ms: Option<u64>,
+    /// Given for one of whose peer nothing is heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) away_since_unix_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) channels: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -307,6 +310,7 @@ impl Session {
             identity: text("identity"),
             remote_addr: text("remote_addr"),
             since_unix_ms: number("since_unix_ms"),
+            away_since_unix_ms: number("away_since_unix_ms"),
             channels: number("channels"),
             forwards: number("forwards"),
             listeners: number("listeners"),

@@ -41,9 +41,9 @@ pub struct Limits {
     #[schemars(range(min = 0, max = 31_536_000))]
     pub session_lifetime_seconds: u32,
     /// Seconds of silence from the peer after which it is asked for a sign of
-    /// life. 0 means never. A value below `login_grace_seconds` counts as
-    /// that, because a peer must not be asked before it has authenticated.
-    /// 0 to 86400. Default 60.
+    /// life. 0 means never, so that a session outlives its network. A value
+    /// below `login_grace_seconds` counts as that, because a peer must not be
+    /// asked before it has authenticated. 0 to 86400. Default 0.
     #[schemars(range(min = 0, max = 86_400))]
     pub client_alive_interval_seconds: u32,
     /// Unanswered signs-of-life requests after which the connection is
@@ -97,7 +97,7 @@ impl Default for Limits {
             max_env_requests: 256,
             max_streams: 16,
             session_lifetime_seconds: 0,
-            client_alive_interval_seconds: 60,
+            client_alive_interval_seconds: 0,
             client_alive_count_max: 3,
             channel_buffer_bytes: 4 << 20,
             session_buffer_bytes: 16 << 20,

@@ -82,7 +82,8 @@ pub trait Handler: Send + Sync + 'static {
     ///   were given, `"addresses": [{"address", "allowed", "reason"}]`.
     /// - `sessions`: which sessions are open. Answers `{"sessions": [...]}`, each
     ///   `{"id"}` with what is known of `"identity"`, `"remote_addr"`,
-    ///   `"since_unix_ms"`, `"channels"`, `"forwards"` and `"listeners"`. The id
+    ///   `"since_unix_ms"`, `"away_since_unix_ms"` (only while nothing is heard
+    ///   from the peer), `"channels"`, `"forwards"` and `"listeners"`. The id
     ///   is a number, unique within the handler.
     /// - `close_session`, member `id`: ends that session; its peer is told that
     ///   the operator did so. Answers `{}`, or an error where there is none.

@@ -14,7 +14,7 @@ use super::access::Permissions;
 use super::admission::Admission;
 use super::audit::Audit;
 use super::end::End;
-use super::forward::{Egress, LookUps, Resolver};
+use super::forward::{AllListeners, Egress, LookUps, Resolver};
 use super::sessions::Sessions;
 use super::throttle::Throttle;
 use crate::SSH_ID;
@@ -46,6 +46,7 @@ pub(super) struct Core {
     pub(super) accounts: Accounts,
     pub(super) sessions: TaskTracker,
     pub(super) list: Sessions,
+    pub(super) listeners: AllListeners,
     pub(super) admission: Admission,
     /// Log lines about connections that were turned away.
     pub(super) rejections: Throttle,
@@ -121,6 +122,7 @@ impl Core {
             launcher,
             sessions: TaskTracker::new(),
             list: Sessions::default(),
+            listeners: AllListeners::default(),
             admission: Admission::default(),
             rejections: Throttle::default(),
             channel_refusals: Throttle::default(),

@@ -33,6 +33,8 @@ pub(super) enum End {
     Revoked,
     #[error("your access to this node could not be confirmed")]
     Unconfirmed,
+    #[error("what it listened on has moved to a newer session of yours; connect again")]
+    TakenOver,
     #[error("the operator closed the session")]
     Closed,
     #[error("a channel's data exceeds its window")]
@@ -81,9 +83,12 @@ impl End {
         match self {
             Self::LoginGrace => Some(Offence::GraceExceeded),
             // Our own doing.
-            Self::Drained | Self::Replaced(_) | Self::Lifetime | Self::Closed | Self::Unused => {
-                None
-            }
+            Self::Drained
+            | Self::Replaced(_)
+            | Self::Lifetime
+            | Self::Closed
+            | Self::Unused
+            | Self::TakenOver => None,
             _ if refused => Some(Offence::AuthFailed),
             _ => Some(Offence::NoAuth),
         }
@@ -95,7 +100,7 @@ impl End {
             Self::LoginGrace => SessionEnd::LoginGrace,
             Self::Drained | Self::Replaced(_) => SessionEnd::Drained,
             Self::Lifetime => SessionEnd::Lifetime,
-            Self::Silence | Self::Unused => SessionEnd::Idle,
+            Self::Silence | Self::Unused | Self::TakenOver => SessionEnd::Idle,
             Self::Revoked | Self::Unconfirmed => SessionEnd::Revoked,
             Self::Closed => SessionEnd::Closed,
             Self::TooManyFailures | Self::NoService | Self::WindowExceeded | Self::Failed(_) => {

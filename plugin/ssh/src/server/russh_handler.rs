@@ -448,7 +448,7 @@ impl Handler for RusshHandler {
         let listening = self
             .listeners
             .tcp(address, *port, session.handle(), &self.shared);
-        match listening {
+        match listening.await {
             Ok(bound) => {
                 self.count(RequestKind::TcpipForward, Verdict::Granted);
                 *port = bound.into();

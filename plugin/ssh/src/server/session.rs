@@ -50,6 +50,9 @@ const SERVICE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often it is looked at where the peer is.
 const LOOK_AT_ADDRESS: Duration = Duration::from_secs(3);
+/// How long nothing has been heard of a peer of which the transport says that
+/// it is away.
+const AWAY_AFTER: Duration = Duration::from_secs(10);
 
 /// How often, and how long, the identity store is asked about a live session.
 const LOOK_UPS: u32 = 3;
@@ -94,6 +97,8 @@ pub(super) struct Shared {
     taken: Arc<watch::Sender<usize>>,
     /// Given back once somebody has logged in.
     startup: Mutex<Option<Startup>>,
+    /// Since when the peer is away, as far as was seen.
+    away: Mutex<Option<SystemTime>>,
     /// Cancelled when the connection is over: every child and task ends.
     pub(super) over: CancellationToken,
     pub(super) channels: TaskTracker,
@@ -131,6 +136,7 @@ pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
         id,
         takes_jobs: AtomicBool::new(false),
         connection: peer.connection,
+        away: Mutex::default(),
         our_client: AtomicBool::new(false),
         asks_for_channel: AtomicBool::new(false),
         access: Access::new(Arc::clone(&core.permissions)),
@@ -586,10 +592,25 @@ impl Shared {
         }
     }
 
+    /// Since when nothing has been heard of the peer, to some seconds; `None`
+    /// for one that is there, and over TCP, where nobody knows.
+    pub(super) fn away_since(&self) -> Option<SystemTime> {
+        let is_away = self.origin.peer.is_some() && self.connection.remote_addr().is_none();
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_away {
+            let now = SystemTime::now();
+            away.get_or_insert(now.checked_sub(AWAY_AFTER).unwrap_or(now));
+        } else {
+            *away = None;
+        }
+        *away
+    }
+
     /// Completes when the peer is known to be at another address than this one.
     async fn moved(&self, from: Option<IpAddr>) -> IpAddr {
         loop {
             sleep(LOOK_AT_ADDRESS).await;
+            self.away_since();
             let present = self.connection.remote_addr().map(|peer| peer.ip());
             if let Some(present) = present.filter(|present| Some(*present) != from) {
                 return present;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
@@ -35,6 +35,9 @@ pub(super) struct Summary {
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
     since_unix_ms: u128,
+    /// Absent unless the peer is away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    away_since_unix_ms: Option<u128>,
     channels: usize,
     listeners: usize,
 }
@@ -80,12 +83,16 @@ impl Sessions {
 
 impl Summary {
     fn of(id: u64, shared: &Shared) -> Self {
-        let since = shared.since.duration_since(UNIX_EPOCH);
+        let unix_ms = |time: SystemTime| {
+            let since = time.duration_since(UNIX_EPOCH);
+            since.map_or(0, |since| since.as_millis())
+        };
         Self {
             id,
             remote_addr: shared.origin.peer.map(|address| address.to_string()),
             identity: shared.access.holder().map(|holder| holder.identity.id),
-            since_unix_ms: since.map_or(0, |since| since.as_millis()),
+            since_unix_ms: unix_ms(shared.since),
+            away_since_unix_ms: shared.away_since().map(unix_ms),
             channels: shared.channels.len(),
             listeners: shared.listeners.len(),
         }

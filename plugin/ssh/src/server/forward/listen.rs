@@ -54,9 +54,20 @@ struct Entry {
 
 /// What a peer names a listener by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Name {
+pub(super) enum Name {
     Tcp { asked: String, port: u16 },
     Unix { path: String },
+}
+
+impl Name {
+    /// Whether both may want the same socket.
+    pub(super) fn is_in_the_way_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp { port, .. }, Self::Tcp { port: wanted, .. }) => port == wanted,
+            (Self::Unix { path }, Self::Unix { path: wanted }) => path == wanted,
+            _ => false,
+        }
+    }
 }
 
 /// Why nothing listens.
@@ -89,7 +100,7 @@ impl Listeners {
     ///
     /// # Errors
     /// When that is not granted, or the address cannot be bound.
-    pub(crate) fn tcp(
+    pub(crate) async fn tcp(
         &mut self,
         asked: &str,
         port: u32,
@@ -97,20 +108,31 @@ impl Listeners {
         shared: &Arc<Shared>,
     ) -> Result<u16, NotListening> {
         let port = u16::try_from(port).map_err(|_| NotListening::Port { port })?;
-        let grants = granted(shared, asked, port)?;
+        let granted = granted(shared, asked, port)?;
+        let addresses: Vec<IpAddr> = granted.into_iter().map(|(address, _)| address).collect();
         let name = |port| Name::Tcp {
             asked: asked.to_owned(),
             port,
         };
         self.check(&name(port), shared)?;
-        let (sockets, port) = bind_all(shared, asked, grants, port)?;
+        let bound = match bind_all(shared, asked, &addresses, port) {
+            Err(NotListening::Io(error)) if error.kind() == io::ErrorKind::AddrInUse => {
+                let all = &shared.core.listeners;
+                if !all.release(&name(port), shared).await {
+                    return Err(error.into());
+                }
+                bind_all(shared, asked, &addresses, port)
+            }
+            bound => bound,
+        };
+        let (sockets, port) = bound?;
         let together = Together::new(handle, shared);
         for (socket, grant) in sockets {
             let listener = Listener::Tcp(TcpListener::from_std(socket)?);
             let asked = asked.to_owned();
             together.accept(listener, Origin::Tcp { asked, port }, grant);
         }
-        self.by_name.insert(name(port), together.entry());
+        self.insert(name(port), together);
         Ok(port)
     }
 
@@ -149,25 +171,48 @@ impl Listeners {
                 found: Some(found),
             })
         };
-        let (listener, grant) = match ByMonitor::new(shared, Path::new(path), beneath)? {
-            Some(by_monitor) => {
-                let found = by_monitor.find_place().await?;
-                let grant = grant(found.path().to_owned())?;
-                let (listener, bound) = found.listen().await?;
-                (Listener::Monitored(listener, bound), grant)
-            }
-            None => {
-                let place = UnixSocketPlace::open(Path::new(path), beneath)?;
-                let grant = grant(place.real_path()?)?;
-                let (listener, file) = listen_in(place)?;
-                (Listener::Unix(listener, file), grant)
-            }
+        let bind = async || -> Result<_, NotListening> {
+            Ok(match ByMonitor::new(shared, Path::new(path), beneath)? {
+                Some(by_monitor) => {
+                    let found = by_monitor.find_place().await?;
+                    let grant = grant(found.path().to_owned())?;
+                    let (listener, bound) = found.listen().await?;
+                    (Listener::Monitored(listener, bound), grant)
+                }
+                None => {
+                    let place = UnixSocketPlace::open(Path::new(path), beneath)?;
+                    let grant = grant(place.real_path()?)?;
+                    let (listener, file) = listen_in(place)?;
+                    (Listener::Unix(listener, file), grant)
+                }
+            })
         };
+        let bound = match bind().await {
+            Err(NotListening::Io(error)) if error.kind() == io::ErrorKind::AddrInUse => {
+                if !shared.core.listeners.release(&name, shared).await {
+                    return Err(error.into());
+                }
+                bind().await
+            }
+            bound => bound,
+        };
+        let (listener, grant) = bound?;
         let together = Together::new(handle, shared);
         let path = path.to_owned();
         together.accept(listener, Origin::Unix { path }, grant);
-        self.by_name.insert(name, together.entry());
+        self.insert(name, together);
         Ok(())
+    }
+
+    fn insert(&mut self, name: Name, together: Together) {
+        let shared = &together.shared;
+        shared.core.listeners.add(
+            name.clone(),
+            shared,
+            together.cancelled.clone(),
+            together.gone.clone(),
+        );
+        self.by_name.insert(name, together.entry());
     }
 
     /// Ends what [`unix`](Self::unix) began; once it resolves, the path is free.
@@ -344,21 +389,23 @@ type Bound = (StdListener, Grant);
 fn bind_all(
     shared: &Shared,
     asked: &str,
-    grants: Vec<(IpAddr, Grant)>,
+    addresses: &[IpAddr],
     port: u16,
 ) -> Result<(Vec<Bound>, u16), NotListening> {
-    let addresses: Vec<IpAddr> = grants.iter().map(|(address, _)| *address).collect();
     if port != 0 {
-        let (sockets, port) = try_bind(&addresses, port)?;
-        let bound = sockets
-            .into_iter()
-            .zip(grants)
-            .filter_map(|(socket, (_, grant))| Some((socket?, grant)));
-        return Ok((bound.collect(), port));
+        let (sockets, port) = try_bind(addresses, port)?;
+        let mut granted = granted(shared, asked, port)?;
+        let mut bound = Vec::new();
+        for (socket, bind) in sockets.into_iter().zip(addresses) {
+            let grant = granted.iter().position(|(address, _)| address == bind);
+            let grant = grant.map(|at| granted.swap_remove(at).1);
+            bound.extend(socket.zip(grant));
+        }
+        return Ok((bound, port));
     }
     let mut failure = None;
     for _ in 0..TRIES {
-        let (sockets, found) = match try_bind(&addresses, 0) {
+        let (sockets, found) = match try_bind(addresses, 0) {
             Ok(bound) => bound,
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 failure = Some(NotListening::Io(error));
@@ -367,7 +414,7 @@ fn bind_all(
             Err(error) => return Err(error.into()),
         };
         let mut bound = Vec::new();
-        for (socket, bind) in sockets.into_iter().zip(&addresses) {
+        for (socket, bind) in sockets.into_iter().zip(addresses) {
             let request = Request::Listen {
                 asked: asked.to_owned(),
                 port,

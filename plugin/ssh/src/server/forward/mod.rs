@@ -12,6 +12,7 @@ mod listen;
 mod pump;
 mod resolve;
 mod socket;
+mod takeover;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,6 +26,7 @@ pub(super) use self::listen::{Listeners, NotListening};
 use self::pump::End;
 pub(crate) use self::resolve::LookUps;
 pub use self::resolve::{LookUpSlot, Resolver, SystemResolver};
+pub(super) use self::takeover::AllListeners;
 use super::access::Grant;
 use super::audit::About;
 use super::channel::Input;

@@ -1,0 +1,95 @@
+//! A listener moves to a new session of the same identity when the session
+//! that has it is away: who has rebooted gets the port back at once.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::listen::Name;
+use crate::auth::Peer;
+use crate::server::end::End;
+use crate::server::session::Shared;
+
+/// How long the sockets of a listener may take to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What listens for all the sessions of a handler.
+#[derive(Default)]
+pub(crate) struct AllListeners(Mutex<Vec<Registered>>);
+
+struct Registered {
+    name: Name,
+    session: Weak<Shared>,
+    cancelled: CancellationToken,
+    gone: CancellationToken,
+}
+
+impl AllListeners {
+    /// Takes a listener in, until it is `gone`.
+    pub(super) fn add(
+        &self,
+        name: Name,
+        session: &Arc<Shared>,
+        cancelled: CancellationToken,
+        gone: CancellationToken,
+    ) {
+        let mut all = self.lock();
+        all.retain(|registered| !registered.gone.is_cancelled());
+        all.push(Registered {
+            name,
+            session: Arc::downgrade(session),
+            cancelled,
+            gone,
+        });
+    }
+
+    /// Ends the listeners that stand in the way of `name` and that sessions of
+    /// the same identity have which are away. A session that has nothing else
+    /// ends as well, so that its client, when it is back, knows. Whether there
+    /// were any; their sockets are closed then.
+    pub(super) async fn release(&self, name: &Name, session: &Shared) -> bool {
+        let identity = session.identity();
+        let in_the_way: Vec<_> = self
+            .lock()
+            .iter()
+            .filter(|registered| registered.name.is_in_the_way_of(name))
+            .filter_map(|registered| {
+                let owner = registered.session.upgrade()?;
+                let may_go = owner.id != session.id
+                    && !identity.is_empty()
+                    && owner.identity() == identity
+                    && owner.away_since().is_some();
+                let tokens = (registered.cancelled.clone(), registered.gone.clone());
+                may_go.then_some((owner, tokens))
+            })
+            .collect();
+        let mut released = false;
+        for (owner, (cancelled, gone)) in in_the_way {
+            cancelled.cancel();
+            released |= timeout(CLOSE_TIMEOUT, gone.cancelled()).await.is_ok();
+            tracing::info!(
+                target: "alknet_ssh::forward",
+                remote_addr = %Peer(owner.origin.peer),
+                identity,
+                session = owner.id,
+                "a listener moved to a newer session: the peer is away"
+            );
+            if owner.channels.is_empty() && !self.has_any(&owner) {
+                owner.end(End::TakenOver);
+            }
+        }
+        released
+    }
+
+    fn has_any(&self, session: &Arc<Shared>) -> bool {
+        let all = self.lock();
+        let mut live = all.iter().filter(|one| !one.gone.is_cancelled());
+        live.any(|one| std::ptr::eq(one.session.as_ptr(), Arc::as_ptr(session)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Registered>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
