@@ -23,6 +23,7 @@ pub(crate) fn for_node(node: &Node, identity_file: Option<&Path>) -> Result<Stri
         "the program `alknet` does not lie beside this one; build it and use `alknet ssh-config`",
     )?;
     let host_key = node.host_keys().first().ok_or("the node has no host key")?;
+    let tcp = node.tcp_addr().map(|addr| reachable(addr).to_string());
     Stanza {
         alias: ALIAS,
         target: &reachable(node.addr()).to_string(),
@@ -30,6 +31,7 @@ pub(crate) fn for_node(node: &Node, identity_file: Option<&Path>) -> Result<Stri
         host_key: &host_key.public_line,
         program: &program,
         identity_key: None,
+        tcp: tcp.as_deref(),
         identity_file,
         user: None,
     }

@@ -1,4 +1,5 @@
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use alknet_quic::openssh::Stanza;
@@ -33,15 +34,30 @@ impl Ssh {
         Self::with_key(node, &node.setup.key)
     }
 
+    /// The same, which finds the node at another address.
+    pub fn at(node: &TestNode, addr: SocketAddr) -> Self {
+        Self::by_stanza(node, addr, None, &node.setup.key)
+    }
+
+    /// The same, by a stanza that names a TCP address as well.
+    pub fn at_or_tcp(node: &TestNode, addr: SocketAddr, tcp: &str) -> Self {
+        Self::by_stanza(node, addr, Some(tcp), &node.setup.key)
+    }
+
     /// With another key.
     pub fn with_key(node: &TestNode, key: &TestKey) -> Self {
+        Self::by_stanza(node, node.addr, None, key)
+    }
+
+    fn by_stanza(node: &TestNode, addr: SocketAddr, tcp: Option<&str>, key: &TestKey) -> Self {
         let stanza = Stanza {
             alias: ALIAS,
-            target: &node.addr.to_string(),
+            target: &addr.to_string(),
             node_key: node.node_key,
             host_key: &node.host_key,
             program: &artifacts().client,
             identity_key: None,
+            tcp,
             identity_file: Some(&key.file),
             user: None,
         };

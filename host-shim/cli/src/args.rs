@@ -13,6 +13,7 @@ use crate::forward::{Listen, LocalForward, RemoteForward};
 use crate::node::NodeName;
 use crate::options::GivenOption;
 use crate::share::Order;
+use crate::target::Target;
 
 /// Reach an alknet node over QUIC.
 #[derive(Debug, Parser)]
@@ -93,8 +94,8 @@ pub(crate) struct NodeArgs {
     /// is given, or ed25519:HEX@HOST[:PORT] with the key the node must have.
     /// USER@ may stand before each. Names are looked up in alknet/nodes.toml in
     /// $XDG_CONFIG_HOME or ~/.config: a table for each, with address and, if
-    /// wanted, node_key, host_key, user, identity_files, identity_key and share:
-    /// "10m" has exec keep its connection for ten minutes after the last use,
+    /// wanted, node_key, host_key, user, identity_files, identity_key, tcp,
+    /// offline_seconds and share: "10m" has exec keep its connection for ten minutes after the last use,
     /// for others to use.
     #[arg(value_name = "NODE")]
     pub(crate) node: NodeName,
@@ -128,6 +129,20 @@ pub(crate) struct ReachArgs {
     /// How long to wait for an answer, in seconds, at most 30
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) timeout: Duration,
+    /// How long a session outlives a network that is away, in seconds
+    /// [default: 43200, which is 12 hours]
+    ///
+    /// The node has a limit of its own, and the lesser of both counts. Before
+    /// the log-in it is 30 seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(30..=2_592_000), verbatim_doc_comment)]
+    pub(crate) offline_seconds: Option<u32>,
+    /// Where the node listens on TCP, for when UDP is blocked on the way
+    ///
+    /// It is tried when nothing has come over UDP for 3 seconds. The SSH host
+    /// key must be known then. Not together with a key that is shown before SSH
+    /// begins.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) tcp: Option<Target>,
 }
 
 /// How often a silent node is asked for a sign of life: a node that has
@@ -142,6 +157,9 @@ pub(crate) struct Settings {
     pub(crate) transport: TransportSettings,
     /// The protocol to ask for.
     pub(crate) alpn: Vec<u8>,
+    /// Whether a connection is given up when the node is silent and its name
+    /// has come to stand for another address.
+    pub(crate) follows_name: bool,
 }
 
 /// The protocol of the SSH plugin.
@@ -158,6 +176,7 @@ impl NodeArgs {
                 ..TransportSettings::default()
             },
             alpn: SSH_ALPN.into(),
+            follows_name: false,
         }
     }
 }

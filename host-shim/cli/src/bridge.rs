@@ -2,8 +2,10 @@ use std::io;
 use std::pin::pin;
 
 use alknet_text::{visible, visible_bytes};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream, WriteError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::stdio::{Input, Output};
 
@@ -34,6 +36,51 @@ pub(crate) async fn run(
     }
 }
 
+/// The same over TCP.
+pub(crate) async fn run_tcp(
+    input: &Input,
+    output: &Output,
+    stream: TcpStream,
+) -> Result<(), BridgeError> {
+    let (mut recv, mut send) = stream.into_split();
+    let mut upload = pin!(async {
+        loop {
+            let data = input.read().await.map_err(BridgeError::Input)?;
+            // That the node wants no more is for the reading side to say.
+            if data.is_empty() || send.write_all(&data).await.is_err() {
+                let _ = send.shutdown().await;
+                return Ok(());
+            }
+        }
+    });
+    let mut download = pin!(async {
+        loop {
+            let mut data = BytesMut::with_capacity(TCP_READ);
+            let read = recv.read_buf(&mut data).await.map_err(BridgeError::Tcp)?;
+            if read == 0 {
+                return Ok(());
+            }
+            let written = output.write_all(&mut [data.freeze()]).await;
+            written.map_err(BridgeError::from_write)?;
+        }
+    });
+    let mut uploading = true;
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut download => return outcome,
+            outcome = &mut upload, if uploading => {
+                outcome?;
+                uploading = false;
+            }
+            () = output.reader_gone(), if !uploading => return Err(BridgeError::ReaderGone),
+        }
+    }
+}
+
+/// Bytes read from TCP at a time.
+const TCP_READ: usize = 96 * 1024;
+
 /// Why the bytes stopped before their end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BridgeError {
@@ -51,11 +98,21 @@ pub(crate) enum BridgeError {
     Restarted,
     #[error("lost the connection: nothing heard from the node for too long")]
     Silence,
+    #[error("lost the connection: {0}")]
+    Tcp(#[source] io::Error),
     #[error("lost the connection: {}", visible(&.0.to_string()))]
     Lost(#[source] ReadError),
 }
 
 impl BridgeError {
+    fn from_write(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::ReaderGone
+        } else {
+            Self::Output(error)
+        }
+    }
+
     pub(crate) fn from_read(error: ReadError) -> Self {
         match error {
             ReadError::Reset(code) => Self::Reset {
@@ -64,7 +121,10 @@ impl BridgeError {
             ReadError::ConnectionLost(ConnectionError::ApplicationClosed(close)) => Self::Closed {
                 reason: visible_bytes(&close.reason),
             },
-            ReadError::ConnectionLost(ConnectionError::TimedOut) => Self::Silence,
+            // We close none that is carried, but one that is silent.
+            ReadError::ConnectionLost(
+                ConnectionError::TimedOut | ConnectionError::LocallyClosed,
+            ) => Self::Silence,
             ReadError::ConnectionLost(ConnectionError::Reset) => Self::Restarted,
             error => Self::Lost(error),
         }
@@ -101,13 +161,8 @@ async fn download(output: &Output, recv: &mut RecvStream) -> Result<(), BridgeEr
             return Ok(());
         };
         let chunks = chunks.get_mut(..filled).unwrap_or_default();
-        output.write_all(chunks).await.map_err(|error| {
-            if error.kind() == io::ErrorKind::BrokenPipe {
-                BridgeError::ReaderGone
-            } else {
-                BridgeError::Output(error)
-            }
-        })?;
+        let written = output.write_all(chunks).await;
+        written.map_err(BridgeError::from_write)?;
     }
 }
 

@@ -6,6 +6,7 @@ use crate::args::{ConnectArgs, Settings};
 use crate::bridge::{self, BridgeError};
 use crate::dial::dial;
 use crate::failure::Failure;
+use crate::link::Link;
 use crate::stdio::{Input, Output};
 use crate::terminal::Terminal;
 
@@ -22,28 +23,36 @@ pub(crate) async fn run(args: &ConnectArgs, terminal: Terminal) -> Result<(), Fa
         () = ending.requested() => return Err(Failure::Signal),
     };
     let outcome = tokio::select! {
-        outcome = carry(&link.connection) => outcome,
+        outcome = carry(&link) => outcome,
         () = ending.due() => Err(Failure::Signal),
     };
-    let sent = link.connection.stats().udp_tx.bytes;
-    let received = link.connection.stats().udp_rx.bytes;
+    if let Link::Quic(link) = &link {
+        let stats = link.connection.stats();
+        terminal.detail(&format_args!(
+            "connection ended, {} bytes sent and {} received",
+            stats.udp_tx.bytes, stats.udp_rx.bytes
+        ));
+    }
     link.close().await;
-    terminal.detail(&format_args!(
-        "connection ended, {sent} bytes sent and {received} received"
-    ));
     outcome
 }
 
-async fn carry(connection: &quinn::Connection) -> Result<(), Failure> {
+async fn carry(link: &Link) -> Result<(), Failure> {
     // Dropped in reverse order: if both are one open file, its flags are
     // those of before in the end.
     let input = Input::stdin().map_err(Failure::Stdio)?;
     let output = Output::stdout().map_err(Failure::Stdio)?;
-    let (send, recv) = connection
-        .open_bi()
-        .await
-        .map_err(|error| BridgeError::from_read(error.into()))?;
-    bridge::run(&input, &output, send, recv).await?;
+    match link {
+        Link::Quic(link) => {
+            let stream = link.connection.open_bi().await;
+            let (send, recv) = stream.map_err(|error| BridgeError::from_read(error.into()))?;
+            bridge::run(&input, &output, send, recv).await?;
+        }
+        Link::Tcp(link) => {
+            let stream = link.stream().await.map_err(BridgeError::Tcp)?;
+            bridge::run_tcp(&input, &output, stream).await?;
+        }
+    }
     Ok(())
 }
 

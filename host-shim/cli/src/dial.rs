@@ -1,79 +1,132 @@
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use alknet_quic::{
-    BindError, Client, ClientEndpoint, ConnectError, NodeKey, Trust, connect, peer_key,
+    BindError, Client, ClientEndpoint, ConnectError, NodeKey, TransportSettings, Trust, connect,
+    peer_key,
 };
 use alknet_text::visible;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use quinn::{ConnectionError, VarInt};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::args::{SSH_ALPN, Settings};
 use crate::identity_key::{self, IdentityKeyError};
 use crate::known_nodes::{Known, KnownNodes, KnownNodesError};
+use crate::link::{Link, QuicLink, TcpLink};
 use crate::node::Node;
-use crate::roam;
+use crate::path_recovery;
 use crate::target::Target;
 use crate::terminal::Terminal;
 
-/// A connection to a node whose key was verified.
-pub(crate) struct Link {
-    pub(crate) connection: quinn::Connection,
-    pub(crate) node_key: NodeKey,
-    /// How long it took to connect, the look-up of the name included.
-    pub(crate) handshake: Duration,
-    /// Follows the connection to other networks; ends with it.
-    _roaming: JoinSet<()>,
-}
+/// How long nothing may come over UDP before the user is told and TCP is tried.
+const UDP_TIMEOUT: Duration = Duration::from_secs(3);
 
-impl Link {
-    /// How the connection ended, if it has.
-    pub(crate) fn end(&self) -> Option<String> {
-        self.connection.close_reason().map(|error| end(&error))
-    }
-
-    /// Says goodbye and sees to it that the goodbye is on its way, so that the
-    /// node need not wait for a timeout.
-    pub(crate) async fn close(self) {
-        // What the streams still hold goes first: a closed connection sends
-        // nothing but the close. The connection's own task does the sending;
-        // it has its turns here.
-        for _ in 0..SENDING_TURNS {
-            tokio::task::yield_now().await;
-        }
-        self.connection.close(VarInt::from_u32(0), b"");
-        for _ in 0..GOODBYE_TURNS {
-            if self.connection.stats().frame_tx.connection_close > 0 {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-/// What to tell a user of how a connection ended.
-pub(crate) fn end(error: &ConnectionError) -> String {
-    match error {
-        ConnectionError::Reset => "the node has restarted".to_owned(),
-        ConnectionError::TimedOut => "it is silent".to_owned(),
-        ConnectionError::ApplicationClosed(close) if close.reason.is_empty() => {
-            "it closed the connection".to_owned()
-        }
-        error => visible(&error.to_string()).into_owned(),
-    }
-}
-
-/// Connects to the node for a protocol and makes sure that it is the right
-/// one: the one pinned, the one known, or one never met before.
+/// Connects to the node for a protocol: over QUIC, or over TCP where nothing
+/// comes over UDP and it is known where the node listens there. Only over QUIC
+/// the node has proven its key then.
 pub(crate) async fn dial(
     node: &Node,
     settings: &Settings,
     terminal: Terminal,
 ) -> Result<Link, DialError> {
+    let quic = dial_quic(node, settings, terminal);
+    tokio::pin!(quic);
+    let unanswered = match timeout(UDP_TIMEOUT, &mut quic).await {
+        Ok(Ok(link)) => return Ok(Link::Quic(link)),
+        Ok(Err(error @ DialError::NoAnswer { .. })) => Some(error),
+        Ok(Err(error)) => return Err(error),
+        Err(_) => None,
+    };
+    let blocked = format!(
+        "no answer from {} over UDP for {} s: UDP may be blocked on the way",
+        node.target,
+        UDP_TIMEOUT.min(settings.timeout).as_secs()
+    );
+    // What the node serves over TCP is SSH.
+    let tcp = node.tcp.as_ref().filter(|_| settings.alpn == SSH_ALPN.as_bytes());
+    let tcp = match (tcp, &node.identity_key) {
+        (Some(tcp), None) => tcp,
+        (Some(tcp), Some(_)) => {
+            terminal.notice(&format_args!(
+                "{blocked}. Not trying TCP at {tcp}: this log-in shows an identity key in the QUIC handshake, and TCP has none"
+            ));
+            return or_wait(unanswered, quic).await;
+        }
+        (None, _) => {
+            terminal.notice(&format_args!(
+                "{blocked}, or the node down. If it listens on TCP, name that with --tcp HOST:PORT, or tcp in nodes.toml"
+            ));
+            return or_wait(unanswered, quic).await;
+        }
+    };
+    terminal.notice(&format_args!("{blocked}; trying TCP at {tcp}"));
+    let over_tcp = dial_tcp(tcp, settings, terminal);
+    if unanswered.is_some() {
+        return over_tcp.await;
+    }
+    tokio::pin!(over_tcp);
+    tokio::select! {
+        link = &mut quic => match link {
+            Err(DialError::NoAnswer { .. }) => over_tcp.await,
+            link => link.map(Link::Quic),
+        },
+        link = &mut over_tcp => match link {
+            Ok(link) => Ok(link),
+            Err(error) => {
+                terminal.notice(&error);
+                quic.await.map(Link::Quic)
+            }
+        },
+    }
+}
+
+/// The error there is, or what becomes of the attempt.
+async fn or_wait(
+    unanswered: Option<DialError>,
+    quic: impl Future<Output = Result<QuicLink, DialError>>,
+) -> Result<Link, DialError> {
+    match unanswered {
+        Some(error) => Err(error),
+        None => quic.await.map(Link::Quic),
+    }
+}
+
+async fn dial_tcp(
+    tcp: &Target,
+    settings: &Settings,
+    terminal: Terminal,
+) -> Result<Link, DialError> {
+    let connecting = async {
+        let addresses = resolve(tcp).await.map_err(|reason| DialError::Resolve {
+            host: tcp.host.clone(),
+            reason,
+        })?;
+        let link = TcpLink::connect(&addresses).await;
+        link.map_err(|source| DialError::Tcp {
+            target: tcp.clone(),
+            source,
+        })
+    };
+    let link = timeout(settings.timeout, connecting).await;
+    let link = link.map_err(|_| DialError::NoTcpAnswer {
+        target: tcp.clone(),
+        waited: settings.timeout,
+    })??;
+    terminal.detail(&format_args!("connected over TCP to {tcp}"));
+    Ok(Link::Tcp(link))
+}
+
+/// Connects over QUIC and makes sure that the node is the right one: the one
+/// pinned, the one known, or one never met before.
+pub(crate) async fn dial_quic(
+    node: &Node,
+    settings: &Settings,
+    terminal: Terminal,
+) -> Result<QuicLink, DialError> {
     let expectation = Expectation::for_node(node, settings)?;
     let client = Client {
         trust: expectation.trust(),
@@ -83,7 +136,7 @@ pub(crate) async fn dial(
             .map(identity_key::read)
             .transpose()?,
         alpn: settings.alpn.clone(),
-        settings: settings.transport.clone(),
+        settings: transport(node, settings),
     };
     let started = Instant::now();
     let (endpoint, connection) = timeout(settings.timeout, reach(&node.target, &client))
@@ -100,14 +153,28 @@ pub(crate) async fn dial(
     if let Expectation::None(known_nodes) = &expectation {
         first_meeting(known_nodes, &node.target, node_key, terminal)?;
     }
-    let mut roaming = JoinSet::new();
-    roaming.spawn(roam::follow(endpoint, connection.clone(), terminal));
-    Ok(Link {
+    let mut path_recovery = JoinSet::new();
+    let name = settings.follows_name.then(|| node.target.clone());
+    path_recovery.spawn(path_recovery::follow(
+        endpoint,
+        connection.clone(),
+        name,
+        terminal,
+    ));
+    Ok(QuicLink {
         connection,
         node_key,
         handshake,
-        _roaming: roaming,
+        _path_recovery: path_recovery,
     })
+}
+
+fn transport(node: &Node, settings: &Settings) -> TransportSettings {
+    let mut transport = settings.transport.clone();
+    if let Some(seconds) = node.offline_seconds {
+        transport.idle_timeout = Duration::from_secs(seconds.into());
+    }
+    transport
 }
 
 /// Why there is no connection.
@@ -152,6 +219,10 @@ pub(crate) enum DialError {
         target: Target,
         source: ConnectError,
     },
+    #[error("no answer from {target} over TCP within {} s", .waited.as_secs())]
+    NoTcpAnswer { target: Target, waited: Duration },
+    #[error("cannot connect to {target} over TCP: {source}")]
+    Tcp { target: Target, source: io::Error },
 }
 
 impl DialError {
@@ -186,10 +257,6 @@ pub(crate) struct ChangedKey {
     known: Known,
     presented: NodeKey,
 }
-
-/// The sending needs one turn; more are for a socket that is not ready.
-const SENDING_TURNS: usize = 4;
-const GOODBYE_TURNS: usize = 100;
 
 /// RFC 8305 section 8, "Connection Attempt Delay".
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
@@ -233,7 +300,8 @@ async fn reach(
     target: &Target,
     client: &Client,
 ) -> Result<(ClientEndpoint, quinn::Connection), Unreached> {
-    let mut addresses = resolve(target).await?.into_iter();
+    let addresses = resolve(target).await.map_err(Unreached::Resolve)?;
+    let mut addresses = addresses.into_iter();
     let mut attempts = FuturesUnordered::new();
     let mut failure = None;
     let mut next_at = Instant::now();
@@ -286,14 +354,12 @@ fn more_telling(before: Option<Unreached>, now: Unreached) -> Unreached {
     }
 }
 
-async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, Unreached> {
+pub(crate) async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, String> {
     if let Ok(address) = target.host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, target.port)]);
     }
     let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await;
-    Ok(found
-        .map_err(|error| Unreached::Resolve(error.to_string()))?
-        .collect())
+    Ok(found.map_err(|error| error.to_string())?.collect())
 }
 
 fn explain(

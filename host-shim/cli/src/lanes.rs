@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use alknet_ssh::Client;
 use tokio::sync::Notify;
 
-use crate::dial::{self, Link};
+use crate::link::Link;
 use crate::session::Session;
 
 /// The SSH connections of one session, each on a stream of its own of the same
@@ -96,7 +96,7 @@ impl Lanes {
     pub(crate) async fn ended(&self) -> String {
         let first = self.first.client();
         tokio::select! {
-            error = self.link.connection.closed() => dial::end(&error),
+            reason = self.link.closed() => reason,
             () = first.closed() => self
                 .link
                 .end()

@@ -38,6 +38,10 @@ pub(crate) struct Node {
     pub(crate) identity_files: Vec<PathBuf>,
     /// The key to show in the handshake.
     pub(crate) identity_key: Option<PathBuf>,
+    /// Where it listens on TCP.
+    pub(crate) tcp: Option<Target>,
+    /// How long a session outlives a network that is away, in seconds.
+    pub(crate) offline_seconds: Option<u32>,
     /// Whether, and for how long, exec keeps its connection for others.
     pub(crate) share: Option<Share>,
 }
@@ -80,6 +84,8 @@ impl NodeArgs {
                 user: entry.user,
                 identity_files: entry.identity_files,
                 identity_key: entry.identity_key.map(|path| places::expanded(&path)),
+                tcp: entry.tcp,
+                offline_seconds: entry.offline_seconds,
                 share: entry.share,
             },
             None => {
@@ -91,6 +97,8 @@ impl NodeArgs {
                     user: None,
                     identity_files: Vec::new(),
                     identity_key: None,
+                    tcp: None,
+                    offline_seconds: None,
                     share: None,
                 }
             }
@@ -100,6 +108,8 @@ impl NodeArgs {
         }
         node.node_key = self.reach.node_key.or(node.node_key);
         node.identity_key = self.reach.identity_key.clone().or(node.identity_key);
+        node.tcp = self.reach.tcp.clone().or(node.tcp);
+        node.offline_seconds = self.reach.offline_seconds.or(node.offline_seconds);
         node.user = name.user.clone().or(node.user);
         Ok(node)
     }

@@ -1,12 +1,14 @@
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::{fmt, io};
 
 use alknet_quic::NodeKey;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::node::Address;
 use crate::share::Share;
+use crate::target::Target;
 
 /// The nodes a user has names for: `alknet/nodes.toml` in `$XDG_CONFIG_HOME`
 /// or `~/.config`, a table for each.
@@ -34,6 +36,12 @@ pub(crate) struct Entry {
     pub(crate) identity_files: Vec<PathBuf>,
     /// The private key to show in the handshake.
     pub(crate) identity_key: Option<PathBuf>,
+    /// Where it listens on TCP, for when UDP is blocked: `HOST:PORT`.
+    #[serde(default, deserialize_with = "parsed_if_any")]
+    pub(crate) tcp: Option<Target>,
+    /// How long a session outlives a network that is away.
+    #[serde(default, deserialize_with = "offline_seconds")]
+    pub(crate) offline_seconds: Option<u32>,
     /// Whether, and for how long, exec keeps its connection for others.
     pub(crate) share: Option<Share>,
 }
@@ -96,9 +104,22 @@ fn parsed<'de, D: Deserializer<'de>>(input: D) -> Result<Address, D::Error> {
         .map_err(de::Error::custom)
 }
 
-fn parsed_if_any<'de, D: Deserializer<'de>>(input: D) -> Result<Option<NodeKey>, D::Error> {
+fn parsed_if_any<'de, D, T>(input: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
     let text = String::deserialize(input)?;
     text.parse().map(Some).map_err(de::Error::custom)
+}
+
+fn offline_seconds<'de, D: Deserializer<'de>>(input: D) -> Result<Option<u32>, D::Error> {
+    match u32::deserialize(input)? {
+        seconds @ 30..=2_592_000 => Ok(Some(seconds)),
+        _ => Err(de::Error::custom(
+            "expected a number of seconds from 30 to 2592000",
+        )),
+    }
 }
 
 #[cfg(test)]

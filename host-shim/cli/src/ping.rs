@@ -8,8 +8,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::args::PingArgs;
-use crate::dial::{Link, dial};
+use crate::dial::dial_quic;
 use crate::failure::Failure;
+use crate::link::QuicLink;
 use crate::terminal::Terminal;
 
 /// `alknet ping`: how far the node is, and what it is. Nobody logs in.
@@ -17,7 +18,7 @@ pub(crate) async fn run(args: &PingArgs, terminal: Terminal) -> Result<(), Failu
     let mut settings = args.node.settings();
     // QUIC's own pings are what is measured.
     settings.transport.keep_alive_interval = INTERVAL;
-    let link = dial(&args.node.node()?, &settings, terminal).await?;
+    let link = dial_quic(&args.node.node()?, &settings, terminal).await?;
     let version = timeout(settings.timeout, version(&link)).await;
     let version = version.ok().flatten();
     let said = say(&format_args!(
@@ -37,7 +38,7 @@ pub(crate) async fn run(args: &PingArgs, terminal: Terminal) -> Result<(), Failu
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-async fn round_trips(link: &Link, count: u32) -> Result<(), Failure> {
+async fn round_trips(link: &QuicLink, count: u32) -> Result<(), Failure> {
     let mut at = Instant::now();
     let mut heard = 0;
     let mut times = Vec::new();
@@ -85,7 +86,7 @@ fn shown(time: Duration) -> String {
 }
 
 /// The version line of the SSH server (RFC 4253 section 4.2), if there is one.
-async fn version(link: &Link) -> Option<String> {
+async fn version(link: &QuicLink) -> Option<String> {
     let mut stream = QuicStream::new(link.connection.open_bi().await.ok()?);
     stream.write_all(GREETING).await.ok()?;
     let mut line = Vec::new();

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use alknet_quic::QuicStream;
 use alknet_ssh::client::{
     HostKeyError, HostName, HostTrust, Identities, KeyFile, KnownHostsError, fingerprint,
     record_host,
@@ -10,7 +9,8 @@ use alknet_ssh::client::{
 use alknet_ssh::{Client, ClientError, ClientOptions, PublicKey};
 
 use crate::args::{LoginArgs, SessionArgs, Settings};
-use crate::dial::{DialError, Link, dial};
+use crate::dial::{DialError, dial};
+use crate::link::Link;
 use crate::node::{Node, NodeError};
 use crate::options::{AgentChoice, Options, StrictHostKeys};
 use crate::places;
@@ -54,7 +54,10 @@ impl Connector {
             trust,
             encrypted: encrypted.map(|file| file.path().to_owned()).collect(),
             identities,
-            settings: args.node.settings(),
+            settings: Settings {
+                follows_name: true,
+                ..args.node.settings()
+            },
             node,
             options,
             ssh: ClientOptions::default(),
@@ -65,6 +68,8 @@ impl Connector {
     /// The same for who runs a command first of all.
     pub(crate) fn for_command(mut self) -> Self {
         self.ssh.for_command = true;
+        // The command cannot move to another address.
+        self.settings.follows_name = false;
         self
     }
 
@@ -87,7 +92,7 @@ impl Connector {
                 let HostKeyError::Unknown { name, key } = *error else {
                     return Err(ClientError::HostKey(error).into());
                 };
-                self.meet(&name, &key).await?;
+                self.meet(&name, &key, link.has_node_key()).await?;
                 self.trust = self.trust.clone().pin(*key);
                 self.secure(link).await?
             }
@@ -117,14 +122,18 @@ impl Connector {
     }
 
     async fn secure(&self, link: &Link) -> Result<Client, SessionError> {
-        let stream = link.connection.open_bi().await;
-        let stream = stream.map_err(|error| SessionError::Stream(error.to_string()))?;
+        let stream = link.open().await.map_err(SessionError::Stream)?;
         let trust = self.trust.clone();
-        Ok(Client::connect_to(QuicStream::new(stream), &self.ssh, trust).await?)
+        Ok(Client::connect_to(stream, &self.ssh, trust).await?)
     }
 
     /// Decides about a host of which nothing is known.
-    async fn meet(&self, name: &HostName, key: &PublicKey) -> Result<(), SessionError> {
+    async fn meet(
+        &self,
+        name: &HostName,
+        key: &PublicKey,
+        has_node_key: bool,
+    ) -> Result<(), SessionError> {
         let shown = format!("{} {}", key.algorithm(), fingerprint(key));
         let unknown = || SessionError::UnknownHost {
             name: name.clone(),
@@ -134,7 +143,7 @@ impl Connector {
             StrictHostKeys::Yes => return Err(unknown()),
             StrictHostKeys::AcceptNew => {}
             // Whoever holds the node's key speaks for the node.
-            StrictHostKeys::Ask if self.node.node_key.is_some() => {}
+            StrictHostKeys::Ask if has_node_key && self.node.node_key.is_some() => {}
             StrictHostKeys::Ask => {
                 if !self
                     .confirmed(name, &shown, key)

@@ -4,7 +4,7 @@ use std::path::Path;
 use alknet_quic::openssh::Stanza;
 
 use crate::args::SshConfigArgs;
-use crate::dial::dial;
+use crate::dial::dial_quic;
 use crate::failure::Failure;
 use crate::host_key;
 use crate::places;
@@ -17,7 +17,7 @@ pub(crate) async fn run(args: &SshConfigArgs, terminal: Terminal) -> Result<(), 
     let (node_key, host_key) = match (node.node_key, host_key) {
         (Some(node_key), Some(host_key)) => (node_key, host_key.clone()),
         (_, given) => {
-            let link = dial(&node, &args.node.settings(), terminal).await?;
+            let link = dial_quic(&node, &args.node.settings(), terminal).await?;
             let node_key = link.node_key;
             let host_key = match given {
                 Some(host_key) => Ok(host_key.clone()),
@@ -38,6 +38,7 @@ pub(crate) async fn run(args: &SshConfigArgs, terminal: Terminal) -> Result<(), 
     };
     let identity_file = absolute(args.identity_file.as_deref().or(named.as_deref()))?;
     let identity_key = absolute(node.identity_key.as_deref())?;
+    let tcp = node.tcp.as_ref().map(ToString::to_string);
     let stanza = Stanza {
         alias: &args.name,
         target: &node.target.to_string(),
@@ -45,6 +46,7 @@ pub(crate) async fn run(args: &SshConfigArgs, terminal: Terminal) -> Result<(), 
         host_key: &host_key,
         program: &program,
         identity_key: identity_key.as_deref(),
+        tcp: tcp.as_deref(),
         identity_file: identity_file.as_deref(),
         user: args.user.as_deref().or(node.user.as_deref()),
     };

@@ -27,6 +27,8 @@ pub struct Stanza<'a> {
     pub program: &'a Path,
     /// The key for `alknet connect` to show before SSH begins.
     pub identity_key: Option<&'a Path>,
+    /// Where the node listens on TCP, for when UDP is blocked.
+    pub tcp: Option<&'a str>,
     /// The private key to log in with, if it is not one of ssh's own choice.
     pub identity_file: Option<&'a Path>,
     /// The user to log in as, if it is not the caller's own name.
@@ -52,6 +54,10 @@ impl Stanza<'_> {
             ),
             None => String::new(),
         };
+        let tcp = match self.tcp {
+            Some(tcp) => format!(" --tcp {}", for_shell(plain("TCP address", tcp)?)),
+            None => String::new(),
+        };
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = write!(
@@ -61,7 +67,7 @@ impl Stanza<'_> {
 # OpenSSH before 8.5 takes the host key from ~/.ssh/known_hosts instead:
 #   {alias} {host_key}
 Host {alias}
-    ProxyCommand {program} connect {target} --node-key {node_key}{identity_key}
+    ProxyCommand {program} connect {target} --node-key {node_key}{identity_key}{tcp}
     HostKeyAlias {alias}
     StrictHostKeyChecking yes
     IgnoreUnknown KnownHostsCommand
@@ -235,6 +241,7 @@ mod tests {
             host_key: HOST_KEY,
             program: Path::new("/usr/bin/alknet"),
             identity_key: None,
+            tcp: None,
             identity_file: None,
             user: None,
         }

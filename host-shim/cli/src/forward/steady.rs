@@ -173,8 +173,5 @@ impl Keeper {
 }
 
 fn cut(session: &Lanes) {
-    session
-        .link()
-        .connection
-        .close(quinn::VarInt::from_u32(0), b"");
+    session.link().cut();
 }

@@ -10,6 +10,7 @@ use super::lock::Lock;
 use crate::args::SessionArgs;
 use crate::failure::Failure;
 use crate::stdio::Input;
+use crate::target::Target;
 use crate::terminal::Terminal;
 
 /// What a master says when it is ready.
@@ -117,6 +118,13 @@ fn words(args: &SessionArgs) -> Vec<OsString> {
             "--node-key=",
             node.reach.node_key.map(|key| key.to_string()),
         ),
+        (
+            "--offline-seconds=",
+            node.reach
+                .offline_seconds
+                .map(|seconds| seconds.to_string()),
+        ),
+        ("--tcp=", node.reach.tcp.as_ref().map(Target::to_string)),
         ("--host-key=", login.host_key.clone()),
         ("-l", login.user.clone()),
     ];
@@ -160,6 +168,8 @@ mod tests {
             "--known-nodes=/k n",
             "--identity-key=-k",
             "--timeout=7",
+            "--offline-seconds=60",
+            "--tcp=[::1]:22",
             "-i=a",
             "-i-b",
             "-l",
