@@ -27,6 +27,13 @@ impl Alknet {
         user
     }
 
+    /// The same, who has more to say of the node in `nodes.toml`.
+    pub fn told(node: &TestNode, addr: SocketAddr, more: &str) -> Self {
+        let user = Self::stranger(node);
+        user.knows(node, addr, more);
+        user
+    }
+
     /// The same, whose commands share one connection.
     pub fn sharing(node: &TestNode) -> Self {
         let mut user = Self::stranger(node);

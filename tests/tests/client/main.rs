@@ -1,5 +1,6 @@
 //! Our own client: commands, copies, forwards, shared connections, and what it trusts.
 
+mod blocked_udp;
 mod client_cp;
 mod client_exec;
 mod client_forward;
@@ -9,6 +10,7 @@ mod client_socks;
 mod client_trust;
 mod crash;
 mod first_hour;
+mod offline;
 mod others_text;
 mod our_client;
 mod round_trips;
