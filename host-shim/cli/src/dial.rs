@@ -47,7 +47,10 @@ pub(crate) async fn dial(
         UDP_TIMEOUT.min(settings.timeout).as_secs()
     );
     // What the node serves over TCP is SSH.
-    let tcp = node.tcp.as_ref().filter(|_| settings.alpn == SSH_ALPN.as_bytes());
+    let tcp = node
+        .tcp
+        .as_ref()
+        .filter(|_| settings.alpn == SSH_ALPN.as_bytes());
     let tcp = match (tcp, &node.identity_key) {
         (Some(tcp), None) => tcp,
         (Some(tcp), Some(_)) => {
