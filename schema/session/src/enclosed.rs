@@ -22,10 +22,12 @@ enum Parcel {
 impl Parcel {
     fn of(request: &Request) -> Result<Self, SocketError> {
         let bytes = postcard::to_stdvec(request).map_err(SocketError::Malformed)?;
-        match bytes.len() {
-            ..=MAX_MESSAGE => Ok(Self::Message(bytes)),
-            ..=MAX_REQUEST => Ok(Self::Enclosed(enclose(&bytes)?)),
-            _ => Err(SocketError::RequestTooLarge),
+        if bytes.len() <= MAX_MESSAGE {
+            Ok(Self::Message(bytes))
+        } else if bytes.len() <= MAX_REQUEST {
+            Ok(Self::Enclosed(enclose(&bytes)?))
+        } else {
+            Err(SocketError::RequestTooLarge)
         }
     }
 }
