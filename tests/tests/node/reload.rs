@@ -253,7 +253,7 @@ fn the_socket_is_for_its_owner_and_takes_nothing_else() {
     assert_eq!(mode(&path), 0o600);
     let mut socket = admin(&node);
     for (line, said) in [
-        ("nonsense\n", "no JSON object"),
+        ("nonsense\n", "not a JSON object"),
         ("{\"version\":7,\"command\":\"reload\"}\n", "version 1"),
         ("{\"version\":1,\"command\":\"explode\"}\n", "explode"),
     ] {
