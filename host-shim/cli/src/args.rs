@@ -157,9 +157,9 @@ pub(crate) struct Settings {
     pub(crate) transport: TransportSettings,
     /// The protocol to ask for.
     pub(crate) alpn: Vec<u8>,
-    /// Whether a connection is given up when the node is silent and its name
-    /// has come to stand for another address.
-    pub(crate) follows_name: bool,
+    /// Whether a connection to a silent node is given up once a new one would
+    /// lead somewhere.
+    pub(crate) redials: bool,
 }
 
 /// The protocol of the SSH plugin.
@@ -176,7 +176,7 @@ impl NodeArgs {
                 ..TransportSettings::default()
             },
             alpn: SSH_ALPN.into(),
-            follows_name: false,
+            redials: false,
         }
     }
 }

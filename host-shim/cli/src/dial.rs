@@ -18,7 +18,7 @@ use crate::identity_key::{self, IdentityKeyError};
 use crate::known_nodes::{Known, KnownNodes, KnownNodesError};
 use crate::link::{Link, QuicLink, TcpLink};
 use crate::node::Node;
-use crate::path_recovery;
+use crate::path_recovery::{self, Redial};
 use crate::target::Target;
 use crate::terminal::Terminal;
 
@@ -157,11 +157,14 @@ pub(crate) async fn dial_quic(
         first_meeting(known_nodes, &node.target, node_key, terminal)?;
     }
     let mut path_recovery = JoinSet::new();
-    let name = settings.follows_name.then(|| node.target.clone());
+    let again = settings.redials.then(|| Redial {
+        target: node.target.clone(),
+        client,
+    });
     path_recovery.spawn(path_recovery::follow(
         endpoint,
         connection.clone(),
-        name,
+        again,
         terminal,
     ));
     Ok(QuicLink {
@@ -329,6 +332,20 @@ async fn reach(
     }
 }
 
+/// Whether anybody completes or refuses a handshake there, the right node or not.
+pub(crate) async fn answers(target: &Target, client: &Client) -> bool {
+    match timeout(UDP_TIMEOUT, reach(target, client)).await {
+        Ok(Ok((_endpoint, connection))) => {
+            connection.close(quinn::VarInt::from_u32(0), b"");
+            true
+        }
+        Ok(Err(Unreached::Connect(error))) => {
+            !matches!(error, ConnectError::NoAnswer | ConnectError::Local(_))
+        }
+        Ok(Err(_)) | Err(_) => false,
+    }
+}
+
 const NO_ADDRESS: &str = "it has no address";
 
 async fn attempt(
@@ -357,7 +374,7 @@ fn more_telling(before: Option<Unreached>, now: Unreached) -> Unreached {
     }
 }
 
-pub(crate) async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, String> {
+async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, String> {
     if let Ok(address) = target.host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, target.port)]);
     }

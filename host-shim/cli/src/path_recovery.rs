@@ -3,11 +3,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use alknet_quic::ClientEndpoint;
+use alknet_quic::{Client, ClientEndpoint};
 use quinn::{ConnectionStats, VarInt};
 use tokio::time::{Instant, sleep};
 
-use crate::dial::resolve;
+use crate::dial::answers;
 use crate::target::Target;
 use crate::terminal::Terminal;
 
@@ -23,11 +23,17 @@ const MOVE: Duration = Duration::from_secs(3);
 const SLOWEST: Duration = Duration::from_secs(2);
 /// What a look may take longer before the machine is thought to have slept.
 const ASLEEP: Duration = Duration::from_secs(2);
-/// How long a node may be silent before its name is looked up again, and how
+/// How long a node may be silent before a new connection is tried, and how
 /// often.
-const LOOK_UP: Duration = Duration::from_secs(30);
+const REDIAL: Duration = Duration::from_secs(30);
 /// How long a node may be silent to which nobody has logged in.
 const SILENCE_BEFORE_LOGIN: Duration = Duration::from_secs(30);
+
+/// How to connect to the node again.
+pub(crate) struct Redial {
+    pub(crate) target: Target,
+    pub(crate) client: Client,
+}
 
 /// Asks again whenever the node owes an answer for longer than it should, by
 /// sending the last datagram once more: QUIC itself would wait twice as long
@@ -44,47 +50,39 @@ const SILENCE_BEFORE_LOGIN: Duration = Duration::from_secs(30);
 /// node, which may wait much longer before it tries again what was lost, then
 /// starts over on that path.
 ///
-/// Where a name is given that has come to stand for other addresses, the
-/// connection to a node that is silent is closed.
+/// Where it is given how to connect again, the connection to a silent node is
+/// closed once that would lead somewhere.
 pub(crate) async fn follow(
     endpoint: ClientEndpoint,
     connection: quinn::Connection,
-    name: Option<Target>,
+    again: Option<Redial>,
     terminal: Terminal,
 ) {
     let asking = ask(&endpoint, &connection, terminal);
     let looking_up = async {
-        match &name {
-            Some(name) => moved(name, &connection).await,
+        match &again {
+            Some(again) => moved(again, &connection).await,
             None => std::future::pending().await,
         }
     };
     tokio::select! {
         () = asking => {}
         () = looking_up => {
-            terminal.detail(&"the node's name stands for another address now");
+            terminal.detail(&"the node does not answer here, but does to a new connection");
             connection.close(VarInt::from_u32(0), b"no answer");
         }
     }
 }
 
-/// Completes when nothing has been heard for a while and the name stands for
-/// other addresses than the connection's.
-async fn moved(name: &Target, connection: &quinn::Connection) {
+/// Completes when nothing has been heard for a while and somebody answers a new
+/// handshake: the node, at another address or without a memory of us, or
+/// whoever has its place.
+async fn moved(again: &Redial, connection: &quinn::Connection) {
     let heard = || connection.stats().udp_rx.datagrams;
     loop {
         let before = heard();
-        sleep(LOOK_UP).await;
-        if heard() != before {
-            continue;
-        }
-        let present = connection.remote_address().ip().to_canonical();
-        if let Ok(found) = resolve(name).await
-            && !found.is_empty()
-            && found
-                .iter()
-                .all(|found| found.ip().to_canonical() != present)
-        {
+        sleep(REDIAL).await;
+        if heard() == before && answers(&again.target, &again.client).await && heard() == before {
             return;
         }
     }

@@ -55,7 +55,7 @@ impl Connector {
             encrypted: encrypted.map(|file| file.path().to_owned()).collect(),
             identities,
             settings: Settings {
-                follows_name: true,
+                redials: true,
                 ..args.node.settings()
             },
             node,
@@ -69,7 +69,7 @@ impl Connector {
     pub(crate) fn for_command(mut self) -> Self {
         self.ssh.for_command = true;
         // The command cannot move to another address.
-        self.settings.follows_name = false;
+        self.settings.redials = false;
         self
     }
 
