@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512};
+use ssh_key::HashAlg;
 
 const PREFIX: &str = "sha256:";
 
@@ -20,6 +21,43 @@ impl Digest {
     /// The 64 hex digits alone, as used in file names.
     pub fn to_hex(self) -> String {
         hex::encode(self.0)
+    }
+}
+
+/// The hashes of a library that is read in parts.
+pub(crate) struct Hashes {
+    sha256: Sha256,
+    /// For signatures, which are of this hash unless they were asked not to be.
+    sha512: Option<Sha512>,
+}
+
+impl Hashes {
+    pub(crate) fn new(for_signature: bool) -> Self {
+        Self {
+            sha256: Sha256::new(),
+            sha512: for_signature.then(Sha512::new),
+        }
+    }
+
+    pub(crate) fn update(&mut self, chunk: &[u8]) {
+        self.sha256.update(chunk);
+        if let Some(sha512) = &mut self.sha512 {
+            sha512.update(chunk);
+        }
+    }
+
+    /// The digest of all of it.
+    pub(crate) fn digest(&self) -> Digest {
+        Digest(self.sha256.clone().finalize().into())
+    }
+
+    /// What a signature by this algorithm is of; `None` for one that is not known.
+    pub(crate) fn prehash(&self, algorithm: HashAlg) -> Option<Vec<u8>> {
+        match algorithm {
+            HashAlg::Sha256 => Some(self.digest().0.to_vec()),
+            HashAlg::Sha512 => Some(self.sha512.clone()?.finalize().to_vec()),
+            _ => None,
+        }
     }
 }
 

@@ -42,4 +42,4 @@ pub use registry::{AlpnTaken, Generation, LiveConnection, Registry};
 pub use signature::{Signer, SignerError};
 pub use stage::{Stage, Staged};
 pub use text::{one_line, shown, shown_alpn};
-pub use trust::{Trust, TrustedFile, check_place};
+pub use trust::{CopyError, Trust, TrustedFile, check_place};

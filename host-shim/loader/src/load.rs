@@ -1,5 +1,6 @@
 //! Opens a staged library and reads what it says of itself.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -54,11 +55,12 @@ impl LoadedPlugin {
         &self.source
     }
 
-    /// The private copy that was opened, or one like it. `None` after
+    /// A path by which this process can open the private copy that was opened,
+    /// or one like it, even where somebody has removed it. `None` after
     /// [`release`](Self::release).
     pub fn copy(&self) -> Option<PathBuf> {
         let copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner);
-        copy.as_ref().map(|copy| copy.path().to_owned())
+        copy.as_ref().map(Staged::reachable_path)
     }
 
     /// Somebody uses the library again: sees to it that there is a private
@@ -151,16 +153,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Checks the structure of a file and stages a copy of it.
+    /// Stages a copy of a file and checks its structure.
     ///
     /// # Errors
     /// When it is not a library for this machine, or cannot be staged.
     pub fn new(file: &TrustedFile, stage: &Stage) -> Result<Self, Refusal> {
-        elf::check(file.path(), file.bytes())?;
-        Ok(Self {
-            source: file.path().to_owned(),
-            staged: stage.place(file)?,
-        })
+        Self::checked(file, stage.place(file)?)
     }
 
     /// As [`new`](Self::new), with a copy in memory: for a process that loads
@@ -169,10 +167,21 @@ impl Prepared {
     /// # Errors
     /// When it is not a library for this machine, or there is no memory for it.
     pub fn in_memory(file: &TrustedFile) -> Result<Self, Refusal> {
-        elf::check(file.path(), file.bytes())?;
+        Self::checked(file, Staged::in_memory(file)?)
+    }
+
+    /// The copy, which nobody changes any more, is looked at.
+    fn checked(file: &TrustedFile, staged: Staged) -> Result<Self, Refusal> {
+        let mapped = File::open(staged.path()).and_then(|copy| memory::Mapped::new(&copy));
+        let mapped = mapped.map_err(|source| Refusal::Io {
+            path: file.path().to_owned(),
+            action: "look at a copy of the file",
+            source,
+        })?;
+        elf::check(file.path(), &mapped)?;
         Ok(Self {
             source: file.path().to_owned(),
-            staged: Staged::in_memory(file)?,
+            staged,
         })
     }
 

@@ -6,6 +6,10 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_void;
+use std::fs::File;
+use std::io;
+use std::ops::Deref;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -28,6 +32,51 @@ pub fn trim() {
     {
         // SAFETY: malloc_trim(3) takes a number, and may be called at any time by any thread.
         let _ = unsafe { libc::malloc_trim(0) };
+    }
+}
+
+/// The contents of a file, which the system reads where they are looked at and takes back as it likes.
+pub(crate) struct Mapped {
+    start: *mut c_void,
+    length: usize,
+}
+
+impl Mapped {
+    /// Maps a file that nobody writes to or cuts off: a private copy.
+    pub(crate) fn new(file: &File) -> io::Result<Self> {
+        let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+        let fd = file.as_raw_fd();
+        // SAFETY: a new mapping at a place of the kernel's choice; mmap(2) refuses a length of 0.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                libc::PROT_READ,
+                libc::MAP_PRIVATE,
+                fd,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { start, length })
+    }
+}
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: these bytes are mapped as long as this value lives, and nobody writes to them.
+        unsafe { std::slice::from_raw_parts(self.start.cast(), self.length) }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: it is a mapping of this value's own, and nothing borrows from it any more.
+        let _ = unsafe { libc::munmap(self.start, self.length) };
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use ssh_key::{Algorithm, HashAlg, PublicKey, SshSig};
 
+use crate::digest::Hashes;
 use crate::refusal::Refusal;
 
 /// What a signature must say it is for: `ssh-keygen -Y sign -n alknet-plugin`.
@@ -83,11 +84,11 @@ pub fn signature_path(library: &Path) -> PathBuf {
     name.into()
 }
 
-/// Finds which of `signers` made `signature` of `bytes`. `path` is for the
+/// Finds which of `signers` made `signature` of what has these hashes. `path` is for the
 /// message only.
 pub(crate) fn check(
     path: &Path,
-    bytes: &[u8],
+    hashes: &Hashes,
     signature: &[u8],
     signers: &[Signer],
 ) -> Result<Signer, Refusal> {
@@ -114,9 +115,13 @@ pub(crate) fn check(
             expected: signers.to_vec(),
         });
     };
-    match signer.0.verify(NAMESPACE, bytes, &signature) {
-        Ok(()) => Ok(signer.clone()),
-        Err(_) => Err(Refusal::SignatureWrong {
+    let is_right = |prehash: Vec<u8>| {
+        let verified = signer.0.verify_prehash(NAMESPACE, &prehash, &signature);
+        verified.is_ok()
+    };
+    match hashes.prehash(signature.hash_alg()).is_some_and(is_right) {
+        true => Ok(signer.clone()),
+        false => Err(Refusal::SignatureWrong {
             path: path.to_owned(),
             signer: signer.clone(),
         }),

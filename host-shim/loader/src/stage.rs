@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use crate::digest::Digest;
 use crate::folder::open_trusted_parent;
 use crate::refusal::Refusal;
-use crate::trust::TrustedFile;
+use crate::trust::{CopyError, TrustedFile};
 
 /// Who may read a copy that was given to them.
 const READABLE: Mode = Mode::RUSR.union(Mode::RGRP).union(Mode::ROTH);
@@ -131,13 +131,14 @@ impl Stage {
             if links == 0 {
                 continue;
             }
-            let written = (&file).write_all(library.bytes());
+            let written = library.copy_to(&file);
+            // Dropped where it is not whole.
             let staged = Staged {
                 path: path.clone(),
                 digest: library.digest(),
                 locked: Some(file),
             };
-            written.map_err(|e| io_error(&path, "write the staged copy", e))?;
+            written.map_err(|error| copy_error(library, &path, "write the staged copy", error))?;
             return Ok(staged);
         }
     }
@@ -195,8 +196,10 @@ impl Staged {
     pub(crate) fn in_memory(library: &TrustedFile) -> Result<Self, Refusal> {
         let failed = |error: io::Error| io_error(library.path(), "make a copy in memory", error);
         let file = memfd_create("alknet-plugin", MemfdFlags::CLOEXEC);
-        let mut file = file.map(File::from).map_err(|errno| failed(errno.into()))?;
-        file.write_all(library.bytes()).map_err(failed)?;
+        let file = file.map(File::from).map_err(|errno| failed(errno.into()))?;
+        library
+            .copy_to(&file)
+            .map_err(|error| copy_error(library, library.path(), "make a copy in memory", error))?;
         // With the process's id, so that one it starts can open it too.
         let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
         // Never closed: under the same path the loader would take the next copy for this one.
@@ -211,6 +214,16 @@ impl Staged {
     /// The path to open: absolute, never used before.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// A path by which this process can open it, even where it was removed.
+    pub(crate) fn reachable_path(&self) -> PathBuf {
+        match &self.locked {
+            Some(file) if !self.path.exists() => {
+                format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+            }
+            _ => self.path.clone(),
+        }
     }
 
     /// The digest of the contents.
@@ -249,6 +262,20 @@ fn unfit(path: &Path, found: String) -> Refusal {
         path: path.to_owned(),
         found,
         user: rustix::process::geteuid().as_raw(),
+    }
+}
+
+fn copy_error(
+    library: &TrustedFile,
+    path: &Path,
+    action: &'static str,
+    error: CopyError,
+) -> Refusal {
+    match error {
+        CopyError::Io(source) => io_error(path, action, source),
+        CopyError::Changed => Refusal::Changed {
+            path: library.path().to_owned(),
+        },
     }
 }
 

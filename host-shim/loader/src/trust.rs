@@ -1,13 +1,14 @@
 //! Reading a library once, from a place nobody else can change.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat};
 use rustix::io::Errno;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Hashes};
 use crate::elf;
 use crate::folder::{check_owner, check_writable, open_trusted};
 use crate::refusal::Refusal;
@@ -68,51 +69,80 @@ impl Trust {
     }
 }
 
-/// A library's contents as they were read from a trusted file. What happens to the file afterwards has no effect.
+/// How much of a library is in memory at a time, in bytes.
+const CHUNK: usize = 64 << 10;
+
+/// A library in a trusted file, open and read through once. Its contents stay in the file: another one of its name has
+/// no effect, and what was changed in place since then is not copied.
 pub struct TrustedFile {
     path: PathBuf,
-    bytes: Vec<u8>,
+    file: File,
+    size: u64,
     digest: Digest,
     signer: Option<Signer>,
 }
 
 impl TrustedFile {
-    /// Opens the file once and reads it whole, through that one handle.
+    /// Opens the file once and reads it through, by that one handle. However large it is, it takes little memory.
     ///
     /// The file must be a regular file, not a symbolic link; it and every directory on its path must belong to root or to
     /// this process's effective user; others must be unable to write to any of them (an ancestor directory with the sticky
     /// bit, as `/tmp`, is let through). The contents that were read must then be what `trust` asks for.
     pub fn read(path: &Path, trust: &Trust) -> Result<Self, Refusal> {
-        Self::accept(path, read_checked(path, MAX_SIZE, |_, _| Ok(()))?, trust)
+        Self::accept(Opened::open(path, MAX_SIZE)?, trust)
     }
 
     /// As [`read`](Self::read), for a file that must be a library for this machine: what its first bytes show to be
     /// something else, or to be shorter than the file, is not read further.
     pub fn read_library(path: &Path, trust: &Trust) -> Result<Self, Refusal> {
-        let header = |start: &[u8], size| elf::check_header(path, start, size);
-        Self::accept(path, read_checked(path, MAX_SIZE, header)?, trust)
+        let opened = Opened::open(path, MAX_SIZE)?;
+        elf::check_header(path, &opened.start(elf::HEADER_SIZE)?, opened.size)?;
+        Self::accept(opened, trust)
     }
 
-    fn accept(path: &Path, bytes: Vec<u8>, trust: &Trust) -> Result<Self, Refusal> {
-        let digest = Digest::of(&bytes);
-        trust.accepts(path, digest)?;
-        let signer = check_signature(path, &bytes, trust)?;
+    fn accept(opened: Opened<'_>, trust: &Trust) -> Result<Self, Refusal> {
+        let mut hashes = Hashes::new(!trust.signers.is_empty());
+        opened.each_chunk(|chunk| {
+            hashes.update(chunk);
+            Ok(())
+        })?;
+        let digest = hashes.digest();
+        trust.accepts(opened.path, digest)?;
+        let signer = check_signature(opened.path, &hashes, trust)?;
         Ok(Self {
-            path: path.to_owned(),
-            bytes,
+            path: opened.path.to_owned(),
+            file: opened.file,
+            size: opened.size,
             digest,
             signer,
         })
     }
 
+    /// Writes the contents to an empty file; what is zero is left out where a whole chunk is.
+    ///
+    /// # Errors
+    /// When that fails, or the contents are not those that were read before.
+    pub fn copy_to(&self, copy: &File) -> Result<(), CopyError> {
+        let mut hashes = Hashes::new(false);
+        let mut offset = 0;
+        each_chunk(&self.file, self.size, |chunk| {
+            hashes.update(chunk);
+            if chunk.iter().any(|byte| *byte != 0) {
+                copy.write_all_at(chunk, offset)?;
+            }
+            offset += chunk.len() as u64;
+            Ok(())
+        })?;
+        copy.set_len(offset)?;
+        if hashes.digest() == self.digest {
+            return Ok(());
+        }
+        Err(CopyError::Changed)
+    }
+
     /// Where the library was read from, for messages.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The whole contents.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
     }
 
     /// The digest of the contents.
@@ -130,20 +160,32 @@ impl std::fmt::Debug for TrustedFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TrustedFile")
             .field("path", &self.path)
-            .field("size", &self.bytes.len())
+            .field("size", &self.size)
             .field("digest", &self.digest)
             .field("signer", &self.signer)
             .finish()
     }
 }
 
-fn check_signature(path: &Path, bytes: &[u8], trust: &Trust) -> Result<Option<Signer>, Refusal> {
+/// Why a copy of a library was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// It could not be read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The file was changed in place since it was read.
+    #[error("the file was changed while it was read")]
+    Changed,
+}
+
+fn check_signature(path: &Path, hashes: &Hashes, trust: &Trust) -> Result<Option<Signer>, Refusal> {
     if trust.signers.is_empty() {
         return Ok(None);
     }
-    let unread = |_: &[u8], _: u64| Ok(());
-    match read_checked(&signature_path(path), signature::MAX_SIZE, unread) {
-        Ok(signature) => signature::check(path, bytes, &signature, &trust.signers).map(Some),
+    let signature = signature_path(path);
+    let signature = Opened::open(&signature, signature::MAX_SIZE).and_then(Opened::read);
+    match signature {
+        Ok(signature) => signature::check(path, hashes, &signature, &trust.signers).map(Some),
         Err(Refusal::Missing { .. }) if trust.allow_unsigned => Ok(None),
         Err(Refusal::Missing { .. }) => Err(Refusal::Unsigned {
             path: path.to_owned(),
@@ -192,56 +234,102 @@ pub fn check_place(path: &Path) -> Result<(), Refusal> {
     check_writable(path, "the file", &stat, false)
 }
 
-/// Reads a file whole, once `check` has looked at its first bytes, [`elf::HEADER_SIZE`] at most, and its size.
-fn read_checked(
-    path: &Path,
-    limit: u64,
-    check: impl FnOnce(&[u8], u64) -> Result<(), Refusal>,
-) -> Result<Vec<u8>, Refusal> {
-    let mut file = open(path)?;
-    let failed = |source: io::Error| io_error(path, "read the file", source);
-    let before = fstat(&file).map_err(|e| failed(e.into()))?;
-    check_kind(path, FileType::from_raw_mode(before.st_mode))?;
-    check_owner(path, "the file", &before)?;
-    check_writable(path, "the file", &before, false)?;
+/// A file that passed the checks of its place.
+struct Opened<'a> {
+    path: &'a Path,
+    file: File,
+    size: u64,
+    before: Stat,
+}
 
-    let size = u64::try_from(before.st_size).unwrap_or(0);
-    if size == 0 {
-        return Err(Refusal::Empty {
-            path: path.to_owned(),
-        });
-    }
-    if size > limit {
-        return Err(Refusal::TooLarge {
-            path: path.to_owned(),
+impl<'a> Opened<'a> {
+    fn open(path: &'a Path, limit: u64) -> Result<Self, Refusal> {
+        let file = open(path)?;
+        let before = fstat(&file).map_err(|e| io_error(path, "read the file", e.into()))?;
+        check_kind(path, FileType::from_raw_mode(before.st_mode))?;
+        check_owner(path, "the file", &before)?;
+        check_writable(path, "the file", &before, false)?;
+        let size = u64::try_from(before.st_size).unwrap_or(0);
+        if size == 0 {
+            return Err(Refusal::Empty {
+                path: path.to_owned(),
+            });
+        }
+        if size > limit {
+            return Err(Refusal::TooLarge {
+                path: path.to_owned(),
+                size,
+                limit,
+            });
+        }
+        Ok(Self {
+            path,
+            file,
             size,
-            limit,
-        });
+            before,
+        })
     }
-    let mut bytes = Vec::new();
-    let mut from_start = |bytes: &mut Vec<u8>, length: u64| {
-        let rest = length.saturating_sub(bytes.len() as u64);
-        (&mut file).take(rest).read_to_end(bytes)
-    };
-    from_start(&mut bytes, elf::HEADER_SIZE).map_err(failed)?;
-    check(&bytes, size)?;
-    let all = usize::try_from(size).unwrap_or(0);
-    let more = all.saturating_add(1).saturating_sub(bytes.len());
-    // Without room for it, the file is refused and the process goes on.
-    bytes
-        .try_reserve_exact(more)
-        .map_err(|_| failed(io::ErrorKind::OutOfMemory.into()))?;
-    // One byte more than was announced tells a file that grows.
-    from_start(&mut bytes, size + 1).map_err(failed)?;
-    let after = fstat(&file).map_err(|e| failed(e.into()))?;
-    let same_times =
-        (before.st_mtime, before.st_mtime_nsec) == (after.st_mtime, after.st_mtime_nsec);
-    if bytes.len() as u64 != size || before.st_size != after.st_size || !same_times {
-        return Err(Refusal::Changed {
-            path: path.to_owned(),
+
+    /// Its first bytes.
+    fn start(&self, length: u64) -> Result<Vec<u8>, Refusal> {
+        let mut start = Vec::new();
+        let read = each_chunk(&self.file, length.min(self.size), |chunk| {
+            start.extend_from_slice(chunk);
+            Ok(())
         });
+        read.map_err(|source| io_error(self.path, "read the file", source))?;
+        Ok(start)
     }
-    Ok(bytes)
+
+    /// All of it.
+    fn read(self) -> Result<Vec<u8>, Refusal> {
+        let mut bytes = Vec::new();
+        self.each_chunk(|chunk| {
+            bytes.extend_from_slice(chunk);
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
+    /// Reads it through. It must not change meanwhile.
+    fn each_chunk(&self, act: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), Refusal> {
+        let failed = |source: io::Error| io_error(self.path, "read the file", source);
+        // One byte more than was announced tells a file that grows.
+        let length = each_chunk(&self.file, self.size + 1, act).map_err(failed)?;
+        let after = fstat(&self.file).map_err(|e| failed(e.into()))?;
+        let before = &self.before;
+        let same_times =
+            (before.st_mtime, before.st_mtime_nsec) == (after.st_mtime, after.st_mtime_nsec);
+        if length != self.size || before.st_size != after.st_size || !same_times {
+            return Err(Refusal::Changed {
+                path: self.path.to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Reads a file from its start, `most` bytes or to its end; gives how many there were.
+fn each_chunk(
+    file: &File,
+    most: u64,
+    mut act: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<u64> {
+    let mut buffer = vec![0; CHUNK];
+    let mut offset = 0;
+    while offset < most {
+        let wanted = usize::try_from(most - offset).map_or(CHUNK, |left| left.min(CHUNK));
+        let part = buffer.get_mut(..wanted).unwrap_or_default();
+        let length = match file.read_at(part, offset) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        act(buffer.get(..length).unwrap_or_default())?;
+        offset += length as u64;
+    }
+    Ok(offset)
 }
 
 fn open(path: &Path) -> Result<File, Refusal> {

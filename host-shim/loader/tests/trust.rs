@@ -15,23 +15,37 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use alknet_loader::{Digest, Refusal, Trust, TrustedFile};
+use alknet_loader::{CopyError, Digest, Refusal, Trust, TrustedFile};
 use common::{Plugins, plugin, set_mode};
 
 #[test]
 fn a_private_file_is_read_whole() {
     let plugins = Plugins::with(plugin());
     let file = TrustedFile::read(&plugins.library(), &Trust::default()).unwrap();
-    assert_eq!(file.bytes(), plugin());
+    assert_eq!(copied(&file).unwrap(), plugin());
     assert_eq!(file.digest(), Digest::of(plugin()));
 }
 
 #[test]
-fn what_is_read_does_not_change_with_the_file() {
+fn another_file_of_its_name_has_no_effect_and_a_change_in_place_is_seen() {
+    let plugins = Plugins::with(plugin());
+    let file = TrustedFile::read(&plugins.library(), &Trust::default()).unwrap();
+    let fresh = plugins.library().with_extension("fresh");
+    std::fs::write(&fresh, "other").unwrap();
+    std::fs::rename(&fresh, plugins.library()).unwrap();
+    assert_eq!(copied(&file).unwrap(), plugin());
+
     let plugins = Plugins::with(plugin());
     let file = TrustedFile::read(&plugins.library(), &Trust::default()).unwrap();
     std::fs::write(plugins.library(), "other").unwrap();
-    assert_eq!(file.bytes(), plugin());
+    let error = copied(&file).unwrap_err();
+    assert!(matches!(error, CopyError::Changed), "{error}");
+}
+
+fn copied(file: &TrustedFile) -> Result<Vec<u8>, CopyError> {
+    let copy = tempfile::NamedTempFile::new().unwrap();
+    file.copy_to(copy.as_file())?;
+    Ok(std::fs::read(copy.path()).unwrap())
 }
 
 #[test]
