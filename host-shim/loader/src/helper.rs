@@ -1,11 +1,15 @@
 //! Entering a plugin's helper, in a process of its own.
 
+use std::error::Error as _;
 use std::path::Path;
 
 use alknet_plugin_interface::PluginModuleRef;
 use alknet_plugin_interface::abi_stable::library::lib_header_from_path;
 use alknet_plugin_interface::abi_stable::std_types::{ROption, RResult, RStr};
 use serde::Deserialize;
+
+use crate::bind::open_bound;
+use crate::text::one_line;
 
 /// The id of the extension by which a plugin's helper is entered.
 const HELPER: &str = "alknet.helper/1";
@@ -17,13 +21,19 @@ struct Answer {
     status: u8,
 }
 
-/// Loads a library, which another process has found fit, and has its helper do
+/// Loads a library, which another process has found fit, as the node loads it: with all that it calls bound. Has its helper do
 /// what `request` (JSON text) says, with this process's standard input and
 /// output. Blocks until that is done, and gives the status to exit with.
 ///
 /// # Errors
 /// Why the helper did not do it, in one line.
 pub fn enter_helper(library: &Path, request: &str) -> Result<u8, String> {
+    open_bound(library).map_err(|error| {
+        let cause = error
+            .source()
+            .map_or_else(|| error.to_string(), ToString::to_string);
+        format!("the plugin cannot be loaded: {}", one_line(&cause))
+    })?;
     let module = lib_header_from_path(library)
         .and_then(|header| header.init_root_module::<PluginModuleRef>())
         .map_err(|error| {

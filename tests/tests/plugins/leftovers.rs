@@ -7,7 +7,7 @@ use integration_tests::swapping::{
     Echo, ODD, Odd, SSH, install, plugins, serving, status, swap, variant,
 };
 use integration_tests::{
-    Setup, TestNode, artifacts, connect_ssh, dial, eventually, proportional_kib,
+    Alknet, NODE, Setup, TestNode, artifacts, connect_ssh, dial, eventually, proportional_kib,
 };
 use rustix::process::Signal;
 use tokio::runtime::Runtime;
@@ -109,6 +109,39 @@ fn what_somebody_removed_is_made_again() {
     fs::write(&socket, "precious").unwrap();
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert_eq!(fs::read(&socket).unwrap(), b"precious");
+}
+
+#[test]
+fn file_transfer_goes_on_where_the_private_copies_are_removed() {
+    let setup = Setup::new();
+    let root = setup.folder().join("root");
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("there"), "contents").unwrap();
+    setup.grant(&["ssh:sftp"]);
+    setup.ssh_config(&format!(
+        "services.sftp = {{ enabled = true, root = {root:?} }}"
+    ));
+    let node = setup.start();
+    let user = Alknet::to(&node);
+    fs::remove_dir_all(node.setup.state().join("staging")).unwrap();
+    let there = format!("{NODE}:there");
+    let back = node.setup.folder().join("back");
+    let get = || {
+        let ended = user.run(&["cp", &there, back.to_str().unwrap()]).ended();
+        assert_eq!(ended.code(), 0, "{ended}");
+        assert_eq!(fs::read(&back).unwrap(), b"contents");
+        fs::remove_file(&back).unwrap();
+    };
+    get();
+    // A handler made anew from the same library finds it as well.
+    let ended = plugins(&node.setup, &["reload", "ssh", "--force"]);
+    assert_eq!(ended.code(), 0, "{ended}");
+    get();
+    install(&node.setup, &variant(&artifacts().plugin, 1), SSH);
+    assert_eq!(swap(&node.setup).code(), 0);
+    fs::remove_dir_all(node.setup.state().join("staging")).unwrap();
+    assert_eq!(plugins(&node.setup, &["rollback"]).code(), 0);
+    get();
 }
 
 #[test]
