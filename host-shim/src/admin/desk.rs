@@ -113,15 +113,15 @@ impl Desk {
                 };
                 line(self.swapper.reload(&wanted).map(plugins))
             }
-            Request::PluginsRollback { name } => line(
+            Request::PluginsRollback { name, confirm } => line(
                 self.swapper
-                    .rollback(name.as_deref())
+                    .rollback(name.as_deref(), confirm)
                     .inspect_err(|problems| problems.iter().for_each(|p| tracing::error!("{p}")))
                     .map(|swapped| plugins(vec![swapped])),
             ),
-            Request::PluginsUnload { name } => line(
+            Request::PluginsUnload { name, confirm } => line(
                 self.swapper
-                    .unload(&name)
+                    .unload(&name, confirm)
                     .map(|swapped| plugins(vec![swapped])),
             ),
             Request::SessionsList {} => match self.background_jobs() {

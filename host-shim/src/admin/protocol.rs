@@ -46,11 +46,17 @@ pub(crate) enum Request {
         /// The plugin; not needed where only one was swapped.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
+        /// As for `PluginsReload`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        confirm: bool,
     },
     /// Have a plugin serve no more.
     PluginsUnload {
         /// The plugin.
         name: String,
+        /// As for `PluginsReload`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        confirm: bool,
     },
     /// List the sessions of all plugins.
     SessionsList {},

@@ -47,6 +47,9 @@ pub(super) struct RollbackArgs {
     name: Option<String>,
     #[command(flatten)]
     state: StateArg,
+    /// Go on where that ends sessions, as for `reload`
+    #[arg(long)]
+    yes: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -58,6 +61,9 @@ pub(super) struct UnloadArgs {
     name: String,
     #[command(flatten)]
     state: StateArg,
+    /// Go on where that ends sessions, as for `reload`
+    #[arg(long)]
+    yes: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -82,7 +88,7 @@ pub(super) fn reload(args: ReloadArgs) -> Result<(), Failed> {
         confirm: !args.yes,
     };
     let state = folder(args.state)?;
-    report(&reloaded(&state, &request)?, args.json)
+    report(&confirmed(&state, &request)?, args.json)
 }
 
 /// Has the running node load what changed, as part of a greater reload. Says
@@ -94,15 +100,18 @@ pub(super) fn reload_all(state: &StateFolder) -> Result<(), Failed> {
         // Nobody is there to ask.
         confirm: false,
     };
-    report(&reloaded(state, &request)?, false)
+    report(&confirmed(state, &request)?, false)
 }
 
-fn reloaded(state: &StateFolder, request: &Request) -> Result<Answer, Failed> {
+fn confirmed(state: &StateFolder, request: &Request) -> Result<Answer, Failed> {
     match admin::ask(state, request) {
         // A node that was started before an upgrade asks nobody.
         Err(AskError::Refused(faults)) if faults.iter().any(is_unknown_to_node) => {
             let mut request = request.clone();
-            if let Request::PluginsReload { confirm, .. } = &mut request {
+            if let Request::PluginsReload { confirm, .. }
+            | Request::PluginsRollback { confirm, .. }
+            | Request::PluginsUnload { confirm, .. } = &mut request
+            {
                 *confirm = false;
             }
             asked(state, &request, "nothing was swapped")
@@ -117,30 +126,27 @@ fn is_unknown_to_node(fault: &FaultReport) -> bool {
 
 /// Has the version before the last swap serve again.
 pub(super) fn rollback(args: RollbackArgs) -> Result<(), Failed> {
-    ask(
-        args.state,
-        &Request::PluginsRollback { name: args.name },
-        args.json,
-    )
+    let request = Request::PluginsRollback {
+        name: args.name,
+        confirm: !args.yes,
+    };
+    let state = folder(args.state)?;
+    report(&confirmed(&state, &request)?, args.json)
 }
 
 /// Has a plugin serve no more.
 pub(super) fn unload(args: UnloadArgs) -> Result<(), Failed> {
-    ask(
-        args.state,
-        &Request::PluginsUnload { name: args.name },
-        args.json,
-    )
+    let request = Request::PluginsUnload {
+        name: args.name,
+        confirm: !args.yes,
+    };
+    let state = folder(args.state)?;
+    report(&confirmed(&state, &request)?, args.json)
 }
 
 #[derive(Serialize, Deserialize)]
 struct Answer {
     plugins: Vec<Swapped>,
-}
-
-fn ask(state: StateArg, request: &Request, json: bool) -> Result<(), Failed> {
-    let state = folder(state)?;
-    report(&asked(&state, request, "nothing was swapped")?, json)
 }
 
 fn report(answer: &Answer, json: bool) -> Result<(), Failed> {

@@ -11,8 +11,13 @@ impl Swapper {
     /// it was rolled back already, the one that was rolled back from.
     ///
     /// # Errors
-    /// When there is none, or it cannot serve any more.
-    pub(crate) fn rollback(&self, name: Option<&str>) -> Result<Swapped, Vec<Problem>> {
+    /// When there is none, or it cannot serve any more; with `confirm` also
+    /// when that would end connections by `max_draining`.
+    pub(crate) fn rollback(
+        &self,
+        name: Option<&str>,
+        confirm: bool,
+    ) -> Result<Swapped, Vec<Problem>> {
         let _turn = self.reloader.turn()?;
         let previous = self
             .memory
@@ -24,6 +29,7 @@ impl Swapper {
         self.libraries
             .still_trusted(&previous.file, &previous.library, &trust)
             .map_err(|refusal| vec![Problem::Plugin(refusal)])?;
+        self.confirmed(previous.library.name(), confirm, "rolling back", "rollback")?;
         let mut warnings = Vec::new();
         let planned = match self.plan(&draft, &previous.file, Arc::clone(&previous.library)) {
             Ok(planned) => planned,
@@ -56,9 +62,11 @@ impl Swapper {
     /// Has a plugin serve no more. Connections there are go on.
     ///
     /// # Errors
-    /// When it does not serve.
-    pub(crate) fn unload(&self, name: &str) -> Result<Swapped, Vec<Problem>> {
+    /// When it does not serve; with `confirm` also when that would end
+    /// connections by `max_draining`.
+    pub(crate) fn unload(&self, name: &str, confirm: bool) -> Result<Swapped, Vec<Problem>> {
         let _turn = self.reloader.turn()?;
+        self.confirmed(name, confirm, "unloading", "unload")?;
         let alpns = self.registry.alpns();
         let Some(before) = self.registry.remove(name) else {
             let why = format!("no plugin {name:?} serves; {}", self.names());
@@ -76,6 +84,21 @@ impl Swapper {
         let _ = self.retire(before, None);
         outcome.log();
         Ok(outcome)
+    }
+
+    fn confirmed(
+        &self,
+        name: &str,
+        confirm: bool,
+        doing: &str,
+        command: &str,
+    ) -> Result<(), Vec<Problem>> {
+        match self.serving(name) {
+            Some(serving) if confirm => self
+                .ends_nothing(&serving, doing, command)
+                .map_err(|problem| vec![problem]),
+            _ => Ok(()),
+        }
     }
 
     /// A version with the configuration it had when it was replaced, for want

@@ -240,16 +240,10 @@ impl Swapper {
                 });
             }
         }
-        if let (true, Some(serving)) = (wanted.confirm, &serving) {
-            let most = self.reloader.config().plugins.max_draining.into();
-            let ended = self.retirement.would_end(serving, most);
-            if !ended.is_empty() {
-                let problems = [Problem::EndsSessions(format!(
-                    "{}: swapping the plugin {name:?} would end {ended}: more than {most} replaced versions would have connections left (/plugins/max_draining); `alknet-node plugins reload --yes` goes on",
-                    shown(file)
-                ))];
-                return Swapped::refused(Some(&name), file, &problems, Some(serving));
-            }
+        if let (true, Some(serving)) = (wanted.confirm, &serving)
+            && let Err(problem) = self.ends_nothing(serving, "swapping", "reload")
+        {
+            return Swapped::refused(Some(&name), file, &[problem], Some(serving));
         }
         if wanted.hold && self.memory.was_left(&name, library.digest()) {
             return outcome(Outcome::Held);
@@ -375,6 +369,28 @@ impl Swapper {
         (!ended.is_empty()).then(|| format!("ends {ended} (/plugins/max_draining)"))
     }
 
+    /// Whether a generation can be replaced without the end of any connection.
+    ///
+    /// # Errors
+    /// Says how many it would end, and how to go on.
+    pub(super) fn ends_nothing(
+        &self,
+        serving: &Arc<Generation>,
+        doing: &str,
+        command: &str,
+    ) -> Result<(), Problem> {
+        let most = self.reloader.config().plugins.max_draining.into();
+        let ended = self.retirement.would_end(serving, most);
+        if ended.is_empty() {
+            return Ok(());
+        }
+        Err(Problem::EndsSessions(format!(
+            "{}: {doing} the plugin {:?} would end {ended}: more than {most} replaced versions would have connections left (/plugins/max_draining); `alknet-node plugins {command} --yes` goes on",
+            shown(&serving.file),
+            serving.plugin
+        )))
+    }
+
     pub(super) fn tcp_unserved(&self) -> Option<String> {
         let alpn = self.listening.tcp_alpn.as_deref()?;
         let served = self.registry.alpns().iter().any(|a| a == alpn.as_bytes());
@@ -385,7 +401,7 @@ impl Swapper {
         })
     }
 
-    fn serving(&self, plugin: &str) -> Option<Arc<Generation>> {
+    pub(super) fn serving(&self, plugin: &str) -> Option<Arc<Generation>> {
         let mut serving = self.registry.generations().into_iter();
         serving.find(|serving| serving.plugin == plugin)
     }

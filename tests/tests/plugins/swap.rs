@@ -268,6 +268,19 @@ fn too_many_old_versions_and_too_old_ones_are_ended_cleanly() {
     node.logged(&["max_draining", "ending those on the oldest", "generation=1"]);
     node.logged(&["has ended", "generation=2", "ended=1"]);
     runtime.block_on(sessions[2].works(1000));
+    // Nor by another way to replace what serves.
+    let newest = runtime.block_on(Session::open(&node, 8));
+    for args in [["unload", "ssh"], ["rollback", "ssh"]] {
+        let ended = plugins(setup, &args);
+        assert_eq!(ended.code(), 1, "{ended}");
+        ended.line_with(&[
+            "would end",
+            "1 connection on generation 3",
+            args[0],
+            "--yes",
+        ]);
+        assert_eq!(serving(setup, "ssh")["id"], 4);
+    }
     // And those that have had their time.
     setup.replace(
         "max_draining = 1\n",
@@ -278,5 +291,5 @@ fn too_many_old_versions_and_too_old_ones_are_ended_cleanly() {
     install(setup, &variant(&artifacts().plugin, 9), SSH);
     assert_eq!(swap(setup).code(), 0);
     node.logged(&["has ended", "generation=4"]);
-    drop(kept);
+    drop((kept, newest));
 }
