@@ -11,7 +11,8 @@ const PACE: Duration = Duration::from_secs(1);
 /// How long after the reason for it memory is given back: what ends together
 /// ends by then.
 const SETTLING: Duration = Duration::from_secs(2);
-/// So many connections fewer than there were are a reason.
+/// So many connections fewer than there were are a reason, and so is half of
+/// those there were.
 const MANY: usize = 64;
 
 /// Keeps what a node needs in place, and gives back what it needs no more: the
@@ -56,7 +57,8 @@ struct Trimming {
 impl Trimming {
     fn is_due(&mut self, connections: usize, generations: Vec<u64>, now: Instant) -> bool {
         self.most = self.most.max(connections);
-        let crowd_left = self.most - connections >= MANY;
+        let left = self.most - connections;
+        let crowd_left = left >= MANY || (left > 0 && left >= connections);
         if crowd_left || self.generations != generations {
             self.generations = generations;
             self.due.get_or_insert(now + SETTLING);
@@ -87,5 +89,12 @@ mod tests {
         assert!(!trimming.is_due(0, vec![1], at(20)), "once");
         assert!(!trimming.is_due(0, vec![2], at(21)));
         assert!(trimming.is_due(0, vec![2], at(23)), "a version has ended");
+        assert!(!trimming.is_due(12, vec![2], at(30)));
+        assert!(!trimming.is_due(8, vec![2], at(39)), "a third has left");
+        assert!(!trimming.is_due(6, vec![2], at(40)));
+        assert!(
+            trimming.is_due(6, vec![2], at(42)),
+            "half of a few has left"
+        );
     }
 }
