@@ -140,7 +140,8 @@ fn write(line: &str) {
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
-fn is_ready() -> bool {
+/// Whether standard error takes something at once.
+pub(crate) fn is_ready() -> bool {
     let stderr = rustix::stdio::stderr();
     let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
     // What cannot be polled does not block either.

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use integration_tests::{
-    Alknet, Background, Ended, NODE, Random, Relay, Setup, TestNode, eventually, sha256_of_file,
+    Alknet, Background, Ended, NODE, Random, Relay, Setup, Terminal, TestNode, eventually,
+    sha256_of_file,
 };
 use rustix::process::Signal;
 
@@ -355,6 +356,23 @@ fn a_gigabyte_that_is_interrupted_three_times_arrives() {
         &local.join("bulk"),
     );
     assert_eq!(sha256_of_file(&local.join("bulk")), digest);
+}
+
+/// The bar is not drawn on a terminal that was stopped (Ctrl-S).
+#[test]
+fn nobody_waits_for_a_terminal_that_was_stopped() {
+    let world = World::new();
+    let digest = Random::new(8).file(&world.local().join("bulk"), 16 * MIB);
+    let run = world.user.run(&["cp", "bulk", "home:"]);
+    let mut terminal = Terminal::open(run.dir(&world.local()), 24, 80);
+    terminal.types("\u{13}");
+    let target = world.root().join("bulk");
+    eventually("the file has arrived", || {
+        (target.exists() && sha256_of_file(&target) == digest).then_some(())
+    });
+    terminal.types("\u{11}");
+    let (status, shown) = terminal.ended();
+    assert!(status.success(), "{shown}");
 }
 
 #[test]

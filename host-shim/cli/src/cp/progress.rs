@@ -4,11 +4,14 @@ use std::io::IsTerminal as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::plan::Plan;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, is_ready};
 
-/// How far the copying has come, as a bar on the terminal.
+/// How far the copying has come, as a bar on the terminal. It is drawn where
+/// that does not block: nobody waits for a terminal that was stopped (Ctrl-S).
 pub(super) struct Progress {
     bar: ProgressBar,
+    /// Bytes of files that are done, and of those under way.
+    position: Cell<u64>,
     files: Cell<usize>,
     done: Cell<usize>,
     moved: Cell<u64>,
@@ -32,7 +35,8 @@ impl Counted<'_> {
     /// So many bytes were there already.
     pub(super) fn found(&self, bytes: u64) {
         self.bytes.set(self.bytes.get() + bytes);
-        self.progress.bar.inc(bytes);
+        let position = self.progress.position.get();
+        self.progress.set_position(position + bytes);
     }
 
     /// The file is finished with.
@@ -43,7 +47,18 @@ impl Counted<'_> {
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.progress.bar.dec(self.bytes.get());
+        let position = self.progress.position.get();
+        self.progress
+            .set_position(position.saturating_sub(self.bytes.get()));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if !is_ready() {
+            // The end of a bar is drawn as well.
+            self.bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
     }
 }
 
@@ -56,6 +71,7 @@ impl Progress {
         }
         Self {
             bar,
+            position: Cell::new(0),
             files: Cell::new(0),
             done: Cell::new(0),
             moved: Cell::new(0),
@@ -95,15 +111,31 @@ impl Progress {
 
     /// Has something else written to the terminal meanwhile.
     pub(super) fn aside(&self, say: impl FnOnce()) {
-        self.bar.suspend(say);
+        if is_ready() {
+            self.bar.suspend(say);
+        } else {
+            say();
+        }
     }
 
     /// Leaves the bar as it is.
     pub(super) fn finish(&self) {
-        self.bar.abandon();
+        if is_ready() {
+            self.bar.abandon();
+        }
+    }
+
+    fn set_position(&self, position: u64) {
+        self.position.set(position);
+        if is_ready() {
+            self.bar.set_position(position);
+        }
     }
 
     fn show_count(&self) {
+        if !is_ready() {
+            return;
+        }
         let (done, files) = (self.done.get(), self.files.get());
         self.bar.set_message(match files {
             1 => String::new(),
