@@ -47,6 +47,8 @@ struct State {
     random: Random,
     /// Bytes a second that come out towards the client, if bounded.
     rate: Option<u64>,
+    /// The longest datagram that passes, in bytes.
+    longest: usize,
     /// When the next one may come out there.
     next_out: Instant,
     is_cut: bool,
@@ -101,6 +103,7 @@ impl Relay {
                 lost_of_1000: 0,
                 random: Random::new(1),
                 rate: None,
+                longest: LARGEST,
                 next_out: started,
                 is_cut: false,
                 spoofed: None,
@@ -139,6 +142,12 @@ impl Relay {
     /// would wait longer than 200 ms is dropped.
     pub fn limit(&self, bytes_per_second: u64) {
         self.shared.lock().rate = Some(bytes_per_second);
+    }
+
+    /// Drops datagrams that are longer, as a path with an MTU of 28 bytes more
+    /// does.
+    pub fn narrow(&self, longest: usize) {
+        self.shared.lock().longest = longest;
     }
 
     /// Drops everything, also what is under way, until [`mend`](Self::mend).
@@ -236,7 +245,7 @@ impl Shared {
             };
             let mut state = self.lock();
             let known = !state.forgotten.contains(&client);
-            let passed = known && state.passes();
+            let passed = known && state.passes(length);
             self.record(&mut state, true, length, passed);
             if !known {
                 continue;
@@ -297,7 +306,7 @@ impl Shared {
             if !fits {
                 state.next_out = departs;
             }
-            let passed = fits && state.passes();
+            let passed = fits && state.passes(length);
             self.record(&mut state, false, length, passed);
             if passed {
                 let due = departs + state.delay;
@@ -362,9 +371,9 @@ impl Shared {
 }
 
 impl State {
-    fn passes(&mut self) -> bool {
+    fn passes(&mut self, length: usize) -> bool {
         let unlucky = self.lost_of_1000 > 0 && self.random.number() % 1000 < self.lost_of_1000;
-        !self.is_cut && !unlucky
+        !self.is_cut && !unlucky && length <= self.longest
     }
 }
 

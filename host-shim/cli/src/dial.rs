@@ -18,6 +18,7 @@ use crate::identity_key::{self, IdentityKeyError};
 use crate::known_nodes::{Known, KnownNodes, KnownNodesError};
 use crate::link::{Link, QuicLink, TcpLink};
 use crate::node::Node;
+use crate::path_mtu::{NarrowPath, QUIC_MTU_V4, QUIC_MTU_V6, narrow_path};
 use crate::path_recovery::{self, Redial};
 use crate::target::Target;
 use crate::terminal::Terminal;
@@ -37,15 +38,18 @@ pub(crate) async fn dial(
     tokio::pin!(quic);
     let unanswered = match timeout(UDP_TIMEOUT, &mut quic).await {
         Ok(Ok(link)) => return Ok(Link::Quic(link)),
-        Ok(Err(error @ DialError::NoAnswer { .. })) => Some(error),
+        Ok(Err(error @ (DialError::NoAnswer { .. } | DialError::NarrowPath { .. }))) => Some(error),
         Ok(Err(error)) => return Err(error),
         Err(_) => None,
     };
-    let blocked = format!(
-        "no answer from {} over UDP for {} s: UDP may be blocked on the way",
-        node.target,
-        UDP_TIMEOUT.min(settings.timeout).as_secs()
-    );
+    let blocked = match &unanswered {
+        Some(error @ DialError::NarrowPath { .. }) => error.to_string(),
+        _ => format!(
+            "no answer from {} over UDP for {} s: UDP may be blocked on the way",
+            node.target,
+            UDP_TIMEOUT.min(settings.timeout).as_secs()
+        ),
+    };
     // What the node serves over TCP is SSH.
     let tcp = node
         .tcp
@@ -74,7 +78,7 @@ pub(crate) async fn dial(
     tokio::pin!(over_tcp);
     tokio::select! {
         link = &mut quic => match link {
-            Err(DialError::NoAnswer { .. }) => over_tcp.await,
+            Err(DialError::NoAnswer { .. } | DialError::NarrowPath { .. }) => over_tcp.await,
             link => link.map(Link::Quic),
         },
         link = &mut over_tcp => match link {
@@ -193,10 +197,15 @@ pub(crate) enum DialError {
     #[error("cannot resolve {host:?}: {reason}")]
     Resolve { host: String, reason: String },
     #[error(
-        "no answer from {target} within {} s: the node may be down, the port wrong, or UDP blocked on the way",
+        "no answer from {target} within {} s: the node may be down, the port wrong, UDP blocked on the way, or the way too narrow: QUIC needs an MTU of {QUIC_MTU_V4} bytes (IPv6: {QUIC_MTU_V6}). Where that is so, the node is reached over its TCP listener (`tcp_listen`)",
         .waited.as_secs()
     )]
     NoAnswer { target: Target, waited: Duration },
+    #[error(
+        "the way to {target} carries packets of {} bytes (its MTU), and QUIC needs {}: raise the MTU, or use the node's TCP listener (`tcp_listen`)",
+        .path.mtu, .path.needed
+    )]
+    NarrowPath { target: Target, path: NarrowPath },
     #[error(
         "the node at {target} does not speak {}: {}",
         visible(alpn),
@@ -297,6 +306,7 @@ impl Expectation {
 
 /// Why no address of the node led to it.
 enum Unreached {
+    Narrow(NarrowPath),
     Resolve(String),
     Bind(BindError),
     Connect(ConnectError),
@@ -352,6 +362,9 @@ async fn attempt(
     address: SocketAddr,
     client: &Client,
 ) -> Result<(ClientEndpoint, quinn::Connection), Unreached> {
+    if let Some(path) = narrow_path(address) {
+        return Err(Unreached::Narrow(path));
+    }
     let endpoint = ClientEndpoint::bind(address).map_err(Unreached::Bind)?;
     let connection = connect(endpoint.quinn(), address, client)
         .await
@@ -395,6 +408,7 @@ fn explain(
             reason,
         },
         Unreached::Bind(error) => error.into(),
+        Unreached::Narrow(path) => DialError::NarrowPath { target, path },
         Unreached::Connect(ConnectError::NoAnswer) => DialError::no_answer(node, settings),
         Unreached::Connect(ConnectError::AlpnRefused { .. }) => DialError::NotSpoken {
             target,

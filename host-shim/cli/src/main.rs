@@ -23,6 +23,7 @@ mod manual;
 mod node;
 mod nodes_file;
 mod options;
+mod path_mtu;
 mod path_recovery;
 mod ping;
 mod places;

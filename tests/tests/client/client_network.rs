@@ -157,3 +157,22 @@ fn a_node_with_another_key_ends_it() {
     let ended = forward.ended();
     assert_eq!(ended.code(), 255, "{ended}");
 }
+
+#[test]
+fn a_path_that_is_too_narrow_for_quic_is_named() {
+    let node = node();
+    let relay = Relay::to(node.addr);
+    let user = Alknet::at(&node, relay.addr());
+    // An MTU of 1280 is enough, also for more than fits into one packet.
+    relay.narrow(1280 - 28);
+    let ended = user.exec("head -c 300000 /dev/zero | wc -c").ended();
+    assert_eq!(ended.out().trim(), "300000", "{ended}");
+    let ended = user.exec("wc -c").stdin(vec![7; 300_000]).ended();
+    assert_eq!(ended.out().trim(), "300000", "{ended}");
+    // One of 1200 is not.
+    relay.narrow(1200 - 28);
+    let exec = ["exec", "--timeout", "3", NODE, "true"];
+    let ended = user.run(&exec).ended();
+    assert_eq!(ended.code(), 255, "{ended}");
+    ended.line_with(&["no answer from", "MTU of 1228 bytes", "tcp_listen"]);
+}
