@@ -5,9 +5,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use integration_tests::{Alknet, Background, Run, Setup, TestNode, eventually};
 use serde_json::Value;
+
+/// Far beyond what it takes on a busy machine.
+const GETS_IN_WITHIN: Duration = Duration::from_secs(20);
 
 /// A node whose standard error is a pipe that nobody reads yet.
 fn stalled(setup: Setup) -> (TestNode, File) {
@@ -66,8 +70,20 @@ fn a_log_that_nobody_reads_stops_no_session_and_tells_what_is_missing() {
     for session in &mut sessions {
         session.echoes("still here");
     }
+    let before = dropped(&node);
+    let began = Instant::now();
     let ended = user.exec("echo in").ended();
     assert_eq!((ended.code(), ended.out().as_str()), (0, "in\n"), "{ended}");
+    // As soon as ever: not after a timeout of anybody's.
+    let took = began.elapsed();
+    println!("a new session had its answer after {took:?}");
+    assert!(took < GETS_IN_WITHIN, "{took:?}");
+    eventually("the counter moves", || {
+        for session in &mut sessions {
+            session.echoes(&format!("more {}", "x".repeat(8000)));
+        }
+        (dropped(&node) > before).then_some(())
+    });
     let text = node.setup.on_state("status").output();
     assert!(text.contains("records dropped"), "{text}");
 
