@@ -91,6 +91,15 @@ impl LoadedPlugin {
         true
     }
 
+    /// Fewer use the library than did: lets the system take back the memory of
+    /// its code. What is used again is read again.
+    pub fn page_out(&self) {
+        let copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(copy) = &*copy {
+            memory::page_out(copy.path());
+        }
+    }
+
     /// The digest of that file.
     pub fn digest(&self) -> Digest {
         self.digest

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alknet_loader::memory;
+use alknet_loader::{Generation, memory};
 
 use super::swap::Swapper;
 use crate::last_logins;
@@ -38,11 +38,22 @@ pub(crate) async fn upkeep(swapper: Arc<Swapper>) {
             swapper.libraries.release_unused();
             last_logins::save();
             if trim {
+                page_out_replaced(&swapper);
                 memory::trim();
             }
         });
         let _ = done.await;
     }
+}
+
+/// The code of versions that are left for those who are still on them: what
+/// they do not use goes back.
+fn page_out_replaced(swapper: &Swapper) {
+    let serving = swapper.registry.generations();
+    let serves = |one: &Generation| serving.iter().any(|other| other.digest == one.digest);
+    let live = swapper.registry.live();
+    let replaced = live.iter().filter(|one| !serves(one));
+    replaced.for_each(|one| one.library.page_out());
 }
 
 /// When memory is to be given back.

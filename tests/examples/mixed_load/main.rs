@@ -32,8 +32,10 @@ use tally::Tally;
 /// per cent of that, and in KiB for each library that it has loaded since.
 const MEMORY_GROWTH_PERCENT: usize = 20;
 const MEMORY_GROWTH_A_LIBRARY_KIB: usize = 3 << 10;
-/// The version to go back to has a copy, which is open twice.
+/// The version to go back to has a copy, which is open.
 const DESCRIPTOR_GROWTH: usize = 4;
+/// tokio's pipe for signals, of which each library has its own.
+const DESCRIPTOR_GROWTH_A_LIBRARY: usize = 2;
 /// From the end of the load to the look at what is left. Memory is given back
 /// two seconds after its reason.
 const SETTLING: Duration = Duration::from_secs(8);
@@ -117,7 +119,9 @@ fn finish(
     let libraries = served.libraries();
     let most_kib = start.kib * (100 + MEMORY_GROWTH_PERCENT) / 100
         + libraries.saturating_sub(1) * MEMORY_GROWTH_A_LIBRARY_KIB;
-    let most_descriptors = start.descriptors + DESCRIPTOR_GROWTH;
+    let most_descriptors = start.descriptors
+        + DESCRIPTOR_GROWTH
+        + libraries.saturating_sub(1) * DESCRIPTOR_GROWTH_A_LIBRARY;
     let mut lines = vec![
         format!(
             "memory: {} KiB ({} of it anonymous) at its start, {} KiB ({}) in the end with {libraries} libraries; at most {most_kib}",

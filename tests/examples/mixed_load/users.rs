@@ -97,7 +97,7 @@ pub(crate) fn arrive(served: &Served, seed: u64, tally: &Arc<Tally>) -> Users {
         fs::create_dir(&directory).unwrap();
         let visitor = Visitor {
             number,
-            random: Random::new(seed ^ (number + 1) << 32),
+            random: Random::new(seed ^ ((number + 1) << 32)),
             ways: Arc::clone(&ways),
             directory,
             files: node.setup.folder().join("files"),
@@ -108,7 +108,7 @@ pub(crate) fn arrive(served: &Served, seed: u64, tally: &Arc<Tally>) -> Users {
         });
     }
     for number in 0..RESIDENTS {
-        let random = Random::new(seed ^ (number + 1) << 40);
+        let random = Random::new(seed ^ ((number + 1) << 40));
         let ways = Arc::clone(&ways);
         let logins = Arc::clone(&users.logins);
         users.add(format!("resident {number}"), move |tally| {
@@ -122,7 +122,7 @@ pub(crate) fn arrive(served: &Served, seed: u64, tally: &Arc<Tally>) -> Users {
             ("through socks", socks, Some(echo.port())),
         ];
         for (kind, port, target) in ports {
-            let random = Random::new(seed ^ (number + 1) << 48 ^ u64::from(port));
+            let random = Random::new(seed ^ ((number + 1) << 48));
             let echo = Arc::clone(&echo);
             users.add(format!("{kind} {number}"), move |tally| {
                 go_through(kind, port, target, random, tally);

@@ -79,6 +79,9 @@ impl Progress {
     }
 
     pub(super) fn start(&self, plan: &Plan) {
+        if !is_ready() {
+            self.bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
         let sizes = plan.files.iter().filter_map(|file| file.attributes.size);
         // Whatever a server says.
         self.bar.set_length(sizes.fold(0, u64::saturating_add));
