@@ -94,9 +94,7 @@ impl Swapper {
         command: &str,
     ) -> Result<(), Vec<Problem>> {
         match self.serving(name) {
-            Some(serving) if confirm => self
-                .ends_nothing(&serving, doing, command)
-                .map_err(|problem| vec![problem]),
+            Some(serving) if confirm => self.ends_nothing(&serving, doing, command),
             _ => Ok(()),
         }
     }

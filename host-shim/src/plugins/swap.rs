@@ -241,9 +241,9 @@ impl Swapper {
             }
         }
         if let (true, Some(serving)) = (wanted.confirm, &serving)
-            && let Err(problem) = self.ends_nothing(serving, "swapping", "reload")
+            && let Err(problems) = self.ends_nothing(serving, "swapping", "reload")
         {
-            return Swapped::refused(Some(&name), file, &[problem], Some(serving));
+            return Swapped::refused(Some(&name), file, &problems, Some(serving));
         }
         if wanted.hold && self.memory.was_left(&name, library.digest()) {
             return outcome(Outcome::Held);
@@ -378,17 +378,17 @@ impl Swapper {
         serving: &Arc<Generation>,
         doing: &str,
         command: &str,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), Vec<Problem>> {
         let most = self.reloader.config().plugins.max_draining.into();
         let ended = self.retirement.would_end(serving, most);
         if ended.is_empty() {
             return Ok(());
         }
-        Err(Problem::EndsSessions(format!(
+        Err(vec![Problem::EndsSessions(format!(
             "{}: {doing} the plugin {:?} would end {ended}: more than {most} replaced versions would have connections left (/plugins/max_draining); `alknet-node plugins {command} --yes` goes on",
             shown(&serving.file),
             serving.plugin
-        )))
+        ))])
     }
 
     pub(super) fn tcp_unserved(&self) -> Option<String> {

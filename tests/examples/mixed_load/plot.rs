@@ -9,6 +9,9 @@ const PANEL: f64 = 150.0;
 const GAP: f64 = 40.0;
 const ROW: f64 = 16.0;
 
+/// What of a sample is drawn.
+type Value = fn(&Sample) -> f64;
+
 /// Draws what the node took, and what happened when.
 pub(crate) fn svg(title: &str, samples: &[Sample], marks: &[(f64, &'static str)]) -> String {
     let last = samples.last().map_or(1.0, |sample| sample.at.max(1.0));
@@ -16,7 +19,7 @@ pub(crate) fn svg(title: &str, samples: &[Sample], marks: &[(f64, &'static str)]
     let mut kinds: Vec<&str> = marks.iter().map(|(_, kind)| *kind).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    let panels: [(&str, fn(&Sample) -> f64); 3] = [
+    let panels: [(&str, Value); 3] = [
         ("memory (RSS), MiB", |one| one.kib as f64 / 1024.0),
         ("descriptors", |one| one.descriptors as f64),
         ("users busy", |one| one.busy as f64),
