@@ -69,6 +69,14 @@ impl Link {
         }
     }
 
+    /// The time to the node and back, where the connection measures it.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        match self {
+            Self::Quic(link) => Some(link.connection.rtt()),
+            Self::Tcp(_) => None,
+        }
+    }
+
     /// Whether the node has proven its own key, on which the connection rests.
     pub(crate) fn has_node_key(&self) -> bool {
         matches!(self, Self::Quic(_))

@@ -124,7 +124,11 @@ impl Connector {
     async fn secure(&self, link: &Link) -> Result<Client, SessionError> {
         let stream = link.open().await.map_err(SessionError::Stream)?;
         let trust = self.trust.clone();
-        Ok(Client::connect_to(stream, &self.ssh, trust).await?)
+        let options = match link.round_trip() {
+            Some(round_trip) => self.ssh.clone().for_round_trip(round_trip),
+            None => self.ssh.clone(),
+        };
+        Ok(Client::connect_to(stream, &options, trust).await?)
     }
 
     /// Decides about a host of which nothing is known.

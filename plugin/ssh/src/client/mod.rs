@@ -81,6 +81,28 @@ pub struct ClientOptions {
     pub for_command: bool,
 }
 
+/// The rate that a channel's window is made for, in bytes a second: 1 Gbit/s.
+const RATE: u128 = 125_000_000;
+
+impl ClientOptions {
+    /// The same for a path with this round trip: windows of twice what the path
+    /// holds at 1 Gbit/s, since half of one is granted at a time. Never less than
+    /// `transport.window_bytes`, never more than `transport.max_window_bytes`.
+    ///
+    /// russh's client asks nobody how large a window shall become, so it must be
+    /// known before the connection begins (ADR 68).
+    #[must_use]
+    pub fn for_round_trip(mut self, round_trip: Duration) -> Self {
+        let transport = &mut self.transport;
+        let twice = 2 * round_trip.as_nanos().saturating_mul(RATE) / 1_000_000_000;
+        let wanted = u32::try_from(twice).unwrap_or(u32::MAX);
+        transport.window_bytes = wanted
+            .min(transport.max_window_bytes)
+            .max(transport.window_bytes);
+        self
+    }
+}
+
 impl Default for ClientOptions {
     fn default() -> Self {
         Self {
@@ -478,5 +500,23 @@ impl Drop for Cut {
         if self.armed {
             self.control.trip();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_follows_the_round_trip_within_its_bounds() {
+        let window = |millis| {
+            let options = ClientOptions::default();
+            let options = options.for_round_trip(Duration::from_millis(millis));
+            options.transport.window_bytes
+        };
+        assert_eq!(window(0), 2 << 20);
+        assert_eq!(window(50), 12_500_000);
+        assert_eq!(window(200), 16 << 20);
+        assert_eq!(window(u64::MAX), 16 << 20);
     }
 }
