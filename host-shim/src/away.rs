@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alknet_handler::Connection as _;
-use alknet_quic::{Away, QuicConnection, TransportSettings};
+use alknet_quic::{Away, Congestion, QuicConnection, TransportSettings};
 use tokio::time::sleep;
 
 use crate::config::LimitsConfig;
@@ -31,10 +31,11 @@ struct Entry<'a> {
 }
 
 impl AwayPeers {
-    pub(crate) fn new(limits: &LimitsConfig) -> Self {
+    pub(crate) fn new(limits: &LimitsConfig, congestion: Congestion) -> Self {
         Self {
             transport: TransportSettings {
                 idle_timeout: Duration::from_secs(limits.offline_seconds.into()),
+                congestion,
                 ..TransportSettings::default()
             },
             most_bytes: AtomicU64::new(limits.offline_buffer_bytes),
@@ -133,7 +134,7 @@ mod tests {
             offline_buffer_bytes: 100,
             ..LimitsConfig::default()
         };
-        let peers = AwayPeers::new(&limits);
+        let peers = AwayPeers::new(&limits, Congestion::default());
         let away = |seconds, kept_bytes| Away {
             time: Duration::from_secs(seconds),
             kept_bytes,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use alknet_quic::Congestion;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
@@ -76,6 +77,8 @@ pub struct NodeConfig {
     pub connections: ConnectionsConfig,
     /// What a peer may be away for.
     pub limits: LimitsConfig,
+    /// How QUIC connections send.
+    pub transport: TransportConfig,
     /// The node's own threads.
     pub runtime: RuntimeConfig,
     /// How the node stops.
@@ -99,6 +102,7 @@ impl Default for NodeConfig {
             metrics: MetricsConfig::default(),
             connections: ConnectionsConfig::default(),
             limits: LimitsConfig::default(),
+            transport: TransportConfig::default(),
             runtime: RuntimeConfig::default(),
             shutdown: ShutdownConfig::default(),
         }
@@ -321,6 +325,36 @@ impl Default for LimitsConfig {
         Self {
             offline_seconds: 12 * 60 * 60,
             offline_buffer_bytes: 256 << 20,
+        }
+    }
+}
+
+/// How QUIC connections send.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TransportConfig {
+    /// The congestion controller of what the node sends. Default `adaptive`. A
+    /// change needs a restart.
+    pub congestion: CongestionConfig,
+}
+
+/// A congestion controller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CongestionConfig {
+    /// RFC 9438; slow where packets are lost at random.
+    Cubic,
+    /// The same, but takes a loss for congestion only where there is a queue
+    /// or much is lost.
+    #[default]
+    Adaptive,
+}
+
+impl From<CongestionConfig> for Congestion {
+    fn from(config: CongestionConfig) -> Self {
+        match config {
+            CongestionConfig::Cubic => Self::Cubic,
+            CongestionConfig::Adaptive => Self::Adaptive,
         }
     }
 }

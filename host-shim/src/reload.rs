@@ -38,6 +38,7 @@ const NEEDS_RESTART: [&str; 13] = [
     "/metrics/hosts",
     "/plugins/allow_none",
     "/runtime/worker_threads",
+    "/transport/congestion",
 ];
 
 /// The files that keys come from, among these.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use alknet_manual::{CompletionsArgs, ManArgs};
-use alknet_quic::{NodeKey, TransportSettings};
+use alknet_quic::{Congestion, NodeKey, TransportSettings};
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::forward::{Listen, LocalForward, RemoteForward};
@@ -143,6 +143,11 @@ pub(crate) struct ReachArgs {
     /// begins.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) tcp: Option<Target>,
+    /// How fast to send, given what the path loses: cubic or adaptive
+    ///
+    /// It concerns what is sent to the node; the node has a setting of its own.
+    #[arg(long, value_name = "NAME", default_value = "adaptive")]
+    pub(crate) congestion: Congestion,
 }
 
 /// How often a silent node is asked for a sign of life: a node that has
@@ -173,6 +178,7 @@ impl NodeArgs {
             timeout: self.reach.timeout,
             transport: TransportSettings {
                 keep_alive_interval: KEEP_ALIVE,
+                congestion: self.reach.congestion,
                 ..TransportSettings::default()
             },
             alpn: SSH_ALPN.into(),

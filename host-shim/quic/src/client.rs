@@ -132,7 +132,7 @@ const NO_APPLICATION_PROTOCOL: u8 = 120;
 /// quinn wants a name; with raw keys it is neither sent nor checked.
 const UNUSED_NAME: &str = "node";
 
-fn quinn_config(
+pub(crate) fn quinn_config(
     client: &Client,
     presented: Arc<OnceLock<NodeKey>>,
 ) -> Result<quinn::ClientConfig, ConnectError> {

@@ -15,6 +15,7 @@
 
 mod client;
 mod client_socket;
+mod congestion;
 mod connection;
 mod endpoint;
 mod node_key;
@@ -28,6 +29,7 @@ mod stream;
 mod tls;
 
 pub use client::{Client, ConnectError, Trust, connect};
+pub use congestion::{Congestion, UnknownCongestion};
 pub use connection::{Away, QuicConnection, negotiated_alpn, peer_key};
 pub use endpoint::{BindError, ClientEndpoint, bind_client, bind_endpoint};
 pub use node_key::{NodeKey, NodeKeyError, NodeSecret, NodeSecretError};

@@ -3,19 +3,21 @@ use std::time::Duration;
 
 use quinn::{IdleTimeout, TransportConfig, VarInt};
 
+use crate::Congestion;
+
 /// How a connection uses memory and time. Both ends use the defaults, which
 /// were measured on loopback and on long links.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransportSettings {
-    /// Bytes the peer may send on one stream ahead of our reading. 8 MiB carry
-    /// 1 Gbit/s over 67 ms, and leave room for what SSH's own windows promise.
+    /// Bytes the peer may send on one stream ahead of our reading: what SSH's own
+    /// window of a channel is at most. 16 MiB carry 1 Gbit/s over 134 ms.
     pub stream_receive_window: u32,
-    /// The same for all streams of a connection together: four full ones, so
+    /// The same for all streams of a connection together: two full ones, so
     /// that one stream nobody reads cannot hold up the others. This is also
     /// the most a peer can make us keep.
     pub connection_receive_window: u32,
     /// Bytes of ours, over all streams of a connection, that may wait for
-    /// acknowledgement. Twice a stream's window, so that it never is the limit.
+    /// acknowledgement; what an SSH channel's window is at most.
     pub send_window: u32,
     /// Streams the peer may have open at once. Each is an SSH connection of
     /// its own.
@@ -38,12 +40,14 @@ pub struct TransportSettings {
     /// The same for a node's peer of which nobody has recorded whose it is,
     /// and for one without an open stream.
     pub idle_timeout_before_login: Duration,
+    /// How fast to send, given what the path loses.
+    pub congestion: Congestion,
 }
 
 impl Default for TransportSettings {
     fn default() -> Self {
         Self {
-            stream_receive_window: 8 * MIB,
+            stream_receive_window: 16 * MIB,
             connection_receive_window: 32 * MIB,
             send_window: 16 * MIB,
             max_streams: 32,
@@ -52,6 +56,7 @@ impl Default for TransportSettings {
             keep_alive_interval: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(12 * 60 * 60),
             idle_timeout_before_login: Duration::from_secs(30),
+            congestion: Congestion::default(),
         }
     }
 }
@@ -82,6 +87,7 @@ impl TransportSettings {
             .keep_alive_interval(Some(self.keep_alive_interval))
             // More than 2^62 ms cannot be expressed and means "never" anyway.
             .max_idle_timeout(IdleTimeout::try_from(self.idle_timeout).ok());
+        self.congestion.apply(&mut transport);
         Arc::new(transport)
     }
 }

@@ -126,6 +126,7 @@ fn words(args: &SessionArgs) -> Vec<OsString> {
         ),
         ("--tcp=", node.reach.tcp.as_ref().map(Target::to_string)),
         ("--host-key=", login.host_key.clone()),
+        ("--congestion=", Some(node.reach.congestion.to_string())),
         ("-l", login.user.clone()),
     ];
     for (option, value) in text {
