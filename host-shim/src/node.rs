@@ -108,7 +108,10 @@ impl Node {
                 }
             }
         }
-        let away = Arc::new(AwayPeers::new(&config.limits, config.transport.congestion.into()));
+        let away = Arc::new(AwayPeers::new(
+            &config.limits,
+            config.transport.congestion.into(),
+        ));
         let server = Server::new(&keys.node, away.transport())?;
         let endpoint = bind_endpoint(
             config.listen,
