@@ -24,7 +24,7 @@ use crate::plugins::{plugin_config, plugin_pointer};
 use crate::walls;
 
 /// What is read at the start only.
-const NEEDS_RESTART: [&str; 13] = [
+const NEEDS_RESTART: [&str; 14] = [
     "/accounts",
     "/listen",
     "/tcp_listen",
