@@ -52,14 +52,16 @@ fn download(congestion: Congestion, round_trip: Duration, lost_percent: u64, sec
 const CLIENT: usize = 0;
 const NODE: usize = 1;
 
+/// A datagram on its way: when it arrives, in which order, and at whom.
+type Arrival = (Instant, u64, usize, Vec<u8>);
+
 struct Net {
     now: Instant,
     one_way: Duration,
     lost_percent: u64,
     random: u64,
     sides: [Side; 2],
-    /// Datagrams on their way: when they arrive, in which order, and at whom.
-    air: BinaryHeap<Reverse<(Instant, u64, usize, Vec<u8>)>>,
+    air: BinaryHeap<Reverse<Arrival>>,
     sent: u64,
     stream: Option<StreamId>,
     received: u64,
