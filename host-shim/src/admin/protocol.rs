@@ -217,13 +217,13 @@ mod tests {
     #[test]
     fn what_is_no_request_is_told_why() {
         for (line, said) in [
-            (&b"reload"[..], "no JSON object"),
-            (b"[]", "no JSON object"),
+            (&b"reload"[..], "not a JSON object"),
+            (b"[]", "not a JSON object"),
             (br#"{"command":"reload"}"#, "no `version`"),
             (br#"{"version":2,"command":"reload"}"#, "version 1"),
             (br#"{"version":1,"command":"relaod"}"#, "relaod"),
             (br#"{"version":1,"command":"reload","dry":true}"#, "dry"),
-            (b"\xff", "no JSON object"),
+            (b"\xff", "not a JSON object"),
         ] {
             let fault = parse_request(line).unwrap_err();
             assert!(fault.message.contains(said), "{fault:?}");

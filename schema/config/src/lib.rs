@@ -233,7 +233,7 @@ mod tests {
             (
                 r#"{"services":{"rules":[{"target":"shell","action":"deny","principals":["bob","ssh:exce"]}]}}"#,
                 "/services/rules/0/principals/1",
-                "no known scope",
+                "not a known scope",
             ),
             (
                 r#"{"forwarding":{"rules":[{"target":"db:22","action":"deny","principals":["a b"]}]}}"#,

@@ -112,8 +112,8 @@ mod tests {
     #[test]
     fn only_addresses_and_networks_are_exempt() {
         for (text, why) in [
-            ("*", "no address and no network"),
-            ("host.example", "no address and no network"),
+            ("*", "not an address or a network"),
+            ("host.example", "not an address or a network"),
             ("::1", "write [::1]"),
             ("10.1.0.0/8", "write 10.0.0.0/8"),
         ] {

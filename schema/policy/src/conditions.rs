@@ -219,8 +219,8 @@ mod tests {
             ("ssh:expires", &[], "0 values"),
             ("ssh:command", &["a", "b"], "2 values"),
             ("ssh:command", &[""], "not empty"),
-            ("ssh:environment", &["1A=b"], "no variable"),
-            ("ssh:environment", &["A"], "no variable"),
+            ("ssh:environment", &["1A=b"], "not a variable"),
+            ("ssh:environment", &["A"], "not a variable"),
             ("ssh:no-pty", &["true"], "only value"),
         ] {
             let faults = read(&[(kind, values)]).unwrap_err();

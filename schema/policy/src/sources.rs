@@ -253,13 +253,13 @@ mod tests {
     fn what_could_never_match_is_named() {
         for (patterns, place, why) in [
             (&["*", "*.example.com"][..], 1, "names are not looked up"),
-            (&["example"], 0, "no address"),
+            (&["example"], 0, "not an address"),
             (&["10.0.0.0/33"], 0, "from 0 to 32"),
             (&["10.0.0.0/+8"], 0, "from 0 to 32"),
             (&["10.0.0.1/8"], 0, "write 10.0.0.0/8"),
             (&["!10.0.0.1"], 0, "no address is let in"),
             (&[], 0, "no address is let in"),
-            (&[""], 0, "no address"),
+            (&[""], 0, "not an address"),
         ] {
             let (index, fault) = Sources::parse(patterns).unwrap_err();
             assert_eq!(index, place, "{patterns:?}");

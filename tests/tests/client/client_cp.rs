@@ -207,7 +207,7 @@ fn what_cannot_be_copied_is_named_and_the_rest_is_copied() {
     for (name, reason) in [
         ("tree/dangling", "leads nowhere"),
         ("tree/inner/loop", "a directory that it is in"),
-        ("tree/pipe", "no file that can be copied"),
+        ("tree/pipe", "not a file that can be copied"),
     ] {
         assert!(
             up.line_with(&[name, reason]).starts_with("alknet: "),

@@ -109,7 +109,7 @@ fn names_of_files_write_no_escapes() {
         .ended();
     assert_eq!(ended.code(), 1, "{ended}");
     assert_harmless(&ended.err());
-    let line = ended.line_with(&["no file that can be copied"]);
+    let line = ended.line_with(&["not a file that can be copied"]);
     assert!(
         line.contains(r"a\u{1b}[2Jb\u{202e}c\nalknet: fine"),
         "{line}"

@@ -360,9 +360,9 @@ fn transfer_ends_when_it_is_no_longer_permitted() {
 fn what_is_no_file_transfer_is_told_so() {
     let Some(world) = World::new() else { return };
     for (bytes, words) in [
-        (&b"GET / HTTP/1.1\r\n\r\n"[..], "no file transfer"),
-        (b"\xff\xff\xff\xff\x01", "no file transfer"),
-        (b"\0\0\0\0", "no file transfer"),
+        (&b"GET / HTTP/1.1\r\n\r\n"[..], "not a file transfer"),
+        (b"\xff\xff\xff\xff\x01", "not a file transfer"),
+        (b"\0\0\0\0", "not a file transfer"),
         (b"\0\0\0\x05\x01\0\0\0\x02", "version 2"),
         (b"\0\0\0\x09\x04\0\0\0\x01\0\0\0\0", "before the version"),
     ] {

@@ -114,7 +114,7 @@ mod tests {
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
         let none = checked(file.join("s"), false).unwrap_err().to_string();
-        assert!(none.contains("no directory"), "{none}");
+        assert!(none.contains("not a directory"), "{none}");
 
         let long = checked(made.join("x".repeat(107)), false).unwrap_err();
         assert!(matches!(long, ShareError::TooLong { .. }), "{long}");
