@@ -279,7 +279,7 @@ fn a_node_runs_from_its_package() {
     // Packing takes its time on a busy machine; what is packed is built before.
     artifacts();
     let mut pack = Command::new(workspace().join("host-shim/packaging/build-debs"));
-    pack.arg(&debs);
+    pack.arg(&debs).env("ALKNET_PROFILE", "release");
     // As in `artifacts`: these would have everything built anew.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
