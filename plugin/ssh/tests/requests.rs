@@ -155,7 +155,7 @@ async fn thousands_of_environment_requests_do_not_stop_the_session() {
         }
     })
     .await;
-    assert_eq!(count, b"64\n", "as many as the limit allows");
+    assert_eq!(count, b"256\n", "as many as the limit allows");
     drop((channel, session));
     served.finish().await;
 }
@@ -165,7 +165,7 @@ async fn an_environment_has_a_size() {
     let node = Node::new();
     let (session, _served) = raw(&node).await;
     let mut channel = session.channel_open_session().await.unwrap();
-    let value = "x".repeat(20_000);
+    let value = "x".repeat(40_000);
     channel.set_env(true, "LC_A", value.as_str()).await.unwrap();
     assert!(answer(&mut channel).await);
     channel.set_env(true, "LC_B", value.as_str()).await.unwrap();
