@@ -132,6 +132,8 @@ fn everything_goes_on_after_forty_seconds_without_network() {
     eventually("nobody is away", || (away(&node) == 0).then_some(()));
     lost.says(&["moved to a newer session"]).unwrap();
     assert!(answers(v4(remote)), "it is still the newer one's");
+    // The character that ends what a terminal reads.
+    pty.write("\u{4}");
     for (what, client) in [("exec", pty), ("ssh", stock), ("talks", talks)] {
         let ended = client.ended();
         assert_eq!(ended.code(), 0, "{what}: {ended}");

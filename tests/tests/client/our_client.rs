@@ -214,6 +214,8 @@ fn garbage_in_place_of_ssh_ends_that_stream_alone() {
 fn ending_with_the_channel() -> Setup {
     let setup = Setup::new();
     setup.ssh_config("services.exec.end_with_channel = true");
+    // A peer that says nothing is gone sooner than in 12 hours.
+    setup.append("node.toml", "\n[limits]\noffline_seconds = 30\n");
     setup
 }
 
