@@ -94,15 +94,24 @@ impl QuicConnection {
     }
 
     async fn watch(&self) -> Infallible {
+        // Whether the peer was away when its last stream ended.
+        let mut ended_without_it = None;
         loop {
             sleep(LOOK).await;
             let now = Instant::now();
             self.presence.look(&self.inner.stats().frame_rx, now);
-            // The last words of a session are kept as well.
-            let has_more = self.presence.has_streams() || self.presence.unheard() > 0;
-            let may_be_away = self.is_somebodys.load(Ordering::Relaxed) && has_more;
-            if !may_be_away && self.presence.silence(now) >= self.settings.idle_timeout_before_login
-            {
+            let silence = self.presence.silence(now);
+            let has_streams = self.presence.has_streams();
+            if has_streams {
+                ended_without_it = None;
+            } else {
+                ended_without_it.get_or_insert(silence >= AWAY_AFTER);
+            }
+            // The last words of a session are kept for who could not hear them; a peer
+            // that was there may have left without a word that arrived.
+            let is_owed = ended_without_it == Some(true) && self.presence.unheard() > 0;
+            let may_be_away = self.is_somebodys.load(Ordering::Relaxed) && (has_streams || is_owed);
+            if !may_be_away && silence >= self.settings.idle_timeout_before_login {
                 self.close(0, "nothing was heard for too long");
             }
         }
