@@ -82,6 +82,10 @@ fn a_spoofed_datagram_opens_no_door() {
         let there = ELSEWHERE.quic(&node).await.unwrap();
         let by_certificate = log_in_with_file(&node, &there, "alice", &alice.file).await;
         drop(by_certificate.unwrap());
+        // The log is written by a thread of its own.
+        eventually("both log-ins are in the log", || {
+            (node.log().matches("result=\"accepted\"").count() == 2).then_some(())
+        });
         let before = node.log();
 
         let relay = Relay::to(node.addr);
