@@ -79,7 +79,14 @@ fn twenty_swaps_under_fifty_sessions_cost_nobody_anything() {
     let (newcomers, took) = newcomers.end();
     let rate = newcomers.len() as f64 / took.as_secs_f64();
     println!("{} newcomers, {rate:.1} a second", newcomers.len());
-    let log = node.log();
+    // The log is written by a thread of its own.
+    let connections = newcomers.len() + crowd.members().len();
+    let log = eventually("every connection is in the log", || {
+        let log = node.log();
+        let accepted = log.matches("connection accepted").count();
+        let opened = log.matches("connection opened").count();
+        (accepted.min(opened) >= connections).then_some(log)
+    });
     let mut landed = Landed::read(&log);
     let mut on = BTreeMap::<u64, usize>::new();
     for newcomer in &newcomers {
