@@ -305,7 +305,13 @@ fn bulk(client: Client) {
         let command = format!("cat '{}'", up.display());
         let ended = exec(&command).stdout_file(&down).ended();
         assert_eq!(ended.code(), 0, "{client:?} {ended}");
-        assert_eq!(sha256_of_file(&down), digest, "{client:?}");
+        let length = std::fs::metadata(&down).unwrap().len();
+        assert_eq!(
+            sha256_of_file(&down),
+            digest,
+            "{client:?}, rekey by the client: {rekey}, {length} bytes: {ended} {}",
+            node.log()
+        );
     }
 }
 
