@@ -19,8 +19,48 @@ pub(crate) async fn run(
     mut send: SendStream,
     mut recv: RecvStream,
 ) -> Result<(), BridgeError> {
-    let mut upload = pin!(upload(input, &mut send));
-    let mut download = pin!(download(output, &mut recv));
+    let upload = upload(input, &mut send);
+    both_ways(upload, download(output, &mut recv), output).await
+}
+
+/// The same over TCP.
+pub(crate) async fn run_tcp(
+    input: &Input,
+    output: &Output,
+    stream: TcpStream,
+) -> Result<(), BridgeError> {
+    let (mut recv, mut send) = stream.into_split();
+    let upload = async {
+        loop {
+            let data = input.read().await.map_err(BridgeError::Input)?;
+            // That the node wants no more is for the reading side to say.
+            if data.is_empty() || send.write_all(&data).await.is_err() {
+                let _ = send.shutdown().await;
+                return Ok(());
+            }
+        }
+    };
+    let download = async {
+        loop {
+            let mut data = BytesMut::with_capacity(TCP_READ);
+            let read = recv.read_buf(&mut data).await.map_err(BridgeError::Tcp)?;
+            if read == 0 {
+                return Ok(());
+            }
+            let written = output.write_all(&mut [data.freeze()]).await;
+            written.map_err(BridgeError::from_write)?;
+        }
+    };
+    both_ways(upload, download, output).await
+}
+
+/// Completes with the download; the upload may end before it.
+async fn both_ways(
+    upload: impl Future<Output = Result<(), BridgeError>>,
+    download: impl Future<Output = Result<(), BridgeError>>,
+    output: &Output,
+) -> Result<(), BridgeError> {
+    let (mut upload, mut download) = (pin!(upload), pin!(download));
     let mut uploading = true;
     loop {
         tokio::select! {
@@ -31,48 +71,6 @@ pub(crate) async fn run(
                 uploading = false;
             }
             // With its input closed too, ssh is gone and the node may not know.
-            () = output.reader_gone(), if !uploading => return Err(BridgeError::ReaderGone),
-        }
-    }
-}
-
-/// The same over TCP.
-pub(crate) async fn run_tcp(
-    input: &Input,
-    output: &Output,
-    stream: TcpStream,
-) -> Result<(), BridgeError> {
-    let (mut recv, mut send) = stream.into_split();
-    let mut upload = pin!(async {
-        loop {
-            let data = input.read().await.map_err(BridgeError::Input)?;
-            // That the node wants no more is for the reading side to say.
-            if data.is_empty() || send.write_all(&data).await.is_err() {
-                let _ = send.shutdown().await;
-                return Ok(());
-            }
-        }
-    });
-    let mut download = pin!(async {
-        loop {
-            let mut data = BytesMut::with_capacity(TCP_READ);
-            let read = recv.read_buf(&mut data).await.map_err(BridgeError::Tcp)?;
-            if read == 0 {
-                return Ok(());
-            }
-            let written = output.write_all(&mut [data.freeze()]).await;
-            written.map_err(BridgeError::from_write)?;
-        }
-    });
-    let mut uploading = true;
-    loop {
-        tokio::select! {
-            biased;
-            outcome = &mut download => return outcome,
-            outcome = &mut upload, if uploading => {
-                outcome?;
-                uploading = false;
-            }
             () = output.reader_gone(), if !uploading => return Err(BridgeError::ReaderGone),
         }
     }
