@@ -60,6 +60,8 @@ pub(crate) fn save() {
         (file, serde_json::to_string(&kept.times).unwrap_or_default())
     };
     if let Err(error) = replace_file::write(&file, &text) {
+        // The next turn tries again.
+        kept().changed = true;
         tracing::debug!(%error, file = %file.display(), "the last log-ins were not written");
     }
 }
