@@ -2,9 +2,8 @@
 //! configuration files as they are written. The first lines of the files that
 //! `init` makes point at them.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use alknet_identity::PeersConfig;
@@ -12,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::config;
 use crate::plan::Plan;
+use crate::replace_file;
 use crate::state::StateFolder;
 
 /// The schema of the node's configuration, its plugins' parts included.
@@ -51,16 +51,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     if fs::read_to_string(path).is_ok_and(|present| present == text) {
         return Ok(());
     }
-    let fresh = path.with_extension("json.new");
-    // What another start left behind.
-    let _ = fs::remove_file(&fresh);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(&fresh)?;
-    file.write_all(text.as_bytes())?;
-    fs::rename(&fresh, path)
+    replace_file::put(path, 0o644, text.as_bytes())
 }
 
 /// The node's schema, with those of plugins in the place where their

@@ -15,6 +15,34 @@ use rustix::process::geteuid;
 pub(crate) fn replace(file: &Path, text: &str) -> io::Result<()> {
     let before = fs::metadata(file)?;
     let mode = before.permissions().mode() & 0o777;
+    let owner = geteuid().is_root().then(|| (before.uid(), before.gid()));
+    put_as(file, mode, owner, text.as_bytes())
+}
+
+/// The same, for a file that may not be there yet: it is made with mode 0600. A
+/// symbolic link to it stays one.
+///
+/// # Errors
+/// When it cannot be written; what was there stays as it was.
+pub(crate) fn write(file: &Path, text: &str) -> io::Result<()> {
+    match fs::canonicalize(file) {
+        Ok(target) => replace(&target, text),
+        // A link that leads nowhere.
+        Err(error) if fs::symlink_metadata(file).is_ok() => Err(error),
+        Err(_) => put(file, 0o600, text.as_bytes()),
+    }
+}
+
+/// Puts contents in the place of a file at once, or where there is none yet, with
+/// that mode and as the caller's.
+///
+/// # Errors
+/// When it cannot be written; what was there stays as it was.
+pub(crate) fn put(file: &Path, mode: u32, contents: &[u8]) -> io::Result<()> {
+    put_as(file, mode, None, contents)
+}
+
+fn put_as(file: &Path, mode: u32, owner: Option<(u32, u32)>, contents: &[u8]) -> io::Result<()> {
     let mut fresh = file.as_os_str().to_owned();
     fresh.push(".new");
     let fresh = PathBuf::from(fresh);
@@ -27,10 +55,10 @@ pub(crate) fn replace(file: &Path, text: &str) -> io::Result<()> {
             .create_new(true)
             .mode(mode)
             .open(&fresh)?;
-        if geteuid().is_root() {
-            fchown(&out, Some(before.uid()), Some(before.gid()))?;
+        if let Some((user, group)) = owner {
+            fchown(&out, Some(user), Some(group))?;
         }
-        out.write_all(text.as_bytes())?;
+        out.write_all(contents)?;
         out.sync_all()?;
         fs::rename(&fresh, file)
     };
@@ -39,20 +67,27 @@ pub(crate) fn replace(file: &Path, text: &str) -> io::Result<()> {
     })
 }
 
-/// The same, for a file that may not be there yet: it is made with mode 0600,
-/// and its directory, if need be, with mode 0700. A symbolic link to it stays
-/// one.
-///
-/// # Errors
-/// When it cannot be written; what was there stays as it was.
-pub(crate) fn write(file: &Path, text: &str) -> io::Result<()> {
-    if let Ok(target) = fs::canonicalize(file) {
-        return replace(&target, text);
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_made_then_replaced_and_links_to_it_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+        symlink(&file, &link).unwrap();
+        assert!(write(&link, "one").is_err(), "a link that leads nowhere");
+        write(&file, "one").unwrap();
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        write(&link, "two").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "two");
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
     }
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(file)?
-        .write_all(text.as_bytes())
 }

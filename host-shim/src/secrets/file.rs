@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::OpenOptions;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::error::SecretsError;
 use super::is_name;
 use super::seal::Sealed;
+use crate::replace_file;
 use crate::state::lock_folder;
 
 const VERSION: u32 = 1;
@@ -187,33 +188,16 @@ impl SecretsFile {
     }
 
     fn write(&self, contents: &Contents) -> io::Result<()> {
-        let mut fresh = self.path.clone().into_os_string();
-        fresh.push(".new");
-        let fresh = PathBuf::from(fresh);
-        // Left behind by a write that was cut off; the lock is ours.
-        let _ = fs::remove_file(&fresh);
-        let written = write_private(&fresh, contents).and_then(|()| fs::rename(&fresh, &self.path));
-        if written.is_err() {
-            let _ = fs::remove_file(&fresh);
-        }
-        written
+        let mut text = serde_json::to_vec_pretty(contents)?;
+        text.push(b'\n');
+        // The lock is ours.
+        replace_file::put(&self.path, 0o600, &text)
     }
-}
-
-fn write_private(path: &Path, contents: &Contents) -> io::Result<()> {
-    let mut file: File = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    let mut text = serde_json::to_vec_pretty(contents)?;
-    text.push(b'\n');
-    file.write_all(&text)?;
-    file.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
