@@ -82,6 +82,17 @@ impl Setup {
         self.append("node.toml", &format!("{lines}\n"))
     }
 
+    /// Serves an empty directory `root` by sftp, with more of `services.sftp`;
+    /// gives its path.
+    pub fn serve_root(&self, more: &str) -> PathBuf {
+        let root = self.folder().join("root");
+        fs::create_dir(&root).unwrap();
+        self.ssh_config(&format!(
+            "services.sftp = {{ enabled = true, root = {root:?}{more} }}"
+        ));
+        root
+    }
+
     /// Has the node listen on TCP as well.
     pub fn listen_on_tcp(&self) -> &Self {
         self.replace(

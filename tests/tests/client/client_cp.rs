@@ -32,13 +32,9 @@ impl World {
     /// With more of `services.sftp`.
     fn with(more: &str) -> Self {
         let setup = Setup::new();
-        let root = setup.folder().join("root");
-        fs::create_dir(&root).unwrap();
+        setup.serve_root(more);
         fs::create_dir(setup.folder().join("local")).unwrap();
         setup.grant(&["ssh:sftp"]);
-        setup.ssh_config(&format!(
-            "services.sftp = {{ enabled = true, root = {root:?}{more} }}"
-        ));
         let node = setup.start();
         let relay = Relay::to(node.addr);
         let user = Alknet::to(&node);

@@ -1,7 +1,6 @@
 //! Text of others reaches a terminal or a log line with its controls as
 //! escapes.
 
-use std::fs;
 use std::net::UdpSocket;
 use std::thread;
 
@@ -91,12 +90,8 @@ fn a_forged_close_of_the_connection_writes_no_escapes() {
 #[test]
 fn names_of_files_write_no_escapes() {
     let setup = Setup::new();
-    let root = setup.folder().join("root");
-    fs::create_dir(&root).unwrap();
+    let root = setup.serve_root("");
     setup.grant(&["ssh:sftp"]);
-    setup.ssh_config(&format!(
-        "services.sftp = {{ enabled = true, root = {root:?} }}"
-    ));
     let hostile = "a\x1b[2Jb\u{202e}c\nalknet: fine";
     // What cannot be copied is named.
     Run::new("mkfifo").arg(root.join(hostile)).output();

@@ -43,6 +43,14 @@ fn ask(socket: &mut UnixStream, line: &str) -> Value {
     serde_json::from_str(&answer).unwrap()
 }
 
+/// A node, and the key of a peer that was added after its start.
+fn with_a_second_peer() -> (TestNode, TestKey) {
+    let node = Setup::new().start();
+    let key = TestKey::make(node.setup.folder(), "second");
+    node.setup.append("peers.toml", &peer("second", &key));
+    (node, key)
+}
+
 #[test]
 fn peers_come_and_go() {
     if !requires(&["ssh"]) {
@@ -107,9 +115,7 @@ fn every_fault_is_told_and_nothing_changes() {
     if !requires(&["ssh"]) {
         return;
     }
-    let node = Setup::new().start();
-    let key = TestKey::make(node.setup.folder(), "second");
-    node.setup.append("peers.toml", &peer("second", &key));
+    let (node, key) = with_a_second_peer();
     node.setup
         .append("peers.toml", "\n[[peers]]\nid = \"x y\"\n");
     node.setup.ssh_config("limits.max_chanels = 3");
@@ -141,9 +147,7 @@ fn what_needs_a_restart_is_named_and_the_rest_applied() {
     if !requires(&["ssh"]) {
         return;
     }
-    let node = Setup::new().start();
-    let key = TestKey::make(node.setup.folder(), "second");
-    node.setup.append("peers.toml", &peer("second", &key));
+    let (node, key) = with_a_second_peer();
     node.setup
         .replace("listen = \"127.0.0.1:0\"", "listen = \"127.0.0.1:1\"");
     node.setup

@@ -114,13 +114,9 @@ fn what_somebody_removed_is_made_again() {
 #[test]
 fn file_transfer_goes_on_where_the_private_copies_are_removed() {
     let setup = Setup::new();
-    let root = setup.folder().join("root");
-    fs::create_dir(&root).unwrap();
+    let root = setup.serve_root("");
     fs::write(root.join("there"), "contents").unwrap();
     setup.grant(&["ssh:sftp"]);
-    setup.ssh_config(&format!(
-        "services.sftp = {{ enabled = true, root = {root:?} }}"
-    ));
     let node = setup.start();
     let user = Alknet::to(&node);
     fs::remove_dir_all(node.setup.state().join("staging")).unwrap();

@@ -30,13 +30,9 @@ impl World {
     fn with(more: &str) -> Option<Self> {
         requires(&["ssh", "sftp", "scp"]).then(|| {
             let setup = Setup::new();
-            let root = setup.folder().join("root");
-            fs::create_dir(&root).unwrap();
+            setup.serve_root(more);
             fs::create_dir(setup.folder().join("local")).unwrap();
             setup.grant(&["ssh:sftp"]);
-            setup.ssh_config(&format!(
-                "services.sftp = {{ enabled = true, root = {root:?}{more} }}"
-            ));
             let node = setup.start();
             let ssh = Ssh::to(&node);
             Self { node, ssh }

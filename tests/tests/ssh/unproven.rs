@@ -157,12 +157,17 @@ fn a_stranger_is_not_penalised_for_what_others_write_into_datagrams() {
     });
 }
 
+/// A node that lets its owner in from one address alone.
+fn let_in_from(address: Loopback) -> TestNode {
+    let setup = Setup::new();
+    let from = format!("\"ssh:from\" = [\"{}\"]", address.ip());
+    peers(&setup, &owner(&setup, &from));
+    setup.start()
+}
+
 #[test]
 fn a_peer_that_really_moves_is_known_by_where_it_is() {
-    let setup = Setup::new();
-    let from = format!("\"ssh:from\" = [\"{}\"]", ELSEWHERE.ip());
-    peers(&setup, &owner(&setup, &from));
-    let node = setup.start();
+    let node = let_in_from(ELSEWHERE);
     let key = &node.setup.key;
     Runtime::new().unwrap().block_on(async {
         let relay = Relay::to(node.addr);
@@ -177,10 +182,7 @@ fn a_peer_that_really_moves_is_known_by_where_it_is() {
 
 #[test]
 fn a_session_ends_when_its_peer_has_left_where_it_may_be() {
-    let setup = Setup::new();
-    let from = format!("\"ssh:from\" = [\"{}\"]", HERE.ip());
-    peers(&setup, &owner(&setup, &from));
-    let node = setup.start();
+    let node = let_in_from(HERE);
     let key = &node.setup.key;
     Runtime::new().unwrap().block_on(async {
         let relay = Relay::to(node.addr);
