@@ -100,7 +100,7 @@ pub(crate) fn files(
         home: account.home.as_os_str().as_encoded_bytes().to_vec(),
         private: private.clone(),
     };
-    match sftp::serve(&settings, stdin, stdout) {
+    match sftp::serve(&settings, stdin, &stdout) {
         Ok(()) => 0,
         Err(error) => {
             let _ = write!(stderr, "alknet: {error}\r\n");

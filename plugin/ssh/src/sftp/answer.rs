@@ -68,11 +68,13 @@ impl Server {
         })
     }
 
-    /// Answers what has come in completely, until there is enough to send.
+    /// Answers what has come in completely, until there is enough to send. Work
+    /// of any length is given up once the client `is_gone`.
     pub(super) fn answer(
         &mut self,
         frames: &mut Frames,
         replies: &mut Replies,
+        is_gone: &dyn Fn() -> bool,
     ) -> Result<(), SftpError> {
         while replies.len() < ENOUGH {
             let Some(message) = frames.next()? else {
@@ -83,7 +85,7 @@ impl Server {
                 Message::Request { .. } if !self.introduced => return Err(SftpError::NoInit),
                 Message::Request { id, request } => {
                     let outcome = match request {
-                        Ok(request) => self.serve(id, &request, replies),
+                        Ok(request) => self.serve(id, &request, replies, is_gone),
                         Err(Unusable::Malformed) => Err(Failed::BadMessage),
                         Err(Unusable::Unknown) => Err(Failed::Unsupported),
                     };
@@ -115,6 +117,7 @@ impl Server {
         id: u32,
         request: &Request<'_>,
         replies: &mut Replies,
+        is_gone: &dyn Fn() -> bool,
     ) -> Result<(), Failed> {
         if self.read_only && request.writes() {
             return Err(Failed::ReadOnly);
@@ -208,7 +211,8 @@ impl Server {
                 {
                     return Err(Failed::Unsupported);
                 }
-                let hashes = self.hash(handle, *offset, *length, *block)?;
+                let part = (*offset, *length);
+                let hashes = self.hash(handle, part, *block, is_gone)?;
                 replies.hashes(id, SHA256, &hashes);
             }
             Request::Limits => {
@@ -217,7 +221,7 @@ impl Server {
                 replies.numbers(id, &[LONGEST_MESSAGE as u64, data, data, handles]);
             }
             _ => {
-                self.change(request)?;
+                self.change(request, is_gone)?;
                 replies.done(id);
             }
         }
@@ -225,7 +229,7 @@ impl Server {
     }
 
     /// Requests whose answer is that they are done.
-    fn change(&mut self, request: &Request<'_>) -> Result<(), Failed> {
+    fn change(&mut self, request: &Request<'_>, is_gone: &dyn Fn() -> bool) -> Result<(), Failed> {
         match request {
             Request::Close { handle } => return self.handles.close(handle),
             Request::Write {
@@ -261,7 +265,7 @@ impl Server {
                 to_offset,
             } => {
                 let places = (*from_offset, *to_offset);
-                self.copy(from, to, places, *length)?;
+                self.copy(from, to, places, *length, is_gone)?;
             }
             _ => return Err(Failed::Unsupported),
         }
@@ -301,7 +305,13 @@ impl Server {
     }
 
     /// What parts of an open file hash to.
-    fn hash(&self, handle: &[u8], offset: u64, length: u64, block: u32) -> Result<Vec<u8>, Failed> {
+    fn hash(
+        &self,
+        handle: &[u8],
+        (offset, length): (u64, u64),
+        block: u32,
+        is_gone: &dyn Fn() -> bool,
+    ) -> Result<Vec<u8>, Failed> {
         if (1..LEAST_BLOCK).contains(&block) {
             return Err(Failed::BadMessage);
         }
@@ -321,6 +331,7 @@ impl Server {
             let (start, mut context) = (at, Context::new(&digest::SHA256));
             let until = start.saturating_add(block).min(end);
             while at < until {
+                go_on_unless(is_gone)?;
                 let left = usize::try_from(until - at).unwrap_or(usize::MAX);
                 let wanted = left.min(buffer.len());
                 let taken = read(file, buffer.get_mut(..wanted).unwrap_or_default(), at)?;
@@ -351,6 +362,7 @@ impl Server {
         to: &[u8],
         (mut from_offset, mut to_offset): (u64, u64),
         length: u64,
+        is_gone: &dyn Fn() -> bool,
     ) -> Result<(), Failed> {
         let end = match length {
             0 => u64::MAX,
@@ -364,6 +376,7 @@ impl Server {
         }
         let mut buffer = vec![0; MOST_DATA];
         while from_offset < end {
+            go_on_unless(is_gone)?;
             let left = usize::try_from(end - from_offset).unwrap_or(usize::MAX);
             let wanted = left.min(buffer.len());
             let buffer = buffer.get_mut(..wanted).unwrap_or_default();
@@ -376,6 +389,14 @@ impl Server {
             to_offset += taken as u64;
         }
         Ok(())
+    }
+}
+
+/// Nobody waits for an answer any more.
+fn go_on_unless(is_gone: &dyn Fn() -> bool) -> Result<(), Errno> {
+    match is_gone() {
+        true => Err(Errno::CANCELED),
+        false => Ok(()),
     }
 }
 

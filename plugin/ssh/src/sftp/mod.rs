@@ -18,9 +18,12 @@ mod request;
 mod tree;
 pub(crate) mod wire;
 
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use self::answer::Server;
@@ -75,8 +78,9 @@ pub(crate) enum SftpError {
 pub(crate) fn serve(
     settings: &Settings,
     mut input: impl Read,
-    mut output: impl Write,
+    mut output: &File,
 ) -> Result<(), SftpError> {
+    let is_gone = || nobody_reads(output.as_fd());
     let mut server = Server::new(settings).map_err(SftpError::Root)?;
     let mut frames = Frames::default();
     let mut chunk = vec![0; READ];
@@ -90,13 +94,23 @@ pub(crate) fn serve(
             }
         }
         let mut replies = Replies::default();
-        let outcome = server.answer(&mut frames, &mut replies);
+        let outcome = server.answer(&mut frames, &mut replies, &is_gone);
         if replies.len() > 0 {
             let written = output.write_all(&replies.into_bytes());
             written.map_err(|_| SftpError::Gone)?;
         }
         outcome?;
     }
+}
+
+/// Whether nobody is left at the other end of a pipe.
+fn nobody_reads(pipe: BorrowedFd<'_>) -> bool {
+    let mut pipe = [PollFd::new(&pipe, PollFlags::empty())];
+    let polled = poll(&mut pipe, Some(&Timespec::default()));
+    polled.is_ok()
+        && pipe
+            .iter()
+            .any(|pipe| pipe.revents().contains(PollFlags::ERR))
 }
 
 impl From<BadLength> for SftpError {

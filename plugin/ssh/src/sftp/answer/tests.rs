@@ -73,6 +73,16 @@ impl World {
 
     /// One request, one answer.
     fn ask(&mut self, kind: u8, body: impl FnOnce(&mut Vec<u8>)) -> Answer {
+        self.ask_until(&|| false, kind, body)
+    }
+
+    /// The same of a client that may go.
+    fn ask_until(
+        &mut self,
+        is_gone: &dyn Fn() -> bool,
+        kind: u8,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) -> Answer {
         let mut message = vec![kind];
         message.put_u32(7);
         body(&mut message);
@@ -80,7 +90,9 @@ impl World {
         frames.push(&u32::try_from(message.len()).unwrap().to_be_bytes());
         frames.push(&message);
         let mut replies = Replies::default();
-        self.server.answer(&mut frames, &mut replies).unwrap();
+        self.server
+            .answer(&mut frames, &mut replies, is_gone)
+            .unwrap();
         let bytes = replies.into_bytes();
         let mut reader = Reader::new(&bytes);
         assert_eq!(reader.u32().unwrap() as usize, bytes.len() - 4);
@@ -525,7 +537,10 @@ fn many_requests_for_much_data_are_answered_in_parts() {
     let mut answered = 0;
     while frames.is_ready() {
         let mut replies = Replies::default();
-        world.server.answer(&mut frames, &mut replies).unwrap();
+        world
+            .server
+            .answer(&mut frames, &mut replies, &|| false)
+            .unwrap();
         assert!(replies.len() < ENOUGH + LONGEST_MESSAGE);
         answered += replies.len() / MOST_DATA;
     }
@@ -544,7 +559,9 @@ fn what_is_no_file_transfer_ends_it() {
     ] {
         let mut frames = Frames::default();
         frames.push(bytes);
-        let answered = world.server.answer(&mut frames, &mut Replies::default());
+        let answered = world
+            .server
+            .answer(&mut frames, &mut Replies::default(), &|| false);
         assert_eq!(answered, Err(fault));
     }
 }
@@ -625,4 +642,34 @@ fn parts_of_a_file_are_hashed() {
         hashes(&mut world, &long, "md5", (0, 0, 0)),
         Err(UNSUPPORTED)
     );
+}
+
+#[test]
+fn work_of_any_length_ends_when_the_client_has_gone() {
+    let mut world = World::new();
+    let endless = fs::File::create(world.root().join("endless")).unwrap();
+    // Hours of hashing and copying.
+    endless.set_len(1 << 42).unwrap();
+    let from = world.open(b"/endless", OPEN_READ).unwrap();
+    let to = world.open(b"/copy", OPEN_CREATE | OPEN_WRITE).unwrap();
+    let looks = std::cell::Cell::new(0);
+    let is_gone = || looks.replace(looks.get() + 1) >= 3;
+    let hashed = world.ask_until(&is_gone, 200, |to| {
+        to.put_string(b"check-file-handle");
+        to.put_string(&from);
+        to.put_string(b"sha256");
+        to.put_u64(0);
+        to.put_u64(0);
+        to.put_u32(0);
+    });
+    assert_eq!((status(&hashed), looks.get()), (FAILURE, 4));
+    let copied = world.ask_until(&is_gone, 200, |into| {
+        into.put_string(b"copy-data");
+        into.put_string(&from);
+        into.put_u64(0);
+        into.put_u64(0);
+        into.put_string(&to);
+        into.put_u64(0);
+    });
+    assert_eq!((status(&copied), looks.get()), (FAILURE, 5));
 }
