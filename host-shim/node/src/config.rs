@@ -451,7 +451,7 @@ mod tests {
             ),
         ] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("../schema/json")
+                .join("../../schema/json")
                 .join(file);
             let generated = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
             if std::env::var_os("UPDATE_SCHEMAS").is_some() {
