@@ -20,8 +20,8 @@ use rustix::process::{
 use serde_json::{Value, json};
 
 use crate::config::NodeConfig;
-use crate::handed_over::HandedOver;
-use crate::plan::Draft;
+use crate::secrets::handed_over::HandedOver;
+use crate::startup::plan::Draft;
 use crate::state::home;
 
 /// The scope of those whose processes are not confined.

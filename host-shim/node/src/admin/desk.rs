@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use super::protocol::{FaultReport, Request, done_line, refused_line};
 use super::status::{Closed, Sessions, Status};
 use crate::node::Node;
-use crate::plan::Problem;
+use crate::node::reload::ReloadOptions;
 use crate::plugins::Swapper;
-use crate::reload::ReloadOptions;
+use crate::startup::plan::Problem;
 use crate::walls::Walls;
 
 /// Answers what a node is asked.

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::plan::Problem;
+use crate::startup::plan::Problem;
 
 /// The version of the protocol, in every line of it.
 pub(super) const VERSION: u64 = 1;

@@ -16,12 +16,12 @@ use super::{
     Failed, StateArg, counted, existing_config, fail, fail_all, folder, print_keys, running_mode,
     runtime,
 };
-use crate::accounts;
+use crate::config::trust::configured_trust;
 use crate::logs;
-use crate::plan::Draft;
 use crate::plugins::{Numbers, Settings, make_handler, plugin_pointer, try_out};
+use crate::startup::accounts;
+use crate::startup::plan::Draft;
 use crate::state::StateFolder;
-use crate::trust::configured_trust;
 use crate::walls;
 
 #[derive(Args)]

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::peers::{apply, draft, not_changed};
 use super::{Failed, StateArg, fail, fail_all, folder};
-use crate::peers_file::{Change, try_out};
+use crate::config::peers_file::{Change, try_out};
 
 #[derive(Args)]
 pub(super) struct ImportArgs {

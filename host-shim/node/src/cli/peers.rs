@@ -13,11 +13,11 @@ use super::table::{Cell, Look, since, table};
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_json, refused};
 use crate::admin::{AskError, Request, ask};
 use crate::config::NodeConfig;
-use crate::last_logins;
-use crate::peers_file::{Change, PeersFileError, change};
-use crate::plan::{Draft, Problem};
-use crate::reload::Reloaded;
+use crate::config::peers_file::{Change, PeersFileError, change};
+use crate::node::reload::Reloaded;
+use crate::startup::plan::{Draft, Problem};
 use crate::state::StateFolder;
+use crate::state::last_logins;
 use crate::walls::{UNCONFINED, has_accounts};
 
 #[derive(Subcommand)]

@@ -11,10 +11,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, runtime};
-use crate::explain::{Answer, Asked, LogIn, explain};
 use crate::logs;
-use crate::plan::{Draft, Plan};
+use crate::plugins::explain::{Answer, Asked, LogIn, explain};
 use crate::plugins::{Numbers, make_handler, plugin_pointer};
+use crate::startup::plan::{Draft, Plan};
 
 #[derive(Subcommand)]
 pub(super) enum PolicyCommand {

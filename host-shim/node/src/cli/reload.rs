@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{Failed, StateArg, asked, folder, swap};
 use crate::admin::Request;
-use crate::reload::Reloaded;
+use crate::node::reload::Reloaded;
 
 #[derive(Args)]
 pub(super) struct ReloadArgs {

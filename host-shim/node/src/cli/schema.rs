@@ -9,9 +9,9 @@ use clap::Args;
 
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_json};
 use crate::config;
-use crate::plan::{Draft, Problem};
+use crate::config::trust::configured_trust;
 use crate::plugins::{Libraries, Settings};
-use crate::trust::configured_trust;
+use crate::startup::plan::{Draft, Problem};
 
 #[derive(Args)]
 pub(super) struct SchemaArgs {

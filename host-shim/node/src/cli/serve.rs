@@ -18,21 +18,21 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_keys, runtime};
-use crate::accounts;
 use crate::admin::{self, AdminSocket, Desk, Ending, SocketError};
-use crate::admission::raise_descriptor_limit;
-use crate::editors::write_schemas;
-use crate::handed_over::{HandedOver, StartOptions};
-use crate::last_logins;
+use crate::cli::setup::owner::summary;
+use crate::cli::setup::stanza::{self, ClientConfig};
 use crate::logs;
+use crate::node::admission::raise_descriptor_limit;
+use crate::node::reload::ReloadOptions;
+use crate::node::systemd;
 use crate::node::{Gate, Node};
-use crate::owner::summary;
-use crate::plan::{Draft, Plan};
 use crate::plugins::{Swapper, Wanted};
-use crate::reload::ReloadOptions;
-use crate::stanza::{self, ClientConfig};
+use crate::secrets::handed_over::{HandedOver, StartOptions};
+use crate::startup::accounts;
+use crate::startup::editors::write_schemas;
+use crate::startup::plan::{Draft, Plan};
 use crate::state::StateFolder;
-use crate::systemd;
+use crate::state::last_logins;
 use crate::walls::{ROOT_IS_OWNER, Walls, close_memory, has_accounts, is_root, unconfined};
 
 #[derive(Args)]

@@ -1,5 +1,14 @@
 //! `init` and `up`.
 
+pub(crate) mod agent;
+pub(crate) mod authorize;
+pub(crate) mod init;
+pub(crate) mod nodes_entry;
+pub(crate) mod owner;
+pub(crate) mod private_half;
+pub(crate) mod ssh_include;
+pub(crate) mod stanza;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,12 +19,14 @@ use clap::Args;
 
 use super::serve::{Listen, Show, serve};
 use super::{Failed, StateArg, fail, fail_all, named, own_folder, print_keys};
-use crate::authorize::{OwnKeys, own_keys, usable_identity_file};
-use crate::editors::write_schemas;
-use crate::init::{self, Contents, InitError, Made, authorize_in, caller_id, peers_from_files};
-use crate::owner::{LeftOut, owner};
-use crate::peers_file::{Change, change};
-use crate::plan::Draft;
+use crate::cli::setup::authorize::{OwnKeys, own_keys, usable_identity_file};
+use crate::cli::setup::init::{
+    Contents, InitError, Made, authorize_in, caller_id, peers_from_files,
+};
+use crate::cli::setup::owner::{LeftOut, owner};
+use crate::config::peers_file::{Change, change};
+use crate::startup::editors::write_schemas;
+use crate::startup::plan::Draft;
 use crate::state::StateFolder;
 use crate::walls::is_root;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::admission::Rejected;
+use crate::node::admission::Rejected;
 
 use super::text::{Histogram, Kind, Number, Page, sample};
 

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::config::NodeConfig;
 use crate::node::HandlerRefused;
-use crate::plan::{PlannedPlugin, Problem};
 use crate::secrets::Granter;
+use crate::startup::plan::{PlannedPlugin, Problem};
 
 /// A configuration and the secrets that belong to it.
 #[derive(Clone, Copy)]

@@ -1,6 +1,8 @@
 //! Plugins from the file to the handler: found, checked, tried out, loaded,
 //! configured, made to serve, and swapped while others go on.
 
+pub(crate) mod explain;
+
 mod configure;
 mod gather;
 mod hand_over;

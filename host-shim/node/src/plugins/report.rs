@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::FaultReport;
 use crate::any_path;
-use crate::plan::Problem;
+use crate::startup::plan::Problem;
 
 /// What became of one file, or one plugin, when plugins were reloaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use super::memory::Previous;
 use super::report::{Kept, Outcome, Swapped};
 use super::swap::{Swapper, Switched};
-use crate::plan::{Draft, PlannedPlugin, Problem};
-use crate::trust::configured_trust;
+use crate::config::trust::configured_trust;
+use crate::startup::plan::{Draft, PlannedPlugin, Problem};
 
 impl Swapper {
     /// Has the version before the last swap of a plugin serve again, or, where

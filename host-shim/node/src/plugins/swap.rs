@@ -17,14 +17,14 @@ use super::memory::Memory;
 use super::report::{Kept, Outcome, Refused, Swapped};
 use super::retire::Retirement;
 use super::trial::Settings;
-use crate::handed_over::HandedOver;
-use crate::keys::HostKey;
+use crate::config::trust::configured_trust;
 use crate::logs;
 use crate::metrics::counters;
 use crate::node::HandlerRefused;
-use crate::plan::{Draft, PlannedPlugin, Problem, Warning};
-use crate::reload::Reloader;
-use crate::trust::configured_trust;
+use crate::node::reload::Reloader;
+use crate::secrets::handed_over::HandedOver;
+use crate::secrets::keys::HostKey;
+use crate::startup::plan::{Draft, PlannedPlugin, Problem, Warning};
 use crate::walls::Walls;
 
 /// Replaces plugins while the node serves.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use alknet_loader::{Generation, memory};
 
 use super::swap::Swapper;
-use crate::last_logins;
+use crate::state::last_logins;
 
 /// How often there is a look.
 const PACE: Duration = Duration::from_secs(1);

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::error::SecretsError;
 use super::is_name;
 use super::seal::Sealed;
-use crate::replace_file;
 use crate::state::lock_folder;
+use crate::state::replace_file;
 
 const VERSION: u32 = 1;
 /// Larger than any sensible collection of secrets.

@@ -1,6 +1,10 @@
 //! Secrets at rest: named values for plugins, such as an upstream proxy's
 //! password, encrypted under a key that the vault derives.
 
+pub(crate) mod handed_over;
+pub(crate) mod keys;
+pub(crate) mod wire;
+
 mod error;
 mod file;
 mod grants;

@@ -4,7 +4,7 @@ use alknet_identity::{AuthorizedKey, Peer, PeersConfig};
 use clap::Args;
 use serde_json::Value;
 
-use crate::init::caller_id;
+use crate::cli::setup::init::caller_id;
 use crate::walls::UNCONFINED;
 
 /// A service as people think of it, with what gates it.

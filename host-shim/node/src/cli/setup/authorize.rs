@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use alknet_identity::{AuthorizedKey, PeersConfig, read_public_key_file};
 
-use crate::agent;
-use crate::private_half::{PrivateHalf, private_half};
+use crate::cli::setup::agent;
+use crate::cli::setup::private_half::{PrivateHalf, private_half};
 use crate::state::home;
 
 /// The private keys stock ssh tries unasked (`ssh_config(5)`, IdentityFile),

@@ -14,7 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::keys::{self, KeysError, NodeKeys};
+use crate::secrets::keys::{self, KeysError, NodeKeys};
 
 /// The most bytes that a descriptor takes.
 const LONGEST: usize = 1024 * 1024;

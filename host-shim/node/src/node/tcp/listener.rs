@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::connection::TcpConnection;
-use crate::admission::{Admission, Transport};
-use crate::endpoint::hand_over;
+use crate::node::admission::{Admission, Transport};
+use crate::node::endpoint::hand_over;
 
 /// Connections that the system may accept ahead of us.
 const BACKLOG: u32 = 1024;

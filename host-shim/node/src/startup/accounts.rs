@@ -12,10 +12,10 @@ use alknet_monitor::{
 };
 
 use crate::config::AccountsConfig;
-use crate::handed_over::StartOptions;
-use crate::plan::Draft;
+use crate::secrets::handed_over::StartOptions;
+use crate::startup::plan::Draft;
+use crate::startup::state_rights::{self, set_rights};
 use crate::state::StateFolder;
-use crate::state_rights::{self, set_rights};
 use crate::walls::owners_keys;
 
 /// A node that is ready to be started in accounts mode.

@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::config::NodeConfig;
-use crate::cut_short::{ConfigFile, Texts, half_a_file};
-use crate::endpoint::Limits;
-use crate::keys::PublicKeys;
+use crate::config::cut_short::{ConfigFile, Texts, half_a_file};
 use crate::logs;
-use crate::plan::{Draft, Problem};
+use crate::node::endpoint::Limits;
 use crate::plugins::{plugin_config, plugin_pointer};
+use crate::secrets::keys::PublicKeys;
+use crate::startup::plan::{Draft, Problem};
 use crate::walls;
 
 /// What is read at the start only.

@@ -1,5 +1,9 @@
 //! The node's configuration file, in JSON or TOML.
 
+pub(crate) mod cut_short;
+pub(crate) mod peers_file;
+pub(crate) mod trust;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;

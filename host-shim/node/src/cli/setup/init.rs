@@ -14,8 +14,8 @@ use alknet_vault::{Ed25519Key, Mnemonic, MnemonicError, MnemonicFileError};
 use zeroize::Zeroizing;
 
 use crate::config::DEFAULT_LISTEN;
-use crate::editors;
-use crate::plan::STAGING;
+use crate::startup::editors;
+use crate::startup::plan::STAGING;
 use crate::state::{StateFolder, lock_folder};
 use crate::walls::UNCONFINED;
 

@@ -1,5 +1,8 @@
 //! The state directory: everything that makes a node the node it is.
 
+pub(crate) mod last_logins;
+pub(crate) mod replace_file;
+
 use std::env;
 use std::fs::File;
 use std::io;

@@ -10,9 +10,9 @@ use alknet_identity::{CertificateGrant, Imported, Peer, PeersConfig};
 use serde_json::{Value, json};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table};
 
-use crate::plan::check_peers;
-use crate::replace_file::replace;
+use crate::startup::plan::check_peers;
 use crate::state::lock_folder;
+use crate::state::replace_file::replace;
 
 /// A change of the peers file.
 pub(crate) enum Change<'a> {

@@ -13,7 +13,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::wire::{take_string, take_u32};
+use crate::secrets::wire::{take_string, take_u32};
 
 /// Larger than any private key file.
 const MAX_KEY_FILE: u64 = 64 * 1024;

@@ -12,11 +12,11 @@ use alknet_loader::{Generation, Registry};
 use alknet_quic::{QuicConnection, negotiated_alpn, peer_key};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::admission::{Admission, Admitted, Rejected, Transport};
-use crate::away::AwayPeers;
 use crate::config::NodeConfig;
-use crate::last_logins::Noting;
 use crate::metrics::counters::{self, Handshake};
+use crate::node::admission::{Admission, Admitted, Rejected, Transport};
+use crate::node::away::AwayPeers;
+use crate::state::last_logins::Noting;
 
 /// With more handshakes than this under way, a peer must first prove that it
 /// receives at the address it claims (RFC 9000 section 8.1.2).

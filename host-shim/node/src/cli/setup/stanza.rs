@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use alknet_quic::openssh::Stanza;
 
-use crate::init::beside_the_program;
+use crate::cli::setup::init::beside_the_program;
+use crate::cli::setup::nodes_entry::NodesEntry;
+use crate::cli::setup::ssh_include;
 use crate::node::Node;
-use crate::nodes_entry::NodesEntry;
-use crate::ssh_include;
 use crate::state::{StateFolder, home};
 
 /// The name under which the owner reaches the node.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::replace_file;
+use crate::state::replace_file;
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

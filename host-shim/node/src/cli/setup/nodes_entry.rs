@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{Array, DocumentMut, Item, Table, TableLike};
 
-use crate::replace_file;
 use crate::state::lock_folder;
+use crate::state::replace_file;
 
 /// How the client `alknet` reaches the node by its name.
 pub(crate) struct NodesEntry<'a> {

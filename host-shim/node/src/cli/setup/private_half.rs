@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroizing;
 
-use crate::wire::{take_string, take_u32};
+use crate::secrets::wire::{take_string, take_u32};
 
 /// Far more than a private key.
 const MAX_LENGTH: u64 = 64 * 1024;

@@ -1,5 +1,12 @@
 //! A running node.
 
+pub(crate) mod admission;
+pub(crate) mod away;
+pub(crate) mod endpoint;
+pub mod reload;
+pub(crate) mod systemd;
+pub(crate) mod tcp;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,17 +19,15 @@ use alknet_quic::{BindError, NodeKey, Server, ServerError, bind_endpoint};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use crate::admission::Admission;
-use crate::away::AwayPeers;
-use crate::endpoint;
-use crate::keys::HostKey;
 use crate::logs;
 use crate::metrics::counters;
 use crate::metrics::{Collector, MetricsBindError, Responder};
-use crate::plan::{Plan, PlannedPlugin, Warning};
+use crate::node::admission::Admission;
+use crate::node::away::AwayPeers;
+use crate::node::reload::{FIRST, Reloader};
 use crate::plugins::{self, Listening, Swapper, make_generation};
-use crate::reload::{FIRST, Reloader};
-use crate::tcp;
+use crate::secrets::keys::HostKey;
+use crate::startup::plan::{Plan, PlannedPlugin, Warning};
 use crate::walls::Walls;
 
 /// How long after the deadline of a drain a handler may take to end the rest:

@@ -10,9 +10,9 @@ use alknet_identity::PeersConfig;
 use serde_json::{Map, Value};
 
 use crate::config;
-use crate::plan::Plan;
-use crate::replace_file;
+use crate::startup::plan::Plan;
 use crate::state::StateFolder;
+use crate::state::replace_file;
 
 /// The schema of the node's configuration, its plugins' parts included.
 pub(crate) const NODE: &str = "node.schema.json";

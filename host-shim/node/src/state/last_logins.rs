@@ -13,8 +13,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use alknet_handler::{BoxFuture, BoxStream, Connection, Identity, IdentityAlreadySet, StreamError};
 
-use crate::replace_file;
 use crate::state::StateFolder;
+use crate::state::replace_file;
 
 /// The file, in the directory that the node writes to: seconds since 1970 by
 /// the peer's id.

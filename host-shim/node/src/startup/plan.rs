@@ -17,11 +17,11 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::config::{self, NodeConfig};
-use crate::handed_over::HandedOver;
-use crate::keys::{self, HostKey, NodeKeys, PublicKeys};
 use crate::logs;
 use crate::node::HandlerRefused;
 use crate::plugins::{Libraries, Place, gather};
+use crate::secrets::handed_over::HandedOver;
+use crate::secrets::keys::{self, HostKey, NodeKeys, PublicKeys};
 use crate::secrets::{Granter, SecretSource, SecretsError, SecretsFile};
 use crate::state::RUN;
 use crate::walls;
