@@ -1,7 +1,6 @@
 //! What a node has for starting its peers' processes: the monitor beside it,
 //! and what handlers are told about it.
 
-use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -20,9 +19,9 @@ use rustix::process::{
 use serde_json::{Value, json};
 
 use crate::config::NodeConfig;
+use crate::config::draft::Draft;
 use crate::secrets::handed_over::HandedOver;
-use crate::startup::plan::Draft;
-use crate::state::home;
+use crate::state::owners_keys;
 
 /// The scope of those whose processes are not confined.
 pub(crate) const UNCONFINED: &str = "ssh:unconfined";
@@ -222,20 +221,6 @@ pub(crate) fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// The directory of the guests' homes beside a state directory.
-pub(crate) fn guest_homes(state: &Path) -> PathBuf {
-    let mut name = state
-        .file_name()
-        .map_or_else(|| OsString::from("alknet"), OsString::from);
-    name.push("-guests");
-    state.with_file_name(name)
-}
-
-/// The owner's keys and settings of ssh, which no guest reaches.
-pub(crate) fn owners_keys() -> Option<PathBuf> {
-    home().map(|home| home.join(".ssh"))
-}
-
 fn make_guest_homes(homes: &Path) -> Result<(), String> {
     match DirBuilder::new().mode(0o700).create(homes) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(format!(
@@ -243,16 +228,5 @@ fn make_guest_homes(homes: &Path) -> Result<(), String> {
             homes.display()
         )),
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn guests_live_beside_the_state_directory() {
-        let homes = guest_homes(Path::new("/var/lib/alknet"));
-        assert_eq!(homes, Path::new("/var/lib/alknet-guests"));
     }
 }

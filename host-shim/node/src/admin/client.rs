@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::protocol::{FaultReport, Request, VERSION, request_line};
+use super::protocol::{Request, VERSION, request_line};
 use super::socket::connect;
+use crate::config::problem::FaultReport;
 use crate::state::StateFolder;
 
 /// How long a node may take over a request: each plugin may be tried out and

@@ -8,12 +8,12 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
-use super::protocol::{FaultReport, Request, done_line, refused_line};
+use super::protocol::{Request, done_line, refused_line};
 use super::status::{Closed, Sessions, Status};
+use crate::config::problem::{FaultReport, Problem};
 use crate::node::Node;
 use crate::node::reload::ReloadOptions;
 use crate::plugins::Swapper;
-use crate::startup::plan::Problem;
 use crate::walls::Walls;
 
 /// Answers what a node is asked.

@@ -19,7 +19,7 @@ mod status;
 
 pub(crate) use client::{AskError, ask, ask_and_outlive};
 pub(crate) use desk::{Desk, Ending};
-pub(crate) use protocol::{FaultReport, Request};
+pub(crate) use protocol::Request;
 pub(crate) use server::serve;
 pub(crate) use socket::{AdminSocket, SocketError, is_served};
 pub(crate) use status::{Closed, GenerationStatus, Sessions, Status};

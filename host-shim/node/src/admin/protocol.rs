@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::startup::plan::Problem;
+use crate::config::problem::FaultReport;
 
 /// The version of the protocol, in every line of it.
 pub(super) const VERSION: u64 = 1;
@@ -80,47 +80,6 @@ pub(crate) enum Request {
         #[serde(default)]
         now: bool,
     },
-}
-
-/// Something that is wrong, for people and for programs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct FaultReport {
-    /// All of it in one line.
-    pub(crate) message: String,
-    /// The file it is in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) file: Option<String>,
-    /// The JSON pointer within that file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) pointer: Option<String>,
-    /// The line, from 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) line: Option<u32>,
-    /// The column, from 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) column: Option<u32>,
-}
-
-impl FaultReport {
-    pub(super) fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            ..Self::default()
-        }
-    }
-}
-
-impl From<&Problem> for FaultReport {
-    fn from(problem: &Problem) -> Self {
-        let mut report = Self::new(problem.to_string());
-        if let Problem::Config(fault) = problem {
-            report.file = Some(fault.file.to_string());
-            report.pointer = Some(fault.pointer.to_string());
-            report.line = fault.position.map(|position| position.line);
-            report.column = fault.position.map(|position| position.column);
-        }
-        report
-    }
 }
 
 /// A request as a line.

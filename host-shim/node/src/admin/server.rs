@@ -12,7 +12,8 @@ use tokio::time::{MissedTickBehavior, timeout};
 
 use super::AdminSocket;
 use super::desk::Desk;
-use super::protocol::{FaultReport, MAX_REQUEST, parse_request, refused_line};
+use super::protocol::{MAX_REQUEST, parse_request, refused_line};
+use crate::config::problem::FaultReport;
 use crate::state::StateFolder;
 
 /// How many may ask at once; more wait.

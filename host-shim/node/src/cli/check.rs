@@ -16,11 +16,12 @@ use super::{
     Failed, StateArg, counted, existing_config, fail, fail_all, folder, print_keys, running_mode,
     runtime,
 };
+use crate::config::draft::Draft;
 use crate::config::trust::configured_trust;
 use crate::logs;
 use crate::plugins::{Numbers, Settings, make_handler, plugin_pointer, try_out};
 use crate::startup::accounts;
-use crate::startup::plan::Draft;
+use crate::startup::plan::Plan;
 use crate::state::StateFolder;
 use crate::walls;
 
@@ -57,7 +58,7 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
                 accounts = accounts::check(&draft, &peers).1;
                 accounts.extend(accounts::shells(&draft, &peers));
             }
-            draft.complete()
+            Plan::complete(draft, None)
         })
         .map_err(|problems| {
             let failed = fail_all(&problems);

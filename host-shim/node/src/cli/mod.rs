@@ -14,10 +14,10 @@ use serde::de::DeserializeOwned;
 
 use crate::admin::{AskError, Request, Status, ask};
 use crate::config::NodeConfig;
+use crate::config::problem::Problem;
 use crate::logs::{self, FlushAtEnd};
 use crate::plugins::run_if_asked;
 use crate::secrets::keys::HostKey;
-use crate::startup::plan::Problem;
 use crate::state::StateFolder;
 
 /// Prints a line, with what others wrote in it made [visible](alknet_text).

@@ -11,10 +11,11 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, runtime};
+use crate::config::draft::Draft;
 use crate::logs;
 use crate::plugins::explain::{Answer, Asked, LogIn, explain};
 use crate::plugins::{Numbers, make_handler, plugin_pointer};
-use crate::startup::plan::{Draft, Plan};
+use crate::startup::plan::Plan;
 
 #[derive(Subcommand)]
 pub(super) enum PolicyCommand {
@@ -111,7 +112,7 @@ fn run(args: ExplainArgs) -> Result<bool, Failed> {
         None => existing_config(&folder(args.state)?)?,
     };
     let plan = Draft::read(&file)
-        .and_then(Draft::complete)
+        .and_then(|draft| Plan::complete(draft, None))
         .map_err(|problems| fail_all(&problems))?;
     let certificate = args.certificate.map(certificate).transpose()?;
     let log_in = LogIn {

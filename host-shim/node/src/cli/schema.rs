@@ -9,9 +9,10 @@ use clap::Args;
 
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_json};
 use crate::config;
+use crate::config::draft::Draft;
+use crate::config::problem::Problem;
 use crate::config::trust::configured_trust;
 use crate::plugins::{Libraries, Settings};
-use crate::startup::plan::{Draft, Problem};
 
 #[derive(Args)]
 pub(super) struct SchemaArgs {

@@ -4,8 +4,8 @@ use alknet_session::Mode;
 use clap::Subcommand;
 
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, running_mode};
+use crate::config::draft::Draft;
 use crate::secrets::{MAX_VALUE, SecretsError, is_name, read_value};
-use crate::startup::plan::Draft;
 use crate::state::StateFolder;
 
 #[derive(Subcommand)]

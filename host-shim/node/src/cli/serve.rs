@@ -21,6 +21,7 @@ use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_key
 use crate::admin::{self, AdminSocket, Desk, Ending, SocketError};
 use crate::cli::setup::owner::summary;
 use crate::cli::setup::stanza::{self, ClientConfig};
+use crate::config::draft::Draft;
 use crate::logs;
 use crate::node::admission::raise_descriptor_limit;
 use crate::node::reload::ReloadOptions;
@@ -30,7 +31,7 @@ use crate::plugins::{Swapper, Wanted};
 use crate::secrets::handed_over::{HandedOver, StartOptions};
 use crate::startup::accounts;
 use crate::startup::editors::write_schemas;
-use crate::startup::plan::{Draft, Plan};
+use crate::startup::plan::Plan;
 use crate::state::StateFolder;
 use crate::state::last_logins;
 use crate::walls::{ROOT_IS_OWNER, Walls, close_memory, has_accounts, is_root, unconfined};
@@ -194,13 +195,11 @@ fn serve_with(
     // Before there are threads; each would have an arena of its own.
     let processors = std::thread::available_parallelism().map_or(2, usize::from);
     alknet_loader::memory::limit_arenas(processors.clamp(2, 8));
-    let plan = draft
-        .complete_with(walls.handed_over())
-        .map_err(|problems| {
-            let failed = fail_all(&problems);
-            complain!("alknet-node: the node did not start");
-            failed
-        })?;
+    let plan = Plan::complete(draft, walls.handed_over()).map_err(|problems| {
+        let failed = fail_all(&problems);
+        complain!("alknet-node: the node did not start");
+        failed
+    })?;
     // In accounts mode the state directory is root's.
     if walls.mode() == Mode::Owner
         && let Err(error) = write_schemas(state, &plan)

@@ -24,9 +24,10 @@ use crate::cli::setup::init::{
     Contents, InitError, Made, authorize_in, caller_id, peers_from_files,
 };
 use crate::cli::setup::owner::{LeftOut, owner};
+use crate::config::draft::Draft;
 use crate::config::peers_file::{Change, change};
 use crate::startup::editors::write_schemas;
-use crate::startup::plan::Draft;
+use crate::startup::plan::Plan;
 use crate::state::StateFolder;
 use crate::walls::is_root;
 
@@ -102,7 +103,7 @@ pub(super) fn init(args: InitArgs) -> Result<(), Failed> {
         );
     }
     let plan = Draft::read(&state.config_file())
-        .and_then(Draft::complete)
+        .and_then(|draft| Plan::complete(draft, None))
         .map_err(|problems| fail_all(&problems))?;
     write_schemas(&state, &plan).map_err(fail)?;
     print_keys(&plan.keys.node_key().to_string(), &plan.keys.host_keys);

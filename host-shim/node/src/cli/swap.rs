@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::status::generations;
 use super::table::{Look, painted, short};
 use super::{Failed, StateArg, asked, folder, print_json, refused};
-use crate::admin::{self, AskError, FaultReport, Request, Status};
+use crate::admin::{self, AskError, Request, Status};
+use crate::config::problem::FaultReport;
 use crate::plugins::{Kept, Outcome, Swapped};
 use crate::state::StateFolder;
 

@@ -1,7 +1,9 @@
 //! The node's configuration file, in JSON or TOML.
 
 pub(crate) mod cut_short;
+pub mod draft;
 pub(crate) mod peers_file;
+pub mod problem;
 pub(crate) mod trust;
 
 use std::collections::BTreeMap;

@@ -10,7 +10,7 @@ use alknet_identity::{CertificateGrant, Imported, Peer, PeersConfig};
 use serde_json::{Value, json};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table};
 
-use crate::startup::plan::check_peers;
+use crate::config::draft::check_peers;
 use crate::state::lock_folder;
 use crate::state::replace_file::replace;
 

@@ -7,27 +7,28 @@ pub mod reload;
 pub(crate) mod systemd;
 pub(crate) mod tcp;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alknet_document::{Document, Fault};
+use alknet_document::Fault;
 use alknet_identity::PeerStore;
 use alknet_loader::{Registry, shown};
 use alknet_quic::{BindError, NodeKey, Server, ServerError, bind_endpoint};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use crate::config::problem::{HandlerRefused, Warning};
 use crate::logs;
 use crate::metrics::counters;
 use crate::metrics::{Collector, MetricsBindError, Responder};
 use crate::node::admission::Admission;
 use crate::node::away::AwayPeers;
 use crate::node::reload::{FIRST, Reloader};
+use crate::plugins::PlannedPlugin;
 use crate::plugins::{self, Listening, Swapper, make_generation};
 use crate::secrets::keys::HostKey;
-use crate::startup::plan::{Plan, PlannedPlugin, Warning};
+use crate::startup::plan::Plan;
 use crate::walls::Walls;
 
 /// How long after the deadline of a drain a handler may take to end the rest:
@@ -397,32 +398,6 @@ pub enum StartError {
     /// A plugin found a fault in its part of the configuration.
     #[error("{0}")]
     Config(Fault),
-}
-
-/// A loaded plugin that does not serve.
-#[derive(Debug)]
-pub struct HandlerRefused {
-    /// The file of the plugin.
-    pub file: std::path::PathBuf,
-    /// Why, and what to do.
-    pub reason: String,
-    /// JSON pointer (RFC 6901) to the fault in the node's configuration, if it
-    /// is there.
-    pub pointer: Option<String>,
-}
-
-impl HandlerRefused {
-    /// The fault in the configuration, with its place, if it is one.
-    pub(crate) fn fault(&self, document: &Document) -> Option<Fault> {
-        let pointer = self.pointer.as_deref()?;
-        Some(Fault::at(document, pointer, self.reason.clone()))
-    }
-}
-
-impl fmt::Display for HandlerRefused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", shown(&self.file), self.reason)
-    }
 }
 
 fn serve(

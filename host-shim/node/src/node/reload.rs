@@ -16,11 +16,12 @@ use serde_json::{Value, json};
 
 use crate::config::NodeConfig;
 use crate::config::cut_short::{ConfigFile, Texts, half_a_file};
+use crate::config::draft::Draft;
+use crate::config::problem::Problem;
 use crate::logs;
 use crate::node::endpoint::Limits;
 use crate::plugins::{plugin_config, plugin_pointer};
 use crate::secrets::keys::PublicKeys;
-use crate::startup::plan::{Draft, Problem};
 use crate::walls;
 
 /// What is read at the start only.

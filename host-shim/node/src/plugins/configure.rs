@@ -6,9 +6,10 @@ use alknet_loader::LoadedPlugin;
 use serde_json::{Map, Value};
 
 use crate::config::NodeConfig;
-use crate::node::HandlerRefused;
+use crate::config::problem::HandlerRefused;
+use crate::config::problem::Problem;
+use crate::plugins::PlannedPlugin;
 use crate::secrets::Granter;
-use crate::startup::plan::{PlannedPlugin, Problem};
 
 /// A configuration and the secrets that belong to it.
 #[derive(Clone, Copy)]

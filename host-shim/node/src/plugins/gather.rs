@@ -6,8 +6,9 @@ use alknet_loader::{LoadedPlugin, discover, shown, shown_alpn};
 use super::configure::{Place, Unfit, configure, plugin_pointer};
 use super::libraries::Libraries;
 use super::trial::Settings;
+use crate::config::problem::{Problem, Warning};
 use crate::config::trust::configured_trust;
-use crate::startup::plan::{PlannedPlugin, Problem, Warning};
+use crate::plugins::PlannedPlugin;
 
 /// Loads the plugins of a directory for a start, each with its configuration.
 pub(crate) fn gather(

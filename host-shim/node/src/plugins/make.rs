@@ -11,10 +11,10 @@ use tracing_subscriber::filter::Targets;
 
 use super::configure::plugin_pointer;
 use super::patient::{NoAnswer, PatientHandler, within};
+use crate::config::problem::HandlerRefused;
 use crate::logs;
-use crate::node::HandlerRefused;
+use crate::plugins::PlannedPlugin;
 use crate::secrets::keys::HostKey;
-use crate::startup::plan::PlannedPlugin;
 use crate::walls::Walls;
 
 /// How long a factory may take.

@@ -7,7 +7,7 @@ use alknet_loader::{Digest, Generation, LoadedPlugin};
 use serde_json::Value;
 
 use super::report::{Outcome, Refused, Swapped};
-use crate::startup::plan::Warning;
+use crate::config::problem::Warning;
 
 /// What is remembered of plugins between reloads.
 #[derive(Default)]

@@ -4,9 +4,9 @@ use std::time::SystemTime;
 use alknet_loader::{Generation, shown};
 use serde::{Deserialize, Serialize};
 
-use crate::admin::FaultReport;
 use crate::any_path;
-use crate::startup::plan::Problem;
+use crate::config::problem::FaultReport;
+use crate::config::problem::Problem;
 
 /// What became of one file, or one plugin, when plugins were reloaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

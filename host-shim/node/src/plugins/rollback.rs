@@ -3,8 +3,10 @@ use std::sync::Arc;
 use super::memory::Previous;
 use super::report::{Kept, Outcome, Swapped};
 use super::swap::{Swapper, Switched};
+use crate::config::draft::Draft;
+use crate::config::problem::Problem;
 use crate::config::trust::configured_trust;
-use crate::startup::plan::{Draft, PlannedPlugin, Problem};
+use crate::plugins::PlannedPlugin;
 
 impl Swapper {
     /// Has the version before the last swap of a plugin serve again, or, where

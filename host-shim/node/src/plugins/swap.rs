@@ -17,14 +17,16 @@ use super::memory::Memory;
 use super::report::{Kept, Outcome, Refused, Swapped};
 use super::retire::Retirement;
 use super::trial::Settings;
+use crate::config::draft::Draft;
+use crate::config::problem::HandlerRefused;
+use crate::config::problem::{Problem, Warning};
 use crate::config::trust::configured_trust;
 use crate::logs;
 use crate::metrics::counters;
-use crate::node::HandlerRefused;
 use crate::node::reload::Reloader;
+use crate::plugins::PlannedPlugin;
 use crate::secrets::handed_over::HandedOver;
 use crate::secrets::keys::HostKey;
-use crate::startup::plan::{Draft, PlannedPlugin, Problem, Warning};
 use crate::walls::Walls;
 
 /// Replaces plugins while the node serves.

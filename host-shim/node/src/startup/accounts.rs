@@ -12,11 +12,11 @@ use alknet_monitor::{
 };
 
 use crate::config::AccountsConfig;
+use crate::config::draft::Draft;
 use crate::secrets::handed_over::StartOptions;
-use crate::startup::plan::Draft;
 use crate::startup::state_rights::{self, set_rights};
 use crate::state::StateFolder;
-use crate::walls::owners_keys;
+use crate::state::owners_keys;
 
 /// A node that is ready to be started in accounts mode.
 #[derive(Debug)]

@@ -1,33 +1,17 @@
-//! Everything a start needs, gathered and checked before anything is opened to
-//! the world. `run` carries a plan out; `check` prints what is wrong with it.
+//! A checked start: `run` carries it out; `check` prints what is wrong with it.
 
-use std::fmt;
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alknet_document::{Document, Fault, Format, join_pointer};
-use alknet_handler::Capabilities;
-use alknet_identity::{PeerStore, PeersConfig, PeersError};
-use alknet_loader::{LoadedPlugin, Refusal, check_place, shown};
-use alknet_session::Tree;
-use alknet_vault::{Mnemonic, Vault};
-use serde_json::Value;
-use zeroize::Zeroizing;
+use alknet_document::Fault;
+use alknet_identity::PeerStore;
 
-use crate::config::{self, NodeConfig};
-use crate::logs;
-use crate::node::HandlerRefused;
-use crate::plugins::{Libraries, Place, gather};
+use crate::config::NodeConfig;
+use crate::config::draft::{Draft, Source};
+use crate::config::problem::{Problem, Warning};
+use crate::plugins::{Libraries, Place, PlannedPlugin, gather};
+use crate::secrets::Granter;
 use crate::secrets::handed_over::HandedOver;
-use crate::secrets::keys::{self, HostKey, NodeKeys, PublicKeys};
-use crate::secrets::{Granter, SecretSource, SecretsError, SecretsFile};
-use crate::state::RUN;
-use crate::walls;
-
-/// The directory for private copies of libraries, within the state directory.
-pub(crate) const STAGING: &str = "staging";
+use crate::secrets::keys::NodeKeys;
 
 /// A checked start.
 pub struct Plan {
@@ -40,443 +24,58 @@ pub struct Plan {
     /// The peers.
     pub peers: Arc<PeerStore>,
     /// The plugins that were loaded, each with its valid configuration.
-    pub plugins: Vec<PlannedPlugin>,
+    pub(crate) plugins: Vec<PlannedPlugin>,
     /// All libraries that were loaded.
     pub(crate) libraries: Libraries,
     /// What an operator should look at, though the node can start.
     pub warnings: Vec<Warning>,
 }
 
-/// A configuration file as it was read.
-pub struct Source {
-    /// The file.
-    pub file: PathBuf,
-    /// What it says, with no part of it overridden.
-    pub config: NodeConfig,
-    /// Its text, for messages.
-    pub document: Document,
-}
-
-/// A loaded plugin and its configuration.
-pub struct PlannedPlugin {
-    /// The library.
-    pub plugin: Arc<LoadedPlugin>,
-    /// The file it was found in.
-    pub file: PathBuf,
-    /// The configuration, valid by the library's schema.
-    pub config: Value,
-    /// The secrets granted to it.
-    pub capabilities: Capabilities,
-}
-
-/// Something a start can live with.
-#[derive(Debug)]
-pub enum Warning {
-    /// A file in the plugins directory was refused; the node starts without it.
-    Plugin(Refusal),
-    /// A plugin was loaded but would not make its handler; the node starts
-    /// without it.
-    Handler(HandlerRefused),
-    /// Two files hold the same plugin; the node starts with the first.
-    SamePlugin {
-        /// The plugin's name.
-        name: String,
-        /// The file in use.
-        first: PathBuf,
-        /// The file left out.
-        second: PathBuf,
-    },
-    /// There is no plugin, so nothing will be served.
-    NoPlugins {
-        /// The plugins directory.
-        folder: PathBuf,
-    },
-    /// Two plugins want the same ALPN; the node starts with the first.
-    SameAlpn {
-        /// The ALPN.
-        alpn: String,
-        /// The file in use.
-        first: PathBuf,
-        /// The file left out.
-        second: PathBuf,
-    },
-    /// A plugin is configured that is not there.
-    ConfiguredButAbsent(Fault),
-    /// The node listens on TCP for an ALPN that no plugin serves.
-    TcpUnserved(Fault),
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Plugin(refusal) => refusal.fmt(f),
-            Self::Handler(refused) => refused.fmt(f),
-            Self::SamePlugin {
-                name,
-                first,
-                second,
-            } => write!(
-                f,
-                "{}: holds the plugin {name:?} that {} holds too; the file name that comes first wins, so this one is left out; keep one of the two",
-                shown(second),
-                shown(first)
-            ),
-            Self::SameAlpn {
-                alpn,
-                first,
-                second,
-            } => write!(
-                f,
-                "{}: serves the ALPN {alpn:?} that {} serves too; the file name that comes first wins, so this one is left out; keep one of the two",
-                shown(second),
-                shown(first)
-            ),
-            Self::NoPlugins { folder } => write!(
-                f,
-                "{}: there is no plugin in this directory, so the node serves nothing; put libalknet_ssh_plugin.so there and restart",
-                shown(folder)
-            ),
-            Self::ConfiguredButAbsent(fault) | Self::TcpUnserved(fault) => fault.fmt(f),
-        }
-    }
-}
-
-/// Something that keeps the node from starting.
-#[derive(Debug, thiserror::Error)]
-pub enum Problem {
-    /// A fault in a configuration file.
-    #[error("{0}")]
-    Config(Fault),
-    /// A key file is not to be had.
-    #[error("{0}")]
-    Keys(#[from] keys::KeysError),
-    /// Something that alone would not keep the node from starting.
-    #[error("{0}")]
-    Warning(Warning),
-    /// The peers cannot be used.
-    #[error("{0}")]
-    Peers(PeersError),
-    /// The node is about to stop.
-    #[error("the node is about to stop; nothing was reloaded")]
-    Stopping,
-    /// A plugin cannot be used.
-    #[error("{0}")]
-    Plugin(Refusal),
-    /// A plugin would not make its handler.
-    #[error("{0}")]
-    Handler(HandlerRefused),
-    /// What was asked for is not there.
-    #[error("{0}")]
-    Absent(String),
-    /// Others could change a configuration file.
-    #[error("{0}")]
-    Place(Refusal),
-    /// What was asked for would end sessions.
-    #[error("{0}")]
-    EndsSessions(String),
-    /// The directory for private copies of the libraries cannot be used.
-    #[error("{0}")]
-    Staging(Refusal),
-}
-
-/// A configuration file that was read and is valid in itself.
-pub struct Draft {
-    /// The configuration, defaults filled in.
-    pub config: NodeConfig,
-    source: Source,
-    base: Base,
-}
-
-impl Draft {
-    /// Reads the configuration at `path`.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it, not just the first.
-    pub fn read(path: &Path) -> Result<Self, Vec<Problem>> {
-        check_place(path).map_err(|refusal| vec![Problem::Place(refusal)])?;
-        let (document, config) = read_config(path).map_err(config_problems)?;
-        outranks_no_other(path, &document).map_err(config_problems)?;
-        Ok(Self {
-            config: config.clone(),
-            source: Source {
-                file: path.to_owned(),
-                config,
-                document,
-            },
-            base: Base::of(path),
-        })
-    }
-
-    /// The text it was read from.
-    pub(crate) fn document(&self) -> &Document {
-        &self.source.document
-    }
-
-    /// The file it was read from.
-    pub(crate) fn file(&self) -> &Path {
-        &self.source.file
-    }
-
-    /// The file that holds the secrets.
-    pub(crate) fn secrets_file(&self) -> SecretsFile {
-        SecretsFile::new(self.base.join(&self.config.secrets_file))
-    }
-
-    /// The key to the secrets.
-    pub(crate) fn secrets_key(&self) -> Result<Zeroizing<[u8; 32]>, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let vault = read_vault(self.document(), &self.config, &self.base, &mut problems);
-        vault.map(|vault| vault.secrets_key()).ok_or(problems)
-    }
-
-    /// What the monitor hands over to the node of this configuration: its keys,
-    /// and the secrets that are granted to plugins. One that is not stored is
-    /// left out; the node says so.
-    ///
-    /// # Errors
-    /// When a file cannot be used.
-    pub(crate) fn hand_over(&self) -> Result<HandedOver, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let (document, config, base) = (self.document(), &self.config, &self.base);
-        let vault = read_vault(document, config, base, &mut problems);
-        let keys = read_keys(document, config, base, vault.as_ref(), &mut problems);
-        let (Some(vault), Some(keys)) = (vault, keys) else {
-            return Err(problems);
-        };
-        let mut handed_over = HandedOver::new(&vault, &keys);
-        let (file, key) = (self.secrets_file(), vault.secrets_key());
-        for (plugin, names) in &config.plugins.secrets {
-            for (index, name) in names.iter().enumerate() {
-                match file.get(&key, name) {
-                    Ok(secret) => handed_over.add(name, &secret),
-                    Err(SecretsError::Unknown { .. }) => {}
-                    Err(error) => {
-                        let list = join_pointer("/plugins/secrets", plugin);
-                        problems.push(at(document, &format!("{list}/{index}"), &error));
-                    }
-                }
-            }
-        }
-        match problems.is_empty() {
-            true => Ok(handed_over),
-            false => Err(problems),
-        }
-    }
-
-    /// The files that only the monitor reads.
-    pub(crate) fn files_of_secrets(&self) -> Vec<PathBuf> {
-        let config = &self.config;
-        let named = [&config.mnemonic_file, &config.secrets_file].into_iter();
-        let named = named.chain(&config.passphrase_file);
-        let named = named.chain(&config.host_key_files);
-        named.map(|path| self.base.join(path)).collect()
-    }
-
-    /// The public keys that a node would have with the files as they are.
-    /// `None` where this process may not read them any more.
-    pub(crate) fn public_keys(&self) -> Result<Option<PublicKeys>, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let (document, config, base) = (self.document(), &self.config, &self.base);
-        if let Err(error) = File::open(base.join(&config.mnemonic_file))
-            && error.kind() == io::ErrorKind::PermissionDenied
-        {
-            return Ok(None);
-        }
-        let vault = read_vault(document, config, base, &mut problems);
-        let keys = read_keys(document, config, base, vault.as_ref(), &mut problems);
-        keys.map(|keys| Some(keys.public())).ok_or(problems)
-    }
-
-    /// The plugins that are granted a secret.
-    pub(crate) fn granted_to(&self, secret: &str) -> impl Iterator<Item = &str> {
-        let grants = self.config.plugins.secrets.iter();
-        grants
-            .filter(move |(_, names)| names.iter().any(|name| name == secret))
-            .map(|(plugin, _)| plugin.as_str())
-    }
-
-    /// The directory that plugins are found in.
-    pub(crate) fn plugins_folder(&self) -> PathBuf {
-        self.base.join(&self.config.plugins.folder)
-    }
-
-    /// The peers file.
-    pub(crate) fn peers_file(&self) -> PathBuf {
-        self.base.join(&self.config.peers_file)
-    }
-
-    /// The secrets, for one plugin that is loaded while the node serves. The
-    /// key to them is read where that plugin is granted any.
-    ///
-    /// # Errors
-    /// When the key is needed and not to be had.
-    pub(crate) fn granter_for(
-        &self,
-        plugin: &str,
-        handed_over: Option<&HandedOver>,
-    ) -> Result<Granter<'_>, Vec<Problem>> {
-        if let Some(handed_over) = handed_over {
-            return Ok(Granter {
-                document: self.document(),
-                source: SecretSource::Memory(handed_over.secrets()),
-            });
-        }
-        let granted = self.config.plugins.secrets.get(plugin);
-        let key = match granted {
-            Some(names) if !names.is_empty() => Some(self.secrets_key()?),
-            _ => None,
-        };
-        Ok(Granter {
-            document: self.document(),
-            source: SecretSource::File {
-                file: self.secrets_file(),
-                key,
-            },
-        })
-    }
-
-    /// The node's own files, which no peer reaches: the directory of the
-    /// configuration, and what the configuration names outside of it.
-    pub(crate) fn private(&self) -> Vec<PathBuf> {
-        let config = &self.config;
-        let named = [
-            &config.mnemonic_file,
-            &config.secrets_file,
-            &config.peers_file,
-        ]
-        .into_iter()
-        .chain(&config.passphrase_file)
-        .chain(&config.host_key_files)
-        .chain([&config.plugins.folder]);
-        let root = real(&self.base.0);
-        let others = named.map(|path| real(&self.base.join(path)));
-        let mut private: Vec<_> = others.filter(|path| !path.starts_with(&root)).collect();
-        private.insert(0, root);
-        private.dedup();
-        private
-    }
-
-    /// What no tree of a peer may hold or lie in.
-    fn closed(&self) -> Vec<PathBuf> {
-        let mut closed = self.private();
-        closed.push(self.guest_homes());
-        closed.extend(walls::owners_keys());
-        closed
-    }
-
-    /// The directory in which each guest has its home.
-    pub(crate) fn guest_homes(&self) -> PathBuf {
-        walls::guest_homes(&real(&self.base.0))
-    }
-
-    /// Reads the peers.
-    pub(crate) fn read_peers(&self) -> Result<PeersConfig, Vec<Problem>> {
-        self.read_peers_document().map(|(_, config)| config)
-    }
-
-    /// Reads the peers, with the text they come from.
-    pub(crate) fn read_peers_document(&self) -> Result<(Document, PeersConfig), Vec<Problem>> {
-        let document = peers_document(self.document(), &self.peers_file())?;
-        let (config, _) = checked_peers(&document, &self.closed())?;
-        Ok((document, config))
-    }
-
-    /// Reads all that the configuration refers to and loads the plugins.
+impl Plan {
+    /// Reads all that a configuration refers to and loads the plugins, with
+    /// secrets that the monitor handed over in place of those in files, if any.
     ///
     /// # Errors
     /// Everything that is wrong, not just the first, warnings included.
-    pub fn complete(self) -> Result<Plan, Vec<Problem>> {
-        self.complete_with(None)
-    }
-
-    /// As [`complete`](Self::complete), with secrets that the monitor handed
-    /// over in place of those in files.
-    pub(crate) fn complete_with(
-        self,
+    pub(crate) fn complete(
+        draft: Draft,
         handed_over: Option<&HandedOver>,
-    ) -> Result<Plan, Vec<Problem>> {
-        let closed = self.closed();
-        let Self {
-            config,
-            source,
-            base,
-        } = self;
-        let document = &source.document;
+    ) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        let (keys, source_of_secrets) = match handed_over {
-            Some(handed_over) => {
-                let keys = handed_over.keys();
-                let keys = keys.map_err(|error| problems.push(error.into())).ok();
-                (keys, SecretSource::Memory(handed_over.secrets()))
-            }
-            None => {
-                let vault = read_vault(document, &config, &base, &mut problems);
-                let keys = read_keys(document, &config, &base, vault.as_ref(), &mut problems);
-                let file = SecretsFile::new(base.join(&config.secrets_file));
-                let key = vault.map(|vault| vault.secrets_key());
-                (keys, SecretSource::File { file, key })
-            }
-        };
-        let peers = match read_peers(document, &base.join(&config.peers_file), &closed) {
-            Ok((_, peers)) => Some(peers),
-            Err(faults) => {
-                problems.extend(faults);
-                None
-            }
-        };
         let mut warnings = Vec::new();
+        let (keys, source) = draft.keys_and_secrets(handed_over, &mut problems);
+        let peers = draft.peer_store();
+        let peers = peers.map_err(|faults| problems.extend(faults)).ok();
+        let libraries = Libraries::open(&draft.staging(handed_over.is_some()));
+        let libraries = libraries.map_err(|refusal| problems.push(Problem::Staging(refusal)));
+        let libraries = libraries.ok();
         let granter = Granter {
-            document,
-            source: source_of_secrets,
-        };
-        let folder = base.join(&config.plugins.folder);
-        let staging = match handed_over {
-            Some(_) => Path::new(RUN).join(STAGING),
-            None => STAGING.into(),
-        };
-        let libraries = match Libraries::open(&base.join(&staging)) {
-            Ok(libraries) => Some(libraries),
-            Err(refusal) => {
-                problems.push(Problem::Staging(refusal));
-                None
-            }
+            document: draft.document(),
+            source,
         };
         let place = Place {
-            config: &config,
+            config: &draft.config,
             granter: &granter,
         };
+        let folder = draft.plugins_folder();
         let plugins = libraries
             .as_ref()
             .map(|libraries| gather(place, folder, libraries, &mut problems, &mut warnings));
         let plugins = plugins.unwrap_or_default();
-        if config.tcp_listen.is_some() && !is_served(&plugins, &config.tcp_alpn) {
-            let fault = Fault::at(
-                document,
-                "/tcp_alpn",
-                format!(
-                    "no plugin serves {:?}, which TCP connections are for; they will be closed at once",
-                    config.tcp_alpn
-                ),
-            );
-            let served = plugins.iter().flat_map(|planned| planned.plugin.alpns());
-            let served: Vec<_> = served
-                .map(|alpn| format!("{:?}", alpn.escape_ascii().to_string()))
-                .collect();
-            warnings.push(Warning::TcpUnserved(match served.is_empty() {
-                true => fault,
-                false => fault.with_hint(format!("served is {}", served.join(", "))),
-            }));
-        }
+        warnings.extend(tcp_unserved(&draft, &plugins));
         match (keys, peers, libraries) {
-            (Some(keys), Some(peers), Some(libraries)) if problems.is_empty() => Ok(Plan {
-                config,
-                source,
-                keys,
-                peers: Arc::new(peers),
-                plugins,
-                libraries,
-                warnings,
-            }),
+            (Some(keys), Some(peers), Some(libraries)) if problems.is_empty() => {
+                let (config, source) = draft.into_parts();
+                Ok(Self {
+                    config,
+                    source,
+                    keys,
+                    peers: Arc::new(peers),
+                    plugins,
+                    libraries,
+                    warnings,
+                })
+            }
             _ => {
                 problems.extend(warnings.into_iter().map(Problem::Warning));
                 Err(problems)
@@ -485,227 +84,27 @@ impl Draft {
     }
 }
 
-/// A path without links, as far as it exists.
-fn real(path: &Path) -> PathBuf {
-    path.canonicalize()
-        .or_else(|_| std::path::absolute(path))
-        .unwrap_or_else(|_| path.to_owned())
-}
-
-/// Paths in a configuration are relative to its directory.
-struct Base(PathBuf);
-
-impl Base {
-    fn of(config: &Path) -> Self {
-        match config.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => Self(parent.to_owned()),
-            _ => Self(".".into()),
-        }
-    }
-
-    fn join(&self, path: &Path) -> PathBuf {
-        self.0.join(path)
-    }
-}
-
-fn read_config(path: &Path) -> Result<(Document, NodeConfig), Vec<Fault>> {
-    let document = Document::read(path).map_err(|fault| vec![fault])?;
-    let config = document.checked(&config::schema(), |config| {
-        beyond_the_schema(&document, config)
-    })?;
-    Ok((document, config))
-}
-
-/// One of two files, in JSON and in TOML, would count and the other would not,
-/// and nobody would know.
-fn outranks_no_other(path: &Path, document: &Document) -> Result<(), Vec<Fault>> {
-    let other = match Format::of(path) {
-        Some(Format::Json) => path.with_extension("toml"),
-        Some(Format::Toml) => path.with_extension("json"),
-        None => return Ok(()),
-    };
-    if !other.exists() {
-        return Ok(());
-    }
-    Err(vec![Fault::at(
-        document,
-        "",
-        format!(
-            "{} is there as well, and only one of the two can count; remove or rename the one that is not meant",
-            other.display()
-        ),
-    )])
-}
-
-fn beyond_the_schema(document: &Document, config: &NodeConfig) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    if logs::parse_filter(&config.log.filter).is_none() {
-        faults.push(Fault::unexpected(
-            document,
-            "/log/filter",
-            logs::FILTER_FORM,
-        ));
-    }
-    if let Some(addr) = config.metrics.listen
-        && !addr.ip().is_loopback()
-    {
-        let message = format!(
-            "{addr} is not a loopback address, and metrics are for this machine; use 127.0.0.1 or [::1], and `ssh -L` or a proxy to read them from elsewhere"
-        );
-        faults.push(Fault::at(document, "/metrics/listen", message));
-    }
-    faults
-}
-
-/// Opens the vault; `None` if that is not possible, which is then among the
-/// problems.
-fn read_vault(
-    document: &Document,
-    config: &NodeConfig,
-    base: &Base,
-    problems: &mut Vec<Problem>,
-) -> Option<Vault> {
-    let mnemonic = match Mnemonic::read_file(&base.join(&config.mnemonic_file)) {
-        Ok(mnemonic) => Some(mnemonic),
-        Err(error) => {
-            problems.push(at(document, "/mnemonic_file", &error));
-            None
-        }
-    };
-    let passphrase = match &config.passphrase_file {
-        None => Some(Default::default()),
-        Some(file) => match keys::read_passphrase(&base.join(file)) {
-            Ok(passphrase) => Some(passphrase),
-            Err(error) => {
-                problems.push(at(document, "/passphrase_file", &error));
-                None
-            }
-        },
-    };
-    Some(Vault::from_mnemonic(&mnemonic?, &passphrase?))
-}
-
-fn read_keys(
-    document: &Document,
-    config: &NodeConfig,
-    base: &Base,
-    vault: Option<&Vault>,
-    problems: &mut Vec<Problem>,
-) -> Option<NodeKeys> {
-    let before = problems.len();
-    let mut host_keys: Vec<HostKey> = Vec::new();
-    for (index, file) in config.host_key_files.iter().enumerate() {
-        match keys::read_host_key(&base.join(file)) {
-            Ok(key) => host_keys.push(key),
-            Err(error) => {
-                problems.push(at(document, &format!("/host_key_files/{index}"), &error));
-            }
-        }
-    }
-    let mut derived = match keys::from_vault(vault?) {
-        Ok(keys) => keys,
-        Err(error) => {
-            problems.push(error.into());
-            return None;
-        }
-    };
-    if problems.len() > before {
+/// That no plugin serves what TCP connections are for, if so.
+fn tcp_unserved(draft: &Draft, planned: &[PlannedPlugin]) -> Option<Warning> {
+    let alpn = &draft.config.tcp_alpn;
+    if draft.config.tcp_listen.is_none() || is_served(planned, alpn) {
         return None;
     }
-    if !host_keys.is_empty() {
-        derived.host_keys = host_keys;
-    }
-    Some(derived)
-}
-
-fn at(document: &Document, pointer: &str, error: &dyn fmt::Display) -> Problem {
-    Problem::Config(Fault::at(document, pointer, error.to_string()))
-}
-
-/// The peers, and a store of them.
-fn read_peers(
-    config: &Document,
-    path: &Path,
-    closed: &[PathBuf],
-) -> Result<(PeersConfig, PeerStore), Vec<Problem>> {
-    checked_peers(&peers_document(config, path)?, closed)
-}
-
-fn peers_document(config: &Document, path: &Path) -> Result<Document, Vec<Problem>> {
-    check_place(path).map_err(|refusal| vec![Problem::Place(refusal)])?;
-    Document::read(path).map_err(|fault| {
-        // A file that is not there is a fault of whoever names it.
-        config_problems(vec![if path.exists() {
-            fault
-        } else {
-            Fault::at(config, "/peers_file", fault.to_string())
-        }])
-    })
-}
-
-fn checked_peers(
-    document: &Document,
-    closed: &[PathBuf],
-) -> Result<(PeersConfig, PeerStore), Vec<Problem>> {
-    let (peers, store) = check_peers(document).map_err(config_problems)?;
-    let faults = check_files(document, &peers, closed);
-    match faults.is_empty() {
-        true => Ok((peers, store)),
-        false => Err(config_problems(faults)),
-    }
-}
-
-/// A confinement is what is allowed, so nothing can be left out of a tree: one
-/// that holds the node's own files, or lies among them, is a fault.
-fn check_files(document: &Document, peers: &PeersConfig, closed: &[PathBuf]) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    for (index, peer) in peers.peers.iter().enumerate() {
-        for (at, text) in peer.files.iter().enumerate() {
-            let Ok(tree) = text.parse::<Tree>() else {
-                continue;
-            };
-            let path = real(&tree.path);
-            let found = closed
-                .iter()
-                .find(|closed| path.starts_with(closed) || closed.starts_with(&path));
-            if let Some(found) = found {
-                let pointer = format!("/peers/{index}/files/{at}");
-                let message = format!(
-                    "{} is not for peers, and a tree cannot leave a part of it out; name the directories that the peer needs",
-                    found.display()
-                );
-                faults.push(Fault::at(document, &pointer, message));
-            }
-        }
-    }
-    faults
-}
-
-/// The peers of a document, and a store of them.
-pub(crate) fn check_peers(document: &Document) -> Result<(PeersConfig, PeerStore), Vec<Fault>> {
-    let schema = schemars::schema_for!(PeersConfig).to_value();
-    let mut store = None;
-    let config = document.checked(&schema, |config: &PeersConfig| {
-        match PeerStore::new(config.clone()) {
-            Ok(new) => {
-                store = Some(new);
-                Vec::new()
-            }
-            Err(error) => {
-                let faults = error.faults.into_iter();
-                faults
-                    .map(|fault| Fault::at(document, &fault.pointer, fault.problem.to_string()))
-                    .collect()
-            }
-        }
-    })?;
-    // Without a fault there is one.
-    let store = store.ok_or_else(Vec::new)?;
-    Ok((config, store))
-}
-
-fn config_problems(faults: Vec<Fault>) -> Vec<Problem> {
-    faults.into_iter().map(Problem::Config).collect()
+    let fault = Fault::at(
+        draft.document(),
+        "/tcp_alpn",
+        format!(
+            "no plugin serves {alpn:?}, which TCP connections are for; they will be closed at once"
+        ),
+    );
+    let served = planned.iter().flat_map(|planned| planned.plugin.alpns());
+    let served: Vec<_> = served
+        .map(|alpn| format!("{:?}", alpn.escape_ascii().to_string()))
+        .collect();
+    Some(Warning::TcpUnserved(match served.is_empty() {
+        true => fault,
+        false => fault.with_hint(format!("served is {}", served.join(", "))),
+    }))
 }
 
 fn is_served(planned: &[PlannedPlugin], alpn: &str) -> bool {

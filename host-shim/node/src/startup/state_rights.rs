@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use alknet_monitor::AccountIds;
 use rustix::fs::OFlags;
 
-use crate::startup::plan::Draft;
+use crate::config::draft::Draft;
 use crate::state::StateFolder;
 
 /// Gives the files their owners and modes. A file that the configuration names

@@ -4,6 +4,7 @@ pub(crate) mod last_logins;
 pub(crate) mod replace_file;
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -109,4 +110,32 @@ pub(crate) fn home() -> Option<PathBuf> {
     env::var_os("HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
+}
+
+/// The directory for private copies of libraries, within the state directory.
+pub(crate) const STAGING: &str = "staging";
+
+/// The directory of the guests' homes beside a state directory.
+pub(crate) fn guest_homes(state: &Path) -> PathBuf {
+    let mut name = state
+        .file_name()
+        .map_or_else(|| OsString::from("alknet"), OsString::from);
+    name.push("-guests");
+    state.with_file_name(name)
+}
+
+/// The owner's keys and settings of ssh, which no guest reaches.
+pub(crate) fn owners_keys() -> Option<PathBuf> {
+    home().map(|home| home.join(".ssh"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_live_beside_the_state_directory() {
+        let homes = guest_homes(Path::new("/var/lib/alknet"));
+        assert_eq!(homes, Path::new("/var/lib/alknet-guests"));
+    }
 }

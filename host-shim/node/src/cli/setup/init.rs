@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::config::DEFAULT_LISTEN;
 use crate::startup::editors;
-use crate::startup::plan::STAGING;
+use crate::state::STAGING;
 use crate::state::{StateFolder, lock_folder};
 use crate::walls::UNCONFINED;
 
