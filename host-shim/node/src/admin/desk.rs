@@ -13,7 +13,7 @@ use super::status::{Closed, Sessions, Status};
 use crate::config::problem::{FaultReport, Problem};
 use crate::node::Node;
 use crate::node::reload::ReloadOptions;
-use crate::plugins::Swapper;
+use crate::node::swaps::Swapper;
 use crate::walls::Walls;
 
 /// Answers what a node is asked.
@@ -105,7 +105,7 @@ impl Desk {
                 force,
                 confirm,
             } => {
-                let wanted = crate::plugins::Wanted {
+                let wanted = crate::node::swaps::Wanted {
                     name,
                     force,
                     hold: false,
@@ -245,7 +245,7 @@ pub(super) fn control(generation: &Generation, command: &str) -> Option<Value> {
     serde_json::from_str(&answer).ok()
 }
 
-fn plugins(swapped: Vec<crate::plugins::Swapped>) -> Value {
+fn plugins(swapped: Vec<crate::node::swaps::Swapped>) -> Value {
     json!({ "plugins": swapped })
 }
 

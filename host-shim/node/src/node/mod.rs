@@ -4,6 +4,7 @@ pub(crate) mod admission;
 pub(crate) mod away;
 pub(crate) mod endpoint;
 pub mod reload;
+pub(crate) mod swaps;
 pub(crate) mod systemd;
 pub(crate) mod tcp;
 
@@ -25,8 +26,9 @@ use crate::metrics::{Collector, MetricsBindError, Responder};
 use crate::node::admission::Admission;
 use crate::node::away::AwayPeers;
 use crate::node::reload::{FIRST, Reloader};
+use crate::node::swaps::{Listening, Swapper};
 use crate::plugins::PlannedPlugin;
-use crate::plugins::{self, Listening, Swapper, make_generation};
+use crate::plugins::make_generation;
 use crate::secrets::keys::HostKey;
 use crate::startup::plan::Plan;
 use crate::walls::Walls;
@@ -187,7 +189,7 @@ impl Node {
         ));
         let (watch, upkeep) = (Arc::clone(&swapper), Arc::clone(&swapper));
         let watching = tokio::spawn(async {
-            tokio::join!(plugins::watch(watch), plugins::upkeep(upkeep));
+            tokio::join!(swaps::watch(watch), swaps::upkeep(upkeep));
         });
         Ok(Self {
             endpoint,
