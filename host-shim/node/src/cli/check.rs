@@ -17,8 +17,8 @@ use super::{
     runtime,
 };
 use crate::config::draft::Draft;
+use crate::config::log_filter;
 use crate::config::trust::configured_trust;
-use crate::logs;
 use crate::plugins::{Numbers, Settings, make_handler, plugin_pointer, try_out};
 use crate::startup::accounts;
 use crate::startup::plan::Plan;
@@ -73,7 +73,7 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
     plan.warnings.iter().for_each(|warning| say(warning));
     let runtime = runtime(&plan.config)?;
     runtime.block_on(async {
-        let filter = logs::parse_filter(&plan.config.log.filter).unwrap_or_default();
+        let filter = log_filter::parse_filter(&plan.config.log.filter).unwrap_or_default();
         for planned in &plan.plugins {
             let made = make_handler(
                 planned,

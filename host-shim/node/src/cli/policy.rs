@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, runtime};
 use crate::config::draft::Draft;
-use crate::logs;
+use crate::config::log_filter;
 use crate::plugins::explain::{Answer, Asked, LogIn, explain};
 use crate::plugins::{Numbers, make_handler, plugin_pointer};
 use crate::startup::plan::Plan;
@@ -210,7 +210,7 @@ async fn answer(
             }
         )));
     };
-    let filter = logs::parse_filter(&plan.config.log.filter).unwrap_or_default();
+    let filter = log_filter::parse_filter(&plan.config.log.filter).unwrap_or_default();
     let handler = make_handler(
         planned,
         &plan.keys.host_keys,

@@ -13,9 +13,9 @@ use alknet_session::Tree;
 use alknet_vault::{Mnemonic, Vault};
 use zeroize::Zeroizing;
 
+use crate::config::log_filter;
 use crate::config::problem::Problem;
 use crate::config::{self, NodeConfig};
-use crate::logs;
 use crate::secrets::handed_over::HandedOver;
 use crate::secrets::keys::{self, HostKey, NodeKeys, PublicKeys};
 use crate::secrets::{Granter, SecretSource, SecretsError, SecretsFile};
@@ -329,11 +329,11 @@ fn outranks_no_other(path: &Path, document: &Document) -> Result<(), Vec<Fault>>
 
 fn beyond_the_schema(document: &Document, config: &NodeConfig) -> Vec<Fault> {
     let mut faults = Vec::new();
-    if logs::parse_filter(&config.log.filter).is_none() {
+    if log_filter::parse_filter(&config.log.filter).is_none() {
         faults.push(Fault::unexpected(
             document,
             "/log/filter",
-            logs::FILTER_FORM,
+            log_filter::FILTER_FORM,
         ));
     }
     if let Some(addr) = config.metrics.listen

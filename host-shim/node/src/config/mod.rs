@@ -2,6 +2,7 @@
 
 pub(crate) mod cut_short;
 pub mod draft;
+pub(crate) mod log_filter;
 pub(crate) mod peers_file;
 pub mod problem;
 pub(crate) mod trust;

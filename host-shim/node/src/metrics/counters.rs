@@ -2,11 +2,10 @@
 //! are its log and its memory.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-
-use crate::node::admission::Rejected;
 
 use super::text::{Histogram, Kind, Number, Page, sample};
 
@@ -36,6 +35,31 @@ pub(crate) enum Handshake {
     Refused,
     /// The peer was asked to prove its address first.
     Retried,
+}
+
+/// Why a connection is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rejected {
+    /// The node has as many as it may.
+    All,
+    /// Its address has.
+    Address,
+    /// The process is short of descriptors.
+    Descriptors,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::All => "the node has as many connections as /connections/max allows",
+            Self::Address => {
+                "the address has as many connections as /connections/max_per_address allows"
+            }
+            Self::Descriptors => {
+                "TCP connections have taken half of the descriptors; raise the limit (ulimit -n, LimitNOFILE=)"
+            }
+        })
+    }
 }
 
 /// Where a panic was.

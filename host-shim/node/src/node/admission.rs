@@ -1,7 +1,6 @@
 //! How many connections there may be, looked at before a handler sees one.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::ConnectionsConfig;
-use crate::metrics::counters;
+use crate::metrics::counters::{self, Rejected};
 
 /// Log lines about rejected connections that are written in any [`EVERY`].
 const BURST: u32 = 20;
@@ -45,31 +44,6 @@ pub(crate) struct Admitted {
 pub(crate) enum Transport {
     Quic,
     Tcp,
-}
-
-/// Why a connection is not let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rejected {
-    /// The node has as many as it may.
-    All,
-    /// Its address has.
-    Address,
-    /// The process is short of descriptors.
-    Descriptors,
-}
-
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::All => "the node has as many connections as /connections/max allows",
-            Self::Address => {
-                "the address has as many connections as /connections/max_per_address allows"
-            }
-            Self::Descriptors => {
-                "TCP connections have taken half of the descriptors; raise the limit (ulimit -n, LimitNOFILE=)"
-            }
-        })
-    }
 }
 
 impl Admission {

@@ -13,8 +13,8 @@ use alknet_quic::{QuicConnection, negotiated_alpn, peer_key};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::NodeConfig;
-use crate::metrics::counters::{self, Handshake};
-use crate::node::admission::{Admission, Admitted, Rejected, Transport};
+use crate::metrics::counters::{self, Handshake, Rejected};
+use crate::node::admission::{Admission, Admitted, Transport};
 use crate::node::away::AwayPeers;
 use crate::state::last_logins::Noting;
 

@@ -19,8 +19,8 @@ use alknet_quic::{BindError, NodeKey, Server, ServerError, bind_endpoint};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use crate::config::log_filter;
 use crate::config::problem::{HandlerRefused, Warning};
-use crate::logs;
 use crate::metrics::counters;
 use crate::metrics::{Collector, MetricsBindError, Responder};
 use crate::node::admission::Admission;
@@ -97,7 +97,7 @@ impl Node {
             mut warnings,
         } = plan;
         let registry = Arc::new(Registry::default());
-        let filter = logs::parse_filter(&config.log.filter).unwrap_or_default();
+        let filter = log_filter::parse_filter(&config.log.filter).unwrap_or_default();
         for planned in plugins {
             if let Err(refused) = serve(
                 &registry,

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::config::NodeConfig;
 use crate::config::cut_short::{ConfigFile, Texts, half_a_file};
 use crate::config::draft::Draft;
+use crate::config::log_filter;
 use crate::config::problem::Problem;
 use crate::logs;
 use crate::node::endpoint::Limits;
@@ -442,10 +443,10 @@ impl Reloader {
 
     fn apply_filter(&self, filter: &str, warnings: &mut Vec<String>) {
         // It was checked with the rest of the configuration.
-        let targets = logs::parse_filter(filter).unwrap_or_default();
+        let targets = log_filter::parse_filter(filter).unwrap_or_default();
         logs::set_filter(&targets);
         for generation in self.registry.live() {
-            let filter = logs::filter_for_plugin(&targets, &generation.plugin);
+            let filter = log_filter::filter_for_plugin(&targets, &generation.plugin);
             let request = json!({ "command": "set_log_filter", "filter": filter });
             if let Err(error) = generation.handler.control(&request.to_string()) {
                 warnings.push(format!(

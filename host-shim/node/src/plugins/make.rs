@@ -11,8 +11,8 @@ use tracing_subscriber::filter::Targets;
 
 use super::configure::plugin_pointer;
 use super::patient::{NoAnswer, PatientHandler, within};
+use crate::config::log_filter;
 use crate::config::problem::HandlerRefused;
-use crate::logs;
 use crate::plugins::PlannedPlugin;
 use crate::secrets::keys::HostKey;
 use crate::walls::Walls;
@@ -97,7 +97,7 @@ pub(crate) fn make_handler(
             .collect(),
         capabilities: planned.capabilities.clone(),
         identities: Arc::clone(peers) as _,
-        log_filter: logs::filter_for_plugin(filter, planned.plugin.name()),
+        log_filter: log_filter::filter_for_plugin(filter, planned.plugin.name()),
         generation: numbers.generation,
         config_generation: numbers.config,
         more,

@@ -14,10 +14,10 @@ use super::memory::Memory;
 use super::report::{Kept, Outcome, Refused, Swapped};
 use super::retire::Retirement;
 use crate::config::draft::Draft;
+use crate::config::log_filter;
 use crate::config::problem::HandlerRefused;
 use crate::config::problem::{Problem, Warning};
 use crate::config::trust::configured_trust;
-use crate::logs;
 use crate::metrics::counters;
 use crate::node::reload::Reloader;
 use crate::plugins::{Libraries, Place, PlannedPlugin, Settings, configure, make_generation};
@@ -298,7 +298,7 @@ impl Swapper {
             .free_for(name, &alpns)
             .map_err(|taken| refused(&taken))?;
         let filter = &self.reloader.config().log.filter;
-        let filter = logs::parse_filter(filter).unwrap_or_default();
+        let filter = log_filter::parse_filter(filter).unwrap_or_default();
         let id = self.registry.next_id();
         let config = self.reloader.generation();
         let _inside = self.runtime.enter();
