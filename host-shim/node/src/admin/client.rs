@@ -13,7 +13,7 @@ use crate::state::StateFolder;
 
 /// How long a node may take over a request: each plugin may be tried out and
 /// tried, without success, for a while.
-const PATIENCE: Duration = Duration::from_secs(300);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// Longer than any answer.
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
 
@@ -64,8 +64,8 @@ impl Asking {
             }
             _ => io(source),
         })?;
-        stream.set_read_timeout(Some(PATIENCE)).map_err(io)?;
-        stream.set_write_timeout(Some(PATIENCE)).map_err(io)?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(io)?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(io)?;
         stream
             .write_all(request_line(request).as_bytes())
             .map_err(io)?;

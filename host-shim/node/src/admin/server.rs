@@ -19,7 +19,7 @@ use crate::state::StateFolder;
 /// How many may ask at once; more wait.
 const MAX_CONNECTIONS: usize = 16;
 /// How long a request may take to arrive, or an answer to leave.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the socket's file is looked for.
 const LOOK: Duration = Duration::from_secs(2);
 /// The pause after a failed accept.
@@ -110,15 +110,15 @@ async fn converse(mut stream: UnixStream, desk: &Arc<Desk>) -> io::Result<()> {
     let (read, mut write) = stream.split();
     let mut read = BufReader::new(read);
     let mut line = Vec::new();
-    let mut patient = false;
+    let mut waits = false;
     loop {
         line.clear();
         let mut limited = (&mut read).take(MAX_REQUEST as u64);
         let reading = limited.read_until(b'\n', &mut line);
-        let arrived = if patient {
+        let arrived = if waits {
             reading.await
         } else {
-            timeout(PATIENCE, reading)
+            timeout(REQUEST_TIMEOUT, reading)
                 .await
                 .map_err(|_| io::ErrorKind::TimedOut)?
         };
@@ -135,7 +135,7 @@ async fn converse(mut stream: UnixStream, desk: &Arc<Desk>) -> io::Result<()> {
         };
         say(&mut write, answer).await?;
         // Who asked for the node's end may wait for it.
-        patient = desk.is_ending();
+        waits = desk.is_ending();
     }
 }
 
@@ -176,7 +176,7 @@ async fn refused_process(pid: Option<i32>, desk: &Desk) -> Option<String> {
 }
 
 async fn say(stream: &mut (impl AsyncWriteExt + Unpin), line: String) -> io::Result<()> {
-    timeout(PATIENCE, stream.write_all(line.as_bytes()))
+    timeout(REQUEST_TIMEOUT, stream.write_all(line.as_bytes()))
         .await
         .map_err(|_| io::ErrorKind::TimedOut)?
 }

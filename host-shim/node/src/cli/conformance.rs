@@ -21,7 +21,7 @@ use crate::config::LogConfig;
 use crate::logs;
 
 /// How long all steps together may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const CONFORMANCE_TIMEOUT: Duration = Duration::from_secs(120);
 /// How much is kept of what the process writes to standard error.
 const MAX_STDERR: u64 = 64 * 1024;
 /// Begins each line of ours on the process's standard output, which the
@@ -132,7 +132,7 @@ impl Process {
             child,
             reports,
             stderr,
-            deadline: Instant::now() + PATIENCE,
+            deadline: Instant::now() + CONFORMANCE_TIMEOUT,
             step: Some("start".to_owned()),
             stage: Stage::Steps,
         })
@@ -181,7 +181,10 @@ impl Process {
     fn ended_early(&mut self, error: mpsc::RecvTimeoutError) -> Verdict {
         let seen = match error {
             mpsc::RecvTimeoutError::Timeout => {
-                format!("hangs; the check was ended after {} s", PATIENCE.as_secs())
+                format!(
+                    "hangs; the check was ended after {} s",
+                    CONFORMANCE_TIMEOUT.as_secs()
+                )
             }
             mpsc::RecvTimeoutError::Disconnected => {
                 let how = match self.child.wait() {

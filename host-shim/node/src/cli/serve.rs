@@ -268,7 +268,7 @@ async fn serve_until_signal(
         return Err(fail(why));
     }
     tracing::info!("stopping; a second signal ends live sessions at once");
-    systemd::stopping(node.stop_patience());
+    systemd::stopping(node.stop_timeout());
     let hurry = async {
         tokio::select! {
             () = signalled() => {}

@@ -10,7 +10,7 @@ use super::text::{Kind, Number, Page, sample};
 use super::{counters, ended, handlers, process};
 
 /// How long a handler may take to say how it is doing.
-const PATIENCE: Duration = Duration::from_secs(2);
+const HANDLER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Gathers all metrics of a node.
 pub(crate) struct Collector {
@@ -112,7 +112,7 @@ impl Collector {
             lock(&asked).remove(&id);
             status
         });
-        let status = timeout(PATIENCE, answer).await.ok()?.ok()?;
+        let status = timeout(HANDLER_TIMEOUT, answer).await.ok()?.ok()?;
         serde_json::from_str(&status).ok()
     }
 }

@@ -24,7 +24,7 @@ const RETRY_ABOVE: usize = 64;
 /// With more than this, further ones are turned away.
 const REFUSE_ABOVE: usize = 1024;
 /// How long a handshake may take.
-const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// No handler is registered for the ALPN: it went away during the handshake.
 const CODE_NO_HANDLER: u32 = 1;
@@ -156,7 +156,7 @@ async fn serve(
     let remote_addr = incoming.remote_address();
     let began = Instant::now();
     let connected = match incoming.accept() {
-        Ok(connecting) => tokio::time::timeout(HANDSHAKE_PATIENCE, connecting).await,
+        Ok(connecting) => tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await,
         Err(error) => Ok(Err(error)),
     };
     drop(handshake);

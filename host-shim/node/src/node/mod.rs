@@ -35,11 +35,11 @@ use crate::walls::Walls;
 
 /// How long after the deadline of a drain a handler may take to end the rest:
 /// it says goodbye and waits for processes to end.
-const HANDLER_PATIENCE: Duration = Duration::from_secs(30);
+const HANDLER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a handler may take when somebody is in a hurry.
-const HURRY_PATIENCE: Duration = Duration::from_secs(10);
+const HURRY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a closed endpoint waits until its peers know.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A node that serves.
 pub struct Node {
@@ -278,9 +278,9 @@ impl Node {
     }
 
     /// The longest that [`Node::stop`] may take.
-    pub(crate) fn stop_patience(&self) -> Duration {
+    pub(crate) fn stop_timeout(&self) -> Duration {
         let drain = self.reloader.config().shutdown.drain_seconds;
-        Duration::from_secs(drain.into()) + HANDLER_PATIENCE + HURRY_PATIENCE + CLOSE_PATIENCE
+        Duration::from_secs(drain.into()) + HANDLER_TIMEOUT + HURRY_TIMEOUT + CLOSE_TIMEOUT
     }
 
     /// Completes when the node no longer accepts although nobody stopped it:
@@ -298,18 +298,15 @@ impl Node {
         self.watching.abort();
         let drain = self.reloader.config().shutdown.drain_seconds;
         let drain = Duration::from_secs(drain.into());
-        let patience = drain + HANDLER_PATIENCE;
+        let limit = drain + HANDLER_TIMEOUT;
         let hurried = tokio::select! {
-            drained = timeout(patience, Self::drained(&self.registry, drain)) => drained.is_err(),
+            drained = timeout(limit, Self::drained(&self.registry, drain)) => drained.is_err(),
             () = hurry => true,
         };
         if hurried
-            && timeout(
-                HURRY_PATIENCE,
-                Self::drained(&self.registry, Duration::ZERO),
-            )
-            .await
-            .is_err()
+            && timeout(HURRY_TIMEOUT, Self::drained(&self.registry, Duration::ZERO))
+                .await
+                .is_err()
         {
             tracing::warn!("a handler did not end its sessions in time");
         }
@@ -320,7 +317,7 @@ impl Node {
                 let _ = tcp.accepting.await;
             }
         };
-        let _ = timeout(CLOSE_PATIENCE, async {
+        let _ = timeout(CLOSE_TIMEOUT, async {
             tokio::join!(self.endpoint.wait_idle(), tcp)
         })
         .await;

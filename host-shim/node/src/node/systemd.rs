@@ -11,9 +11,9 @@ pub(crate) fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
-/// The node ends, and takes no longer than `patience` for it.
-pub(crate) fn stopping(patience: Duration) {
-    let extended = format!("EXTEND_TIMEOUT_USEC={}", patience.as_micros());
+/// The node ends, and takes no longer than `limit` for it.
+pub(crate) fn stopping(limit: Duration) {
+    let extended = format!("EXTEND_TIMEOUT_USEC={}", limit.as_micros());
     notify(&[NotifyState::Stopping, NotifyState::Custom(&extended)]);
 }
 

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tracing_subscriber::filter::Targets;
 
 use super::configure::plugin_pointer;
-use super::patient::{NoAnswer, PatientHandler, within};
+use super::timeout::{NoAnswer, TimeoutHandler, within};
 use crate::config::log_filter;
 use crate::config::problem::HandlerRefused;
 use crate::plugins::PlannedPlugin;
@@ -18,7 +18,7 @@ use crate::secrets::keys::HostKey;
 use crate::walls::Walls;
 
 /// How long a factory may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const FACTORY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What a handler's log records are numbered with.
 #[derive(Clone, Debug, Default)]
@@ -106,7 +106,7 @@ pub(crate) fn make_handler(
     let runtime = Handle::current();
     let (name, generation) = (plugin.name().to_owned(), numbers.generation);
     let made = within(
-        PATIENCE,
+        FACTORY_TIMEOUT,
         move || {
             // The factory has made the socket its own.
             let _socket = socket;
@@ -121,7 +121,7 @@ pub(crate) fn make_handler(
         },
     );
     match made {
-        Ok(Ok(handler)) => Ok(Arc::new(PatientHandler::new(
+        Ok(Ok(handler)) => Ok(Arc::new(TimeoutHandler::new(
             Arc::new(handler),
             planned.config.to_string(),
         ))),
@@ -137,7 +137,7 @@ pub(crate) fn make_handler(
         Ok(Err(fault)) => Err(refused(&fault)),
         Err(NoAnswer::Late) => Err(refused(&format_args!(
             "its factory did not return within {} s and was given up",
-            PATIENCE.as_secs()
+            FACTORY_TIMEOUT.as_secs()
         ))),
         Err(NoAnswer::Failed) => Err(refused(
             &"its factory ended early; a panic is in the node's log",

@@ -8,8 +8,8 @@ mod gather;
 mod in_memory;
 mod libraries;
 mod make;
-mod patient;
 mod planned;
+mod timeout;
 mod trial;
 
 pub(crate) use configure::{Place, configure, plugin_config, plugin_pointer};

@@ -18,7 +18,7 @@ use super::{Report, Verdict, report};
 use crate::plugins::{InMemory, Nobody, Peer};
 
 /// How long one step may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 /// What a live connection gets to end by itself when the handler drains.
 const DRAIN: Duration = Duration::from_millis(300);
 /// How long such a connection may outlive the drain.
@@ -363,18 +363,18 @@ impl Subject {
     }
 
     fn within<F: Future>(&self, what: &str, future: F) -> Result<F::Output, String> {
-        self.bounded(what, PATIENCE, future)
+        self.bounded(what, STEP_TIMEOUT, future)
     }
 
     fn bounded<F: Future>(
         &self,
         what: &str,
-        patience: Duration,
+        limit: Duration,
         future: F,
     ) -> Result<F::Output, String> {
-        let bounded = async { tokio::time::timeout(patience, future).await };
+        let bounded = async { tokio::time::timeout(limit, future).await };
         let outcome = self.runtime.block_on(bounded);
-        outcome.map_err(|_| format!("{what} did not end within {} s", patience.as_secs()))
+        outcome.map_err(|_| format!("{what} did not end within {} s", limit.as_secs()))
     }
 }
 

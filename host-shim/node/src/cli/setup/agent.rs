@@ -25,9 +25,9 @@ pub(crate) fn public_keys() -> Vec<String> {
 }
 
 fn ask(mut agent: UnixStream) -> Option<Vec<String>> {
-    let patience = Some(Duration::from_secs(5));
-    agent.set_read_timeout(patience).ok()?;
-    agent.set_write_timeout(patience).ok()?;
+    let timeout = Some(Duration::from_secs(5));
+    agent.set_read_timeout(timeout).ok()?;
+    agent.set_write_timeout(timeout).ok()?;
     agent.write_all(&[0, 0, 0, 1, REQUEST_IDENTITIES]).ok()?;
     let mut length = [0; 4];
     agent.read_exact(&mut length).ok()?;

@@ -40,7 +40,7 @@ impl Retirement {
     }
 
     /// Lets a generation end, which gains no connection any more. After
-    /// `patience`, if given, or with more than `most` of its kind, what is
+    /// `limit`, if given, or with more than `most` of its kind, what is
     /// left on it is ended; peers are told that `successor`, a version, serves
     /// in its place, or that the plugin was unloaded. Gives what is ended at
     /// once.
@@ -48,11 +48,11 @@ impl Retirement {
         &self,
         generation: Arc<Generation>,
         successor: Option<String>,
-        patience: Option<Duration>,
+        limit: Option<Duration>,
         most: usize,
         runtime: &Handle,
     ) -> Ended {
-        let until = patience.and_then(|patience| SystemTime::now().checked_add(patience));
+        let until = limit.and_then(|limit| SystemTime::now().checked_add(limit));
         generation.set_draining(until);
         let hurry = Arc::new(Notify::new());
         let ended = self.with(|leaving| {
@@ -78,7 +78,7 @@ impl Retirement {
         });
         let all = self.clone();
         runtime.spawn(async move {
-            leave(&generation, successor, patience, &hurry).await;
+            leave(&generation, successor, limit, &hurry).await;
             all.with(|leaving| leaving.retain(|left| left.generation.id != generation.id));
         });
         ended
@@ -135,12 +135,12 @@ impl fmt::Display for Ended {
 async fn leave(
     generation: &Arc<Generation>,
     successor: Option<String>,
-    patience: Option<Duration>,
+    limit: Option<Duration>,
     hurry: &Notify,
 ) {
     let late = async {
-        match patience {
-            Some(patience) => tokio::time::sleep(patience).await,
+        match limit {
+            Some(limit) => tokio::time::sleep(limit).await,
             None => std::future::pending().await,
         }
     };

@@ -356,11 +356,11 @@ impl Swapper {
         successor: Option<String>,
     ) -> Option<String> {
         let plugins = self.reloader.config().plugins;
-        let patience = plugins.drain_seconds.map(u64::from);
+        let limit = plugins.drain_seconds.map(u64::from);
         let ended = self.retirement.begin(
             generation,
             successor,
-            patience.map(Duration::from_secs),
+            limit.map(Duration::from_secs),
             plugins.max_draining.into(),
             &self.runtime,
         );

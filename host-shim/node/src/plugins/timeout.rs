@@ -11,7 +11,7 @@ use alknet_handler::{
 use serde_json::json;
 
 /// How long a handler may take over a configuration or a request.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// With so many calls that never came back, a handler is asked no more.
 const MAX_STUCK: usize = 4;
 
@@ -21,12 +21,12 @@ const MAX_STUCK: usize = 4;
 /// # Errors
 /// When it takes longer, or panics.
 pub(super) fn within<T: Send + 'static>(
-    patience: Duration,
+    limit: Duration,
     act: impl FnOnce() -> T + Send + 'static,
     late: impl FnOnce(T) + Send + 'static,
 ) -> Result<T, NoAnswer> {
     let (send, receive) = sync_channel(0);
-    let thread = thread::Builder::new().name("patient".to_owned());
+    let thread = thread::Builder::new().name("plugin-call".to_owned());
     let spawned = thread.spawn(move || {
         if let Ok(done) = catch_unwind(AssertUnwindSafe(act))
             // A rendezvous: it fails only when nobody waits any more.
@@ -38,7 +38,7 @@ pub(super) fn within<T: Send + 'static>(
     if spawned.is_err() {
         return Err(NoAnswer::Failed);
     }
-    receive.recv_timeout(patience).map_err(|error| match error {
+    receive.recv_timeout(limit).map_err(|error| match error {
         RecvTimeoutError::Timeout => NoAnswer::Late,
         RecvTimeoutError::Disconnected => NoAnswer::Failed,
     })
@@ -57,7 +57,7 @@ pub(super) enum NoAnswer {
 
 /// A handler that answers in time, or with an error: one that hangs must not
 /// hold up the node.
-pub(super) struct PatientHandler {
+pub(super) struct TimeoutHandler {
     // Taken when dropped.
     inner: Option<Arc<dyn ProtocolHandler>>,
     /// The configuration it has.
@@ -66,7 +66,7 @@ pub(super) struct PatientHandler {
     stuck: Arc<AtomicUsize>,
 }
 
-impl PatientHandler {
+impl TimeoutHandler {
     /// A handler that was made with `config`.
     pub(super) fn new(inner: Arc<dyn ProtocolHandler>, config: String) -> Self {
         Self {
@@ -95,7 +95,7 @@ impl PatientHandler {
         let counted = Stuck(stuck);
         let asked = Arc::clone(&inner);
         within(
-            PATIENCE,
+            CALL_TIMEOUT,
             move || {
                 let _counted = counted;
                 act(&*asked)
@@ -115,7 +115,7 @@ impl Drop for Stuck {
     }
 }
 
-impl ProtocolHandler for PatientHandler {
+impl ProtocolHandler for TimeoutHandler {
     fn handle(
         &self,
         connection: Arc<dyn Connection>,
@@ -175,7 +175,7 @@ impl ProtocolHandler for PatientHandler {
     }
 }
 
-impl Drop for PatientHandler {
+impl Drop for TimeoutHandler {
     fn drop(&mut self) {
         let inner = self.inner.take();
         // Ending a handler is the plugin's code as well. Without a thread for
