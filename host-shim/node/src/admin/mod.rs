@@ -11,15 +11,15 @@
 //! ```
 
 mod client;
-mod desk;
 mod protocol;
 mod server;
+mod service;
 mod socket;
 mod status;
 
 pub(crate) use client::{AskError, ask, ask_and_outlive};
-pub(crate) use desk::{Desk, Ending};
 pub(crate) use protocol::Request;
 pub(crate) use server::serve;
+pub(crate) use service::{AdminService, Ending};
 pub(crate) use socket::{AdminSocket, SocketError, is_served};
 pub(crate) use status::{Closed, GenerationStatus, Sessions, Status};

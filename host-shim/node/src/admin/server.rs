@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, timeout};
 
 use super::AdminSocket;
-use super::desk::Desk;
 use super::protocol::{MAX_REQUEST, parse_request, refused_line};
+use super::service::AdminService;
 use crate::config::problem::FaultReport;
 use crate::state::StateFolder;
 
@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers requests until dropped. A socket that was removed is made again.
-pub(crate) async fn serve(mut socket: AdminSocket, state: StateFolder, desk: Arc<Desk>) {
+pub(crate) async fn serve(mut socket: AdminSocket, state: StateFolder, service: Arc<AdminService>) {
     let listening =
         |socket: &AdminSocket| socket.listener.try_clone().and_then(UnixListener::from_std);
     let mut listener = match listening(&socket) {
@@ -76,9 +76,9 @@ pub(crate) async fn serve(mut socket: AdminSocket, state: StateFolder, desk: Arc
                 continue;
             }
         };
-        let desk = Arc::clone(&desk);
+        let service = Arc::clone(&service);
         tokio::spawn(async move {
-            if let Err(error) = converse(stream, &desk).await {
+            if let Err(error) = converse(stream, &service).await {
                 tracing::debug!(%error, "a connection to the admin socket failed");
             }
             drop(place);
@@ -95,7 +95,7 @@ async fn bound_again(state: &StateFolder) -> Result<AdminSocket, String> {
     }
 }
 
-async fn converse(mut stream: UnixStream, desk: &Arc<Desk>) -> io::Result<()> {
+async fn converse(mut stream: UnixStream, service: &Arc<AdminService>) -> io::Result<()> {
     let peer = stream.peer_cred()?;
     let uid = peer.uid();
     if uid != 0 && uid != rustix::process::geteuid().as_raw() {
@@ -103,7 +103,7 @@ async fn converse(mut stream: UnixStream, desk: &Arc<Desk>) -> io::Result<()> {
         let fault = FaultReport::new("only the node's own user and root may use this socket");
         return say(&mut stream, refused_line(vec![fault])).await;
     }
-    if let Some(why) = refused_process(peer.pid(), desk).await {
+    if let Some(why) = refused_process(peer.pid(), service).await {
         let fault = FaultReport::new(why);
         return say(&mut stream, refused_line(vec![fault])).await;
     }
@@ -130,19 +130,19 @@ async fn converse(mut stream: UnixStream, desk: &Arc<Desk>) -> io::Result<()> {
             return say(&mut write, refused_line(vec![fault])).await;
         }
         let answer = match parse_request(&line) {
-            Ok(request) => Desk::answer(desk, request).await,
+            Ok(request) => AdminService::answer(service, request).await,
             Err(fault) => refused_line(vec![fault]),
         };
         say(&mut write, answer).await?;
         // Who asked for the node's end may wait for it.
-        waits = desk.is_ending();
+        waits = service.is_ending();
     }
 }
 
 /// Why a process of the node's own user may not use the socket, if it may not:
 /// it is a confined process of a peer.
-async fn refused_process(pid: Option<i32>, desk: &Desk) -> Option<String> {
-    let walls = desk.walls()?;
+async fn refused_process(pid: Option<i32>, service: &AdminService) -> Option<String> {
+    let walls = service.walls()?;
     // Processes outside of the node's PID namespace have no number here, and are of no peer.
     let pid = Pid::from_raw(pid?)?;
     let process = pidfd_open(pid, PidfdFlags::empty()).ok();

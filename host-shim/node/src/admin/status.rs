@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::walls::unconfined;
 
-use super::desk::{Desk, Ending, control};
+use super::service::{AdminService, Ending, control};
 use crate::any_path;
 use crate::metrics::{counters, ended};
 
@@ -157,13 +157,13 @@ pub(crate) struct Closed {
 }
 
 impl Status {
-    /// Of the node behind this desk.
-    pub(super) fn of(desk: &Desk) -> Self {
-        let swapper = &desk.swapper;
+    /// Of the node behind this service.
+    pub(super) fn of(service: &AdminService) -> Self {
+        let swapper = &service.swapper;
         let serving = swapper.registry.generations();
         let generations = swapper.registry.live();
-        let facts = &desk.facts;
-        let state = match desk.asked_to_end() {
+        let facts = &service.facts;
+        let state = match service.asked_to_end() {
             _ if swapper.reloader.is_stopping() => "stopping",
             Ending::No => "serving",
             Ending::Drain => "draining",
@@ -182,11 +182,11 @@ impl Status {
             node: NodeStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
-                since_unix_ms: unix_ms(facts.since),
+                since_unix_ms: unix_ms(info.since),
                 state: state.to_owned(),
-                listen: facts.listen.clone(),
-                tcp_listen: facts.tcp_listen.clone(),
-                node_key: facts.node_key.clone(),
+                listen: info.listen.clone(),
+                tcp_listen: info.tcp_listen.clone(),
+                node_key: info.node_key.clone(),
                 processes: swapper.walls.as_ref().map(|walls| walls.mode()),
                 unconfined: unconfined(&swapper.peers.config()),
                 no_confinement: swapper
@@ -194,7 +194,7 @@ impl Status {
                     .as_ref()
                     .and_then(|walls| walls.no_confinement())
                     .map(str::to_owned),
-                background_jobs: desk.background_jobs().ok().map(|jobs| jobs.len()),
+                background_jobs: service.background_jobs().ok().map(|jobs| jobs.len()),
                 memory_bytes: memory_bytes(),
                 libraries: swapper.libraries.count(),
                 log_records_dropped: counters::log_records_dropped(),

@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_keys, runtime};
-use crate::admin::{self, AdminSocket, Desk, Ending, SocketError};
+use crate::admin::{self, AdminService, AdminSocket, Ending, SocketError};
 use crate::cli::setup::owner::summary;
 use crate::cli::setup::stanza::{self, ClientConfig};
 use crate::config::draft::Draft;
@@ -241,9 +241,9 @@ async fn serve_until_signal(
             "no plugin serves, so the node does not start; what is wrong with each is said above. With `allow_none = true` under [plugins] it starts and waits for one",
         ));
     }
-    let desk = Arc::new(Desk::new(&node));
-    let mut asked = desk.ending();
-    let admin = tokio::spawn(admin::serve(socket, state, Arc::clone(&desk)));
+    let service = Arc::new(AdminService::new(&node));
+    let mut asked = service.ending();
+    let admin = tokio::spawn(admin::serve(socket, state, Arc::clone(&service)));
     let mut closed_terminal = pin!(reload_on_hangup(hangups, node.swapper()).fuse());
     announce(&node, home, show);
     let watchdog = tokio::spawn(systemd::watchdog(node.pulse()));

@@ -17,14 +17,14 @@ use crate::node::swaps::Swapper;
 use crate::walls::Walls;
 
 /// Answers what a node is asked.
-pub(crate) struct Desk {
+pub(crate) struct AdminService {
     pub(super) swapper: Arc<Swapper>,
-    pub(super) facts: Facts,
+    pub(super) info: NodeInfo,
     ending: watch::Sender<Ending>,
 }
 
 /// What of a node does not change.
-pub(super) struct Facts {
+pub(super) struct NodeInfo {
     pub(super) since: SystemTime,
     pub(super) listen: String,
     pub(super) tcp_listen: Option<String>,
@@ -44,11 +44,11 @@ pub(crate) enum Ending {
     Now,
 }
 
-impl Desk {
+impl AdminService {
     pub(crate) fn new(node: &Node) -> Self {
         Self {
             swapper: node.swapper(),
-            facts: Facts {
+            info: NodeInfo {
                 since: SystemTime::now(),
                 listen: node.addr().to_string(),
                 tcp_listen: node.tcp_addr().map(|addr| addr.to_string()),
@@ -77,10 +77,10 @@ impl Desk {
     }
 
     /// The answer to a request, as a line.
-    pub(super) async fn answer(desk: &Arc<Self>, request: Request) -> String {
-        let desk = Arc::clone(desk);
+    pub(super) async fn answer(service: &Arc<Self>, request: Request) -> String {
+        let service = Arc::clone(service);
         // Files are read and handlers asked: that blocks.
-        let answer = tokio::task::spawn_blocking(move || desk.decide(request));
+        let answer = tokio::task::spawn_blocking(move || service.decide(request));
         answer.await.unwrap_or_else(|_| {
             refused_line(vec![FaultReport::new(
                 "the request ended early; a panic is in the node's log",
