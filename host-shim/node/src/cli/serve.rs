@@ -27,7 +27,7 @@ use crate::node::admission::raise_descriptor_limit;
 use crate::node::reload::ReloadOptions;
 use crate::node::swaps::{Swapper, Wanted};
 use crate::node::systemd;
-use crate::node::{Gate, Node};
+use crate::node::{AcceptGate, Node};
 use crate::secrets::handed_over::{HandedOver, StartOptions};
 use crate::startup::accounts;
 use crate::startup::editors::write_schemas;
@@ -246,7 +246,7 @@ async fn serve_until_signal(
     let admin = tokio::spawn(admin::serve(socket, state, Arc::clone(&service)));
     let mut closed_terminal = pin!(reload_on_hangup(hangups, node.swapper()).fuse());
     announce(&node, home, show);
-    let watchdog = tokio::spawn(systemd::watchdog(node.pulse()));
+    let watchdog = tokio::spawn(systemd::watchdog(node.probe()));
     let mut signalled = async || {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -287,7 +287,7 @@ async fn serve_until_signal(
 
 /// Completes when the admin socket was asked for the node's end, and, where it
 /// was to drain, the last connection has ended.
-async fn asked_to_end(asked: &mut watch::Receiver<Ending>, gate: &Gate) {
+async fn asked_to_end(asked: &mut watch::Receiver<Ending>, gate: &AcceptGate) {
     asked_for(asked, Ending::Drain).await;
     if *asked.borrow() == Ending::Drain {
         tracing::info!("draining: no connection is accepted, and the node ends with the last");

@@ -49,20 +49,20 @@ impl Limits {
 }
 
 /// Accepts until the endpoint is closed; refuses once told to stop. Answers
-/// each pulse between two connections.
+/// each probe between two connections.
 pub(crate) async fn accept(
     endpoint: quinn::Endpoint,
     registry: Arc<Registry>,
     peers: Arc<PeerStore>,
     limits: Limits,
     stop: watch::Receiver<bool>,
-    mut pulses: mpsc::Receiver<oneshot::Sender<()>>,
+    mut probes: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
     let handshakes = Arc::new(AtomicUsize::new(0));
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
-            Some(answer) = pulses.recv() => {
+            Some(answer) = probes.recv() => {
                 let _ = answer.send(());
                 continue;
             }

@@ -54,7 +54,7 @@ pub struct Node {
     watching: tokio::task::JoinHandle<()>,
     stopping: Arc<watch::Sender<bool>>,
     accepting: tokio::task::JoinHandle<()>,
-    pulse: Pulse,
+    probe: AcceptProbe,
     tcp: Option<TcpSide>,
     metrics: Option<MetricsSide>,
 }
@@ -151,7 +151,7 @@ impl Node {
                 stop.clone(),
             )),
         });
-        let (pulse, pulses) = mpsc::channel(1);
+        let (probe, probes) = mpsc::channel(1);
         let accepting = tokio::spawn(endpoint::accept(
             endpoint.clone(),
             Arc::clone(&registry),
@@ -161,7 +161,7 @@ impl Node {
                 away: Arc::clone(&away),
             },
             stop,
-            pulses,
+            probes,
         ));
         let reloader = Arc::new(Reloader::new(
             source.file,
@@ -203,7 +203,7 @@ impl Node {
             watching,
             stopping,
             accepting,
-            pulse: Pulse(pulse),
+            probe: AcceptProbe(probe),
             tcp,
             metrics,
         })
@@ -265,16 +265,16 @@ impl Node {
     }
 
     /// What closes it to new connections.
-    pub(crate) fn gate(&self) -> Gate {
-        Gate {
+    pub(crate) fn gate(&self) -> AcceptGate {
+        AcceptGate {
             stopping: Arc::clone(&self.stopping),
             registry: Arc::clone(&self.registry),
         }
     }
 
     /// What tells whether it still accepts connections.
-    pub(crate) fn pulse(&self) -> Pulse {
-        self.pulse.clone()
+    pub(crate) fn probe(&self) -> AcceptProbe {
+        self.probe.clone()
     }
 
     /// The longest that [`Node::stop`] may take.
@@ -338,12 +338,12 @@ impl Node {
 
 /// Tells whether a node still accepts connections.
 #[derive(Clone)]
-pub(crate) struct Pulse(mpsc::Sender<oneshot::Sender<()>>);
+pub(crate) struct AcceptProbe(mpsc::Sender<oneshot::Sender<()>>);
 
-impl Pulse {
+impl AcceptProbe {
     /// Completes when whoever accepts the connections has answered: with true,
     /// or with false if there is nobody.
-    pub(crate) async fn felt(&self) -> bool {
+    pub(crate) async fn answers(&self) -> bool {
         let (answer, answered) = oneshot::channel();
         self.0.send(answer).await.is_ok() && answered.await.is_ok()
     }
@@ -355,12 +355,12 @@ impl Pulse {
 }
 
 /// Closes a node to new connections.
-pub(crate) struct Gate {
+pub(crate) struct AcceptGate {
     stopping: Arc<watch::Sender<bool>>,
     registry: Arc<Registry>,
 }
 
-impl Gate {
+impl AcceptGate {
     /// From now on no connection is accepted.
     pub(crate) fn close(&self) {
         self.stopping.send_replace(true);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::node::Pulse;
+use crate::node::AcceptProbe;
 
 /// The node serves.
 pub(crate) fn ready() {
@@ -25,18 +25,18 @@ pub(crate) fn reloading() {
     }
 }
 
-/// Gives signs of life for as long as there is a pulse, if systemd watches
+/// Gives signs of life for as long as there is a probe, if systemd watches
 /// this process (`WatchdogSec=` in systemd.service(5)). Ends when there is none.
-pub(crate) async fn watchdog(pulse: Pulse) {
+pub(crate) async fn watchdog(probe: AcceptProbe) {
     let mut microseconds = 0;
     if sd_notify::watchdog_enabled(false, &mut microseconds) {
         let interval = Duration::from_micros(microseconds) / 2;
-        signs_of_life(pulse, interval, || notify(&[NotifyState::Watchdog])).await;
+        signs_of_life(probe, interval, || notify(&[NotifyState::Watchdog])).await;
     }
 }
 
-async fn signs_of_life(pulse: Pulse, interval: Duration, give: impl Fn()) {
-    while pulse.felt().await {
+async fn signs_of_life(probe: AcceptProbe, interval: Duration, give: impl Fn()) {
+    while probe.answers().await {
         give();
         tokio::time::sleep(interval).await;
     }
@@ -58,21 +58,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_sign_of_life_needs_one_who_accepts_connections() {
-        let (accepting, mut pulses) = mpsc::channel(1);
+        let (accepting, mut probes) = mpsc::channel(1);
         let given = AtomicUsize::new(0);
         let count = || given.load(Ordering::SeqCst);
-        let signs = signs_of_life(Pulse::of(accepting), Duration::from_millis(1), || {
+        let signs = signs_of_life(AcceptProbe::of(accepting), Duration::from_millis(1), || {
             given.fetch_add(1, Ordering::SeqCst);
         });
         let accepting = async {
             for answered in 0..3 {
-                let pulse = pulses.recv().await.unwrap();
+                let probe = probes.recv().await.unwrap();
                 // For as long as nobody answers, none is given.
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 assert_eq!(count(), answered);
-                pulse.send(()).unwrap();
+                probe.send(()).unwrap();
             }
-            drop(pulses);
+            drop(probes);
         };
         tokio::join!(signs, accepting);
         assert_eq!(count(), 3);
