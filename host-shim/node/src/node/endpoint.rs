@@ -117,12 +117,12 @@ impl Drop for UnderWay {
 
 /// A place among the connections. An address that may be forged takes none
 /// until the handshake has shown that it is not.
-enum Place {
+enum ConfigContext {
     Taken(Admitted),
     Later(Arc<Admission>),
 }
 
-impl Place {
+impl ConfigContext {
     fn at_the_beginning(
         incoming: &quinn::Incoming,
         admission: &Arc<Admission>,
@@ -148,7 +148,7 @@ async fn serve(
     incoming: quinn::Incoming,
     port: Option<u16>,
     handshake: UnderWay,
-    place: Place,
+    place: ConfigContext,
     registry: Arc<Registry>,
     peers: Arc<PeerStore>,
     away: Arc<AwayPeers>,

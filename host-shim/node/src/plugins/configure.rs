@@ -13,7 +13,7 @@ use crate::secrets::Granter;
 
 /// A configuration and the secrets that belong to it.
 #[derive(Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct ConfigContext<'a> {
     /// The configuration.
     pub(crate) config: &'a NodeConfig,
     /// Its text, and the secrets.
@@ -41,11 +41,11 @@ impl From<Unfit> for Vec<Problem> {
 /// against the plugin's schemas. The faults keep their place in the node's
 /// file.
 pub(crate) fn configure(
-    place: Place<'_>,
+    place: ConfigContext<'_>,
     file: &Path,
     plugin: Arc<LoadedPlugin>,
 ) -> Result<PlannedPlugin, Unfit> {
-    let Place { config, granter } = place;
+    let ConfigContext { config, granter } = place;
     let file: PathBuf = file.to_owned();
     if let Err(reason) = check_schema(plugin.config_schema()) {
         let reason = format!("{reason}; ask the plugin's author");

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use alknet_document::{Fault, did_you_mean, join_pointer};
 use alknet_loader::{LoadedPlugin, discover, shown, shown_alpn};
 
-use super::configure::{Place, Unfit, configure, plugin_pointer};
+use super::configure::{ConfigContext, Unfit, configure, plugin_pointer};
 use super::libraries::Libraries;
 use super::trial::Settings;
 use crate::config::problem::{Problem, Warning};
@@ -12,13 +12,13 @@ use crate::plugins::PlannedPlugin;
 
 /// Loads the plugins of a directory for a start, each with its configuration.
 pub(crate) fn gather(
-    place: Place<'_>,
+    place: ConfigContext<'_>,
     folder: PathBuf,
     libraries: &Libraries,
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<Warning>,
 ) -> Vec<PlannedPlugin> {
-    let Place { config, granter } = place;
+    let ConfigContext { config, granter } = place;
     let document = granter.document;
     let trust = match configured_trust(document, config) {
         Ok(trust) => trust,

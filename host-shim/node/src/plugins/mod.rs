@@ -12,7 +12,7 @@ mod planned;
 mod timeout;
 mod trial;
 
-pub(crate) use configure::{Place, configure, plugin_config, plugin_pointer};
+pub(crate) use configure::{ConfigContext, configure, plugin_config, plugin_pointer};
 pub(crate) use gather::gather;
 pub(crate) use in_memory::{InMemory, Nobody, Peer};
 pub(crate) use libraries::Libraries;

@@ -8,7 +8,7 @@ use alknet_identity::PeerStore;
 use crate::config::NodeConfig;
 use crate::config::draft::{Draft, Source};
 use crate::config::problem::{Problem, Warning};
-use crate::plugins::{Libraries, Place, PlannedPlugin, gather};
+use crate::plugins::{ConfigContext, Libraries, PlannedPlugin, gather};
 use crate::secrets::Granter;
 use crate::secrets::handed_over::HandedOver;
 use crate::secrets::keys::NodeKeys;
@@ -53,7 +53,7 @@ impl Plan {
             document: draft.document(),
             source,
         };
-        let place = Place {
+        let place = ConfigContext {
             config: &draft.config,
             granter: &granter,
         };

@@ -20,7 +20,9 @@ use crate::config::problem::{Problem, Warning};
 use crate::config::trust::configured_trust;
 use crate::metrics::counters;
 use crate::node::reload::Reloader;
-use crate::plugins::{Libraries, Place, PlannedPlugin, Settings, configure, make_generation};
+use crate::plugins::{
+    ConfigContext, Libraries, PlannedPlugin, Settings, configure, make_generation,
+};
 use crate::secrets::handed_over::HandedOver;
 use crate::secrets::keys::HostKey;
 use crate::walls::Walls;
@@ -274,7 +276,7 @@ impl Swapper {
         library: Arc<LoadedPlugin>,
     ) -> Result<PlannedPlugin, Vec<Problem>> {
         let granter = draft.granter_for(library.name(), self.handed_over())?;
-        let place = Place {
+        let place = ConfigContext {
             config: &draft.config,
             granter: &granter,
         };
