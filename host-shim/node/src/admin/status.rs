@@ -162,7 +162,7 @@ impl Status {
         let swapper = &service.swapper;
         let serving = swapper.registry.generations();
         let generations = swapper.registry.live();
-        let facts = &service.facts;
+        let info = &service.info;
         let state = match service.asked_to_end() {
             _ if swapper.reloader.is_stopping() => "stopping",
             Ending::No => "serving",

@@ -80,7 +80,7 @@ pub(crate) async fn accept(
             counters::handshake(Handshake::Retried);
             continue;
         }
-        let Ok(place) = Place::at_the_beginning(&incoming, &limits.admission) else {
+        let Ok(slot) = ConnectionSlot::at_the_beginning(&incoming, &limits.admission) else {
             counters::handshake(Handshake::Refused);
             incoming.refuse();
             continue;
@@ -91,7 +91,7 @@ pub(crate) async fn accept(
             incoming,
             port,
             handshake,
-            place,
+            slot,
             Arc::clone(&registry),
             Arc::clone(&peers),
             Arc::clone(&limits.away),
@@ -115,14 +115,14 @@ impl Drop for UnderWay {
     }
 }
 
-/// A place among the connections. An address that may be forged takes none
+/// A slot among the connections. An address that may be forged takes none
 /// until the handshake has shown that it is not.
-enum ConfigContext {
+enum ConnectionSlot {
     Taken(Admitted),
     Later(Arc<Admission>),
 }
 
-impl ConfigContext {
+impl ConnectionSlot {
     fn at_the_beginning(
         incoming: &quinn::Incoming,
         admission: &Arc<Admission>,
@@ -148,7 +148,7 @@ async fn serve(
     incoming: quinn::Incoming,
     port: Option<u16>,
     handshake: UnderWay,
-    place: ConfigContext,
+    slot: ConnectionSlot,
     registry: Arc<Registry>,
     peers: Arc<PeerStore>,
     away: Arc<AwayPeers>,
@@ -176,7 +176,7 @@ async fn serve(
             return;
         }
     };
-    let _admitted = match place.after_the_handshake(remote_addr) {
+    let _admitted = match slot.after_the_handshake(remote_addr) {
         Ok(admitted) => admitted,
         Err(_) => {
             connection.close(CODE_TOO_MANY.into(), b"too many connections");

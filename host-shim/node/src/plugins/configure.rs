@@ -41,11 +41,11 @@ impl From<Unfit> for Vec<Problem> {
 /// against the plugin's schemas. The faults keep their place in the node's
 /// file.
 pub(crate) fn configure(
-    place: ConfigContext<'_>,
+    context: ConfigContext<'_>,
     file: &Path,
     plugin: Arc<LoadedPlugin>,
 ) -> Result<PlannedPlugin, Unfit> {
-    let ConfigContext { config, granter } = place;
+    let ConfigContext { config, granter } = context;
     let file: PathBuf = file.to_owned();
     if let Err(reason) = check_schema(plugin.config_schema()) {
         let reason = format!("{reason}; ask the plugin's author");

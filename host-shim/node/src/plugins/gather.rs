@@ -12,13 +12,13 @@ use crate::plugins::PlannedPlugin;
 
 /// Loads the plugins of a directory for a start, each with its configuration.
 pub(crate) fn gather(
-    place: ConfigContext<'_>,
+    context: ConfigContext<'_>,
     folder: PathBuf,
     libraries: &Libraries,
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<Warning>,
 ) -> Vec<PlannedPlugin> {
-    let ConfigContext { config, granter } = place;
+    let ConfigContext { config, granter } = context;
     let document = granter.document;
     let trust = match configured_trust(document, config) {
         Ok(trust) => trust,
@@ -62,7 +62,7 @@ pub(crate) fn gather(
                 second: file.to_owned(),
             });
         } else {
-            match configure(place, file, plugin) {
+            match configure(context, file, plugin) {
                 Ok(plugin) => planned.push(plugin),
                 Err(Unfit::Schema(refused)) => warnings.push(Warning::Handler(refused)),
                 Err(Unfit::Config(faults)) => {

@@ -53,14 +53,14 @@ impl Plan {
             document: draft.document(),
             source,
         };
-        let place = ConfigContext {
+        let context = ConfigContext {
             config: &draft.config,
             granter: &granter,
         };
         let folder = draft.plugins_folder();
         let plugins = libraries
             .as_ref()
-            .map(|libraries| gather(place, folder, libraries, &mut problems, &mut warnings));
+            .map(|libraries| gather(context, folder, libraries, &mut problems, &mut warnings));
         let plugins = plugins.unwrap_or_default();
         warnings.extend(tcp_unserved(&draft, &plugins));
         match (keys, peers, libraries) {

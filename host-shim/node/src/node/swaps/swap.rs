@@ -276,11 +276,11 @@ impl Swapper {
         library: Arc<LoadedPlugin>,
     ) -> Result<PlannedPlugin, Vec<Problem>> {
         let granter = draft.granter_for(library.name(), self.handed_over())?;
-        let place = ConfigContext {
+        let context = ConfigContext {
             config: &draft.config,
             granter: &granter,
         };
-        configure(place, file, library).map_err(Vec::from)
+        configure(context, file, library).map_err(Vec::from)
     }
 
     /// Makes the handler of a plugin, has new connections land on it, and
