@@ -17,7 +17,7 @@ pub enum Warning {
     Plugin(Refusal),
     /// A plugin was loaded but would not make its handler; the node starts
     /// without it.
-    Handler(HandlerRefused),
+    Handler(MakeHandlerError),
     /// Two files hold the same plugin; the node starts with the first.
     SamePlugin {
         /// The plugin's name.
@@ -105,7 +105,7 @@ pub enum Problem {
     Plugin(Refusal),
     /// A plugin would not make its handler.
     #[error("{0}")]
-    Handler(HandlerRefused),
+    Handler(MakeHandlerError),
     /// What was asked for is not there.
     #[error("{0}")]
     Absent(String),
@@ -122,7 +122,7 @@ pub enum Problem {
 
 /// A loaded plugin that does not serve.
 #[derive(Debug)]
-pub struct HandlerRefused {
+pub struct MakeHandlerError {
     /// The file of the plugin.
     pub file: PathBuf,
     /// Why, and what to do.
@@ -132,7 +132,7 @@ pub struct HandlerRefused {
     pub pointer: Option<String>,
 }
 
-impl HandlerRefused {
+impl MakeHandlerError {
     /// The fault in the configuration, with its place, if it is one.
     pub(crate) fn fault(&self, document: &Document) -> Option<Fault> {
         let pointer = self.pointer.as_deref()?;
@@ -140,7 +140,7 @@ impl HandlerRefused {
     }
 }
 
-impl fmt::Display for HandlerRefused {
+impl fmt::Display for MakeHandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", shown(&self.file), self.reason)
     }

@@ -39,7 +39,7 @@ pub(crate) enum Handshake {
 
 /// Why a connection is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rejected {
+pub(crate) enum AdmissionError {
     /// The node has as many as it may.
     All,
     /// Its address has.
@@ -48,7 +48,7 @@ pub(crate) enum Rejected {
     Descriptors,
 }
 
-impl fmt::Display for Rejected {
+impl fmt::Display for AdmissionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::All => "the node has as many connections as /connections/max allows",
@@ -75,7 +75,7 @@ pub(crate) fn connection(transport: &str) {
 }
 
 /// A connection was turned away.
-pub(crate) fn rejected(why: Rejected) {
+pub(crate) fn rejected(why: AdmissionError) {
     add(&REJECTED, why as usize);
 }
 

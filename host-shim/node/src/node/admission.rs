@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::ConnectionsConfig;
-use crate::metrics::counters::{self, Rejected};
+use crate::metrics::counters::{self, AdmissionError};
 
 /// Log lines about rejected connections that are written in any [`EVERY`].
 const BURST: u32 = 20;
@@ -69,7 +69,11 @@ impl Admission {
 
     /// Whether one more from there would be let in. Where it would not, that
     /// counts as a rejection.
-    pub(crate) fn check(&self, from: SocketAddr, transport: Transport) -> Result<(), Rejected> {
+    pub(crate) fn check(
+        &self,
+        from: SocketAddr,
+        transport: Transport,
+    ) -> Result<(), AdmissionError> {
         self.lock().check(from, transport, self.most_tcp)
     }
 
@@ -81,7 +85,7 @@ impl Admission {
         self: &Arc<Self>,
         from: SocketAddr,
         transport: Transport,
-    ) -> Result<Admitted, Rejected> {
+    ) -> Result<Admitted, AdmissionError> {
         let mut state = self.lock();
         state.check(from, transport, self.most_tcp)?;
         let source = source(from.ip());
@@ -106,25 +110,30 @@ impl State {
         from: SocketAddr,
         transport: Transport,
         most_tcp: usize,
-    ) -> Result<(), Rejected> {
+    ) -> Result<(), AdmissionError> {
         self.room(source(from.ip()), transport, most_tcp)
             .inspect_err(|rejected| self.note(*rejected, from, transport))
     }
 
-    fn room(&self, source: IpAddr, transport: Transport, most_tcp: usize) -> Result<(), Rejected> {
+    fn room(
+        &self,
+        source: IpAddr,
+        transport: Transport,
+        most_tcp: usize,
+    ) -> Result<(), AdmissionError> {
         let of_source = self.by_source.get(&source).copied().unwrap_or_default();
         if self.all >= self.limits.max as usize {
-            Err(Rejected::All)
+            Err(AdmissionError::All)
         } else if of_source >= self.limits.max_per_address as usize {
-            Err(Rejected::Address)
+            Err(AdmissionError::Address)
         } else if transport == Transport::Tcp && self.tcp >= most_tcp {
-            Err(Rejected::Descriptors)
+            Err(AdmissionError::Descriptors)
         } else {
             Ok(())
         }
     }
 
-    fn note(&mut self, rejected: Rejected, remote_addr: SocketAddr, transport: Transport) {
+    fn note(&mut self, rejected: AdmissionError, remote_addr: SocketAddr, transport: Transport) {
         counters::rejected(rejected);
         if let Some(left_out) = self.log.pass(Instant::now()) {
             tracing::info!(
@@ -230,12 +239,12 @@ mod tests {
         let admit = |address| node.admit(from(address), Transport::Quic);
         let one = admit("192.0.2.1").unwrap();
         let _two = admit("::ffff:192.0.2.1").unwrap();
-        assert_eq!(admit("192.0.2.1").unwrap_err(), Rejected::Address);
+        assert_eq!(admit("192.0.2.1").unwrap_err(), AdmissionError::Address);
         let _three = admit("2001:db8::1").unwrap();
         let _four = admit("2001:db8::2").unwrap();
-        assert_eq!(admit("192.0.2.2").unwrap_err(), Rejected::All);
+        assert_eq!(admit("192.0.2.2").unwrap_err(), AdmissionError::All);
         drop(one);
-        assert_eq!(admit("2001:db8::3").unwrap_err(), Rejected::Address);
+        assert_eq!(admit("2001:db8::3").unwrap_err(), AdmissionError::Address);
         let _five = admit("192.0.2.1").unwrap();
         node.set(ConnectionsConfig {
             max: 10,

@@ -13,7 +13,7 @@ use alknet_quic::{QuicConnection, negotiated_alpn, peer_key};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::NodeConfig;
-use crate::metrics::counters::{self, Handshake, Rejected};
+use crate::metrics::counters::{self, AdmissionError, Handshake};
 use crate::node::admission::{Admission, Admitted, Transport};
 use crate::node::away::AwayPeers;
 use crate::state::last_logins::Noting;
@@ -126,7 +126,7 @@ impl ConnectionSlot {
     fn at_the_beginning(
         incoming: &quinn::Incoming,
         admission: &Arc<Admission>,
-    ) -> Result<Self, Rejected> {
+    ) -> Result<Self, AdmissionError> {
         let from = incoming.remote_address();
         if incoming.remote_address_validated() {
             admission.admit(from, Transport::Quic).map(Self::Taken)
@@ -136,7 +136,7 @@ impl ConnectionSlot {
         }
     }
 
-    fn after_the_handshake(self, from: SocketAddr) -> Result<Admitted, Rejected> {
+    fn after_the_handshake(self, from: SocketAddr) -> Result<Admitted, AdmissionError> {
         match self {
             Self::Taken(admitted) => Ok(admitted),
             Self::Later(admission) => admission.admit(from, Transport::Quic),

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::config::log_filter;
-use crate::config::problem::{HandlerRefused, Warning};
+use crate::config::problem::{MakeHandlerError, Warning};
 use crate::metrics::counters;
 use crate::metrics::{Collector, MetricsBindError, Responder};
 use crate::node::admission::Admission;
@@ -406,12 +406,12 @@ fn serve(
     peers: &Arc<PeerStore>,
     filter: &tracing_subscriber::filter::Targets,
     walls: Option<&Walls>,
-) -> Result<(), HandlerRefused> {
+) -> Result<(), MakeHandlerError> {
     let id = registry.next_id();
     let generation = make_generation(id, &planned, host_keys, peers, filter, FIRST, walls)?;
     registry
         .insert(&generation)
-        .map_err(|taken| HandlerRefused {
+        .map_err(|taken| MakeHandlerError {
             file: planned.file.clone(),
             reason: taken.to_string(),
             pointer: None,

@@ -6,7 +6,7 @@ use alknet_loader::LoadedPlugin;
 use serde_json::{Map, Value};
 
 use crate::config::NodeConfig;
-use crate::config::problem::HandlerRefused;
+use crate::config::problem::MakeHandlerError;
 use crate::config::problem::Problem;
 use crate::plugins::PlannedPlugin;
 use crate::secrets::Granter;
@@ -21,18 +21,18 @@ pub(crate) struct ConfigContext<'a> {
 }
 
 /// Why a plugin and the configuration do not go together.
-pub(crate) enum Unfit {
+pub(crate) enum ConfigureError {
     /// The plugin's schema is none.
-    Schema(HandlerRefused),
+    Schema(MakeHandlerError),
     /// The configuration does not fit the plugin's schemas.
     Config(Vec<Fault>),
 }
 
-impl From<Unfit> for Vec<Problem> {
-    fn from(unfit: Unfit) -> Self {
-        match unfit {
-            Unfit::Schema(refused) => vec![Problem::Handler(refused)],
-            Unfit::Config(faults) => faults.into_iter().map(Problem::Config).collect(),
+impl From<ConfigureError> for Vec<Problem> {
+    fn from(error: ConfigureError) -> Self {
+        match error {
+            ConfigureError::Schema(refused) => vec![Problem::Handler(refused)],
+            ConfigureError::Config(faults) => faults.into_iter().map(Problem::Config).collect(),
         }
     }
 }
@@ -44,13 +44,13 @@ pub(crate) fn configure(
     context: ConfigContext<'_>,
     file: &Path,
     plugin: Arc<LoadedPlugin>,
-) -> Result<PlannedPlugin, Unfit> {
+) -> Result<PlannedPlugin, ConfigureError> {
     let ConfigContext { config, granter } = context;
     let file: PathBuf = file.to_owned();
     if let Err(reason) = check_schema(plugin.config_schema()) {
         let reason = format!("{reason}; ask the plugin's author");
         let pointer = None;
-        return Err(Unfit::Schema(HandlerRefused {
+        return Err(ConfigureError::Schema(MakeHandlerError {
             file,
             reason,
             pointer,
@@ -71,7 +71,7 @@ pub(crate) fn configure(
         (own, capabilities) => {
             let mut faults = own.err().unwrap_or_default();
             faults.extend(capabilities.err().unwrap_or_default());
-            Err(Unfit::Config(faults))
+            Err(ConfigureError::Config(faults))
         }
     }
 }

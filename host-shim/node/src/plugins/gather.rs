@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use alknet_document::{Fault, did_you_mean, join_pointer};
 use alknet_loader::{LoadedPlugin, discover, shown, shown_alpn};
 
-use super::configure::{ConfigContext, Unfit, configure, plugin_pointer};
+use super::configure::{ConfigContext, ConfigureError, configure, plugin_pointer};
 use super::libraries::Libraries;
 use super::trial::Settings;
 use crate::config::problem::{Problem, Warning};
@@ -64,8 +64,8 @@ pub(crate) fn gather(
         } else {
             match configure(context, file, plugin) {
                 Ok(plugin) => planned.push(plugin),
-                Err(Unfit::Schema(refused)) => warnings.push(Warning::Handler(refused)),
-                Err(Unfit::Config(faults)) => {
+                Err(ConfigureError::Schema(refused)) => warnings.push(Warning::Handler(refused)),
+                Err(ConfigureError::Config(faults)) => {
                     problems.extend(faults.into_iter().map(Problem::Config));
                 }
             }

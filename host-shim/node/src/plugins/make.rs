@@ -12,7 +12,7 @@ use tracing_subscriber::filter::Targets;
 use super::configure::plugin_pointer;
 use super::timeout::{NoAnswer, TimeoutHandler, within};
 use crate::config::log_filter;
-use crate::config::problem::HandlerRefused;
+use crate::config::problem::MakeHandlerError;
 use crate::plugins::PlannedPlugin;
 use crate::secrets::keys::HostKey;
 use crate::walls::Walls;
@@ -42,7 +42,7 @@ pub(crate) fn make_generation(
     filter: &Targets,
     config_generation: u64,
     walls: Option<&Walls>,
-) -> Result<Arc<Generation>, HandlerRefused> {
+) -> Result<Arc<Generation>, MakeHandlerError> {
     let config_generation = Arc::new(AtomicU64::new(config_generation));
     let numbers = Numbers {
         generation: id,
@@ -72,8 +72,8 @@ pub(crate) fn make_handler(
     filter: &Targets,
     numbers: Numbers,
     walls: Option<&Walls>,
-) -> Result<Arc<dyn ProtocolHandler>, HandlerRefused> {
-    let refused = |why: &dyn std::fmt::Display| HandlerRefused {
+) -> Result<Arc<dyn ProtocolHandler>, MakeHandlerError> {
+    let refused = |why: &dyn std::fmt::Display| MakeHandlerError {
         file: planned.file.clone(),
         reason: format!(
             "the plugin {:?} could not make its handler: {why}",
@@ -125,7 +125,7 @@ pub(crate) fn make_handler(
             Arc::new(handler),
             planned.config.to_string(),
         ))),
-        Ok(Err(fault)) if !fault.pointer.is_empty() => Err(HandlerRefused {
+        Ok(Err(fault)) if !fault.pointer.is_empty() => Err(MakeHandlerError {
             pointer: Some(format!(
                 "{}{}",
                 plugin_pointer(planned.plugin.name()),

@@ -15,7 +15,7 @@ use super::report::{Kept, Outcome, Refused, Swapped};
 use super::retire::Retirement;
 use crate::config::draft::Draft;
 use crate::config::log_filter;
-use crate::config::problem::HandlerRefused;
+use crate::config::problem::MakeHandlerError;
 use crate::config::problem::{Problem, Warning};
 use crate::config::trust::configured_trust;
 use crate::metrics::counters;
@@ -288,7 +288,7 @@ impl Swapper {
     pub(super) fn switch(&self, planned: &PlannedPlugin) -> Result<Switched, Vec<Problem>> {
         let file = &planned.file;
         let refused = |reason: &dyn std::fmt::Display| {
-            vec![Problem::Handler(HandlerRefused {
+            vec![Problem::Handler(MakeHandlerError {
                 file: file.clone(),
                 reason: reason.to_string(),
                 pointer: None,
