@@ -11,7 +11,7 @@ use super::table::{Look, painted, short};
 use super::{Failed, StateArg, asked, folder, print_json, refused};
 use crate::admin::{self, AskError, Request, Status};
 use crate::config::problem::FaultReport;
-use crate::node::swaps::{Kept, Outcome, Swapped};
+use crate::node::swaps::{GenerationId, Outcome, Swapped};
 use crate::state::StateFolder;
 
 #[derive(Args)]
@@ -211,7 +211,7 @@ fn print(swapped: &Swapped) {
     }
 }
 
-fn marks(kept: &Kept) -> String {
+fn marks(kept: &GenerationId) -> String {
     format!(
         "version {} (generation {}, sha256 {})",
         kept.version,

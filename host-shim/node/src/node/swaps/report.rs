@@ -35,9 +35,9 @@ pub(crate) enum Outcome {
     Serves {
         /// What serves now.
         #[serde(flatten)]
-        now: Kept,
+        now: GenerationId,
         /// What served before.
-        replaced: Option<Kept>,
+        replaced: Option<GenerationId>,
         /// What an operator should look at.
         warnings: Vec<String>,
     },
@@ -45,7 +45,7 @@ pub(crate) enum Outcome {
     Unloaded {
         /// What served before.
         #[serde(flatten)]
-        before: Kept,
+        before: GenerationId,
     },
     /// The file is what was rolled back from, or unloaded, so it is loaded
     /// only when asked for.
@@ -60,13 +60,13 @@ pub(crate) enum Outcome {
         /// All that is wrong with it.
         faults: Vec<FaultReport>,
         /// What serves on.
-        serving: Option<Kept>,
+        serving: Option<GenerationId>,
     },
 }
 
 /// A generation by its marks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Kept {
+pub(crate) struct GenerationId {
     /// Its id.
     pub(crate) generation: u64,
     /// The plugin's version.
@@ -75,7 +75,7 @@ pub(crate) struct Kept {
     pub(crate) digest: String,
 }
 
-impl From<&Generation> for Kept {
+impl From<&Generation> for GenerationId {
     fn from(generation: &Generation) -> Self {
         Self {
             generation: generation.id,
@@ -108,7 +108,7 @@ impl Swapped {
             file: file.to_owned(),
             outcome: Outcome::Refused {
                 faults: problems.iter().map(FaultReport::from).collect(),
-                serving: serving.map(Kept::from),
+                serving: serving.map(GenerationId::from),
             },
         }
     }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use super::memory::Previous;
-use super::report::{Kept, Outcome, Swapped};
+use super::history::Previous;
+use super::report::{GenerationId, Outcome, Swapped};
 use super::swap::{Swapper, Switched};
 use crate::config::draft::Draft;
 use crate::config::problem::Problem;
@@ -45,15 +45,15 @@ impl Swapper {
         let Switched { now, before, ended } = self.switch(&planned)?;
         warnings.extend(ended);
         if let Some(before) = &before {
-            self.memory.left(&before.plugin, before.digest);
+            self.history.left(&before.plugin, before.digest);
         }
         warnings.extend(self.tcp_unserved());
         let outcome = Swapped {
             plugin: Some(now.plugin.clone()),
             file: planned.file,
             outcome: Outcome::Serves {
-                now: Kept::from(&*now),
-                replaced: before.as_deref().map(Kept::from),
+                now: GenerationId::from(&*now),
+                replaced: before.as_deref().map(GenerationId::from),
                 warnings,
             },
         };
@@ -79,10 +79,10 @@ impl Swapper {
             plugin: Some(name.to_owned()),
             file: before.file.clone(),
             outcome: Outcome::Unloaded {
-                before: Kept::from(&*before),
+                before: GenerationId::from(&*before),
             },
         };
-        self.memory.left(name, before.digest);
+        self.history.left(name, before.digest);
         let _ = self.retire(before, None);
         outcome.log();
         Ok(outcome)

@@ -9,10 +9,10 @@ use alknet_loader::{Generation, LoadedPlugin, Registry, discover, shown};
 use alknet_quic::Server;
 use tokio::runtime::Handle;
 
-use super::hand_over::hand_over;
-use super::memory::Memory;
-use super::report::{Kept, Outcome, Refused, Swapped};
+use super::history::SwapHistory;
+use super::report::{GenerationId, Outcome, Refused, Swapped};
 use super::retire::Retirement;
+use super::transfer::transfer_state;
 use crate::config::draft::Draft;
 use crate::config::log_filter;
 use crate::config::problem::MakeHandlerError;
@@ -44,7 +44,7 @@ pub(crate) struct Swapper {
     pub(crate) walls: Option<Arc<Walls>>,
     pub(crate) runtime: Handle,
     retirement: Retirement,
-    pub(super) memory: Memory,
+    pub(super) history: SwapHistory,
 }
 
 /// Where connections come from.
@@ -91,7 +91,7 @@ impl Swapper {
         warnings: &[Warning],
     ) -> Self {
         Self {
-            memory: Memory::of_start(warnings),
+            history: SwapHistory::of_start(warnings),
             libraries,
             registry,
             reloader,
@@ -117,7 +117,7 @@ impl Swapper {
 
     /// The files that were refused last time.
     pub(crate) fn refused(&self) -> Vec<Refused> {
-        self.memory.refused()
+        self.history.refused()
     }
 
     /// Loads what is new or has changed in the plugins directory, and has it
@@ -177,7 +177,7 @@ impl Swapper {
                     Swapped::refused(plugin, file, &problems, holder.map(|h| &**h))
                 }
             };
-            self.memory.file(&outcome);
+            self.history.file(&outcome);
             if let (Outcome::Serves { warnings, .. }, Some(warning)) =
                 (&mut outcome.outcome, self.tcp_unserved())
             {
@@ -185,7 +185,7 @@ impl Swapper {
             }
             outcomes.push(outcome);
         }
-        self.memory.only_files(&files);
+        self.history.only_files(&files);
         for gone in self.registry.generations() {
             let concerned = wanted.name.as_ref().is_none_or(|name| *name == gone.plugin);
             if concerned && !files.contains(&*gone.file) {
@@ -245,7 +245,7 @@ impl Swapper {
         {
             return Swapped::refused(Some(&name), file, &problems, Some(serving));
         }
-        if wanted.hold && self.memory.was_left(&name, library.digest()) {
+        if wanted.hold && self.history.was_left(&name, library.digest()) {
             return outcome(Outcome::Held);
         }
         match self
@@ -253,10 +253,10 @@ impl Swapper {
             .and_then(|planned| self.switch(&planned))
         {
             Ok(Switched { now, before, ended }) => {
-                self.memory.came_back(&name);
+                self.history.came_back(&name);
                 outcome(Outcome::Serves {
-                    now: Kept::from(&*now),
-                    replaced: before.as_deref().map(Kept::from),
+                    now: GenerationId::from(&*now),
+                    replaced: before.as_deref().map(GenerationId::from),
                     warnings: ended.into_iter().collect(),
                 })
             }
@@ -322,7 +322,7 @@ impl Swapper {
             return Err(vec![Problem::Stopping]);
         }
         if let Some(before) = self.serving(name) {
-            hand_over(&before, &now);
+            transfer_state(&before, &now);
         }
         let alpns = self.registry.alpns();
         let before = self
@@ -331,7 +331,7 @@ impl Swapper {
             .map_err(|taken| refused(&taken))?;
         self.announce_alpns(&alpns);
         let ended = before.as_ref().and_then(|before| {
-            self.memory.replaced(before);
+            self.history.replaced(before);
             self.retire(Arc::clone(before), Some(now.version.to_string()))
         });
         Ok(Switched { now, before, ended })

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 /// Has one version of a plugin tell the next what it should go on with, such
 /// as the addresses it refuses. Neither has to know how.
-pub(super) fn hand_over(before: &Generation, now: &Generation) {
+pub(super) fn transfer_state(before: &Generation, now: &Generation) {
     let handed = before.handler.control(r#"{"command":"hand_over"}"#);
     let Some(state) = handed.ok().as_deref().and_then(state_of) else {
         return;

@@ -11,7 +11,7 @@ use crate::config::problem::Warning;
 
 /// What is remembered of plugins between reloads.
 #[derive(Default)]
-pub(super) struct Memory(Mutex<Remembered>);
+pub(super) struct SwapHistory(Mutex<Remembered>);
 
 #[derive(Default)]
 struct Remembered {
@@ -31,7 +31,7 @@ pub(super) struct Previous {
     pub(super) config: Arc<Value>,
 }
 
-impl Memory {
+impl SwapHistory {
     /// What a start leaves to remember.
     pub(super) fn of_start(warnings: &[Warning]) -> Self {
         let refused = warnings.iter().filter_map(refused_at_start);
