@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::protocol::{Request, done_line, refused_line};
 use super::status::{Closed, Sessions, Status};
-use crate::config::problem::{FaultReport, Problem};
+use crate::config::problem::{FaultReport, NodeError};
 use crate::node::Node;
 use crate::node::reload::ReloadOptions;
 use crate::node::swaps::Swapper;
@@ -249,7 +249,7 @@ fn plugins(swapped: Vec<crate::node::swaps::Swapped>) -> Value {
     json!({ "plugins": swapped })
 }
 
-fn line(done: Result<impl Serialize, Vec<Problem>>) -> String {
+fn line(done: Result<impl Serialize, Vec<NodeError>>) -> String {
     match done {
         Ok(body) => done_line(&body),
         Err(problems) => refused_line(problems.iter().map(FaultReport::from).collect()),

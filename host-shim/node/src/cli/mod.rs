@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::admin::{AskError, Request, Status, ask};
 use crate::config::NodeConfig;
-use crate::config::problem::Problem;
+use crate::config::problem::NodeError;
 use crate::logs::{self, FlushAtEnd};
 use crate::plugins::run_if_asked;
 use crate::secrets::keys::HostKey;
@@ -206,7 +206,7 @@ fn fail(why: impl Display) -> Failed {
     Failed
 }
 
-fn fail_all(problems: &[Problem]) -> Failed {
+fn fail_all(problems: &[NodeError]) -> Failed {
     logs::flush();
     for problem in problems {
         complain!("alknet-node: {problem}");

@@ -15,7 +15,7 @@ use crate::admin::{AskError, Request, ask};
 use crate::config::NodeConfig;
 use crate::config::draft::Draft;
 use crate::config::peers_file::{Change, PeersFileError, change};
-use crate::config::problem::Problem;
+use crate::config::problem::NodeError;
 use crate::node::reload::Reloaded;
 use crate::state::StateFolder;
 use crate::state::last_logins;
@@ -360,7 +360,7 @@ pub(super) fn apply(state: StateArg, made: &Change<'_>, done: &str) -> Result<()
 pub(super) fn not_changed(file: &Path, error: PeersFileError) -> Failed {
     match error {
         PeersFileError::Invalid(faults) => {
-            let problems: Vec<_> = faults.into_iter().map(Problem::Config).collect();
+            let problems: Vec<_> = faults.into_iter().map(NodeError::Config).collect();
             fail_all(&problems);
             fail(format_args!("{} stays as it was", file.display()))
         }

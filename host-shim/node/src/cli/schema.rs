@@ -10,7 +10,7 @@ use clap::Args;
 use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_json};
 use crate::config;
 use crate::config::draft::Draft;
-use crate::config::problem::Problem;
+use crate::config::problem::NodeError;
 use crate::config::trust::configured_trust;
 use crate::plugins::{Libraries, Settings};
 
@@ -76,7 +76,7 @@ fn in_state_folder(
     let file = existing_config(&folder(state)?)?;
     let draft = Draft::read(&file).map_err(|problems| fail_all(&problems))?;
     let trust = configured_trust(draft.document(), &draft.config)
-        .map_err(|fault| fail_all(&[Problem::Config(fault)]))?;
+        .map_err(|fault| fail_all(&[NodeError::Config(fault)]))?;
     let candidates = discover(&draft.plugins_folder()).map_err(fail)?;
     let mut names = Vec::new();
     for candidate in &candidates {

@@ -14,7 +14,7 @@ use alknet_vault::{Mnemonic, Vault};
 use zeroize::Zeroizing;
 
 use crate::config::log_filter;
-use crate::config::problem::Problem;
+use crate::config::problem::NodeError;
 use crate::config::{self, NodeConfig};
 use crate::secrets::handed_over::HandedOver;
 use crate::secrets::keys::{self, HostKey, NodeKeys, PublicKeys};
@@ -44,8 +44,8 @@ impl Draft {
     ///
     /// # Errors
     /// Everything that is wrong with it, not just the first.
-    pub fn read(path: &Path) -> Result<Self, Vec<Problem>> {
-        check_place(path).map_err(|refusal| vec![Problem::Place(refusal)])?;
+    pub fn read(path: &Path) -> Result<Self, Vec<NodeError>> {
+        check_place(path).map_err(|refusal| vec![NodeError::Place(refusal)])?;
         let (document, config) = read_config(path).map_err(config_problems)?;
         outranks_no_other(path, &document).map_err(config_problems)?;
         Ok(Self {
@@ -75,7 +75,7 @@ impl Draft {
     }
 
     /// The key to the secrets.
-    pub(crate) fn secrets_key(&self) -> Result<Zeroizing<[u8; 32]>, Vec<Problem>> {
+    pub(crate) fn secrets_key(&self) -> Result<Zeroizing<[u8; 32]>, Vec<NodeError>> {
         let mut problems = Vec::new();
         let vault = read_vault(self.document(), &self.config, &self.base, &mut problems);
         vault.map(|vault| vault.secrets_key()).ok_or(problems)
@@ -87,7 +87,7 @@ impl Draft {
     ///
     /// # Errors
     /// When a file cannot be used.
-    pub(crate) fn hand_over(&self) -> Result<HandedOver, Vec<Problem>> {
+    pub(crate) fn hand_over(&self) -> Result<HandedOver, Vec<NodeError>> {
         let mut problems = Vec::new();
         let (document, config, base) = (self.document(), &self.config, &self.base);
         let vault = read_vault(document, config, base, &mut problems);
@@ -126,7 +126,7 @@ impl Draft {
 
     /// The public keys that a node would have with the files as they are.
     /// `None` where this process may not read them any more.
-    pub(crate) fn public_keys(&self) -> Result<Option<PublicKeys>, Vec<Problem>> {
+    pub(crate) fn public_keys(&self) -> Result<Option<PublicKeys>, Vec<NodeError>> {
         let mut problems = Vec::new();
         let (document, config, base) = (self.document(), &self.config, &self.base);
         if let Err(error) = File::open(base.join(&config.mnemonic_file))
@@ -144,7 +144,7 @@ impl Draft {
     pub(crate) fn keys_and_secrets(
         &self,
         handed_over: Option<&HandedOver>,
-        problems: &mut Vec<Problem>,
+        problems: &mut Vec<NodeError>,
     ) -> (Option<NodeKeys>, SecretSource) {
         if let Some(handed_over) = handed_over {
             let keys = handed_over.keys();
@@ -201,7 +201,7 @@ impl Draft {
         &self,
         plugin: &str,
         handed_over: Option<&HandedOver>,
-    ) -> Result<Granter<'_>, Vec<Problem>> {
+    ) -> Result<Granter<'_>, Vec<NodeError>> {
         if let Some(handed_over) = handed_over {
             return Ok(Granter {
                 document: self.document(),
@@ -257,18 +257,18 @@ impl Draft {
     }
 
     /// Reads the peers.
-    pub(crate) fn read_peers(&self) -> Result<PeersConfig, Vec<Problem>> {
+    pub(crate) fn read_peers(&self) -> Result<PeersConfig, Vec<NodeError>> {
         self.read_peers_document().map(|(_, config)| config)
     }
 
     /// Reads the peers into a store.
-    pub(crate) fn peer_store(&self) -> Result<PeerStore, Vec<Problem>> {
+    pub(crate) fn peer_store(&self) -> Result<PeerStore, Vec<NodeError>> {
         let document = peers_document(self.document(), &self.peers_file())?;
         checked_peers(&document, &self.closed()).map(|(_, store)| store)
     }
 
     /// Reads the peers, with the text they come from.
-    pub(crate) fn read_peers_document(&self) -> Result<(Document, PeersConfig), Vec<Problem>> {
+    pub(crate) fn read_peers_document(&self) -> Result<(Document, PeersConfig), Vec<NodeError>> {
         let document = peers_document(self.document(), &self.peers_file())?;
         let (config, _) = checked_peers(&document, &self.closed())?;
         Ok((document, config))
@@ -353,7 +353,7 @@ fn read_vault(
     document: &Document,
     config: &NodeConfig,
     base: &Base,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<NodeError>,
 ) -> Option<Vault> {
     let mnemonic = match Mnemonic::read_file(&base.join(&config.mnemonic_file)) {
         Ok(mnemonic) => Some(mnemonic),
@@ -380,7 +380,7 @@ fn read_keys(
     config: &NodeConfig,
     base: &Base,
     vault: Option<&Vault>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<NodeError>,
 ) -> Option<NodeKeys> {
     let before = problems.len();
     let mut host_keys: Vec<HostKey> = Vec::new();
@@ -408,12 +408,12 @@ fn read_keys(
     Some(derived)
 }
 
-fn at(document: &Document, pointer: &str, error: &dyn fmt::Display) -> Problem {
-    Problem::Config(Fault::at(document, pointer, error.to_string()))
+fn at(document: &Document, pointer: &str, error: &dyn fmt::Display) -> NodeError {
+    NodeError::Config(Fault::at(document, pointer, error.to_string()))
 }
 
-fn peers_document(config: &Document, path: &Path) -> Result<Document, Vec<Problem>> {
-    check_place(path).map_err(|refusal| vec![Problem::Place(refusal)])?;
+fn peers_document(config: &Document, path: &Path) -> Result<Document, Vec<NodeError>> {
+    check_place(path).map_err(|refusal| vec![NodeError::Place(refusal)])?;
     Document::read(path).map_err(|fault| {
         // A file that is not there is a fault of whoever names it.
         config_problems(vec![if path.exists() {
@@ -427,7 +427,7 @@ fn peers_document(config: &Document, path: &Path) -> Result<Document, Vec<Proble
 fn checked_peers(
     document: &Document,
     closed: &[PathBuf],
-) -> Result<(PeersConfig, PeerStore), Vec<Problem>> {
+) -> Result<(PeersConfig, PeerStore), Vec<NodeError>> {
     let (peers, store) = check_peers(document).map_err(config_problems)?;
     let faults = check_files(document, &peers, closed);
     match faults.is_empty() {
@@ -485,6 +485,6 @@ pub(crate) fn check_peers(document: &Document) -> Result<(PeersConfig, PeerStore
     Ok((config, store))
 }
 
-fn config_problems(faults: Vec<Fault>) -> Vec<Problem> {
-    faults.into_iter().map(Problem::Config).collect()
+fn config_problems(faults: Vec<Fault>) -> Vec<NodeError> {
+    faults.into_iter().map(NodeError::Config).collect()
 }

@@ -84,7 +84,7 @@ impl fmt::Display for Warning {
 
 /// Something that keeps the node from starting.
 #[derive(Debug, thiserror::Error)]
-pub enum Problem {
+pub enum NodeError {
     /// A fault in a configuration file.
     #[error("{0}")]
     Config(Fault),
@@ -174,10 +174,10 @@ impl FaultReport {
     }
 }
 
-impl From<&Problem> for FaultReport {
-    fn from(problem: &Problem) -> Self {
+impl From<&NodeError> for FaultReport {
+    fn from(problem: &NodeError) -> Self {
         let mut report = Self::new(problem.to_string());
-        if let Problem::Config(fault) = problem {
+        if let NodeError::Config(fault) = problem {
             report.file = Some(fault.file.to_string());
             report.pointer = Some(fault.pointer.to_string());
             report.line = fault.position.map(|position| position.line);

@@ -18,7 +18,7 @@ use crate::config::NodeConfig;
 use crate::config::cut_short::{ConfigFile, Texts, half_a_file};
 use crate::config::draft::Draft;
 use crate::config::log_filter;
-use crate::config::problem::Problem;
+use crate::config::problem::NodeError;
 use crate::logs;
 use crate::node::endpoint::Limits;
 use crate::plugins::{plugin_config, plugin_pointer};
@@ -168,7 +168,7 @@ impl Reloader {
     ///
     /// # Errors
     /// Everything that is wrong; the configuration stays as it was.
-    pub fn reload(&self, how: ReloadOptions) -> Result<Reloaded, Vec<Problem>> {
+    pub fn reload(&self, how: ReloadOptions) -> Result<Reloaded, Vec<NodeError>> {
         let _turn = self.turn()?;
         let mut current = self.current();
         let next = self.read(how)?;
@@ -233,10 +233,10 @@ impl Reloader {
     ///
     /// # Errors
     /// When the node is about to stop.
-    pub(crate) fn turn(&self) -> Result<Turn<'_>, Vec<Problem>> {
+    pub(crate) fn turn(&self) -> Result<Turn<'_>, Vec<NodeError>> {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_stopping() {
-            return Err(vec![Problem::Stopping]);
+            return Err(vec![NodeError::Stopping]);
         }
         Ok(Turn(turn))
     }
@@ -264,20 +264,20 @@ impl Reloader {
     ///
     /// # Errors
     /// What is wrong with it; also where it is taken for half of a file.
-    pub(crate) fn draft(&self) -> Result<Draft, Vec<Problem>> {
+    pub(crate) fn draft(&self) -> Result<Draft, Vec<NodeError>> {
         self.draft_unless(false)
     }
 
-    fn draft_unless(&self, accept_empty: bool) -> Result<Draft, Vec<Problem>> {
+    fn draft_unless(&self, accept_empty: bool) -> Result<Draft, Vec<NodeError>> {
         let draft = Draft::read(&self.file)?;
         let before = self.current().texts.node;
         match half_a_file(ConfigFile::Node, &before, draft.document()) {
-            Some(fault) if !accept_empty => Err(vec![Problem::Config(fault)]),
+            Some(fault) if !accept_empty => Err(vec![NodeError::Config(fault)]),
             _ => Ok(draft),
         }
     }
 
-    fn read(&self, how: ReloadOptions) -> Result<Next, Vec<Problem>> {
+    fn read(&self, how: ReloadOptions) -> Result<Next, Vec<NodeError>> {
         let draft = self.draft_unless(how.accept_empty)?;
         let mut problems = Vec::new();
         let mut texts = Texts {
@@ -289,7 +289,7 @@ impl Reloader {
                 let before = self.current().texts.peers;
                 let half = half_a_file(ConfigFile::Peers, &before, &document);
                 let half = half.filter(|_| !how.accept_empty && !how.accept_peers);
-                problems.extend(half.map(Problem::Config));
+                problems.extend(half.map(NodeError::Config));
                 texts.peers = document.text().into();
                 peers
             }
@@ -302,7 +302,7 @@ impl Reloader {
         for generation in self.registry.generations() {
             match config_for(&draft, &generation) {
                 Ok(config) => plugins.push((generation, Arc::new(config))),
-                Err(faults) => problems.extend(faults.into_iter().map(Problem::Config)),
+                Err(faults) => problems.extend(faults.into_iter().map(NodeError::Config)),
             }
         }
         if problems.is_empty() {
@@ -391,7 +391,7 @@ impl Reloader {
         &self,
         next: &Next,
         outcome: &mut Reloaded,
-    ) -> Result<Vec<Arc<Generation>>, Vec<Problem>> {
+    ) -> Result<Vec<Arc<Generation>>, Vec<NodeError>> {
         let mut undo = Undo::default();
         for (generation, config) in &next.plugins {
             let before = generation.config();
@@ -404,7 +404,7 @@ impl Reloader {
         }
         if let Err(error) = self.peers.replace(next.peers.clone()) {
             undo.all();
-            return Err(vec![Problem::Peers(error)]);
+            return Err(vec![NodeError::Peers(error)]);
         }
         let serving = next.plugins.iter().map(|(serving, _)| Arc::clone(serving));
         let draining = self.apply_to_draining(next, &mut outcome.warnings);
@@ -514,7 +514,7 @@ fn texts(file: &Path) -> Texts {
 
 /// What the handlers that serve would refuse of it, as far as they can be
 /// asked.
-fn would_refuse(next: &Next) -> Vec<Problem> {
+fn would_refuse(next: &Next) -> Vec<NodeError> {
     let mut faults = Vec::new();
     for (generation, config) in &next.plugins {
         let request = json!({ "command": "check_config", "config": **config }).to_string();
@@ -538,7 +538,7 @@ fn would_refuse(next: &Next) -> Vec<Problem> {
     faults
 }
 
-fn refuses(next: &Next, generation: &Generation, error: &ConfigError) -> Problem {
+fn refuses(next: &Next, generation: &Generation, error: &ConfigError) -> NodeError {
     let pointer = format!("{}{}", plugin_pointer(&generation.plugin), error.pointer);
     let message = format!(
         "the plugin {:?} refuses this: {}",
@@ -547,7 +547,7 @@ fn refuses(next: &Next, generation: &Generation, error: &ConfigError) -> Problem
     let fault = Fault::at(next.draft.document(), &pointer, message);
     let granted = next.draft.config.plugins.secrets.get(&generation.plugin);
     let lacks_a_secret = error.message.contains("granted no secret");
-    Problem::Config(match granted {
+    NodeError::Config(match granted {
         // It has those that were granted when it was loaded.
         Some(granted) if lacks_a_secret && !granted.is_empty() => fault.with_hint(format!(
             "secrets that were granted since reach the plugin by `alknet-node plugins reload {} --force`",

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::config::NodeConfig;
 use crate::config::problem::MakeHandlerError;
-use crate::config::problem::Problem;
+use crate::config::problem::NodeError;
 use crate::plugins::PlannedPlugin;
 use crate::secrets::Granter;
 
@@ -28,11 +28,11 @@ pub(crate) enum ConfigureError {
     Config(Vec<Fault>),
 }
 
-impl From<ConfigureError> for Vec<Problem> {
+impl From<ConfigureError> for Vec<NodeError> {
     fn from(error: ConfigureError) -> Self {
         match error {
-            ConfigureError::Schema(refused) => vec![Problem::Handler(refused)],
-            ConfigureError::Config(faults) => faults.into_iter().map(Problem::Config).collect(),
+            ConfigureError::Schema(refused) => vec![NodeError::Handler(refused)],
+            ConfigureError::Config(faults) => faults.into_iter().map(NodeError::Config).collect(),
         }
     }
 }

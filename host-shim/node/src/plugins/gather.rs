@@ -6,7 +6,7 @@ use alknet_loader::{LoadedPlugin, discover, shown, shown_alpn};
 use super::configure::{ConfigContext, ConfigureError, configure, plugin_pointer};
 use super::libraries::Libraries;
 use super::trial::Settings;
-use crate::config::problem::{Problem, Warning};
+use crate::config::problem::{NodeError, Warning};
 use crate::config::trust::configured_trust;
 use crate::plugins::PlannedPlugin;
 
@@ -15,7 +15,7 @@ pub(crate) fn gather(
     context: ConfigContext<'_>,
     folder: PathBuf,
     libraries: &Libraries,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<NodeError>,
     warnings: &mut Vec<Warning>,
 ) -> Vec<PlannedPlugin> {
     let ConfigContext { config, granter } = context;
@@ -23,7 +23,7 @@ pub(crate) fn gather(
     let trust = match configured_trust(document, config) {
         Ok(trust) => trust,
         Err(fault) => {
-            problems.push(Problem::Config(fault));
+            problems.push(NodeError::Config(fault));
             return Vec::new();
         }
     };
@@ -31,7 +31,7 @@ pub(crate) fn gather(
         Ok(candidates) => candidates,
         Err(error) => {
             let fault = Fault::at(document, "/plugins/folder", error.to_string());
-            problems.push(Problem::Config(fault));
+            problems.push(NodeError::Config(fault));
             return Vec::new();
         }
     };
@@ -66,7 +66,7 @@ pub(crate) fn gather(
                 Ok(plugin) => planned.push(plugin),
                 Err(ConfigureError::Schema(refused)) => warnings.push(Warning::Handler(refused)),
                 Err(ConfigureError::Config(faults)) => {
-                    problems.extend(faults.into_iter().map(Problem::Config));
+                    problems.extend(faults.into_iter().map(NodeError::Config));
                 }
             }
         }

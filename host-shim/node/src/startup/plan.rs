@@ -7,7 +7,7 @@ use alknet_identity::PeerStore;
 
 use crate::config::NodeConfig;
 use crate::config::draft::{Draft, Source};
-use crate::config::problem::{Problem, Warning};
+use crate::config::problem::{NodeError, Warning};
 use crate::plugins::{ConfigContext, Libraries, PlannedPlugin, gather};
 use crate::secrets::Granter;
 use crate::secrets::handed_over::HandedOver;
@@ -40,14 +40,14 @@ impl Plan {
     pub(crate) fn complete(
         draft: Draft,
         handed_over: Option<&HandedOver>,
-    ) -> Result<Self, Vec<Problem>> {
+    ) -> Result<Self, Vec<NodeError>> {
         let mut problems = Vec::new();
         let mut warnings = Vec::new();
         let (keys, source) = draft.keys_and_secrets(handed_over, &mut problems);
         let peers = draft.peer_store();
         let peers = peers.map_err(|faults| problems.extend(faults)).ok();
         let libraries = Libraries::open(&draft.staging(handed_over.is_some()));
-        let libraries = libraries.map_err(|refusal| problems.push(Problem::Staging(refusal)));
+        let libraries = libraries.map_err(|refusal| problems.push(NodeError::Staging(refusal)));
         let libraries = libraries.ok();
         let granter = Granter {
             document: draft.document(),
@@ -77,7 +77,7 @@ impl Plan {
                 })
             }
             _ => {
-                problems.extend(warnings.into_iter().map(Problem::Warning));
+                problems.extend(warnings.into_iter().map(NodeError::Warning));
                 Err(problems)
             }
         }

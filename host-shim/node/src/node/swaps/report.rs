@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::any_path;
 use crate::config::problem::FaultReport;
-use crate::config::problem::Problem;
+use crate::config::problem::NodeError;
 
 /// What became of one file, or one plugin, when plugins were reloaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +100,7 @@ impl Swapped {
     pub(super) fn refused(
         plugin: Option<&str>,
         file: &Path,
-        problems: &[Problem],
+        problems: &[NodeError],
         serving: Option<&Generation>,
     ) -> Self {
         Self {

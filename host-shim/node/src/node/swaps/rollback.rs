@@ -4,7 +4,7 @@ use super::history::Previous;
 use super::report::{GenerationId, Outcome, Swapped};
 use super::swap::{Swapper, Switched};
 use crate::config::draft::Draft;
-use crate::config::problem::Problem;
+use crate::config::problem::NodeError;
 use crate::config::trust::configured_trust;
 use crate::plugins::PlannedPlugin;
 
@@ -19,18 +19,18 @@ impl Swapper {
         &self,
         name: Option<&str>,
         confirm: bool,
-    ) -> Result<Swapped, Vec<Problem>> {
+    ) -> Result<Swapped, Vec<NodeError>> {
         let _turn = self.reloader.turn()?;
         let previous = self
-            .memory
+            .history
             .previous(name)
-            .map_err(|why| vec![Problem::Absent(why)])?;
+            .map_err(|why| vec![NodeError::Absent(why)])?;
         let draft = self.reloader.draft()?;
-        let config_fault = |fault| vec![Problem::Config(fault)];
+        let config_fault = |fault| vec![NodeError::Config(fault)];
         let trust = configured_trust(draft.document(), &draft.config).map_err(config_fault)?;
         self.libraries
             .still_trusted(&previous.file, &previous.library, &trust)
-            .map_err(|refusal| vec![Problem::Plugin(refusal)])?;
+            .map_err(|refusal| vec![NodeError::Plugin(refusal)])?;
         self.confirmed(previous.library.name(), confirm, "rolling back", "rollback")?;
         let mut warnings = Vec::new();
         let planned = match self.plan(&draft, &previous.file, Arc::clone(&previous.library)) {
@@ -66,13 +66,13 @@ impl Swapper {
     /// # Errors
     /// When it does not serve; with `confirm` also when that would end
     /// connections by `max_draining`.
-    pub(crate) fn unload(&self, name: &str, confirm: bool) -> Result<Swapped, Vec<Problem>> {
+    pub(crate) fn unload(&self, name: &str, confirm: bool) -> Result<Swapped, Vec<NodeError>> {
         let _turn = self.reloader.turn()?;
         self.confirmed(name, confirm, "unloading", "unload")?;
         let alpns = self.registry.alpns();
         let Some(before) = self.registry.remove(name) else {
             let why = format!("no plugin {name:?} serves; {}", self.names());
-            return Err(vec![Problem::Absent(why)]);
+            return Err(vec![NodeError::Absent(why)]);
         };
         self.announce_alpns(&alpns);
         let outcome = Swapped {
@@ -94,7 +94,7 @@ impl Swapper {
         confirm: bool,
         doing: &str,
         command: &str,
-    ) -> Result<(), Vec<Problem>> {
+    ) -> Result<(), Vec<NodeError>> {
         match self.serving(name) {
             Some(serving) if confirm => self.ends_nothing(&serving, doing, command),
             _ => Ok(()),
@@ -107,14 +107,19 @@ impl Swapper {
         &self,
         draft: &Draft,
         previous: &Previous,
-    ) -> Result<PlannedPlugin, Vec<Problem>> {
+    ) -> Result<PlannedPlugin, Vec<NodeError>> {
         let name = previous.library.name();
         let names = draft.config.plugins.secrets.get(name);
         let names = names.map(Vec::as_slice).unwrap_or_default();
         let granter = draft.granter_for(name, self.handed_over())?;
         let capabilities = granter
             .grant(name, names, previous.library.capabilities_schema())
-            .map_err(|faults| faults.into_iter().map(Problem::Config).collect::<Vec<_>>())?;
+            .map_err(|faults| {
+                faults
+                    .into_iter()
+                    .map(NodeError::Config)
+                    .collect::<Vec<_>>()
+            })?;
         Ok(PlannedPlugin {
             plugin: Arc::clone(&previous.library),
             file: previous.file.clone(),

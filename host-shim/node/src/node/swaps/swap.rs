@@ -16,7 +16,7 @@ use super::transfer::transfer_state;
 use crate::config::draft::Draft;
 use crate::config::log_filter;
 use crate::config::problem::MakeHandlerError;
-use crate::config::problem::{Problem, Warning};
+use crate::config::problem::{NodeError, Warning};
 use crate::config::trust::configured_trust;
 use crate::metrics::counters;
 use crate::node::reload::Reloader;
@@ -126,7 +126,7 @@ impl Swapper {
     /// # Errors
     /// When the directory or the configuration cannot be read, or there is no
     /// such plugin. What is wrong with one file is in its own outcome.
-    pub(crate) fn reload(&self, wanted: &Wanted) -> Result<Vec<Swapped>, Vec<Problem>> {
+    pub(crate) fn reload(&self, wanted: &Wanted) -> Result<Vec<Swapped>, Vec<NodeError>> {
         let _turn = self.reloader.turn()?;
         let outcomes = self.reload_in_turn(wanted);
         match &outcomes {
@@ -136,9 +136,9 @@ impl Swapper {
         outcomes
     }
 
-    fn reload_in_turn(&self, wanted: &Wanted) -> Result<Vec<Swapped>, Vec<Problem>> {
+    fn reload_in_turn(&self, wanted: &Wanted) -> Result<Vec<Swapped>, Vec<NodeError>> {
         let draft = self.reloader.draft()?;
-        let config_fault = |fault| vec![Problem::Config(fault)];
+        let config_fault = |fault| vec![NodeError::Config(fault)];
         let trust = configured_trust(draft.document(), &draft.config).map_err(config_fault)?;
         let candidates = discover(&draft.plugins_folder()).map_err(|error| {
             let message = error.to_string();
@@ -173,7 +173,7 @@ impl Swapper {
                 }
                 Err(refusal) => {
                     let plugin = holder.map(|holder| holder.plugin.as_str());
-                    let problems = [Problem::Plugin(refusal)];
+                    let problems = [NodeError::Plugin(refusal)];
                     Swapped::refused(plugin, file, &problems, holder.map(|h| &**h))
                 }
             };
@@ -199,7 +199,7 @@ impl Swapper {
             }
         }
         match &wanted.name {
-            Some(name) if outcomes.is_empty() => Err(vec![Problem::Absent(format!(
+            Some(name) if outcomes.is_empty() => Err(vec![NodeError::Absent(format!(
                 "no plugin {name:?} serves, and no file in {} holds one; {}",
                 shown(&draft.plugins_folder()),
                 self.names()
@@ -231,7 +231,7 @@ impl Swapper {
                     first: serving.file.clone(),
                     second: file.to_owned(),
                 };
-                let problems = [Problem::Warning(twice)];
+                let problems = [NodeError::Warning(twice)];
                 return Swapped::refused(Some(&name), file, &problems, Some(serving));
             }
             if serving.digest == library.digest() && serving.file == file && !wanted.force {
@@ -274,7 +274,7 @@ impl Swapper {
         draft: &Draft,
         file: &Path,
         library: Arc<LoadedPlugin>,
-    ) -> Result<PlannedPlugin, Vec<Problem>> {
+    ) -> Result<PlannedPlugin, Vec<NodeError>> {
         let granter = draft.granter_for(library.name(), self.handed_over())?;
         let context = ConfigContext {
             config: &draft.config,
@@ -285,10 +285,10 @@ impl Swapper {
 
     /// Makes the handler of a plugin, has new connections land on it, and
     /// retires what served before.
-    pub(super) fn switch(&self, planned: &PlannedPlugin) -> Result<Switched, Vec<Problem>> {
+    pub(super) fn switch(&self, planned: &PlannedPlugin) -> Result<Switched, Vec<NodeError>> {
         let file = &planned.file;
         let refused = |reason: &dyn std::fmt::Display| {
-            vec![Problem::Handler(MakeHandlerError {
+            vec![NodeError::Handler(MakeHandlerError {
                 file: file.clone(),
                 reason: reason.to_string(),
                 pointer: None,
@@ -316,10 +316,10 @@ impl Swapper {
         );
         let now = made.map_err(|refused| {
             counters::load_failure("handler");
-            vec![Problem::Handler(refused)]
+            vec![NodeError::Handler(refused)]
         })?;
         if self.reloader.is_stopping() {
-            return Err(vec![Problem::Stopping]);
+            return Err(vec![NodeError::Stopping]);
         }
         if let Some(before) = self.serving(name) {
             transfer_state(&before, &now);
@@ -378,13 +378,13 @@ impl Swapper {
         serving: &Arc<Generation>,
         doing: &str,
         command: &str,
-    ) -> Result<(), Vec<Problem>> {
+    ) -> Result<(), Vec<NodeError>> {
         let most = self.reloader.config().plugins.max_draining.into();
         let ended = self.retirement.would_end(serving, most);
         if ended.is_empty() {
             return Ok(());
         }
-        Err(vec![Problem::EndsSessions(format!(
+        Err(vec![NodeError::EndsSessions(format!(
             "{}: {doing} the plugin {:?} would end {ended}: more than {most} replaced versions would have connections left (/plugins/max_draining); `alknet-node plugins {command} --yes` goes on",
             shown(&serving.file),
             serving.plugin
