@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::protocol::{Request, VERSION, request_line};
 use super::socket::connect;
 use crate::config::problem::FaultReport;
-use crate::state::StateFolder;
+use crate::state::StateDir;
 
 /// How long a node may take over a request: each plugin may be tried out and
 /// tried, without success, for a while.
@@ -18,16 +18,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
 
 /// Asks the node that serves a state directory.
-pub(crate) fn ask<T: DeserializeOwned>(
-    state: &StateFolder,
-    request: &Request,
-) -> Result<T, AskError> {
+pub(crate) fn ask<T: DeserializeOwned>(state: &StateDir, request: &Request) -> Result<T, AskError> {
     Asking::begin(state, request)?.answer()
 }
 
 /// As [`ask`], then waits until the node has ended.
 pub(crate) fn ask_and_outlive(
-    state: &StateFolder,
+    state: &StateDir,
     request: &Request,
     meanwhile: impl FnOnce(),
 ) -> Result<(), AskError> {
@@ -35,7 +32,7 @@ pub(crate) fn ask_and_outlive(
     asking.answer::<Value>()?;
     meanwhile();
     let io = |source| AskError::Io {
-        folder: state.root().to_owned(),
+        dir: state.root().to_owned(),
         source,
     };
     let stream = asking.stream.get_ref();
@@ -47,20 +44,17 @@ pub(crate) fn ask_and_outlive(
 
 /// A request that was sent.
 struct Asking {
-    folder: PathBuf,
+    dir: PathBuf,
     stream: BufReader<UnixStream>,
 }
 
 impl Asking {
-    fn begin(state: &StateFolder, request: &Request) -> Result<Self, AskError> {
-        let folder = || state.root().to_owned();
-        let io = |source: io::Error| AskError::Io {
-            folder: folder(),
-            source,
-        };
+    fn begin(state: &StateDir, request: &Request) -> Result<Self, AskError> {
+        let dir = || state.root().to_owned();
+        let io = |source: io::Error| AskError::Io { dir: dir(), source };
         let mut stream = connect(state).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                AskError::NotRunning { folder: folder() }
+                AskError::NotRunning { dir: dir() }
             }
             _ => io(source),
         })?;
@@ -70,7 +64,7 @@ impl Asking {
             .write_all(request_line(request).as_bytes())
             .map_err(io)?;
         Ok(Self {
-            folder: folder(),
+            dir: dir(),
             stream: BufReader::new(stream),
         })
     }
@@ -80,13 +74,13 @@ impl Asking {
         let read = (&mut self.stream)
             .take(MAX_ANSWER)
             .read_until(b'\n', &mut line);
-        let folder = self.folder.clone();
+        let dir = self.dir.clone();
         match read {
-            Ok(1..) => read_answer(&line).unwrap_or(Err(AskError::Unintelligible { folder })),
-            Ok(0) => Err(AskError::Unintelligible { folder }),
+            Ok(1..) => read_answer(&line).unwrap_or(Err(AskError::Unintelligible { dir })),
+            Ok(0) => Err(AskError::Unintelligible { dir }),
             Err(source) => Err(match source.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::Silent { folder },
-                _ => AskError::Io { folder, source },
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => AskError::Silent { dir },
+                _ => AskError::Io { dir, source },
             }),
         }
     }
@@ -111,35 +105,35 @@ pub(crate) enum AskError {
     /// There is none.
     #[error(
         "no node serves {}; start it with `alknet-node run --state '{}'`, or see what a start would say with `alknet-node check --state '{}'`",
-        folder.display(), folder.display(), folder.display()
+        dir.display(), dir.display(), dir.display()
     )]
     NotRunning {
         /// The state directory.
-        folder: PathBuf,
+        dir: PathBuf,
     },
     /// It says what is wrong.
     #[error("refused")]
     Refused(Vec<FaultReport>),
     /// It does not answer.
-    #[error("the node that serves {} does not answer; its log may say why", folder.display())]
+    #[error("the node that serves {} does not answer; its log may say why", dir.display())]
     Silent {
         /// The state directory.
-        folder: PathBuf,
+        dir: PathBuf,
     },
     /// Its answer is not of our protocol.
     #[error(
         "the node that serves {} gives no answer of the admin protocol, version {VERSION}; use the alknet-node it was started with",
-        folder.display()
+        dir.display()
     )]
     Unintelligible {
         /// The state directory.
-        folder: PathBuf,
+        dir: PathBuf,
     },
     /// The socket failed.
-    #[error("cannot talk to the node that serves {}: {source}", folder.display())]
+    #[error("cannot talk to the node that serves {}: {source}", dir.display())]
     Io {
         /// The state directory.
-        folder: PathBuf,
+        dir: PathBuf,
         /// What the system said.
         source: io::Error,
     },

@@ -14,7 +14,7 @@ use super::AdminSocket;
 use super::protocol::{MAX_REQUEST, parse_request, refused_line};
 use super::service::AdminService;
 use crate::config::problem::FaultReport;
-use crate::state::StateFolder;
+use crate::state::StateDir;
 
 /// How many may ask at once; more wait.
 const MAX_CONNECTIONS: usize = 16;
@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers requests until dropped. A socket that was removed is made again.
-pub(crate) async fn serve(mut socket: AdminSocket, state: StateFolder, service: Arc<AdminService>) {
+pub(crate) async fn serve(mut socket: AdminSocket, state: StateDir, service: Arc<AdminService>) {
     let listening =
         |socket: &AdminSocket| socket.listener.try_clone().and_then(UnixListener::from_std);
     let mut listener = match listening(&socket) {
@@ -86,7 +86,7 @@ pub(crate) async fn serve(mut socket: AdminSocket, state: StateFolder, service: 
     }
 }
 
-async fn bound_again(state: &StateFolder) -> Result<AdminSocket, String> {
+async fn bound_again(state: &StateDir) -> Result<AdminSocket, String> {
     let state = state.clone();
     let bound = tokio::task::spawn_blocking(move || AdminSocket::bind(&state)).await;
     match bound {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::state::{StateFolder, lock_folder};
+use crate::state::{StateDir, lock_dir};
 
 /// The longest path that a Unix socket's address takes (unix(7)).
 const MAX_PATH: usize = 107;
@@ -24,15 +24,15 @@ pub(crate) struct AdminSocket {
 impl AdminSocket {
     /// Binds the socket of a state directory. The file that a dead node left
     /// behind is replaced; a living node is left alone.
-    pub(crate) fn bind(state: &StateFolder) -> Result<Self, SocketError> {
-        let folder = state.root();
-        let file = folder.join(NAME);
+    pub(crate) fn bind(state: &StateDir) -> Result<Self, SocketError> {
+        let dir = state.root();
+        let file = dir.join(NAME);
         let failed = |source| SocketError::Io {
             file: file.clone(),
             source,
         };
         // Of two nodes that start at once, the second finds the first.
-        let _lock = lock_folder(folder).map_err(failed)?;
+        let _lock = lock_dir(dir).map_err(failed)?;
         match fs::symlink_metadata(&file) {
             Ok(metadata) if !metadata.file_type().is_socket() => {
                 return Err(SocketError::NotASocket { file });
@@ -40,7 +40,7 @@ impl AdminSocket {
             Ok(_) => match connect(state) {
                 Ok(_) => {
                     return Err(SocketError::Served {
-                        folder: folder.to_owned(),
+                        dir: dir.to_owned(),
                     });
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
@@ -51,10 +51,10 @@ impl AdminSocket {
         }
         // Under another name until only its owner can open it.
         let fresh = format!(".{NAME}.{}", std::process::id());
-        let path = folder.join(&fresh);
+        let path = dir.join(&fresh);
         let _ = fs::remove_file(&path);
         let bound =
-            at_short_path(folder, &fresh, |path| UnixListener::bind(path)).and_then(|listener| {
+            at_short_path(dir, &fresh, |path| UnixListener::bind(path)).and_then(|listener| {
                 fs::set_permissions(&path, Permissions::from_mode(0o600))?;
                 listener.set_nonblocking(true)?;
                 let metadata = fs::symlink_metadata(&path)?;
@@ -94,13 +94,13 @@ impl Drop for AdminSocket {
 }
 
 /// Whether a node answers for a state directory.
-pub(crate) fn is_served(state: &StateFolder) -> bool {
+pub(crate) fn is_served(state: &StateDir) -> bool {
     connect(state).is_ok()
 }
 
 /// Connects to the node of a state directory.
-pub(super) fn connect(state: &StateFolder) -> io::Result<UnixStream> {
-    let connect_in = |folder: &Path| at_short_path(folder, NAME, |path| UnixStream::connect(path));
+pub(super) fn connect(state: &StateDir) -> io::Result<UnixStream> {
+    let connect_in = |dir: &Path| at_short_path(dir, NAME, |path| UnixStream::connect(path));
     connect_in(state.root()).or_else(|error| {
         // Of a node that runs as a user of its own beside the monitor.
         connect_in(&state.run_directory()).map_err(|other| match other.kind() {
@@ -110,20 +110,20 @@ pub(super) fn connect(state: &StateFolder) -> io::Result<UnixStream> {
     })
 }
 
-/// Runs `act` with a path to `name` in `folder` that is short enough for a
+/// Runs `act` with a path to `name` in `dir` that is short enough for a
 /// socket's address: through an open descriptor, where it has to be.
 fn at_short_path<T>(
-    folder: &Path,
+    dir: &Path,
     name: &str,
     act: impl FnOnce(&Path) -> io::Result<T>,
 ) -> io::Result<T> {
-    let path = folder.join(name);
+    let path = dir.join(name);
     if path.as_os_str().len() <= MAX_PATH {
         return act(&path);
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = rustix::fs::open(folder, flags, Mode::empty())?;
-    let path = format!("/proc/self/fd/{}/{name}", folder.as_raw_fd());
+    let dir = rustix::fs::open(dir, flags, Mode::empty())?;
+    let path = format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
     act(Path::new(&path))
 }
 
@@ -133,11 +133,11 @@ pub(crate) enum SocketError {
     /// A node answers there.
     #[error(
         "a node already serves {}; stop it first, or let it read its configuration again with `alknet-node reload`",
-        folder.display()
+        dir.display()
     )]
     Served {
         /// The state directory.
-        folder: PathBuf,
+        dir: PathBuf,
     },
     /// Something else has the name.
     #[error("{} is not a socket, so the node cannot make its admin socket there; move it away", file.display())]
@@ -161,18 +161,18 @@ mod tests {
 
     #[test]
     fn the_living_are_respected_and_the_dead_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateFolder::new(folder.path());
-        let file = folder.path().join(NAME);
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path());
+        let file = dir.path().join(NAME);
         let first = AdminSocket::bind(&state).unwrap();
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
         let error = AdminSocket::bind(&state).err().unwrap();
         assert!(matches!(error, SocketError::Served { .. }), "{error}");
         // As if killed: the listener is gone, the file is not.
-        fs::hard_link(&file, folder.path().join("kept")).unwrap();
+        fs::hard_link(&file, dir.path().join("kept")).unwrap();
         drop(first);
         assert!(!file.exists());
-        fs::rename(folder.path().join("kept"), &file).unwrap();
+        fs::rename(dir.path().join("kept"), &file).unwrap();
         let second = AdminSocket::bind(&state).unwrap();
         connect(&state).unwrap();
         drop(second);
@@ -180,15 +180,15 @@ mod tests {
         let error = AdminSocket::bind(&state).err().unwrap();
         assert!(matches!(error, SocketError::NotASocket { .. }), "{error}");
         assert_eq!(fs::read(&file).unwrap(), b"precious");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn a_long_path_will_do() {
-        let folder = tempfile::tempdir().unwrap();
-        let deep = folder.path().join("d".repeat(120));
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("d".repeat(120));
         fs::create_dir(&deep).unwrap();
-        let state = StateFolder::new(&deep);
+        let state = StateDir::new(&deep);
         let socket = AdminSocket::bind(&state).unwrap();
         connect(&state).unwrap();
         drop(socket);
@@ -197,10 +197,10 @@ mod tests {
 
     #[test]
     fn who_comes_later_keeps_the_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateFolder::new(folder.path());
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path());
         let first = AdminSocket::bind(&state).unwrap();
-        fs::remove_file(folder.path().join(NAME)).unwrap();
+        fs::remove_file(dir.path().join(NAME)).unwrap();
         let _second = AdminSocket::bind(&state).unwrap();
         drop(first);
         connect(&state).unwrap();

@@ -13,7 +13,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::{
-    Failed, StateArg, counted, existing_config, fail, fail_all, folder, print_keys, running_mode,
+    Failed, StateArg, counted, dir, existing_config, fail, fail_all, print_keys, running_mode,
     runtime,
 };
 use crate::config::draft::Draft;
@@ -22,7 +22,7 @@ use crate::config::trust::configured_trust;
 use crate::plugins::{Numbers, Settings, make_handler, plugin_pointer, try_out};
 use crate::startup::accounts;
 use crate::startup::plan::Plan;
-use crate::state::StateFolder;
+use crate::state::StateDir;
 use crate::walls;
 
 #[derive(Args)]
@@ -42,7 +42,7 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
     let (file, running) = match args.config {
         Some(file) => (file, None),
         None => {
-            let state = folder(args.state)?;
+            let state = dir(args.state)?;
             (existing_config(&state)?, running_mode(&state))
         }
     };
@@ -181,9 +181,9 @@ pub(super) fn plugin(file: &Path, state: StateArg) -> Result<(), Failed> {
 /// there.
 fn node_of(state: StateArg) -> Result<Option<PathBuf>, Failed> {
     if state.state.is_some() {
-        return existing_config(&folder(state)?).map(Some);
+        return existing_config(&dir(state)?).map(Some);
     }
-    let usual = StateFolder::default_location().filter(StateFolder::is_initialised);
+    let usual = StateDir::default_location().filter(StateDir::is_initialised);
     Ok(usual.map(|state| state.config_file()))
 }
 

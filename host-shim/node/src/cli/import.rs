@@ -7,7 +7,7 @@ use clap::Args;
 use jiff::tz::TimeZone;
 
 use super::peers::{apply, draft, not_changed};
-use super::{Failed, StateArg, fail, fail_all, folder};
+use super::{Failed, StateArg, dir, fail, fail_all};
 use crate::config::peers_file::{Change, try_out};
 
 #[derive(Args)]
@@ -32,7 +32,7 @@ pub(super) struct ImportArgs {
 /// Makes peers of an `authorized_keys` file.
 pub(super) fn import(args: ImportArgs) -> Result<(), Failed> {
     let text = read_text(&args.file).map_err(fail)?;
-    let draft = draft(&folder(args.state.clone())?)?;
+    let draft = draft(&dir(args.state.clone())?)?;
     let present = draft.read_peers().map_err(|problems| fail_all(&problems))?;
     let settings = ImportSettings {
         id_prefix: args.id_prefix,

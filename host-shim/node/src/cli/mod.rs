@@ -18,7 +18,7 @@ use crate::config::problem::NodeError;
 use crate::logs::{self, FlushAtEnd};
 use crate::plugins::run_if_asked;
 use crate::secrets::keys::HostKey;
-use crate::state::StateFolder;
+use crate::state::StateDir;
 
 /// Prints a line, with what others wrote in it made [visible](alknet_text).
 /// Nobody may be reading; the node goes on all the same.
@@ -58,7 +58,7 @@ mod table;
 
 /// Whose rights peers' processes get on the node that serves a state
 /// directory; `None` where none runs that says so.
-fn running_mode(state: &StateFolder) -> Option<Mode> {
+fn running_mode(state: &StateDir) -> Option<Mode> {
     let status: Status = ask(state, &Request::Status {}).ok()?;
     status.node.processes
 }
@@ -217,7 +217,7 @@ fn fail_all(problems: &[NodeError]) -> Failed {
 /// What the running node answers. What it refuses is told, with `hence` after
 /// it.
 fn asked<T: DeserializeOwned>(
-    state: &StateFolder,
+    state: &StateDir,
     request: &Request,
     hence: &str,
 ) -> Result<T, Failed> {
@@ -246,15 +246,15 @@ fn print_json(value: &impl Serialize) -> Result<(), Failed> {
 /// The state directory that is meant: the one that was named, the caller's own
 /// if there is a node in it, else that of the packaged node for those who can
 /// work with it.
-fn folder(arg: StateArg) -> Result<StateFolder, Failed> {
+fn dir(arg: StateArg) -> Result<StateDir, Failed> {
     if let Some(named) = named(&arg) {
         return Ok(named);
     }
-    let own = own_folder(arg);
-    if own.as_ref().is_ok_and(StateFolder::is_initialised) {
+    let own = own_dir(arg);
+    if own.as_ref().is_ok_and(StateDir::is_initialised) {
         return own;
     }
-    let packaged = StateFolder::packaged();
+    let packaged = StateDir::packaged();
     match packaged.is_initialised() {
         true => Ok(packaged),
         false => own,
@@ -262,23 +262,23 @@ fn folder(arg: StateArg) -> Result<StateFolder, Failed> {
 }
 
 /// The one that was named, or the caller's own.
-fn own_folder(arg: StateArg) -> Result<StateFolder, Failed> {
+fn own_dir(arg: StateArg) -> Result<StateDir, Failed> {
     named(&arg)
-        .or_else(StateFolder::default_location)
+        .or_else(StateDir::default_location)
         .ok_or_else(|| {
             fail("there is no home directory; name a state directory with --state or ALKNET_STATE")
         })
 }
 
 /// By `--state`, or else by `ALKNET_STATE`.
-fn named(arg: &StateArg) -> Option<StateFolder> {
+fn named(arg: &StateArg) -> Option<StateDir> {
     let variable = || std::env::var_os("ALKNET_STATE").filter(|value| !value.is_empty());
     let named = arg.state.clone().or_else(|| variable().map(PathBuf::from));
-    named.map(StateFolder::new)
+    named.map(StateDir::new)
 }
 
 /// The configuration of a directory that was initialised.
-fn existing_config(state: &StateFolder) -> Result<PathBuf, Failed> {
+fn existing_config(state: &StateDir) -> Result<PathBuf, Failed> {
     let file = state.config_file();
     match std::fs::metadata(&file) {
         Ok(_) => return Ok(file),

@@ -10,14 +10,14 @@ use serde::Serialize;
 
 use super::import::{ImportArgs, import};
 use super::table::{Cell, Look, since, table};
-use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_json, refused};
+use super::{Failed, StateArg, dir, existing_config, fail, fail_all, print_json, refused};
 use crate::admin::{AskError, Request, ask};
 use crate::config::NodeConfig;
 use crate::config::draft::Draft;
 use crate::config::peers_file::{Change, PeersFileError, change};
 use crate::config::problem::NodeError;
 use crate::node::reload::Reloaded;
-use crate::state::StateFolder;
+use crate::state::StateDir;
 use crate::state::last_logins;
 use crate::walls::{UNCONFINED, has_accounts};
 
@@ -155,12 +155,12 @@ pub(super) fn peers(command: PeersCommand) -> Result<(), Failed> {
     }
 }
 
-pub(super) fn draft(state: &StateFolder) -> Result<Draft, Failed> {
+pub(super) fn draft(state: &StateDir) -> Result<Draft, Failed> {
     Draft::read(&existing_config(state)?).map_err(|problems| fail_all(&problems))
 }
 
 fn list(state: StateArg, json: bool) -> Result<(), Failed> {
-    let state = folder(state)?;
+    let state = dir(state)?;
     let draft = draft(&state)?;
     let config = draft.read_peers().map_err(|problems| fail_all(&problems))?;
     let logins = last_logins::read(&state);
@@ -264,7 +264,7 @@ fn conditions(peer: &Peer) -> Vec<String> {
 }
 
 fn show(state: StateArg, id: &str) -> Result<(), Failed> {
-    let state = folder(state)?;
+    let state = dir(state)?;
     let draft = draft(&state)?;
     let config = draft.read_peers().map_err(|problems| fail_all(&problems))?;
     let Some(peer) = config.peers.iter().find(|peer| peer.id == id) else {
@@ -327,7 +327,7 @@ fn processes(peer: &Peer, config: &NodeConfig, has_accounts: bool) -> String {
 
 /// Changes the peers file and has the node that runs, if one does, read it.
 pub(super) fn apply(state: StateArg, made: &Change<'_>, done: &str) -> Result<(), Failed> {
-    let state = folder(state)?;
+    let state = dir(state)?;
     let file = draft(&state)?.peers_file();
     change(&file, made).map_err(|error| not_changed(&file, error))?;
     let request = Request::Reload {

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Failed, StateArg, existing_config, fail, fail_all, folder, runtime};
+use super::{Failed, StateArg, dir, existing_config, fail, fail_all, runtime};
 use crate::config::draft::Draft;
 use crate::config::log_filter;
 use crate::plugins::explain::{Answer, Asked, LogIn, explain};
@@ -109,7 +109,7 @@ fn run(args: ExplainArgs) -> Result<bool, Failed> {
     let mut asked = asked(args.kind)?;
     let file = match args.config {
         Some(file) => file,
-        None => existing_config(&folder(args.state)?)?,
+        None => existing_config(&dir(args.state)?)?,
     };
     let plan = Draft::read(&file)
         .and_then(|draft| Plan::complete(draft, None))

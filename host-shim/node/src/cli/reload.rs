@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Failed, StateArg, asked, folder, swap};
+use super::{Failed, StateArg, asked, dir, swap};
 use crate::admin::Request;
 use crate::node::reload::Reloaded;
 
@@ -26,7 +26,7 @@ pub(super) struct ReloadArgs {
 
 /// Has the running node put its changed configuration in force.
 pub(super) fn reload(args: ReloadArgs) -> Result<(), Failed> {
-    let state = folder(args.state)?;
+    let state = dir(args.state)?;
     // New plugin files first: they may know settings that the old ones do not.
     let plugins = match args.plugins {
         true => swap::reload_all(&state),

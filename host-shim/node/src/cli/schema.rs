@@ -7,7 +7,7 @@ use alknet_identity::PeersConfig;
 use alknet_loader::{LoadedPlugin, Trust, discover, shown};
 use clap::Args;
 
-use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_json};
+use super::{Failed, StateArg, dir, existing_config, fail, fail_all, print_json};
 use crate::config;
 use crate::config::draft::Draft;
 use crate::config::problem::NodeError;
@@ -53,7 +53,7 @@ fn of_plugin(args: SchemaArgs, name: &str) -> Result<Arc<LoadedPlugin>, Failed> 
         Some(file) => libraries
             .load(&file, &Trust::default(), &Settings::default())
             .map_err(fail),
-        None => in_state_folder(args.state, name, &libraries),
+        None => in_state_dir(args.state, name, &libraries),
     };
     // Nothing is loaded after this, so the private copies may go.
     let _ = std::fs::remove_dir_all(&scratch);
@@ -68,16 +68,16 @@ fn of_plugin(args: SchemaArgs, name: &str) -> Result<Arc<LoadedPlugin>, Failed> 
     )))
 }
 
-fn in_state_folder(
+fn in_state_dir(
     state: StateArg,
     name: &str,
     libraries: &Libraries,
 ) -> Result<Arc<LoadedPlugin>, Failed> {
-    let file = existing_config(&folder(state)?)?;
+    let file = existing_config(&dir(state)?)?;
     let draft = Draft::read(&file).map_err(|problems| fail_all(&problems))?;
     let trust = configured_trust(draft.document(), &draft.config)
         .map_err(|fault| fail_all(&[NodeError::Config(fault)]))?;
-    let candidates = discover(&draft.plugins_folder()).map_err(fail)?;
+    let candidates = discover(&draft.plugins_dir()).map_err(fail)?;
     let mut names = Vec::new();
     for candidate in &candidates {
         match libraries.load(candidate.path(), &trust, &Settings::default()) {

@@ -3,10 +3,10 @@
 use alknet_session::Mode;
 use clap::Subcommand;
 
-use super::{Failed, StateArg, existing_config, fail, fail_all, folder, running_mode};
+use super::{Failed, StateArg, dir, existing_config, fail, fail_all, running_mode};
 use crate::config::draft::Draft;
 use crate::secrets::{MAX_VALUE, SecretsError, is_name, read_value};
-use crate::state::StateFolder;
+use crate::state::StateDir;
 
 #[derive(Subcommand)]
 pub(super) enum SecretCommand {
@@ -39,15 +39,12 @@ pub(super) fn secret(command: SecretCommand) -> Result<(), Failed> {
     match command {
         SecretCommand::Set { name, state } => set(state, &name),
         SecretCommand::List { state } => {
-            let names = draft(&folder(state)?)?
-                .secrets_file()
-                .names()
-                .map_err(fail)?;
+            let names = draft(&dir(state)?)?.secrets_file().names().map_err(fail)?;
             names.iter().for_each(|name| say!("{name}"));
             Ok(())
         }
         SecretCommand::Remove { name, state } => {
-            let draft = draft(&folder(state)?)?;
+            let draft = draft(&dir(state)?)?;
             draft.secrets_file().remove(&name).map_err(fail)?;
             say!("removed {name}");
             for plugin in draft.granted_to(&name) {
@@ -66,7 +63,7 @@ fn set(state: StateArg, name: &str) -> Result<(), Failed> {
         let name = name.to_owned();
         return Err(fail(SecretsError::Name { name }));
     }
-    let state = folder(state)?;
+    let state = dir(state)?;
     let draft = draft(&state)?;
     // Asked for last: nobody types for nothing.
     let key = draft
@@ -97,7 +94,7 @@ fn set(state: StateArg, name: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-fn draft(state: &StateFolder) -> Result<Draft, Failed> {
+fn draft(state: &StateDir) -> Result<Draft, Failed> {
     let file = existing_config(state)?;
     Draft::read(&file).map_err(|problems| fail_all(&problems))
 }

@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use super::{Failed, StateArg, existing_config, fail, fail_all, folder, print_keys, runtime};
+use super::{Failed, StateArg, dir, existing_config, fail, fail_all, print_keys, runtime};
 use crate::admin::{self, AdminService, AdminSocket, Ending, SocketError};
 use crate::cli::setup::owner::summary;
 use crate::cli::setup::stanza::{self, ClientConfig};
@@ -32,7 +32,7 @@ use crate::secrets::handed_over::{HandedOver, StartOptions};
 use crate::startup::accounts;
 use crate::startup::editors::write_schemas;
 use crate::startup::plan::Plan;
-use crate::state::StateFolder;
+use crate::state::StateDir;
 use crate::state::last_logins;
 use crate::walls::{ROOT_IS_OWNER, Walls, close_memory, has_accounts, is_root, unconfined};
 
@@ -48,7 +48,7 @@ pub(super) struct RunArgs {
 
 /// Serves from a state directory.
 pub(super) fn run(args: RunArgs) -> Result<ExitCode, Failed> {
-    let state = folder(args.state)?;
+    let state = dir(args.state)?;
     match NodeLink::inherited().map_err(fail)? {
         Some((link, secrets)) => serve_beside_monitor(&state, link, &secrets),
         None if args.accounts && !is_root() => Err(fail(
@@ -91,7 +91,7 @@ pub(super) enum Show {
 /// Serves until a signal. With `accounts`, in accounts mode whatever the
 /// configuration says.
 pub(super) fn serve(
-    state: &StateFolder,
+    state: &StateDir,
     listen: Listen,
     show: Show,
     accounts: bool,
@@ -113,7 +113,7 @@ pub(super) fn serve(
 
 /// Starts the node as a user without rights, beside this process.
 fn become_monitor(
-    state: &StateFolder,
+    state: &StateDir,
     draft: &Draft,
     peers: &PeersConfig,
     listen: &Listen,
@@ -121,7 +121,7 @@ fn become_monitor(
 ) -> Result<ExitCode, Failed> {
     if admin::is_served(state) {
         return Err(fail(SocketError::Served {
-            folder: state.root().to_owned(),
+            dir: state.root().to_owned(),
         }));
     }
     let (stanza, identity_file) = match show {
@@ -148,7 +148,7 @@ fn become_monitor(
 
 /// Serves with what the monitor, which is root, hands over.
 fn serve_beside_monitor(
-    state: &StateFolder,
+    state: &StateDir,
     link: NodeLink,
     secrets: &[u8],
 ) -> Result<ExitCode, Failed> {
@@ -171,11 +171,11 @@ fn serve_beside_monitor(
         },
         false => Show::Identities,
     };
-    let run = StateFolder::new(state.run_directory());
+    let run = StateDir::new(state.run_directory());
     serve_with(draft, state, &run, walls, show)
 }
 
-fn read_draft(state: &StateFolder) -> Result<Draft, Failed> {
+fn read_draft(state: &StateDir) -> Result<Draft, Failed> {
     let file = existing_config(state)?;
     Draft::read(&file).map_err(|problems| fail_all(&problems))
 }
@@ -183,8 +183,8 @@ fn read_draft(state: &StateFolder) -> Result<Draft, Failed> {
 /// Serves, with the admin socket in the directory `run`.
 fn serve_with(
     draft: Draft,
-    state: &StateFolder,
-    run: &StateFolder,
+    state: &StateDir,
+    run: &StateDir,
     walls: Walls,
     show: Show,
 ) -> Result<ExitCode, Failed> {
@@ -221,8 +221,8 @@ fn serve_with(
 
 async fn serve_until_signal(
     plan: Plan,
-    home: &StateFolder,
-    state: StateFolder,
+    home: &StateDir,
+    state: StateDir,
     walls: Arc<Walls>,
     socket: AdminSocket,
     show: Show,
@@ -336,7 +336,7 @@ async fn reload_on_hangup(mut hangups: Signal, swapper: Arc<Swapper>) {
     std::future::pending().await
 }
 
-fn announce(node: &Node, state: &StateFolder, show: Show) {
+fn announce(node: &Node, state: &StateDir, show: Show) {
     say!("alknet-node {}", env!("CARGO_PKG_VERSION"));
     print_keys(&node.node_key().to_string(), node.host_keys());
     for generation in node.registry().generations() {
@@ -405,7 +405,7 @@ fn announce(node: &Node, state: &StateFolder, show: Show) {
 }
 
 /// What `up` says: what is on and for whom, and how to reach the node.
-fn show_owner(node: &Node, state: &StateFolder, identity_file: Option<&Path>, client_config: bool) {
+fn show_owner(node: &Node, state: &StateDir, identity_file: Option<&Path>, client_config: bool) {
     let generations = node.registry().generations();
     let ssh = generations.iter().find(|it| it.plugin == "ssh");
     let ssh = ssh.map(|ssh| ssh.config());

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::Subcommand;
 
 use super::table::{Cell, since, table};
-use super::{Failed, StateArg, asked, folder, print_json};
+use super::{Failed, StateArg, asked, dir, print_json};
 use crate::admin::{Closed, Request, Sessions};
 
 #[derive(Subcommand)]
@@ -86,7 +86,7 @@ pub(super) fn sessions(command: SessionsCommand) -> Result<(), Failed> {
                     (Request::SessionsCloseOf { identity }, name)
                 }
             };
-            let closed: Closed = asked(&folder(state)?, &request, "")?;
+            let closed: Closed = asked(&dir(state)?, &request, "")?;
             say!("closed {name}: {}", summary(closed));
             Ok(())
         }
@@ -106,7 +106,7 @@ fn summary(closed: Closed) -> String {
 }
 
 fn list(state: StateArg, json: bool) -> Result<(), Failed> {
-    let sessions: Sessions = asked(&folder(state)?, &Request::SessionsList {}, "")?;
+    let sessions: Sessions = asked(&dir(state)?, &Request::SessionsList {}, "")?;
     if json {
         return print_json(&sessions.sessions);
     }

@@ -18,7 +18,7 @@ use alknet_identity::PeersConfig;
 use clap::Args;
 
 use super::serve::{Listen, Show, serve};
-use super::{Failed, StateArg, fail, fail_all, named, own_folder, print_keys};
+use super::{Failed, StateArg, fail, fail_all, named, own_dir, print_keys};
 use crate::cli::setup::authorize::{OwnKeys, own_keys, usable_identity_file};
 use crate::cli::setup::init::{
     Contents, InitError, Made, authorize_in, caller_id, peers_from_files,
@@ -28,7 +28,7 @@ use crate::config::draft::Draft;
 use crate::config::peers_file::{Change, change};
 use crate::startup::editors::write_schemas;
 use crate::startup::plan::Plan;
-use crate::state::StateFolder;
+use crate::state::StateDir;
 use crate::walls::is_root;
 
 /// What those who are authorised get.
@@ -71,7 +71,7 @@ pub(super) struct UpArgs {
 
 /// Whether the package was installed and its node not made yet.
 fn fresh_package() -> bool {
-    let packaged = StateFolder::packaged();
+    let packaged = StateDir::packaged();
     packaged.is_started_by_systemd() && packaged.root().is_dir() && !packaged.is_initialised()
 }
 
@@ -79,8 +79,8 @@ fn fresh_package() -> bool {
 pub(super) fn init(args: InitArgs) -> Result<(), Failed> {
     let state = match named(&args.state) {
         // Where the package's unit serves from, as long as no node is there.
-        None if is_root() && fresh_package() => StateFolder::packaged(),
-        _ => own_folder(args.state)?,
+        None if is_root() && fresh_package() => StateDir::packaged(),
+        _ => own_dir(args.state)?,
     };
     let peers = peers_from_files(&args.authorize).map_err(fail)?;
     let authorised = peers.len();
@@ -120,7 +120,7 @@ pub(super) fn init(args: InitArgs) -> Result<(), Failed> {
     Ok(())
 }
 
-fn report(state: &StateFolder, made: &Made) {
+fn report(state: &StateDir, made: &Made) {
     say!("made the state directory {}", state.root().display());
     if made.new_mnemonic {
         say!(
@@ -130,7 +130,7 @@ fn report(state: &StateFolder, made: &Made) {
     }
     match (&made.plugin, &made.shared_plugins) {
         (Some(source), _) => say!("copied the plugin {}", source.display()),
-        (None, Some(folder)) => say!("plugins are loaded from {}", folder.display()),
+        (None, Some(dir)) => say!("plugins are loaded from {}", dir.display()),
         (None, None) => say!(
             "no plugin was copied; the directory for them is {}",
             state.root().join("plugins").display()
@@ -144,7 +144,7 @@ fn report(state: &StateFolder, made: &Made) {
 
 /// Serves, whatever it takes.
 pub(super) fn up(args: UpArgs) -> Result<ExitCode, Failed> {
-    let state = own_folder(args.state)?;
+    let state = own_dir(args.state)?;
     let mut identity_file = None;
     if !state.is_initialised() {
         let own = gather_own_keys();
@@ -198,7 +198,7 @@ pub(super) fn up(args: UpArgs) -> Result<ExitCode, Failed> {
 }
 
 /// Takes from an owner who was let in before what is left out this time.
-fn take_from_owner(state: &StateFolder, left_out: LeftOut) -> Result<(), Failed> {
+fn take_from_owner(state: &StateDir, left_out: LeftOut) -> Result<(), Failed> {
     let id = caller_id();
     let peers = peers(state).unwrap_or_default().peers;
     let Some(owner) = peers.iter().find(|peer| peer.id == id) else {
@@ -234,12 +234,12 @@ fn gather_own_keys() -> OwnKeys {
 }
 
 /// Whether the directory's own peers file is sound and names nobody.
-fn nobody_is_let_in(state: &StateFolder) -> bool {
+fn nobody_is_let_in(state: &StateDir) -> bool {
     peers(state).is_some_and(|peers| peers.peers.is_empty())
 }
 
 /// The directory's own peers file, if it is sound.
-fn peers(state: &StateFolder) -> Option<PeersConfig> {
+fn peers(state: &StateDir) -> Option<PeersConfig> {
     let document = Document::read(&state.peers_file()).ok()?;
     document.deserialize().ok()
 }

@@ -11,7 +11,7 @@ use alknet_text::{visible, visible_json};
 use clap::Args;
 
 use super::table::{Cell, Look, bytes, painted, short, since, table, until};
-use super::{Failed, StateArg, asked, folder};
+use super::{Failed, StateArg, asked, dir};
 use crate::admin::{GenerationStatus, Request, Status};
 
 /// The pause between two looks.
@@ -31,7 +31,7 @@ pub(super) struct StatusArgs {
 
 /// Says how the running node is doing.
 pub(super) fn status(args: StatusArgs) -> Result<(), Failed> {
-    let state = folder(args.state)?;
+    let state = dir(args.state)?;
     loop {
         let status: Status = asked(&state, &Request::Status {}, "")?;
         let text = match (args.json, args.watch) {

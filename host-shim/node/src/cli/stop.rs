@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Failed, StateArg, folder, refused};
+use super::{Failed, StateArg, dir, refused};
 use crate::admin::{Request, ask_and_outlive};
 
 #[derive(Args)]
@@ -38,7 +38,7 @@ pub(super) fn stop(args: StopArgs) -> Result<(), Failed> {
 }
 
 fn end(state: StateArg, request: &Request, no_wait: bool, word: &str) -> Result<(), Failed> {
-    let state = folder(state)?;
+    let state = dir(state)?;
     if no_wait {
         let _: serde_json::Value = super::asked(&state, request, "")?;
         say!("{word}");

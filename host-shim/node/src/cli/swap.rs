@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::status::generations;
 use super::table::{Look, painted, short};
-use super::{Failed, StateArg, asked, folder, print_json, refused};
+use super::{Failed, StateArg, asked, dir, print_json, refused};
 use crate::admin::{self, AskError, Request, Status};
 use crate::config::problem::FaultReport;
 use crate::node::swaps::{GenerationId, Outcome, Swapped};
-use crate::state::StateFolder;
+use crate::state::StateDir;
 
 #[derive(Args)]
 pub(super) struct ListArgs {
@@ -72,7 +72,7 @@ pub(super) struct UnloadArgs {
 
 /// Shows the versions of plugins that serve or have connections left.
 pub(super) fn list(args: ListArgs) -> Result<(), Failed> {
-    let state = folder(args.state)?;
+    let state = dir(args.state)?;
     let status: Status = asked(&state, &Request::Status {}, "")?;
     if args.json {
         return print_json(&status.generations);
@@ -88,13 +88,13 @@ pub(super) fn reload(args: ReloadArgs) -> Result<(), Failed> {
         force: args.force,
         confirm: !args.yes,
     };
-    let state = folder(args.state)?;
+    let state = dir(args.state)?;
     report(&confirmed(&state, &request)?, args.json)
 }
 
 /// Has the running node load what changed, as part of a greater reload. Says
 /// what came of it.
-pub(super) fn reload_all(state: &StateFolder) -> Result<(), Failed> {
+pub(super) fn reload_all(state: &StateDir) -> Result<(), Failed> {
     let request = Request::PluginsReload {
         name: None,
         force: false,
@@ -104,7 +104,7 @@ pub(super) fn reload_all(state: &StateFolder) -> Result<(), Failed> {
     report(&confirmed(state, &request)?, false)
 }
 
-fn confirmed(state: &StateFolder, request: &Request) -> Result<Answer, Failed> {
+fn confirmed(state: &StateDir, request: &Request) -> Result<Answer, Failed> {
     match admin::ask(state, request) {
         // A node that was started before an upgrade asks nobody.
         Err(AskError::Refused(faults)) if faults.iter().any(is_unknown_to_node) => {
@@ -131,7 +131,7 @@ pub(super) fn rollback(args: RollbackArgs) -> Result<(), Failed> {
         name: args.name,
         confirm: !args.yes,
     };
-    let state = folder(args.state)?;
+    let state = dir(args.state)?;
     report(&confirmed(&state, &request)?, args.json)
 }
 
@@ -141,7 +141,7 @@ pub(super) fn unload(args: UnloadArgs) -> Result<(), Failed> {
         name: args.name,
         confirm: !args.yes,
     };
-    let state = folder(args.state)?;
+    let state = dir(args.state)?;
     report(&confirmed(&state, &request)?, args.json)
 }
 

@@ -183,7 +183,7 @@ impl Draft {
     }
 
     /// The directory that plugins are found in.
-    pub(crate) fn plugins_folder(&self) -> PathBuf {
+    pub(crate) fn plugins_dir(&self) -> PathBuf {
         self.base.join(&self.config.plugins.folder)
     }
 

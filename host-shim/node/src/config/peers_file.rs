@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table};
 
 use crate::config::draft::check_peers;
-use crate::state::lock_folder;
+use crate::state::lock_dir;
 use crate::state::replace_file::replace;
 
 /// A change of the peers file.
@@ -56,9 +56,9 @@ fn make(file: &Path, change: &Change<'_>, write: bool) -> Result<PeersConfig, Pe
     })?;
     // The file itself, where a link leads to it.
     let target = fs::canonicalize(file).map_err(failed)?;
-    let folder = target.parent().unwrap_or(Path::new("/"));
+    let dir = target.parent().unwrap_or(Path::new("/"));
     // Of two changes at once, the second sees the first.
-    let _lock = lock_folder(folder).map_err(failed)?;
+    let _lock = lock_dir(dir).map_err(failed)?;
     let text = fs::read_to_string(&target).map_err(failed)?;
     let present = parse(file, format, &text)?;
     check_id(&present, change)?;
@@ -416,8 +416,8 @@ mod tests {
 
     /// A change of a file with that text, and the text then.
     fn changed(name: &str, text: &str, made: &Change<'_>) -> Result<String, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join(name);
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(name);
         fs::write(&file, text).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
         let outcome = change(&file, made);
@@ -426,7 +426,7 @@ mod tests {
             fs::metadata(&file).unwrap().permissions().mode() & 0o777,
             0o640
         );
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         match outcome {
             Ok(_) => Ok(after),
             Err(error) => {

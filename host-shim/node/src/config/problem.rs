@@ -30,7 +30,7 @@ pub enum Warning {
     /// There is no plugin, so nothing will be served.
     NoPlugins {
         /// The plugins directory.
-        folder: PathBuf,
+        dir: PathBuf,
     },
     /// Two plugins want the same ALPN; the node starts with the first.
     SameAlpn {
@@ -72,10 +72,10 @@ impl fmt::Display for Warning {
                 shown(second),
                 shown(first)
             ),
-            Self::NoPlugins { folder } => write!(
+            Self::NoPlugins { dir } => write!(
                 f,
                 "{}: there is no plugin in this directory, so the node serves nothing; put libalknet_ssh_plugin.so there and restart",
-                shown(folder)
+                shown(dir)
             ),
             Self::ConfiguredButAbsent(fault) | Self::TcpUnserved(fault) => fault.fmt(f),
         }

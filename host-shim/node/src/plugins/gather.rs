@@ -13,7 +13,7 @@ use crate::plugins::PlannedPlugin;
 /// Loads the plugins of a directory for a start, each with its configuration.
 pub(crate) fn gather(
     context: ConfigContext<'_>,
-    folder: PathBuf,
+    dir: PathBuf,
     libraries: &Libraries,
     problems: &mut Vec<NodeError>,
     warnings: &mut Vec<Warning>,
@@ -27,7 +27,7 @@ pub(crate) fn gather(
             return Vec::new();
         }
     };
-    let candidates = match discover(&folder) {
+    let candidates = match discover(&dir) {
         Ok(candidates) => candidates,
         Err(error) => {
             let fault = Fault::at(document, "/plugins/folder", error.to_string());
@@ -72,9 +72,7 @@ pub(crate) fn gather(
         }
     }
     if candidates.is_empty() {
-        warnings.push(Warning::NoPlugins {
-            folder: folder.clone(),
-        });
+        warnings.push(Warning::NoPlugins { dir: dir.clone() });
     }
     let configured = config
         .plugins
@@ -91,11 +89,11 @@ pub(crate) fn gather(
             let loaded: Vec<_> = planned.iter().map(|p| p.plugin.name()).collect();
             let hint = did_you_mean(name, loaded.iter().copied()).unwrap_or_else(|| {
                 match loaded.is_empty() {
-                    true => format!("put it into {}, or take this out", shown(&folder)),
+                    true => format!("put it into {}, or take this out", shown(&dir)),
                     false => format!(
                         "loaded were {}: correct the name, put the plugin into {}, or take this out",
                         loaded.join(", "),
-                        shown(&folder)
+                        shown(&dir)
                     ),
                 }
             });

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::error::SecretsError;
 use super::is_name;
 use super::seal::Sealed;
-use crate::state::lock_folder;
+use crate::state::lock_dir;
 use crate::state::replace_file;
 
 const VERSION: u32 = 1;
@@ -174,11 +174,11 @@ impl SecretsFile {
             file: self.path.clone(),
             source,
         };
-        let folder = match self.path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
+        let dir = match self.path.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
         };
-        let lock = lock_folder(folder).map_err(failed)?;
+        let lock = lock_dir(dir).map_err(failed)?;
         let mut contents = self.read()?;
         let outcome = change(&mut contents)?;
         self.write(&contents).map_err(failed)?;
@@ -205,9 +205,9 @@ mod tests {
     const KEY: [u8; 32] = [7; 32];
 
     fn file() -> (tempfile::TempDir, SecretsFile) {
-        let folder = tempfile::tempdir().unwrap();
-        let file = SecretsFile::new(folder.path().join("secrets.json"));
-        (folder, file)
+        let dir = tempfile::tempdir().unwrap();
+        let file = SecretsFile::new(dir.path().join("secrets.json"));
+        (dir, file)
     }
 
     fn secret(value: &str) -> Secret {
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn secrets_are_kept_replaced_and_forgotten() {
-        let (_folder, file) = file();
+        let (_dir, file) = file();
         assert!(file.names().unwrap().is_empty());
         assert!(!file.set(&KEY, "proxy", &secret("one")).unwrap());
         assert!(!file.set(&KEY, "a.b", &secret("other")).unwrap());
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn another_mnemonics_file_is_named_and_left_alone() {
-        let (_folder, file) = file();
+        let (_dir, file) = file();
         file.set(&KEY, "proxy", &secret("one")).unwrap();
         let other = [8; 32];
         let error = file.get(&other, "proxy").unwrap_err().to_string();
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_damaged_or_open_file_is_named_with_the_remedy() {
-        let (_folder, file) = file();
+        let (_dir, file) = file();
         file.set(&KEY, "proxy", &secret("one")).unwrap();
         let open = fs::Permissions::from_mode(0o640);
         fs::set_permissions(file.path(), open).unwrap();

@@ -145,8 +145,8 @@ mod tests {
     const KEY: [u8; 32] = [7; 32];
 
     fn grant(stored: &[&str], granted: &[&str], schema: Value) -> Result<Capabilities, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let file = SecretsFile::new(folder.path().join("secrets.json"));
+        let dir = tempfile::tempdir().unwrap();
+        let file = SecretsFile::new(dir.path().join("secrets.json"));
         for name in stored {
             file.set(&KEY, name, &Secret::new(b"hidden".to_vec()))
                 .unwrap();

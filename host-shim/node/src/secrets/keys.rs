@@ -232,8 +232,8 @@ mod tests {
     #[test]
     fn a_key_file_open_to_others_is_refused_with_the_remedy() {
         use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("host_key");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("host_key");
         let text = Vault::from_mnemonic(&mnemonic(), "")
             .host_key()
             .to_openssh_private("");

@@ -15,7 +15,7 @@ use crate::config::AccountsConfig;
 use crate::config::draft::Draft;
 use crate::secrets::handed_over::StartOptions;
 use crate::startup::state_rights::{self, set_rights};
-use crate::state::StateFolder;
+use crate::state::StateDir;
 use crate::state::owners_keys;
 
 /// A node that is ready to be started in accounts mode.
@@ -42,7 +42,7 @@ impl Prepared {
 /// # Errors
 /// All that is wrong, one line each.
 pub(crate) fn prepare(
-    state: &StateFolder,
+    state: &StateDir,
     draft: &Draft,
     peers: &PeersConfig,
     start: StartOptions,

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::config;
 use crate::startup::plan::Plan;
-use crate::state::StateFolder;
+use crate::state::StateDir;
 use crate::state::replace_file;
 
 /// The schema of the node's configuration, its plugins' parts included.
@@ -24,7 +24,7 @@ pub(crate) const PEERS: &str = "peers.schema.json";
 ///
 /// # Errors
 /// When a file cannot be written.
-pub(crate) fn write_schemas(state: &StateFolder, plan: &Plan) -> Result<(), SchemaFileError> {
+pub(crate) fn write_schemas(state: &StateDir, plan: &Plan) -> Result<(), SchemaFileError> {
     let plugins = plan.plugins.iter();
     let node = with_plugins(
         config::schema(),

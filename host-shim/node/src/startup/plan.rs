@@ -57,10 +57,10 @@ impl Plan {
             config: &draft.config,
             granter: &granter,
         };
-        let folder = draft.plugins_folder();
+        let dir = draft.plugins_dir();
         let plugins = libraries
             .as_ref()
-            .map(|libraries| gather(context, folder, libraries, &mut problems, &mut warnings));
+            .map(|libraries| gather(context, dir, libraries, &mut problems, &mut warnings));
         let plugins = plugins.unwrap_or_default();
         warnings.extend(tcp_unserved(&draft, &plugins));
         match (keys, peers, libraries) {

@@ -11,7 +11,7 @@ use alknet_monitor::AccountIds;
 use rustix::fs::OFlags;
 
 use crate::config::draft::Draft;
-use crate::state::StateFolder;
+use crate::state::StateDir;
 
 /// Gives the files their owners and modes. A file that the configuration names
 /// outside of the state directory stays as it is.
@@ -19,7 +19,7 @@ use crate::state::StateFolder;
 /// # Errors
 /// What could not be done to which file.
 pub(crate) fn set_rights(
-    state: &StateFolder,
+    state: &StateDir,
     draft: &Draft,
     network: &AccountIds,
 ) -> Result<(), RightsError> {
@@ -36,7 +36,7 @@ pub(crate) fn set_rights(
             give(&file, Kind::File, 0, network.group, 0o640)?;
         }
     }
-    let plugins = draft.plugins_folder();
+    let plugins = draft.plugins_dir();
     if is_within(&root, &plugins) {
         give(&plugins, Kind::Directory, 0, network.group, 0o750)?;
         for entry in fs::read_dir(&plugins).map_err(at(&plugins))? {
@@ -74,16 +74,16 @@ pub(crate) fn faults(draft: &Draft, user: &str, network: &AccountIds) -> Vec<Str
             ));
         }
     }
-    let folder = draft.file().parent().unwrap_or(Path::new("/")).to_owned();
-    let mut needed = vec![folder.clone()];
+    let dir = draft.file().parent().unwrap_or(Path::new("/")).to_owned();
+    let mut needed = vec![dir.clone()];
     let program = std::env::current_exe().unwrap_or_default();
-    for path in [draft.peers_file(), draft.plugins_folder(), program] {
+    for path in [draft.peers_file(), draft.plugins_dir(), program] {
         if !in_directory_of(draft, &path) {
             needed.push(path);
         }
     }
     for path in needed {
-        if let Some(closed) = first_closed(&path, path != folder, network) {
+        if let Some(closed) = first_closed(&path, path != dir, network) {
             faults.push(format!(
                 "the account {user} (accounts.network_user) cannot reach {}: {} is closed to it; keep the state directory in a place like /var/lib/alknet (--state), and programs and plugins where everybody reads them",
                 path.display(),
@@ -119,11 +119,11 @@ fn first_closed(path: &Path, readable: bool, network: &AccountIds) -> Option<Pat
 }
 
 fn in_directory_of(draft: &Draft, path: &Path) -> bool {
-    let folder = draft
+    let dir = draft
         .file()
         .parent()
-        .and_then(|folder| folder.canonicalize().ok());
-    folder.is_some_and(|folder| is_within(&folder, path))
+        .and_then(|dir| dir.canonicalize().ok());
+    dir.is_some_and(|dir| is_within(&dir, path))
 }
 
 /// Whether a path is there and leads into `root`, not by a link.

@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use alknet_handler::{BoxFuture, BoxStream, Connection, Identity, IdentityAlreadySet, StreamError};
 
-use crate::state::StateFolder;
+use crate::state::StateDir;
 use crate::state::replace_file;
 
 /// The file, in the directory that the node writes to: seconds since 1970 by
@@ -67,7 +67,7 @@ pub(crate) fn save() {
 }
 
 /// What a node has written into its state directory, whether it runs or not.
-pub(crate) fn read(state: &StateFolder) -> Times {
+pub(crate) fn read(state: &StateDir) -> Times {
     let mut times = read_file(&state.root().join(FILE));
     for (id, time) in read_file(&state.run_directory().join(FILE)) {
         let known = times.entry(id).or_default();
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_one_is_begun_anew() {
         let directory = tempfile::tempdir().unwrap();
-        let state = StateFolder::new(directory.path());
+        let state = StateDir::new(directory.path());
         assert!(read(&state).is_empty());
         fs::write(directory.path().join(FILE), "{").unwrap();
         assert!(read(&state).is_empty());

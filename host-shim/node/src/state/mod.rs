@@ -22,11 +22,11 @@ const UNIT: &str = "alknet-node.service";
 
 /// A state directory and the names within it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StateFolder {
+pub struct StateDir {
     root: PathBuf,
 }
 
-impl StateFolder {
+impl StateDir {
     /// The directory at `root`. A relative path counts from the present working
     /// directory, once and for all.
     pub fn new(root: impl Into<PathBuf>) -> Self {
@@ -99,8 +99,8 @@ impl StateFolder {
 
 /// Waits until no other process has the directory locked, and locks it for as
 /// long as the returned file is open (flock(2)).
-pub(crate) fn lock_folder(folder: &Path) -> io::Result<File> {
-    let file = File::open(folder)?;
+pub(crate) fn lock_dir(dir: &Path) -> io::Result<File> {
+    let file = File::open(dir)?;
     rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
     Ok(file)
 }

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::config::DEFAULT_LISTEN;
 use crate::startup::editors;
 use crate::state::STAGING;
-use crate::state::{StateFolder, lock_folder};
+use crate::state::{StateDir, lock_dir};
 use crate::walls::UNCONFINED;
 
 /// The library of the SSH plugin, as cargo names it.
@@ -52,15 +52,15 @@ pub(crate) struct Made {
 }
 
 /// Makes the state directory.
-pub(crate) fn init(state: &StateFolder, contents: Contents) -> Result<Made, InitError> {
+pub(crate) fn init(state: &StateDir, contents: Contents) -> Result<Made, InitError> {
     let mnemonic = match &contents.mnemonic_file {
         Some(file) => Mnemonic::read_file(file)?,
         None => Mnemonic::generate()?,
     };
     let mut journal = Journal::default();
-    journal.folder(state.root())?;
+    journal.dir(state.root())?;
     // Two at once: one makes the directory, the other finds it made.
-    let _lock = lock_folder(state.root()).map_err(|source| InitError::Io {
+    let _lock = lock_dir(state.root()).map_err(|source| InitError::Io {
         action: "lock",
         path: state.root().to_owned(),
         source,
@@ -76,7 +76,7 @@ pub(crate) fn init(state: &StateFolder, contents: Contents) -> Result<Made, Init
 }
 
 fn make(
-    state: &StateFolder,
+    state: &StateDir,
     contents: &Contents,
     mnemonic: &Mnemonic,
     journal: &mut Journal,
@@ -122,7 +122,7 @@ fn make(
     let plugins = root.join("plugins");
     made.shared_plugins = shared_plugins().filter(|_| !plugins.exists());
     if made.shared_plugins.is_none() {
-        journal.folder(&plugins)?;
+        journal.dir(&plugins)?;
         if is_empty(&plugins) {
             made.plugin = copy_plugin(&plugins, journal)?;
         }
@@ -178,7 +178,7 @@ pub(crate) fn peers_from_files(files: &[PathBuf]) -> Result<Vec<Peer>, InitError
 }
 
 /// Lets the caller into a node whose peers file names nobody.
-pub(crate) fn authorize_in(state: &StateFolder, peer: Peer) -> Result<(), InitError> {
+pub(crate) fn authorize_in(state: &StateDir, peer: Peer) -> Result<(), InitError> {
     let path = state.peers_file();
     let peers = PeersConfig {
         peers: vec![peer],
@@ -300,12 +300,12 @@ fn new_key() -> Result<Ed25519Key, InitError> {
     Ok(Ed25519Key::from_seed(&seed))
 }
 
-fn is_empty(folder: &Path) -> bool {
-    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+fn is_empty(dir: &Path) -> bool {
+    fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// Copies the library that lies beside the running program, if there is one.
-fn copy_plugin(folder: &Path, journal: &mut Journal) -> Result<Option<PathBuf>, InitError> {
+fn copy_plugin(dir: &Path, journal: &mut Journal) -> Result<Option<PathBuf>, InitError> {
     let Some(source) = beside_the_program(PLUGIN_FILE) else {
         return Ok(None);
     };
@@ -314,7 +314,7 @@ fn copy_plugin(folder: &Path, journal: &mut Journal) -> Result<Option<PathBuf>, 
         path: source.clone(),
         source: error,
     })?;
-    journal.file(&folder.join(PLUGIN_FILE), 0o644, &bytes)?;
+    journal.file(&dir.join(PLUGIN_FILE), 0o644, &bytes)?;
     Ok(Some(source))
 }
 
@@ -328,8 +328,8 @@ pub(crate) fn beside_the_program(name: &str) -> Option<PathBuf> {
 /// `/usr/lib/alknet/plugins` for `/usr/bin/alknet-node`.
 fn shared_plugins() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
-    let folder = program.parent()?.parent()?.join("lib/alknet/plugins");
-    (folder.is_dir() && folder.to_str().is_some()).then_some(folder)
+    let dir = program.parent()?.parent()?.join("lib/alknet/plugins");
+    (dir.is_dir() && dir.to_str().is_some()).then_some(dir)
 }
 
 fn peers_text(peers: &PeersConfig) -> String {
@@ -338,8 +338,8 @@ fn peers_text(peers: &PeersConfig) -> String {
 
 fn config_text(listen: &str, tcp_listen: Option<SocketAddr>, plugins: Option<&Path>) -> String {
     let schema = editors::NODE;
-    let folder = plugins.and_then(Path::to_str).unwrap_or("plugins");
-    let folder = toml_edit::value(folder);
+    let dir = plugins.and_then(Path::to_str).unwrap_or("plugins");
+    let dir = toml_edit::value(dir);
     let tcp_listen = match tcp_listen {
         Some(addr) => format!("tcp_listen = \"{addr}\""),
         None => "# tcp_listen = \"127.0.0.1:2222\"".to_owned(),
@@ -368,7 +368,7 @@ format = \"human\"
 [plugins]
 # Every *.so in this directory is loaded, at the start and when
 # `alknet-node plugins reload` says so; with watch = true, when it changes.
-folder = {folder}
+dir = {dir}
 watch = false
 # Uncomment to load only files with these digests (sha256sum prints them):
 # allow_digests = [\"sha256:…\"]
@@ -396,7 +396,7 @@ impl Journal {
     }
 
     /// A directory that only its owner can enter, and what is missing above it.
-    fn folder(&mut self, path: &Path) -> Result<(), InitError> {
+    fn dir(&mut self, path: &Path) -> Result<(), InitError> {
         if path.is_dir() {
             return Ok(());
         }

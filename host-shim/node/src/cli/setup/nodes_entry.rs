@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{Array, DocumentMut, Item, Table, TableLike};
 
-use crate::state::lock_folder;
+use crate::state::lock_dir;
 use crate::state::replace_file;
 
 /// How the client `alknet` reaches the node by its name.
@@ -80,7 +80,7 @@ impl NodesEntry<'_> {
             file: file.to_owned(),
             source,
         };
-        let _lock = lock_folder(file.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
+        let _lock = lock_dir(file.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
         let text = match fs::read_to_string(file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             text => text.map_err(failed)?,

@@ -113,8 +113,8 @@ mod tests {
 
     #[test]
     fn a_file_is_asked_whose_key_it_holds() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("id");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("id");
         assert_eq!(private_half(&file, PUBLIC), PrivateHalf::Missing);
         fs::write(&file, private(PUBLIC)).unwrap();
         assert_eq!(private_half(&file, PUBLIC), PrivateHalf::Here);

@@ -12,7 +12,7 @@ use crate::cli::setup::init::beside_the_program;
 use crate::cli::setup::nodes_entry::NodesEntry;
 use crate::cli::setup::ssh_include;
 use crate::node::Node;
-use crate::state::{StateFolder, home};
+use crate::state::{StateDir, home};
 
 /// The name under which the owner reaches the node.
 pub(crate) const ALIAS: &str = "alknet";
@@ -76,7 +76,7 @@ impl ClientConfig {
     pub(crate) fn put(
         &self,
         node: &Node,
-        state: &StateFolder,
+        state: &StateDir,
         identity_file: Option<&Path>,
         stanza: &str,
     ) -> Vec<String> {
@@ -112,7 +112,7 @@ impl ClientConfig {
         &self,
         nodes: &Path,
         node: &Node,
-        state: &StateFolder,
+        state: &StateDir,
         identity_file: Option<&Path>,
     ) -> Result<(), String> {
         for directory in [&self.directory, &self.ssh] {

@@ -110,7 +110,7 @@ impl Swapper {
     }
 
     /// A plugins directory as the configuration names it.
-    pub(crate) fn folder(&self, named: &Path) -> PathBuf {
+    pub(crate) fn dir(&self, named: &Path) -> PathBuf {
         let base = self.reloader.file().parent().unwrap_or(Path::new("."));
         base.join(named)
     }
@@ -140,7 +140,7 @@ impl Swapper {
         let draft = self.reloader.draft()?;
         let config_fault = |fault| vec![NodeError::Config(fault)];
         let trust = configured_trust(draft.document(), &draft.config).map_err(config_fault)?;
-        let candidates = discover(&draft.plugins_folder()).map_err(|error| {
+        let candidates = discover(&draft.plugins_dir()).map_err(|error| {
             let message = error.to_string();
             config_fault(Fault::at(draft.document(), "/plugins/folder", message))
         })?;
@@ -201,7 +201,7 @@ impl Swapper {
         match &wanted.name {
             Some(name) if outcomes.is_empty() => Err(vec![NodeError::Absent(format!(
                 "no plugin {name:?} serves, and no file in {} holds one; {}",
-                shown(&draft.plugins_folder()),
+                shown(&draft.plugins_dir()),
                 self.names()
             ))]),
             _ => Ok(outcomes),

@@ -25,8 +25,8 @@ pub(crate) async fn watch(swapper: Arc<Swapper>) {
             (done, settling) = (None, None);
             continue;
         }
-        let folder = swapper.folder(&config.plugins.folder);
-        let look = tokio::task::spawn_blocking(move || Files::of(&folder));
+        let dir = swapper.dir(&config.plugins.folder);
+        let look = tokio::task::spawn_blocking(move || Files::of(&dir));
         let Ok(found) = look.await else { continue };
         if done.as_ref() == Some(&found) {
             settling = None;
@@ -55,8 +55,8 @@ struct Mark {
 }
 
 impl Files {
-    fn of(folder: &Path) -> Self {
-        let candidates = discover(folder).unwrap_or_default();
+    fn of(dir: &Path) -> Self {
+        let candidates = discover(dir).unwrap_or_default();
         let mark = |path: &Path| {
             let metadata = fs::symlink_metadata(path).ok()?;
             Some(Mark {
