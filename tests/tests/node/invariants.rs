@@ -26,7 +26,7 @@ fn cargo(args: &[&str]) -> String {
 }
 
 /// The packages of the workspace: name, directory, the root files of its targets.
-fn packages() -> Vec<(String, PathBuf, Vec<PathBuf>)> {
+pub(crate) fn packages() -> Vec<(String, PathBuf, Vec<PathBuf>)> {
     let text = cargo(&["metadata", "--locked", "--no-deps", "--format-version=1"]);
     let metadata: Value = serde_json::from_str(&text).unwrap();
     let path = |value: &Value| PathBuf::from(value.as_str().unwrap());

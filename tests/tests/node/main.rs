@@ -3,12 +3,14 @@
 mod admin;
 mod audit;
 mod broken_configs;
+mod decisions;
 mod fail2ban;
 mod invariants;
 mod life;
 mod metrics;
 mod packaging;
 mod reload;
+mod rings;
 mod samples;
 mod stalled_log;
 mod words;
