@@ -11,39 +11,29 @@
 //! caller brings. It checks the server's host key always.
 //!
 //! The protocol engine is `russh`. What it leaves open is settled in
-//! `transport` (the stream under it), `window` (flow control) and `server`
+//! `connection` (the stream under it, flow control) and `server`
 //! (life-time and limits).
 
 #![forbid(unsafe_code)]
 
-mod algorithms;
 mod auth;
-mod clear_text;
 pub mod client;
-mod first_channel;
+mod connection;
 mod helper;
-mod host_key;
-mod kexinit;
 mod metrics;
-mod not_connected;
-mod path;
 mod process;
-mod queue;
 mod server;
 mod sftp;
+mod sftp_protocol;
 mod status;
-mod transport;
-mod window;
 
 pub use client::{
     Client, ClientError, ClientOptions, Exit, RemoteInput, RemoteOutput, RemoteProcess,
     fetch_host_key,
 };
+pub use connection::Signal;
+pub use connection::host_key::parse_host_keys;
 pub use helper::run_helper;
-pub use host_key::parse_host_keys;
-pub use process::{Launcher, Signal};
+pub use process::Launcher;
 pub use russh::keys::{PrivateKey, PublicKey};
 pub use server::{LookUpSlot, Resolver, SshHandler, SystemResolver};
-
-/// The software version both sides announce (RFC 4253 section 4.2).
-const SSH_ID: &str = concat!("SSH-2.0-alknet_", env!("CARGO_PKG_VERSION"));

@@ -30,7 +30,7 @@ pub(crate) use self::rules::LoginRules;
 pub(crate) use self::saved::SavedCredential;
 pub(crate) use self::shown::{Peer, shown};
 
-use crate::host_key::{MIN_RSA_BITS, rsa_bits};
+use crate::connection::host_key::{MIN_RSA_BITS, rsa_bits};
 use crate::server::SessionAudit;
 use crate::status::{Counters, count};
 

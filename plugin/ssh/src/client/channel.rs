@@ -9,7 +9,7 @@ use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOw
 
 use super::UNREAD_OUTPUT;
 use super::unread::Unread;
-use crate::queue::{Budget, ByteQueue};
+use crate::connection::queue::{Budget, ByteQueue};
 
 /// A byte stream to a target that the server connected us with, or that the
 /// server took in for us (RFC 4254 section 7).

@@ -1,5 +1,5 @@
 use super::{HostKeyError, Tried};
-use crate::not_connected::NotConnected;
+use crate::connection::not_connected::NotConnected;
 
 /// Why something asked of an SSH server did not happen.
 #[derive(Debug, thiserror::Error)]

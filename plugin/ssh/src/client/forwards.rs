@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::ChannelStream;
-use crate::queue::Budget;
+use crate::connection::queue::Budget;
 
 /// Where the server listens for us.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

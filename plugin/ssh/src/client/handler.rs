@@ -8,7 +8,7 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Names};
 use super::forwards::{Forwards, RemoteListener};
 use super::given::Given;
 use super::{ClientError, HostTrust};
-use crate::first_channel;
+use crate::connection::first_channel;
 
 /// Answers russh's calls: checks the host key, and refuses every channel that
 /// was not asked for.

@@ -45,9 +45,9 @@ pub use process::{
 };
 pub use trust::{CertificateFault, HostKeyError, HostTrust, fingerprint};
 
-use crate::queue::Budget;
-use crate::transport::{Control, Transport};
-use crate::{SSH_ID, algorithms, first_channel};
+use crate::connection::queue::Budget;
+use crate::connection::transport::{Control, Transport};
+use crate::connection::{SSH_ID, algorithms, first_channel};
 
 /// Messages russh keeps for one channel.
 const CHANNEL_MESSAGES: usize = 64;

@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::unread::Unread;
 use super::{ClientError, UNREAD_OUTPUT};
 use crate::Signal;
-use crate::queue::{Budget, ByteQueue};
+use crate::connection::queue::{Budget, ByteQueue};
 
 /// A command that runs at the server. Its streams can be taken apart and used
 /// from different tasks. More than 16 MiB of output that nobody reads hold up

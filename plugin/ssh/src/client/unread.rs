@@ -3,7 +3,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::ReadBuf;
 
-use crate::queue::ByteQueue;
+use crate::connection::queue::ByteQueue;
 
 /// What has come and was not read yet.
 #[derive(Debug)]

@@ -11,7 +11,6 @@ mod modes;
 mod monitor;
 mod program;
 mod session;
-mod signal;
 mod streams;
 mod terminal;
 
@@ -23,7 +22,7 @@ pub use launcher::Launcher;
 pub(crate) use launcher::{Launch, Launched, Peer, StartError};
 pub(crate) use monitor::{BoundUnix, FoundUnix, Monitor, MonitorError};
 pub(crate) use program::Program;
-pub use signal::Signal;
 use streams::FarEnds;
 pub(crate) use streams::Streams;
+pub(crate) use crate::connection::Signal;
 pub(crate) use terminal::{Size, Terminal, TerminalControl, TerminalRequest, is_hung_up};

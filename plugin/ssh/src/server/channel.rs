@@ -11,9 +11,9 @@ use super::audit::{About, ChannelRecord};
 use super::command;
 use super::session::{Place, Shared};
 use super::traffic::Traffic;
+use crate::connection::queue::ByteQueue;
 use crate::metrics::ChannelKind;
 use crate::process::{Signal, Size};
-use crate::queue::ByteQueue;
 
 /// How often a channel that takes nothing is looked at, and how long it is
 /// tolerated while it holds up the whole connection.

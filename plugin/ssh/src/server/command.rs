@@ -15,12 +15,12 @@ use super::channel::{Event, Input, STDERR, close_with_words, finish, tell};
 use super::outflow;
 use super::session::Shared;
 use super::traffic::Traffic;
+use crate::connection::queue::ByteQueue;
 use crate::helper;
 use crate::process::{
     Environment, Job, Launch, Launched, Peer, Program, Signal, Size, StartError, Status, Streams,
     TerminalControl, TerminalRequest,
 };
-use crate::queue::ByteQueue;
 use crate::status::{Live, count};
 
 /// The least silence taken for the end of a command's output.

@@ -17,11 +17,11 @@ use super::end::End;
 use super::forward::{AllListeners, Egress, LookUps, Resolver};
 use super::sessions::Sessions;
 use super::throttle::Throttle;
-use crate::SSH_ID;
-use crate::algorithms::{self, ClientKind};
 use crate::auth::{Accounts, LoginRules};
+use crate::connection::SSH_ID;
+use crate::connection::algorithms::{self, ClientKind};
+use crate::connection::queue::Budget;
 use crate::process::Launcher;
-use crate::queue::Budget;
 use crate::status::Counters;
 
 /// Messages russh keeps for one channel, and results it keeps for the whole

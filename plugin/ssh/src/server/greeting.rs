@@ -6,10 +6,10 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::algorithms::ClientKind;
-use crate::kexinit::{NotKexInit, Proposal};
-use crate::transport::Transport;
-use crate::{SSH_ID, first_channel};
+use crate::connection::algorithms::ClientKind;
+use crate::connection::kexinit::{NotKexInit, Proposal};
+use crate::connection::transport::Transport;
+use crate::connection::{SSH_ID, first_channel};
 
 /// Longest identification line (RFC 4253 section 4.2).
 const LONGEST: usize = 255;

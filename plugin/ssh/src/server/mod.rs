@@ -42,7 +42,7 @@ pub(crate) use self::admission::Rejection;
 pub(crate) use self::audit::SessionAudit;
 use self::core::Core;
 pub use self::forward::{LookUpSlot, Resolver, SystemResolver};
-use crate::host_key::check_host_keys;
+use crate::connection::host_key::check_host_keys;
 use crate::process::Launcher;
 
 /// Serves SSH on the connections of an endpoint.

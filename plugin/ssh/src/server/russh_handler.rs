@@ -20,10 +20,10 @@ use super::forward::{self, Listeners, NotListening, Opening};
 use super::session::{Place, Shared};
 use super::{start, subsystem};
 use crate::auth::{Authenticator, Holder, Refusal};
-use crate::first_channel;
+use crate::connection::first_channel;
+use crate::connection::transport::Control;
 use crate::metrics::{ChannelKind, RequestKind, Verdict};
 use crate::process::{Size, TerminalRequest};
-use crate::transport::Control;
 
 /// Why nobody has a terminal.
 const NO_TERMINALS: &str = "terminals are switched off; the node's operator turns them on with \

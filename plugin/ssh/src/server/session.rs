@@ -20,12 +20,12 @@ use super::endpoint::Endpoint;
 use super::russh_handler::RusshHandler;
 use super::{greeting, jobs};
 use crate::auth::{Authenticator, Claims, Credential, Holder, Owner, Peer as Address, Recorder};
+use crate::connection::queue::Budget;
+use crate::connection::transport::{Control, Transport};
+use crate::connection::window::{KeysDue, Sizes, Windows};
 use crate::metrics::{ChannelKind, RequestKind, Verdict};
 use crate::process::Origin;
-use crate::queue::Budget;
 use crate::status::{Counters, Live, count};
-use crate::transport::{Control, Transport};
-use crate::window::{KeysDue, Sizes, Windows};
 
 /// How long a peer that was told goodbye has to take what was sent before, and
 /// to close.

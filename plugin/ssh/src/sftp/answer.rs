@@ -9,18 +9,18 @@ use rustix::fs::{
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use super::accounts::Accounts;
-use super::attributes::{Attributes, last_failure};
-use super::frames::{Frames, LONGEST_MESSAGE};
 use super::handles::{Handle, Handles};
 use super::longname::longname;
-use super::reply::{Entry, Failed, Replies};
-use super::request::{
+use super::tree::{Tree, join};
+use super::{Settings, SftpError};
+use crate::sftp_protocol::attributes::{Attributes, last_failure};
+use crate::sftp_protocol::frames::{Frames, LONGEST_MESSAGE};
+use crate::sftp_protocol::reply::{Entry, Failed, Replies};
+use crate::sftp_protocol::request::{
     EXTENSIONS, Message, OPEN_APPEND, OPEN_CREATE, OPEN_NEW, OPEN_READ, OPEN_TRUNCATE, OPEN_WRITE,
     Request, Unusable, parse,
 };
-use super::tree::{Tree, join};
-use super::wire::Put;
-use super::{Settings, SftpError};
+use crate::sftp_protocol::wire::Put;
 
 /// The version of the protocol that everybody speaks.
 const VERSION: u32 = 3;

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::reply::Failed;
+use crate::sftp_protocol::reply::Failed;
 use rustix::fs::Dir;
 
 /// What a client has opened and not closed yet.

@@ -8,15 +8,9 @@
 
 mod accounts;
 mod answer;
-pub(crate) mod attributes;
-pub(crate) mod frames;
 mod handles;
-pub(crate) mod kinds;
 mod longname;
-mod reply;
-mod request;
 mod tree;
-pub(crate) mod wire;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -27,8 +21,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use self::answer::Server;
-use self::frames::{BadLength, Frames};
-use self::reply::Replies;
+use crate::sftp_protocol::frames::{BadLength, Frames};
+use crate::sftp_protocol::reply::Replies;
 
 /// Bytes of requests that are read at once, at most.
 const READ: usize = 128 * 1024;

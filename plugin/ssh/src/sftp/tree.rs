@@ -16,7 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::attributes::{Attributes, last_failure};
+use crate::sftp_protocol::attributes::{Attributes, last_failure};
 
 /// See the module.
 #[derive(Debug)]

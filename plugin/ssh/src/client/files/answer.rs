@@ -2,9 +2,9 @@ use alknet_text::visible_bytes;
 use bytes::Bytes;
 
 use super::error::{FilesError, Status};
-use crate::sftp::attributes::Attributes;
-use crate::sftp::kinds::{ATTRIBUTES, DATA, EXTENDED, HANDLE, NAME, STATUS, VERSION};
-use crate::sftp::wire::{Malformed, Reader};
+use crate::sftp_protocol::attributes::Attributes;
+use crate::sftp_protocol::kinds::{ATTRIBUTES, DATA, EXTENDED, HANDLE, NAME, STATUS, VERSION};
+use crate::sftp_protocol::wire::{Malformed, Reader};
 
 /// What the server answers to a request.
 #[derive(Debug)]
@@ -228,7 +228,7 @@ pub(super) fn printable(words: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sftp::wire::Put as _;
+    use crate::sftp_protocol::wire::Put as _;
 
     fn message(kind: u8, body: impl FnOnce(&mut Vec<u8>)) -> Bytes {
         let mut message = vec![kind];

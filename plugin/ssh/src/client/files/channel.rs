@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::super::{RemoteInput, RemoteOutput, RemoteProcess};
 use super::answer::{Answer, printable, read_answer};
 use super::error::FilesError;
-use crate::sftp::frames::Frames;
-use crate::sftp::wire::Put as _;
+use crate::sftp_protocol::frames::Frames;
+use crate::sftp_protocol::wire::Put as _;
 
 /// Carries requests to the server, and each answer to whoever asked.
 #[derive(Debug)]

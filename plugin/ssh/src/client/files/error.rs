@@ -1,6 +1,6 @@
 use super::super::ClientError;
-use crate::sftp::frames::BadLength;
-use crate::sftp::wire::Malformed;
+use crate::sftp_protocol::frames::BadLength;
+use crate::sftp_protocol::wire::Malformed;
 
 /// Why something asked of the server's files did not happen.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use super::answer::{Answer, FileAttributes, read_hash};
 use super::channel::{Awaited, Channel};
 use super::error::{FilesError, Status};
 use super::{Change, Files};
-use crate::sftp::wire::Put as _;
+use crate::sftp_protocol::wire::Put as _;
 
 /// An open file at the server. Dropping it closes it, if it can be told.
 pub struct RemoteFile {

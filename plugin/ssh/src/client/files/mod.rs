@@ -15,7 +15,7 @@ pub use file::{Pending, RemoteFile};
 
 use self::answer::{Answer, read_limits, read_version};
 use super::{Client, Program, SessionRequest};
-use crate::sftp::wire::Put as _;
+use crate::sftp_protocol::wire::Put as _;
 
 /// Files at the server. Several requests may be under way at a time; they are
 /// sent in the order in which they were made. Dropping it ends the subsystem.

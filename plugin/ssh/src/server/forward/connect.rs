@@ -21,7 +21,7 @@ use super::by_monitor::ByMonitor;
 use super::dial::dial;
 use super::resolve::{LookUpSlot, Resolver};
 use super::socket::Socket;
-use crate::not_connected::NotConnected;
+use crate::connection::not_connected::NotConnected;
 use crate::server::access::{Grant, Refused, Request};
 use crate::server::core::Active;
 use crate::server::denial::{self, Asked};

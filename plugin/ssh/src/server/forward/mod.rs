@@ -32,8 +32,8 @@ use super::audit::About;
 use super::channel::Input;
 use super::denial::Asked;
 use super::session::{Place, Shared};
+use crate::connection::queue::ByteQueue;
 use crate::metrics::{ChannelKind, Verdict};
-use crate::queue::ByteQueue;
 use crate::status::{Live, count};
 
 /// A channel that the peer asked for and that is not answered yet.

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::socket::Socket;
-use crate::queue::ByteQueue;
+use crate::connection::queue::ByteQueue;
 use crate::server::channel::{Event, Input};
 use crate::server::outflow::{self, Source};
 use crate::server::session::Shared;

@@ -12,8 +12,8 @@ use rand::{RngExt, SeedableRng};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tempfile::TempDir;
 
-use super::super::wire::{Put, Reader};
 use super::*;
+use crate::sftp_protocol::wire::{Put, Reader};
 
 /// A server with a root, beside which lies what nobody may reach.
 struct World {

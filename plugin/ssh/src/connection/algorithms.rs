@@ -3,8 +3,8 @@ use std::borrow::Cow;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{Preferred, cipher, compression, kex, mac};
 
+use super::kexinit::Proposal;
 use crate::client::HostTrust;
-use crate::kexinit::Proposal;
 
 /// Key exchanges: the post-quantum hybrid first, then the curve every client
 /// has; and the extension markers of RFC 8308 and of strict key exchange.

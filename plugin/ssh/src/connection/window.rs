@@ -26,8 +26,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::path::{Arrivals, RoundTrip};
-use crate::queue::{Budget, ByteQueue};
+use super::path::{Arrivals, RoundTrip};
+use super::queue::{Budget, ByteQueue};
 
 /// The window of a full channel.
 const TRICKLE: u32 = 16;

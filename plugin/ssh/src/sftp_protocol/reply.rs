@@ -7,20 +7,20 @@ use super::wire::Put;
 
 /// Answers on their way to the client, one after the other.
 #[derive(Debug, Default)]
-pub(super) struct Replies(Vec<u8>);
+pub(crate) struct Replies(Vec<u8>);
 
 /// A file in a directory.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) name: Vec<u8>,
+pub(crate) struct Entry {
+    pub(crate) name: Vec<u8>,
     /// As people are to see it.
-    pub(super) line: Vec<u8>,
-    pub(super) stat: Stat,
+    pub(crate) line: Vec<u8>,
+    pub(crate) stat: Stat,
 }
 
 /// How a request ended (draft-ietf-secsh-filexfer-02 section 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Code {
+pub(crate) enum Code {
     Ok = 0,
     EndOfFile = 1,
     NoSuchFile = 2,
@@ -32,7 +32,7 @@ pub(super) enum Code {
 
 /// Why a request could not be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failed {
+pub(crate) enum Failed {
     /// There is no more to read.
     EndOfFile,
     /// The message makes no sense.
@@ -55,16 +55,16 @@ const NO_SETUID: u64 = 2;
 
 impl Replies {
     /// Bytes that wait to be sent.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
     /// The answer to the first message.
-    pub(super) fn version<'a>(
+    pub(crate) fn version<'a>(
         &mut self,
         version: u32,
         extensions: impl Iterator<Item = (&'a str, &'a str)>,
@@ -78,11 +78,11 @@ impl Replies {
         });
     }
 
-    pub(super) fn done(&mut self, id: u32) {
+    pub(crate) fn done(&mut self, id: u32) {
         self.status(id, Code::Ok, "Success");
     }
 
-    pub(super) fn failed(&mut self, id: u32, why: Failed) {
+    pub(crate) fn failed(&mut self, id: u32, why: Failed) {
         match why {
             Failed::EndOfFile => self.status(id, Code::EndOfFile, "End of file"),
             Failed::BadMessage => self.status(id, Code::BadMessage, "Bad message"),
@@ -100,14 +100,14 @@ impl Replies {
         }
     }
 
-    pub(super) fn handle(&mut self, id: u32, handle: &[u8]) {
+    pub(crate) fn handle(&mut self, id: u32, handle: &[u8]) {
         self.message(HANDLE, |to| {
             to.put_u32(id);
             to.put_string(handle);
         });
     }
 
-    pub(super) fn attributes(&mut self, id: u32, stat: &Stat) {
+    pub(crate) fn attributes(&mut self, id: u32, stat: &Stat) {
         self.message(ATTRIBUTES, |to| {
             to.put_u32(id);
             put_stat(to, stat);
@@ -115,7 +115,7 @@ impl Replies {
     }
 
     /// One name, of which nothing else is known.
-    pub(super) fn name(&mut self, id: u32, name: &[u8]) {
+    pub(crate) fn name(&mut self, id: u32, name: &[u8]) {
         self.message(NAME, |to| {
             to.put_u32(id);
             to.put_u32(1);
@@ -126,7 +126,7 @@ impl Replies {
     }
 
     /// A part of a directory.
-    pub(super) fn entries(&mut self, id: u32, entries: &[Entry]) {
+    pub(crate) fn entries(&mut self, id: u32, entries: &[Entry]) {
         self.message(NAME, |to| {
             to.put_u32(id);
             to.put_u32(u32::try_from(entries.len()).unwrap_or(u32::MAX));
@@ -142,7 +142,7 @@ impl Replies {
     ///
     /// # Errors
     /// What `read` says; no answer has been added then.
-    pub(super) fn data(
+    pub(crate) fn data(
         &mut self,
         id: u32,
         length: usize,
@@ -167,7 +167,7 @@ impl Replies {
         taken.map(drop)
     }
 
-    pub(super) fn file_system(&mut self, id: u32, is: &StatVfs) {
+    pub(crate) fn file_system(&mut self, id: u32, is: &StatVfs) {
         use rustix::fs::StatVfsMountFlags as Flags;
 
         let flag = |flag, bit| if is.f_flag.contains(flag) { bit } else { 0 };
@@ -191,7 +191,7 @@ impl Replies {
     }
 
     /// The answer to an extension that is all numbers.
-    pub(super) fn numbers(&mut self, id: u32, numbers: &[u64]) {
+    pub(crate) fn numbers(&mut self, id: u32, numbers: &[u64]) {
         self.message(EXTENDED, |to| {
             to.put_u32(id);
             for number in numbers {
@@ -201,7 +201,7 @@ impl Replies {
     }
 
     /// What parts of a file hash to, one after the other.
-    pub(super) fn hashes(&mut self, id: u32, algorithm: &str, hashes: &[u8]) {
+    pub(crate) fn hashes(&mut self, id: u32, algorithm: &str, hashes: &[u8]) {
         self.message(EXTENDED, |to| {
             to.put_u32(id);
             to.put_string(b"check-file");
@@ -211,7 +211,7 @@ impl Replies {
     }
 
     /// Names, those of users and those of groups.
-    pub(super) fn names(&mut self, id: u32, users: &[u8], groups: &[u8]) {
+    pub(crate) fn names(&mut self, id: u32, users: &[u8], groups: &[u8]) {
         self.message(EXTENDED, |to| {
             to.put_u32(id);
             to.put_string(users);

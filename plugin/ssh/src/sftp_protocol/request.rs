@@ -4,7 +4,7 @@ use super::wire::{Malformed, Reader};
 /// What a client asks for (draft-ietf-secsh-filexfer-02, and the extensions in
 /// OpenSSH's PROTOCOL). Paths and handles are bytes: Unix file names are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Request<'a> {
+pub(crate) enum Request<'a> {
     Open {
         path: &'a [u8],
         flags: u32,
@@ -119,7 +119,7 @@ pub(super) enum Request<'a> {
 
 /// A message from the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Message<'a> {
+pub(crate) enum Message<'a> {
     /// The first: the highest version of the protocol it speaks.
     Init { version: u32 },
     /// A request, which is answered with the same number.
@@ -131,7 +131,7 @@ pub(super) enum Message<'a> {
 
 /// A message with a number that asks for nothing we can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unusable {
+pub(crate) enum Unusable {
     /// It does not hold what its type says.
     Malformed,
     /// Its type, or the extension it names, is not known.
@@ -140,7 +140,7 @@ pub(super) enum Unusable {
 
 /// The extensions that are understood, with their versions, and whether they
 /// write.
-pub(super) const EXTENSIONS: [(&str, &str, bool); 12] = [
+pub(crate) const EXTENSIONS: [(&str, &str, bool); 12] = [
     ("posix-rename@openssh.com", "1", true),
     ("statvfs@openssh.com", "2", false),
     ("fstatvfs@openssh.com", "2", false),
@@ -162,7 +162,7 @@ const INIT: u8 = 1;
 ///
 /// # Errors
 /// When it is too short for a type and a number.
-pub(super) fn parse(message: &[u8]) -> Result<Message<'_>, Malformed> {
+pub(crate) fn parse(message: &[u8]) -> Result<Message<'_>, Malformed> {
     let mut reader = Reader::new(message);
     let kind = reader.u8()?;
     if kind == INIT {
@@ -319,7 +319,7 @@ fn ids(bytes: &[u8]) -> Result<&[u8], Malformed> {
 impl Request<'_> {
     /// Whether it may change something, whatever it is applied to. Writing to
     /// a handle is decided when the handle is opened.
-    pub(super) fn writes(&self) -> bool {
+    pub(crate) fn writes(&self) -> bool {
         match self {
             Self::Open { flags, .. } => flags & !OPEN_READ != 0,
             Self::Write { .. }
@@ -353,12 +353,12 @@ impl Request<'_> {
 }
 
 /// Flags of `Open`.
-pub(super) const OPEN_READ: u32 = 0x01;
-pub(super) const OPEN_WRITE: u32 = 0x02;
-pub(super) const OPEN_APPEND: u32 = 0x04;
-pub(super) const OPEN_CREATE: u32 = 0x08;
-pub(super) const OPEN_TRUNCATE: u32 = 0x10;
-pub(super) const OPEN_NEW: u32 = 0x20;
+pub(crate) const OPEN_READ: u32 = 0x01;
+pub(crate) const OPEN_WRITE: u32 = 0x02;
+pub(crate) const OPEN_APPEND: u32 = 0x04;
+pub(crate) const OPEN_CREATE: u32 = 0x08;
+pub(crate) const OPEN_TRUNCATE: u32 = 0x10;
+pub(crate) const OPEN_NEW: u32 = 0x20;
 
 impl From<Malformed> for Unusable {
     fn from(_: Malformed) -> Self {
@@ -368,8 +368,8 @@ impl From<Malformed> for Unusable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::Put;
     use super::*;
+    use crate::sftp_protocol::wire::Put;
 
     #[test]
     fn every_request_cut_anywhere_is_malformed_and_whole_is_understood() {

@@ -24,9 +24,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio_util::io::poll_read_buf;
 
-use crate::clear_text::ClearText;
+use super::clear_text::ClearText;
+use super::queue::Budget;
 use crate::metrics::Metrics;
-use crate::queue::Budget;
 
 /// A read for at least this many bytes goes straight to the caller's buffer.
 const DIRECT_READ: usize = 4 * 1024;
