@@ -16,16 +16,10 @@
 
 #![forbid(unsafe_code)]
 
-mod auth;
 pub mod client;
 mod connection;
-mod helper;
-mod metrics;
-mod process;
 mod server;
-mod sftp;
 mod sftp_protocol;
-mod status;
 
 pub use client::{
     Client, ClientError, ClientOptions, Exit, RemoteInput, RemoteOutput, RemoteProcess,
@@ -33,7 +27,5 @@ pub use client::{
 };
 pub use connection::Signal;
 pub use connection::host_key::parse_host_keys;
-pub use helper::run_helper;
-pub use process::Launcher;
 pub use russh::keys::{PrivateKey, PublicKey};
-pub use server::{LookUpSlot, Resolver, SshHandler, SystemResolver};
+pub use server::{Launcher, LookUpSlot, Resolver, SshHandler, SystemResolver, run_helper};

@@ -26,7 +26,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::clear_text::ClearText;
 use super::queue::Budget;
-use crate::metrics::Metrics;
+use crate::server::metrics::Metrics;
 
 /// A read for at least this many bytes goes straight to the caller's buffer.
 const DIRECT_READ: usize = 4 * 1024;

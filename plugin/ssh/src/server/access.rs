@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use alknet_ssh_policy::{Basis, Command, Denied, Host, Policy, Restrictions, Subject};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
-use crate::auth::Holder;
+use super::auth::Holder;
 
 /// The permissions of one SSH connection's peer.
 #[derive(Clone)]

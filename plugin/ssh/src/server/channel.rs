@@ -9,11 +9,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::audit::{About, ChannelRecord};
 use super::command;
+use super::metrics::ChannelKind;
+use super::process::{Signal, Size};
 use super::session::{Place, Shared};
 use super::traffic::Traffic;
 use crate::connection::queue::ByteQueue;
-use crate::metrics::ChannelKind;
-use crate::process::{Signal, Size};
 
 /// How often a channel that takes nothing is looked at, and how long it is
 /// tolerated while it holds up the whole connection.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use alknet_ssh_config::Services;
 
-use crate::process::Account;
+use super::process::Account;
 
 /// Where programs without a path are looked for.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";

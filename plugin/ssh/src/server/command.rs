@@ -13,15 +13,15 @@ use tokio::time::{sleep, timeout};
 use super::access::Grant;
 use super::channel::{Event, Input, STDERR, close_with_words, finish, tell};
 use super::outflow;
-use super::session::Shared;
-use super::traffic::Traffic;
-use crate::connection::queue::ByteQueue;
-use crate::helper;
-use crate::process::{
+use super::process::helper;
+use super::process::{
     Environment, Job, Launch, Launched, Peer, Program, Signal, Size, StartError, Status, Streams,
     TerminalControl, TerminalRequest,
 };
-use crate::status::{Live, count};
+use super::session::Shared;
+use super::status::{Live, count};
+use super::traffic::Traffic;
+use crate::connection::queue::ByteQueue;
 
 /// The least silence taken for the end of a command's output.
 const SILENCE: Duration = Duration::from_millis(100);

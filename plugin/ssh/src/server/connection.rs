@@ -10,11 +10,11 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::admission::{Offence, Rejection, Startup};
+use super::auth::{Owner, Peer as Address};
 use super::core::Core;
 use super::endpoint::Endpoint;
 use super::session::{self, Peer};
-use crate::auth::{Owner, Peer as Address};
-use crate::status::Live;
+use super::status::Live;
 
 /// How long a peer that is turned away may take to hear why.
 const LAST_WORDS: Duration = Duration::from_millis(500);

@@ -10,9 +10,9 @@ use alknet_ssh_policy::{Basis, Conditions, Denied, Host, Policy, Subject, listen
 use serde::{Deserialize, Serialize};
 
 use super::access::{NEEDS_PRIVILEGE, NEEDS_ROOT, is_privileged};
+use super::auth::LogIn;
 use super::check_system;
 use super::core::Core;
-use crate::auth::LogIn;
 
 /// What the node may ask.
 #[derive(Deserialize)]

@@ -13,16 +13,16 @@ use tokio_util::task::TaskTracker;
 use super::access::Permissions;
 use super::admission::Admission;
 use super::audit::Audit;
+use super::auth::{Accounts, LoginRules};
 use super::end::End;
 use super::forward::{AllListeners, Egress, LookUps, Resolver};
+use super::process::Launcher;
 use super::sessions::Sessions;
+use super::status::Counters;
 use super::throttle::Throttle;
-use crate::auth::{Accounts, LoginRules};
 use crate::connection::SSH_ID;
 use crate::connection::algorithms::{self, ClientKind};
 use crate::connection::queue::Budget;
-use crate::process::Launcher;
-use crate::status::Counters;
 
 /// Messages russh keeps for one channel, and results it keeps for the whole
 /// session. The latter bounds what is encrypted before the next read, and so

@@ -3,7 +3,7 @@ use std::io::ErrorKind;
 use russh::Disconnect;
 
 use super::admission::Offence;
-use crate::metrics::SessionEnd;
+use super::metrics::SessionEnd;
 
 /// Why an SSH connection ended, or is to end; what the peer and the log are
 /// told.

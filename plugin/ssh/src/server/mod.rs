@@ -4,6 +4,7 @@
 mod access;
 mod admission;
 mod audit;
+mod auth;
 mod channel;
 mod check_system;
 mod command;
@@ -16,14 +17,18 @@ mod endpoint;
 mod forward;
 mod greeting;
 mod jobs;
+mod metrics;
 mod note;
 mod outflow;
 mod peer;
+mod process;
 mod russh_handler;
 mod secret;
 mod session;
 mod sessions;
+mod sftp;
 mod start;
+mod status;
 mod subsystem;
 mod throttle;
 mod traffic;
@@ -42,8 +47,8 @@ pub(crate) use self::admission::Rejection;
 pub(crate) use self::audit::SessionAudit;
 use self::core::Core;
 pub use self::forward::{LookUpSlot, Resolver, SystemResolver};
+pub use self::process::{Launcher, run_helper};
 use crate::connection::host_key::check_host_keys;
-use crate::process::Launcher;
 
 /// Serves SSH on the connections of an endpoint.
 ///

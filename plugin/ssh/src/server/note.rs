@@ -9,7 +9,7 @@ use alknet_ssh_policy::Command;
 use serde::{Deserialize, Serialize};
 
 use super::access::{Permissions, Request};
-use crate::auth::{Accounts, Holder, LoginRules, SavedCredential};
+use super::auth::{Accounts, Holder, LoginRules, SavedCredential};
 
 /// The longest command that is kept as it is.
 const LONGEST_COMMAND: usize = 4096;

@@ -12,8 +12,8 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::net::{tcp, unix};
 
+use super::process::is_hung_up;
 use super::traffic::Traffic;
-use crate::process::is_hung_up;
 
 /// Bytes asked for at once: what a pipe holds.
 const READ: usize = 64 * 1024;

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use alknet_session::{Confinement, HandlerSessions, Mode};
 
 use super::access::{Grant, Refused};
+use super::auth::Holder;
 use super::note::Note;
+use super::process::Peer;
 use super::session::Shared;
-use crate::auth::Holder;
-use crate::process::Peer;
 
 /// The kinds of resources that say what a guest may reach beside its home.
 const FILES: &str = "files";

@@ -11,19 +11,19 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::auth::{Authenticator, Holder, Refusal};
 use super::channel::{self, Start};
 use super::command::Setup;
 use super::denial::{self, Asked};
 use super::end::End;
 use super::endpoint::Endpoint;
 use super::forward::{self, Listeners, NotListening, Opening};
+use super::metrics::{ChannelKind, RequestKind, Verdict};
+use super::process::{Size, TerminalRequest};
 use super::session::{Place, Shared};
 use super::{start, subsystem};
-use crate::auth::{Authenticator, Holder, Refusal};
 use crate::connection::first_channel;
 use crate::connection::transport::Control;
-use crate::metrics::{ChannelKind, RequestKind, Verdict};
-use crate::process::{Size, TerminalRequest};
 
 /// Why nobody has a terminal.
 const NO_TERMINALS: &str = "terminals are switched off; the node's operator turns them on with \

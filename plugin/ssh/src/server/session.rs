@@ -14,18 +14,18 @@ use tokio_util::task::TaskTracker;
 use super::access::Access;
 use super::admission::Startup;
 use super::audit::{About, SessionAudit, millis};
+use super::auth::{Authenticator, Claims, Credential, Holder, Owner, Peer as Address, Recorder};
 use super::core::{Active, Core};
 use super::end::End;
 use super::endpoint::Endpoint;
+use super::metrics::{ChannelKind, RequestKind, Verdict};
+use super::process::Origin;
 use super::russh_handler::RusshHandler;
+use super::status::{Counters, Live, count};
 use super::{greeting, jobs};
-use crate::auth::{Authenticator, Claims, Credential, Holder, Owner, Peer as Address, Recorder};
 use crate::connection::queue::Budget;
 use crate::connection::transport::{Control, Transport};
 use crate::connection::window::{KeysDue, Sizes, Windows};
-use crate::metrics::{ChannelKind, RequestKind, Verdict};
-use crate::process::Origin;
-use crate::status::{Counters, Live, count};
 
 /// How long a peer that was told goodbye has to take what was sent before, and
 /// to close.

@@ -7,9 +7,8 @@ use super::access::{Grant, Refused, Request};
 use super::channel::Start;
 use super::command::{Setup, Task};
 use super::peer;
+use super::process::{Environment, Program, helper};
 use super::session::Shared;
-use crate::helper;
-use crate::process::{Environment, Program};
 
 /// What a request for a command starts.
 ///

@@ -22,7 +22,7 @@ use self::destination::Masking;
 pub(crate) use self::session::SessionAudit;
 pub(super) use self::session::{About, ChannelRecord, millis};
 use self::stream::Stream;
-use crate::metrics::Metrics;
+use super::metrics::Metrics;
 
 /// Where records go, and how much they say.
 pub(super) struct Audit {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use alknet_ssh_config::{AuditEvent, AuditVerdict};
 
-use crate::auth::{Refusal, shown};
-use crate::metrics::{ChannelKind, Verdict};
+use crate::server::auth::{Refusal, shown};
 use crate::server::core::Core;
+use crate::server::metrics::{ChannelKind, Verdict};
 use crate::server::traffic::Traffic;
 
 /// What is recorded of one SSH connection.

@@ -9,7 +9,7 @@ use alknet_text::visible_json;
 
 use super::file::{AuditFile, AuditFileError};
 use super::losses::Losses;
-use crate::metrics::{AuditOutcome, Metrics};
+use crate::server::metrics::{AuditOutcome, Metrics};
 
 /// Records that may wait to be written; what comes beyond is dropped.
 const QUEUE: usize = 8192;

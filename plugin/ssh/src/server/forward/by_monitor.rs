@@ -10,8 +10,8 @@ use alknet_session::{AsyncSocket, Mode, UnixTarget};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-use crate::process::{BoundUnix, FoundUnix, Monitor, MonitorError};
 use crate::server::peer;
+use crate::server::process::{BoundUnix, FoundUnix, Monitor, MonitorError};
 use crate::server::session::Shared;
 
 /// The monitor answers sooner, whatever the file system.

@@ -25,12 +25,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::by_monitor::{ByMonitor, MonitoredPath};
 use super::socket::Socket;
 use super::{connect, host_and_port, pump, say_how_it_ended};
-use crate::metrics::{ChannelKind, Verdict};
 use crate::server::access::{Grant, Refused, Request};
 use crate::server::audit::About;
 use crate::server::channel::Input;
+use crate::server::metrics::{ChannelKind, Verdict};
 use crate::server::session::{Place, Shared};
-use crate::status::{Live, count};
+use crate::server::status::{Live, count};
 
 /// As tokio listens.
 const BACKLOG: i32 = 1024;
@@ -555,7 +555,7 @@ impl Accepting {
                 () = self.grant.revoked() => {
                     tracing::info!(
                         target: "alknet_ssh::policy",
-                        remote_addr = %crate::auth::Peer(self.shared.origin.peer),
+                        remote_addr = %crate::server::auth::Peer(self.shared.origin.peer),
                         "closed a listener: it is no longer permitted"
                     );
                     return None;

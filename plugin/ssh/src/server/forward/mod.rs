@@ -31,10 +31,10 @@ use super::access::Grant;
 use super::audit::About;
 use super::channel::Input;
 use super::denial::Asked;
+use super::metrics::{ChannelKind, Verdict};
 use super::session::{Place, Shared};
+use super::status::{Live, count};
 use crate::connection::queue::ByteQueue;
-use crate::metrics::{ChannelKind, Verdict};
-use crate::status::{Live, count};
 
 /// A channel that the peer asked for and that is not answered yet.
 pub(super) struct Opening {
@@ -162,7 +162,7 @@ fn say_how_it_ended(shared: &Shared, kind: ChannelKind, end: &End) {
             count(&shared.counters.stalled);
             tracing::warn!(
                 target: "alknet_ssh::forward",
-                remote_addr = %crate::auth::Peer(shared.origin.peer),
+                remote_addr = %super::auth::Peer(shared.origin.peer),
                 request = name(kind),
                 seconds = shared.active.config.limits.stalled_channel_seconds,
                 "closed a channel: its target took nothing while it held up other channels"
@@ -171,7 +171,7 @@ fn say_how_it_ended(shared: &Shared, kind: ChannelKind, end: &End) {
         End::Idle => {
             tracing::info!(
                 target: "alknet_ssh::forward",
-                remote_addr = %crate::auth::Peer(shared.origin.peer),
+                remote_addr = %super::auth::Peer(shared.origin.peer),
                 request = name(kind),
                 "closed a channel: nothing went through it for too long"
             );
@@ -179,7 +179,7 @@ fn say_how_it_ended(shared: &Shared, kind: ChannelKind, end: &End) {
         End::Revoked => {
             tracing::info!(
                 target: "alknet_ssh::policy",
-                remote_addr = %crate::auth::Peer(shared.origin.peer),
+                remote_addr = %super::auth::Peer(shared.origin.peer),
                 request = name(kind),
                 "closed a channel: it is no longer permitted"
             );

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::listen::Name;
-use crate::auth::Peer;
+use crate::server::auth::Peer;
 use crate::server::end::End;
 use crate::server::session::Shared;
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::metrics::Metrics;
+use super::metrics::Metrics;
 
 /// What the handler is doing and has done; shown by `status`.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::auth::Refusal;
+use super::auth::Refusal;
 use crate::server::Rejection;
 
 /// What a channel is for.

@@ -11,8 +11,7 @@ use tokio::sync::Mutex;
 use super::launcher::{Launch, Launched, StartError};
 use super::program::login_name;
 use super::streams::FarEnds;
-use super::{Account, Job, ProcessGroup, Program, Streams};
-use crate::helper;
+use super::{Account, Job, ProcessGroup, Program, Streams, helper};
 
 /// Where programs are looked for unless the configuration sets `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -13,7 +13,7 @@ pub(crate) enum Program {
     /// A login shell.
     Shell,
     /// File transfer, by our own helper.
-    Files(crate::helper::Request),
+    Files(super::helper::Request),
 }
 
 impl Program {

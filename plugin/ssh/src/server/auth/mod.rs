@@ -30,9 +30,9 @@ pub(crate) use self::rules::LoginRules;
 pub(crate) use self::saved::SavedCredential;
 pub(crate) use self::shown::{Peer, shown};
 
+use super::status::{Counters, count};
 use crate::connection::host_key::{MIN_RSA_BITS, rsa_bits};
 use crate::server::SessionAudit;
-use crate::status::{Counters, count};
 
 /// An identity store that has not answered by then refuses.
 const LOOK_UP: Duration = Duration::from_secs(10);
@@ -282,12 +282,12 @@ impl Authenticator {
             Ok(Ok(Some(identity))) => identity,
             Ok(Ok(None)) => return Err(unknown),
             Ok(Err(error)) => {
-                tracing::error!(%error, "an identity look-up failed");
+                tracing::error!(target: "alknet_ssh::auth", %error, "an identity look-up failed");
                 count(&self.counters.auth_errors);
                 return Err(Refusal::StoreFailed);
             }
             Err(_) => {
-                tracing::error!("an identity look-up took more than {LOOK_UP:?}");
+                tracing::error!(target: "alknet_ssh::auth", "an identity look-up took more than {LOOK_UP:?}");
                 count(&self.counters.auth_errors);
                 return Err(Refusal::StoreFailed);
             }

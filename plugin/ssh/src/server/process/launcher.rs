@@ -5,7 +5,7 @@ use alknet_ssh_config::Services;
 
 use super::monitor::Monitor;
 use super::{Account, Environment, Job, Origin, Program, Streams, TerminalRequest, direct};
-use crate::auth::Accounts;
+use crate::server::auth::Accounts;
 
 /// The status a shell exits with when it cannot run a program.
 const CANNOT_RUN: u8 = 126;

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
-use crate::process::Account;
-use crate::sftp::{self, SftpError};
+use super::Account;
+use crate::server::sftp::{self, SftpError};
 
 /// The exit status when the root of file transfer cannot be used.
 pub(crate) const NO_ROOT: u8 = 3;
