@@ -9,10 +9,10 @@ use alknet_ssh_config::SshConfig;
 use alknet_ssh_policy::{Basis, Conditions, Denied, Host, Policy, Subject, listen_addresses};
 use serde::{Deserialize, Serialize};
 
-use super::access::{NEEDS_PRIVILEGE, NEEDS_ROOT, is_privileged};
 use super::auth::LogIn;
 use super::check_system;
-use super::core::Core;
+use super::state::access::{NEEDS_PRIVILEGE, NEEDS_ROOT, is_privileged};
+use super::state::core::Core;
 
 /// What the node may ask.
 #[derive(Deserialize)]
@@ -280,7 +280,7 @@ fn explain(
     verdict
 }
 
-/// Decides as the server does, forced command and all (see [`super::start`]).
+/// Decides as the server does, forced command and all (see [`super::exec::start`]).
 fn decide(
     config: &SshConfig,
     has_sftp_root: bool,

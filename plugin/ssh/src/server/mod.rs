@@ -1,35 +1,23 @@
 //! The SSH server: a handler for connections, each of whose streams is an SSH
 //! connection with a life-time of its own.
 
-mod access;
 mod admission;
 mod audit;
 mod auth;
 mod channel;
 mod check_system;
-mod command;
-mod connection;
 mod control;
-mod core;
-mod denial;
-mod end;
-mod endpoint;
+mod dispatch;
+mod egress;
+mod exec;
 mod forward;
-mod greeting;
-mod jobs;
 mod metrics;
-mod note;
-mod outflow;
-mod peer;
 mod process;
-mod russh_handler;
 mod secret;
 mod session;
-mod sessions;
 mod sftp;
-mod start;
+mod state;
 mod status;
-mod subsystem;
 mod throttle;
 mod traffic;
 
@@ -45,9 +33,9 @@ use russh::keys::PrivateKey;
 
 pub(crate) use self::admission::Rejection;
 pub(crate) use self::audit::SessionAudit;
-use self::core::Core;
-pub use self::forward::{LookUpSlot, Resolver, SystemResolver};
+pub use self::egress::resolve::{LookUpSlot, Resolver, SystemResolver};
 pub use self::process::{Launcher, run_helper};
+use self::state::core::Core;
 use crate::connection::host_key::check_host_keys;
 
 /// Serves SSH on the connections of an endpoint.
@@ -106,7 +94,7 @@ impl SshHandler {
             resolver,
         )?;
         let core = Arc::new(core);
-        jobs::watch(&core);
+        exec::jobs::watch(&core);
         Ok(Self(core))
     }
 
@@ -122,7 +110,11 @@ impl ProtocolHandler for SshHandler {
         connection: Arc<dyn Connection>,
         auth: AuthContext,
     ) -> BoxFuture<'static, Result<(), HandlerError>> {
-        Box::pin(connection::serve(Arc::clone(&self.0), connection, auth))
+        Box::pin(dispatch::connection::serve(
+            Arc::clone(&self.0),
+            connection,
+            auth,
+        ))
     }
 
     fn reconfigure(&self, config: &str) -> Result<(), ConfigError> {

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::core::Core;
+use super::state::core::Core;
 
 /// What has gone through a channel, and when something did last.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use alknet_ssh_config::{AuditEvent, AuditVerdict};
 
 use crate::server::auth::{Refusal, shown};
-use crate::server::core::Core;
 use crate::server::metrics::{ChannelKind, Verdict};
+use crate::server::state::core::Core;
 use crate::server::traffic::Traffic;
 
 /// What is recorded of one SSH connection.

@@ -10,9 +10,9 @@ use alknet_session::{AsyncSocket, Mode, UnixTarget};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-use crate::server::peer;
+use crate::server::dispatch::session::Shared;
 use crate::server::process::{BoundUnix, FoundUnix, Monitor, MonitorError};
-use crate::server::session::Shared;
+use crate::server::session::peer;
 
 /// The monitor answers sooner, whatever the file system.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

@@ -18,15 +18,15 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::by_monitor::ByMonitor;
-use super::dial::dial;
-use super::resolve::{LookUpSlot, Resolver};
 use super::socket::Socket;
 use crate::connection::not_connected::NotConnected;
-use crate::server::access::{Grant, Refused, Request};
-use crate::server::core::Active;
-use crate::server::denial::{self, Asked};
+use crate::server::dispatch::session::Shared;
+use crate::server::egress::dial::dial;
+use crate::server::egress::resolve::{LookUpSlot, Resolver};
 use crate::server::secret::granted;
-use crate::server::session::Shared;
+use crate::server::session::denial::{self, Asked};
+use crate::server::state::access::{Grant, Refused, Request};
+use crate::server::state::core::Active;
 
 /// Why a channel was not connected.
 #[derive(Debug, thiserror::Error)]

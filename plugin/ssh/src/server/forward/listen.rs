@@ -25,11 +25,12 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::by_monitor::{ByMonitor, MonitoredPath};
 use super::socket::Socket;
 use super::{connect, host_and_port, pump, say_how_it_ended};
-use crate::server::access::{Grant, Refused, Request};
 use crate::server::audit::About;
-use crate::server::channel::Input;
+use crate::server::channel::input::Input;
+use crate::server::dispatch::session::{Place, Shared};
 use crate::server::metrics::{ChannelKind, Verdict};
-use crate::server::session::{Place, Shared};
+use crate::server::state::access::{Grant, Refused, Request};
+use crate::server::state::listeners::Name;
 use crate::server::status::{Live, count};
 
 /// As tokio listens.
@@ -50,24 +51,6 @@ pub(crate) struct Listeners {
 struct Entry {
     end: DropGuard,
     gone: CancellationToken,
-}
-
-/// What a peer names a listener by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Name {
-    Tcp { asked: String, port: u16 },
-    Unix { path: String },
-}
-
-impl Name {
-    /// Whether both may want the same socket.
-    pub(super) fn is_in_the_way_of(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Tcp { port, .. }, Self::Tcp { port: wanted, .. }) => port == wanted,
-            (Self::Unix { path }, Self::Unix { path: wanted }) => path == wanted,
-            _ => false,
-        }
-    }
 }
 
 /// Why nothing listens.

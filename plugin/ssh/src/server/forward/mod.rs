@@ -7,12 +7,9 @@
 
 mod by_monitor;
 mod connect;
-mod dial;
 mod listen;
 mod pump;
-mod resolve;
 mod socket;
-mod takeover;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,15 +21,12 @@ pub(super) use self::connect::Egress;
 use self::connect::Refusal;
 pub(super) use self::listen::{Listeners, NotListening};
 use self::pump::End;
-pub(crate) use self::resolve::LookUps;
-pub use self::resolve::{LookUpSlot, Resolver, SystemResolver};
-pub(super) use self::takeover::AllListeners;
-use super::access::Grant;
 use super::audit::About;
-use super::channel::Input;
-use super::denial::Asked;
+use super::channel::input::Input;
+use super::dispatch::session::{Place, Shared};
 use super::metrics::{ChannelKind, Verdict};
-use super::session::{Place, Shared};
+use super::session::denial::Asked;
+use super::state::access::Grant;
 use super::status::{Live, count};
 use crate::connection::queue::ByteQueue;
 

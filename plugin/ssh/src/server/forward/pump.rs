@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::socket::Socket;
 use crate::connection::queue::ByteQueue;
-use crate::server::channel::{Event, Input};
-use crate::server::outflow::{self, Source};
-use crate::server::session::Shared;
+use crate::server::channel::input::{Event, Input};
+use crate::server::channel::outflow::{self, Source};
+use crate::server::dispatch::session::Shared;
 use crate::server::traffic::Traffic;
 
 /// How a forwarded channel ended.

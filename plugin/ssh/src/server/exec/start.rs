@@ -3,18 +3,18 @@
 
 use alknet_ssh_policy::{Command, QUIET_ENVIRONMENT, can_start_programs};
 
-use super::access::{Grant, Refused, Request};
-use super::channel::Start;
 use super::command::{Setup, Task};
-use super::peer;
-use super::process::{Environment, Program, helper};
-use super::session::Shared;
+use crate::server::channel::input::Start;
+use crate::server::dispatch::session::Shared;
+use crate::server::process::{Environment, Program, helper};
+use crate::server::session::peer;
+use crate::server::state::access::{Grant, Refused, Request};
 
 /// What a request for a command starts.
 ///
 /// # Errors
 /// When that is not granted.
-pub(super) fn command(shared: &Shared, asked: &[u8], mut setup: Setup) -> Result<Start, Refused> {
+pub(crate) fn command(shared: &Shared, asked: &[u8], mut setup: Setup) -> Result<Start, Refused> {
     let restrictions = shared.access.restrictions()?;
     if restrictions.forces_sftp() {
         return file_transfer(shared, setup);
@@ -53,7 +53,7 @@ fn is_of_ssh_copy_id(asked: &[u8]) -> bool {
 ///
 /// # Errors
 /// When that is not granted.
-pub(super) fn shell(shared: &Shared, setup: Setup) -> Result<Start, Refused> {
+pub(crate) fn shell(shared: &Shared, setup: Setup) -> Result<Start, Refused> {
     if shared.access.restrictions()?.force_command.is_some() {
         return command(shared, b"", setup);
     }
@@ -65,7 +65,7 @@ pub(super) fn shell(shared: &Shared, setup: Setup) -> Result<Start, Refused> {
 ///
 /// # Errors
 /// When that is not granted.
-pub(super) fn sftp(shared: &Shared, setup: Setup) -> Result<Start, Refused> {
+pub(crate) fn sftp(shared: &Shared, setup: Setup) -> Result<Start, Refused> {
     if shared.access.restrictions()?.force_command.is_some() {
         // As OpenSSH names it to the forced command.
         return command(shared, b"internal-sftp", setup);

@@ -7,13 +7,13 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::audit::{About, ChannelRecord};
-use super::command;
-use super::metrics::ChannelKind;
-use super::process::{Signal, Size};
-use super::session::{Place, Shared};
-use super::traffic::Traffic;
 use crate::connection::queue::ByteQueue;
+use crate::server::audit::{About, ChannelRecord};
+use crate::server::dispatch::session::{Place, Shared};
+use crate::server::exec::command;
+use crate::server::metrics::ChannelKind;
+use crate::server::process::{Signal, Size};
+use crate::server::traffic::Traffic;
 
 /// How often a channel that takes nothing is looked at, and how long it is
 /// tolerated while it holds up the whole connection.
@@ -26,7 +26,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 const NOT_PERMITTED: u32 = 126;
 
 /// What a session channel is for.
-pub(super) enum Start {
+pub(crate) enum Start {
     /// A command, a shell or file transfer.
     Command(Box<command::Task>),
     /// Nothing; the user is told why.
@@ -35,11 +35,11 @@ pub(super) enum Start {
 
 /// The input side of a channel: drained from the moment it opens and always,
 /// so that russh's own small queue never fills and stops the session.
-pub(super) struct Input {
+pub(crate) struct Input {
     reader: ChannelReadHalf,
-    pub(super) queue: ByteQueue,
+    pub(crate) queue: ByteQueue,
     /// What goes out is to be counted there.
-    pub(super) traffic: Arc<Traffic>,
+    pub(crate) traffic: Arc<Traffic>,
     shared: Arc<Shared>,
     _record: ChannelRecord,
     full: Option<Full>,
@@ -57,7 +57,7 @@ struct Full {
 }
 
 /// What came in beside data.
-pub(super) enum Event {
+pub(crate) enum Event {
     /// A signal for the command (RFC 4254 section 6.9).
     Signal(Signal),
     /// The terminal has another size (RFC 4254 section 6.7).
@@ -71,7 +71,7 @@ pub(super) enum Event {
 }
 
 /// Serves one session channel to the end of its last process.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     channel: Channel<Msg>,
     handle: Handle,
     queue: ByteQueue,
@@ -125,7 +125,7 @@ pub(super) async fn serve(
 }
 
 impl Input {
-    pub(super) fn new(
+    pub(crate) fn new(
         reader: ChannelReadHalf,
         queue: ByteQueue,
         shared: Arc<Shared>,
@@ -143,7 +143,7 @@ impl Input {
     }
 
     /// Moves data into the queue until something else comes.
-    pub(super) async fn next(&mut self) -> Event {
+    pub(crate) async fn next(&mut self) -> Event {
         loop {
             let stalled = self.stalled_at();
             let message = tokio::select! {
@@ -222,7 +222,7 @@ impl Input {
     }
 
     /// Completes when the channel is closed, whatever else comes.
-    pub(super) async fn closed(&mut self) {
+    pub(crate) async fn closed(&mut self) {
         while let Event::Signal(_) | Event::Resize(_) = self.next().await {}
     }
 }
@@ -247,23 +247,23 @@ async fn look_again(then: Option<Instant>) {
 }
 
 /// Writes to the user's standard error.
-pub(super) async fn tell(writer: &ChannelWriteHalf<Msg>, words: &str) -> Result<(), russh::Error> {
+pub(crate) async fn tell(writer: &ChannelWriteHalf<Msg>, words: &str) -> Result<(), russh::Error> {
     let bytes = Bytes::copy_from_slice(words.as_bytes());
     writer.extended_data_bytes(STDERR, bytes).await
 }
 
 /// Ends a channel with an exit status.
-pub(super) async fn finish(writer: &ChannelWriteHalf<Msg>, status: u32) {
+pub(crate) async fn finish(writer: &ChannelWriteHalf<Msg>, status: u32) {
     let _ = writer.exit_status(status).await;
     let _ = writer.eof().await;
     let _ = writer.close().await;
 }
 
 /// Ends a channel that went wrong; does not wait long for the peer.
-pub(super) async fn close_with_words(writer: &ChannelWriteHalf<Msg>, words: &str) {
+pub(crate) async fn close_with_words(writer: &ChannelWriteHalf<Msg>, words: &str) {
     let _ = timeout(LAST_WORDS, tell(writer, words)).await;
     let _ = timeout(LAST_WORDS, finish(writer, 1)).await;
 }
 
 /// SSH_EXTENDED_DATA_STDERR (RFC 4254 section 5.2).
-pub(super) const STDERR: u32 = 1;
+pub(crate) const STDERR: u32 = 1;

@@ -9,12 +9,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::admission::{Offence, Rejection, Startup};
-use super::auth::{Owner, Peer as Address};
-use super::core::Core;
-use super::endpoint::Endpoint;
 use super::session::{self, Peer};
-use super::status::Live;
+use crate::server::admission::{Offence, Rejection, Startup};
+use crate::server::auth::{Owner, Peer as Address};
+use crate::server::session::endpoint::Endpoint;
+use crate::server::state::core::Core;
+use crate::server::status::Live;
 
 /// How long a peer that is turned away may take to hear why.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -26,7 +26,7 @@ const STRANGERS: usize = 1;
 
 /// Serves every stream of a connection as an SSH connection; returns when the
 /// connection accepts no more and the last of them has ended.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     core: Arc<Core>,
     connection: Arc<dyn Connection>,
     auth: AuthContext,

@@ -8,8 +8,8 @@ use alknet_session::{Job, JobFilter};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
-use super::core::Core;
-use super::note::{InForce, Note, Standing};
+use crate::server::session::note::{InForce, Note, Standing};
+use crate::server::state::core::Core;
 
 /// The longest time between two looks at the clock: it may be set.
 const LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(60);
@@ -17,7 +17,7 @@ const LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(60);
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Judges them again whenever permissions change, or time runs out for one.
-pub(super) fn watch(core: &Arc<Core>) {
+pub(crate) fn watch(core: &Arc<Core>) {
     if core
         .launcher
         .as_ref()
@@ -29,7 +29,7 @@ pub(super) fn watch(core: &Arc<Core>) {
 }
 
 /// Ends all jobs of a session.
-pub(super) async fn end_session(core: &Core, session: u64) {
+pub(crate) async fn end_session(core: &Core, session: u64) {
     let filter = JobFilter {
         session: Some((core.generation(), session)),
         ..JobFilter::default()
@@ -38,7 +38,7 @@ pub(super) async fn end_session(core: &Core, session: u64) {
 }
 
 /// Completes at that time; never without one.
-pub(super) async fn until(time: Option<SystemTime>) {
+pub(crate) async fn until(time: Option<SystemTime>) {
     let Some(time) = time else {
         return std::future::pending().await;
     };

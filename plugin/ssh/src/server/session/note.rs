@@ -8,15 +8,15 @@ use alknet_handler::IdentityProvider;
 use alknet_ssh_policy::Command;
 use serde::{Deserialize, Serialize};
 
-use super::access::{Permissions, Request};
-use super::auth::{Accounts, Holder, LoginRules, SavedCredential};
+use crate::server::auth::{Accounts, Holder, LoginRules, SavedCredential};
+use crate::server::state::access::{Permissions, Request};
 
 /// The longest command that is kept as it is.
 const LONGEST_COMMAND: usize = 4096;
 
 /// See the module. As JSON text, the note of a job of the monitor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Note {
+pub(crate) struct Note {
     /// Tells our notes from those of other handlers.
     ssh: Version,
     identity: String,
@@ -51,7 +51,7 @@ enum Started {
 
 /// Whether a job may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     /// Until then, as far as is known now.
     Granted { until: Option<SystemTime> },
     /// It ends.
@@ -59,15 +59,15 @@ pub(super) enum Standing {
 }
 
 /// What is in force when a note is judged.
-pub(super) struct InForce<'a> {
-    pub(super) identities: &'a dyn IdentityProvider,
-    pub(super) permissions: &'a Permissions,
-    pub(super) rules: &'a LoginRules,
-    pub(super) accounts: &'a Accounts,
+pub(crate) struct InForce<'a> {
+    pub(crate) identities: &'a dyn IdentityProvider,
+    pub(crate) permissions: &'a Permissions,
+    pub(crate) rules: &'a LoginRules,
+    pub(crate) accounts: &'a Accounts,
 }
 
 impl Note {
-    pub(super) fn new(holder: &Holder, peer: Option<IpAddr>, request: &Request) -> Self {
+    pub(crate) fn new(holder: &Holder, peer: Option<IpAddr>, request: &Request) -> Self {
         Self {
             ssh: Version::One,
             identity: holder.identity.id.clone(),
@@ -91,18 +91,18 @@ impl Note {
         }
     }
 
-    pub(super) fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
     /// `None` for the note of another handler.
-    pub(super) fn from_json(text: &str) -> Option<Self> {
+    pub(crate) fn from_json(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 
     /// Asks the identity store and the policy again. `None` when the store
     /// does not answer.
-    pub(super) async fn standing(&self, now: &InForce<'_>) -> Option<Standing> {
+    pub(crate) async fn standing(&self, now: &InForce<'_>) -> Option<Standing> {
         let Some(credential) = self.credential.restore() else {
             return Some(Standing::Denied);
         };

@@ -7,11 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::end::End;
-use super::session::Shared;
+use crate::server::dispatch::session::Shared;
 
 /// The connections by number.
 #[derive(Default)]
-pub(super) struct Sessions(Arc<Mutex<State>>);
+pub(crate) struct Sessions(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -20,14 +20,14 @@ struct State {
 }
 
 /// A connection's entry; removed when dropped.
-pub(super) struct Entry {
+pub(crate) struct Entry {
     sessions: Arc<Mutex<State>>,
     id: u64,
 }
 
 /// What is told about a connection.
 #[derive(Serialize)]
-pub(super) struct Summary {
+pub(crate) struct Summary {
     id: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     remote_addr: Option<String>,
@@ -44,14 +44,14 @@ pub(super) struct Summary {
 
 impl Sessions {
     /// A number no other connection has.
-    pub(super) fn next_id(&self) -> u64 {
+    pub(crate) fn next_id(&self) -> u64 {
         let mut state = lock(&self.0);
         state.last += 1;
         state.last
     }
 
     /// Lists a connection for as long as the entry lives.
-    pub(super) fn enter(&self, id: u64, shared: &Arc<Shared>) -> Entry {
+    pub(crate) fn enter(&self, id: u64, shared: &Arc<Shared>) -> Entry {
         let mut state = lock(&self.0);
         state.live.insert(id, Arc::downgrade(shared));
         Entry {
@@ -60,7 +60,7 @@ impl Sessions {
         }
     }
 
-    pub(super) fn list(&self) -> Vec<Summary> {
+    pub(crate) fn list(&self) -> Vec<Summary> {
         let live: Vec<(u64, Arc<Shared>)> = lock(&self.0)
             .live
             .iter()
@@ -72,7 +72,7 @@ impl Sessions {
     }
 
     /// Asks a connection to end; the peer is told why. Whether there is one.
-    pub(super) fn close(&self, id: u64) -> bool {
+    pub(crate) fn close(&self, id: u64) -> bool {
         let shared = lock(&self.0).live.get(&id).and_then(Weak::upgrade);
         shared.is_some_and(|shared| {
             shared.end(End::Closed);

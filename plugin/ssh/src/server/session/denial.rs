@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 
 use alknet_ssh_policy::{Denied, Service};
 
-use super::access::Refused;
+use crate::server::state::access::Refused;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Asked<'a> {
+pub(crate) enum Asked<'a> {
     /// A command, or a subsystem that one serves.
     Command(&'a [u8]),
     Shell,
@@ -31,7 +31,7 @@ pub(super) enum Asked<'a> {
 
 /// One line: what is refused, why, and what the node's operator does to allow
 /// it. `id` is the peer's identity.
-pub(super) fn sentence(asked: Asked<'_>, refused: &Refused, id: &str) -> String {
+pub(crate) fn sentence(asked: Asked<'_>, refused: &Refused, id: &str) -> String {
     let mut line = format!("{} is refused: {refused}", asked.name());
     let remedy = match refused {
         Refused::NotAuthenticated | Refused::Private => None,
@@ -54,7 +54,7 @@ pub(super) fn sentence(asked: Asked<'_>, refused: &Refused, id: &str) -> String 
 }
 
 /// The sentence as a line on the user's standard error.
-pub(super) fn line(asked: Asked<'_>, refused: &Refused, id: &str) -> String {
+pub(crate) fn line(asked: Asked<'_>, refused: &Refused, id: &str) -> String {
     format!("alknet: {}\r\n", sentence(asked, refused, id))
 }
 
@@ -101,7 +101,7 @@ fn setting(service: Service) -> Option<&'static str> {
 
 impl<'a> Asked<'a> {
     /// A command; `internal-sftp` is file transfer.
-    pub(super) fn of(command: &'a [u8]) -> Self {
+    pub(crate) fn of(command: &'a [u8]) -> Self {
         match command {
             b"internal-sftp" => Self::FileTransfer,
             command => Self::Command(command),

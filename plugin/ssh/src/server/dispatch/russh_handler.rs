@@ -11,19 +11,19 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::auth::{Authenticator, Holder, Refusal};
-use super::channel::{self, Start};
-use super::command::Setup;
-use super::denial::{self, Asked};
-use super::end::End;
-use super::endpoint::Endpoint;
-use super::forward::{self, Listeners, NotListening, Opening};
-use super::metrics::{ChannelKind, RequestKind, Verdict};
-use super::process::{Size, TerminalRequest};
 use super::session::{Place, Shared};
-use super::{start, subsystem};
 use crate::connection::first_channel;
 use crate::connection::transport::Control;
+use crate::server::auth::{Authenticator, Holder, Refusal};
+use crate::server::channel::input::{self, Start};
+use crate::server::exec::command::Setup;
+use crate::server::exec::{start, subsystem};
+use crate::server::forward::{self, Listeners, NotListening, Opening};
+use crate::server::metrics::{ChannelKind, RequestKind, Verdict};
+use crate::server::process::{Size, TerminalRequest};
+use crate::server::session::denial::{self, Asked};
+use crate::server::session::endpoint::Endpoint;
+use crate::server::state::end::End;
 
 /// Why nobody has a terminal.
 const NO_TERMINALS: &str = "terminals are switched off; the node's operator turns them on with \
@@ -37,7 +37,7 @@ const MOST_ENVIRONMENT: usize = 64 * 1024;
 
 /// Answers russh's calls. They run inline in the session's loop, so they only
 /// decide; what takes time happens in the channel's own task.
-pub(super) struct RusshHandler {
+pub(crate) struct RusshHandler {
     auth: Authenticator,
     endpoint: Option<Arc<Endpoint>>,
     shared: Arc<Shared>,
@@ -61,7 +61,7 @@ struct Requests {
 }
 
 impl RusshHandler {
-    pub(super) fn new(
+    pub(crate) fn new(
         auth: Authenticator,
         endpoint: Option<Arc<Endpoint>>,
         shared: Arc<Shared>,
@@ -238,7 +238,7 @@ impl RusshHandler {
         };
         self.channels.insert(channel.id(), requests);
         let queue = self.shared.windows().open(channel.id().into());
-        self.shared.channels.spawn(channel::serve(
+        self.shared.channels.spawn(input::serve(
             channel,
             session.handle(),
             queue,

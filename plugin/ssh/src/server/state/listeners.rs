@@ -7,10 +7,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::listen::Name;
+use super::end::End;
 use crate::server::auth::Peer;
-use crate::server::end::End;
-use crate::server::session::Shared;
+use crate::server::dispatch::session::Shared;
 
 /// How long the sockets of a listener may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -18,6 +17,24 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// What listens for all the sessions of a handler.
 #[derive(Default)]
 pub(crate) struct AllListeners(Mutex<Vec<Registered>>);
+
+/// What a peer names a listener by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Name {
+    Tcp { asked: String, port: u16 },
+    Unix { path: String },
+}
+
+impl Name {
+    /// Whether both may want the same socket.
+    pub(crate) fn is_in_the_way_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp { port, .. }, Self::Tcp { port: wanted, .. }) => port == wanted,
+            (Self::Unix { path }, Self::Unix { path: wanted }) => path == wanted,
+            _ => false,
+        }
+    }
+}
 
 struct Registered {
     name: Name,
@@ -28,7 +45,7 @@ struct Registered {
 
 impl AllListeners {
     /// Takes a listener in, until it is `gone`.
-    pub(super) fn add(
+    pub(crate) fn add(
         &self,
         name: Name,
         session: &Arc<Shared>,
@@ -49,7 +66,7 @@ impl AllListeners {
     /// the same identity have which are away. A session that has nothing else
     /// ends as well, so that its client, when it is back, knows. Whether there
     /// were any; their sockets are closed then.
-    pub(super) async fn release(&self, name: &Name, session: &Shared) -> bool {
+    pub(crate) async fn release(&self, name: &Name, session: &Shared) -> bool {
         let identity = session.identity();
         let in_the_way: Vec<_> = self
             .lock()

@@ -1,15 +1,15 @@
 //! Subsystems (RFC 4254 section 6.5): what each name starts.
 
-use super::access::Refused;
-use super::channel::Start;
 use super::command::Setup;
-use super::denial::{self, Asked};
-use super::session::Shared;
 use super::start;
+use crate::server::channel::input::Start;
+use crate::server::dispatch::session::Shared;
+use crate::server::session::denial::{self, Asked};
+use crate::server::state::access::Refused;
 
 /// Why a subsystem is not available.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unavailable {
+pub(crate) enum Unavailable {
     /// Nothing has that name here.
     #[error("there is no such subsystem in /services/subsystems")]
     Unknown,
@@ -24,7 +24,7 @@ pub(super) enum Unavailable {
 ///
 /// # Errors
 /// When there is none of that name, or not for this peer.
-pub(super) fn start(name: &str, setup: Setup, shared: &Shared) -> Result<Start, Unavailable> {
+pub(crate) fn start(name: &str, setup: Setup, shared: &Shared) -> Result<Start, Unavailable> {
     if name == "sftp" {
         return Ok(start::sftp(shared, setup)?);
     }
@@ -35,7 +35,7 @@ pub(super) fn start(name: &str, setup: Setup, shared: &Shared) -> Result<Start, 
 }
 
 /// What the user is told when there is none of that name, or not for this peer.
-pub(super) fn denied(name: &str, unavailable: &Unavailable, shared: &Shared) -> String {
+pub(crate) fn denied(name: &str, unavailable: &Unavailable, shared: &Shared) -> String {
     let id = shared.identity();
     let refused = match unavailable {
         Unavailable::Unknown => {

@@ -17,7 +17,7 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// The error of the last attempt to fail; `NotFound` without any address.
-pub(super) async fn dial<T, E, D>(
+pub(crate) async fn dial<T, E, D>(
     addresses: &[SocketAddr],
     attempt: impl Fn(SocketAddr) -> D,
 ) -> Result<(T, SocketAddr), E>

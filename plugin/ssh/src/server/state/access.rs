@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use alknet_ssh_policy::{Basis, Command, Denied, Host, Policy, Restrictions, Subject};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
-use super::auth::Holder;
+use crate::server::auth::Holder;
 
 /// The permissions of one SSH connection's peer.
 #[derive(Clone)]
-pub(super) struct Access(Arc<Mutex<State>>);
+pub(crate) struct Access(Arc<Mutex<State>>);
 
 struct State {
     permissions: Arc<RwLock<Arc<Permissions>>>,
@@ -25,20 +25,20 @@ struct State {
 }
 
 /// What the configuration in force says; the same for all connections.
-pub(super) struct Permissions {
-    pub(super) policy: Policy,
+pub(crate) struct Permissions {
+    pub(crate) policy: Policy,
     /// Whether peers may be given ports below 1024.
-    pub(super) privileged_ports: bool,
+    pub(crate) privileged_ports: bool,
     /// Whether file transfer has a root of its own.
-    pub(super) has_sftp_root: bool,
+    pub(crate) has_sftp_root: bool,
     /// Directories of the node's own, without links: no Unix socket in them is
     /// for peers, whatever grants it.
-    pub(super) private: Vec<PathBuf>,
+    pub(crate) private: Vec<PathBuf>,
 }
 
 /// Something that can be granted and later taken back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Request {
+pub(crate) enum Request {
     Exec {
         command: Vec<u8>,
         /// How it is run.
@@ -70,7 +70,7 @@ pub(super) enum Request {
 }
 
 /// A permission in use; given back when dropped.
-pub(super) struct Grant {
+pub(crate) struct Grant {
     access: Access,
     id: u64,
     revoked: CancellationToken,
@@ -78,7 +78,7 @@ pub(super) struct Grant {
 
 /// Why something is not granted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     #[error("nobody has logged in")]
     NotAuthenticated,
     #[error(transparent)]
@@ -96,21 +96,21 @@ pub(super) enum Refused {
 }
 
 /// Why a privileged port is refused.
-pub(super) const NEEDS_PRIVILEGE: &str = "ports below 1024 need /forwarding/privileged_ports";
+pub(crate) const NEEDS_PRIVILEGE: &str = "ports below 1024 need /forwarding/privileged_ports";
 
 /// Why file transfer is refused to who would see all that the node sees.
-pub(super) const NEEDS_ROOT: &str =
+pub(crate) const NEEDS_ROOT: &str =
     "file transfer needs a directory in /services/sftp/root, or the scope ssh:unconfined";
 
 /// Ports that only the configuration can open to peers (tcp(7)).
-pub(super) fn is_privileged(port: u16) -> bool {
+pub(crate) fn is_privileged(port: u16) -> bool {
     (1..1024).contains(&port)
 }
 
 impl Access {
     /// Permissions of nobody yet. What is in force is looked up again for each
     /// request.
-    pub(super) fn new(permissions: Arc<RwLock<Arc<Permissions>>>) -> Self {
+    pub(crate) fn new(permissions: Arc<RwLock<Arc<Permissions>>>) -> Self {
         Self(Arc::new(Mutex::new(State {
             permissions,
             holder: None,
@@ -120,16 +120,16 @@ impl Access {
     }
 
     /// The peer has proven who it is.
-    pub(super) fn claim(&self, holder: Holder) {
+    pub(crate) fn claim(&self, holder: Holder) {
         self.lock().holder = Some(holder);
     }
 
-    pub(super) fn holder(&self) -> Option<Holder> {
+    pub(crate) fn holder(&self) -> Option<Holder> {
         self.lock().holder.clone()
     }
 
     /// Asks the policy on behalf of the peer.
-    pub(super) fn decide<T>(
+    pub(crate) fn decide<T>(
         &self,
         decision: impl FnOnce(&Policy, &Subject<'_>) -> Result<T, Denied>,
     ) -> Result<T, Refused> {
@@ -137,17 +137,17 @@ impl Access {
     }
 
     /// What the peer's credentials withhold.
-    pub(super) fn restrictions(&self) -> Result<Restrictions, Refused> {
+    pub(crate) fn restrictions(&self) -> Result<Restrictions, Refused> {
         self.decide(|_, subject| Ok(subject.restrictions.clone()))
     }
 
     /// Decides on a terminal, before it is known what runs on it.
-    pub(super) fn terminal(&self) -> Result<(), Refused> {
+    pub(crate) fn terminal(&self) -> Result<(), Refused> {
         self.decide(|policy, subject| policy.terminal(subject, None))
     }
 
     /// Decides on a command, on a terminal or not.
-    pub(super) fn exec(&self, command: &[u8], terminal: bool) -> Result<(Command, Grant), Refused> {
+    pub(crate) fn exec(&self, command: &[u8], terminal: bool) -> Result<(Command, Grant), Refused> {
         let (granted, _) = self.decide(|policy, subject| policy.exec(subject, command))?;
         let request = Request::Exec {
             command: command.to_vec(),
@@ -158,7 +158,7 @@ impl Access {
     }
 
     /// Decides, and keeps the permission under watch while it is in use.
-    pub(super) fn grant(&self, request: Request) -> Result<Grant, Refused> {
+    pub(crate) fn grant(&self, request: Request) -> Result<Grant, Refused> {
         let mut state = self.lock();
         state.check(&request)?;
         state.last_grant += 1;
@@ -174,7 +174,7 @@ impl Access {
 
     /// Revokes what is no longer granted to the peer, who may be somebody with
     /// other scopes now. Returns how much that was.
-    pub(super) fn update(&self, holder: Holder) -> usize {
+    pub(crate) fn update(&self, holder: Holder) -> usize {
         let mut state = self.lock();
         state.holder = Some(holder);
         let mut revoked = 0;
@@ -286,12 +286,12 @@ fn not_denied(decision: Option<Result<Basis, Denied>>) -> Result<(), Denied> {
 
 impl Grant {
     /// Completes when the permission has been taken back.
-    pub(super) fn revoked(&self) -> WaitForCancellationFuture<'_> {
+    pub(crate) fn revoked(&self) -> WaitForCancellationFuture<'_> {
         self.revoked.cancelled()
     }
 
     /// What was granted.
-    pub(super) fn request(&self) -> Option<Request> {
+    pub(crate) fn request(&self) -> Option<Request> {
         let state = self.access.lock();
         state
             .granted
@@ -300,7 +300,7 @@ impl Grant {
     }
 
     /// Says the same to what depends on this grant and may outlive it.
-    pub(super) fn token(&self) -> CancellationToken {
+    pub(crate) fn token(&self) -> CancellationToken {
         self.revoked.clone()
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct LookUps(Mutex<HashMap<String, Weak<Semaphore>>>);
 
 impl LookUps {
     /// Waits until the peer of that id may look up one more name.
-    pub(super) async fn slot(&self, id: &str) -> LookUpSlot {
+    pub(crate) async fn slot(&self, id: &str) -> LookUpSlot {
         let slots = {
             let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let known = peers.get(id).and_then(Weak::upgrade);

@@ -11,21 +11,24 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::access::Access;
-use super::admission::Startup;
-use super::audit::{About, SessionAudit, millis};
-use super::auth::{Authenticator, Claims, Credential, Holder, Owner, Peer as Address, Recorder};
-use super::core::{Active, Core};
-use super::end::End;
-use super::endpoint::Endpoint;
-use super::metrics::{ChannelKind, RequestKind, Verdict};
-use super::process::Origin;
+use super::greeting;
 use super::russh_handler::RusshHandler;
-use super::status::{Counters, Live, count};
-use super::{greeting, jobs};
 use crate::connection::queue::Budget;
 use crate::connection::transport::{Control, Transport};
 use crate::connection::window::{KeysDue, Sizes, Windows};
+use crate::server::admission::Startup;
+use crate::server::audit::{About, SessionAudit, millis};
+use crate::server::auth::{
+    Authenticator, Claims, Credential, Holder, Owner, Peer as Address, Recorder,
+};
+use crate::server::exec::jobs;
+use crate::server::metrics::{ChannelKind, RequestKind, Verdict};
+use crate::server::process::Origin;
+use crate::server::session::endpoint::Endpoint;
+use crate::server::state::access::Access;
+use crate::server::state::core::{Active, Core};
+use crate::server::state::end::End;
+use crate::server::status::{Counters, Live, count};
 
 /// How long a peer that was told goodbye has to take what was sent before, and
 /// to close.
@@ -60,36 +63,36 @@ const LOOK_UP: Duration = Duration::from_secs(3);
 const BETWEEN_LOOK_UPS: Duration = Duration::from_millis(300);
 
 /// The other end of a stream.
-pub(super) struct Peer {
-    pub(super) address: Option<SocketAddr>,
+pub(crate) struct Peer {
+    pub(crate) address: Option<SocketAddr>,
     /// Our end.
-    pub(super) local: Option<SocketAddr>,
-    pub(super) connection: Arc<dyn Connection>,
-    pub(super) owner: Arc<Owner>,
-    pub(super) endpoint: Option<Arc<Endpoint>>,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) connection: Arc<dyn Connection>,
+    pub(crate) owner: Arc<Owner>,
+    pub(crate) endpoint: Option<Arc<Endpoint>>,
     /// Absent where the connection is known to be somebody's.
-    pub(super) startup: Option<Startup>,
+    pub(crate) startup: Option<Startup>,
 }
 
 /// What the parts of one SSH connection share.
-pub(super) struct Shared {
-    pub(super) active: Arc<Active>,
-    pub(super) counters: Arc<Counters>,
-    pub(super) origin: Origin,
+pub(crate) struct Shared {
+    pub(crate) active: Arc<Active>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) origin: Origin,
     /// Its number among those of the handler.
-    pub(super) id: u64,
+    pub(crate) id: u64,
     /// Whether all its jobs end with it, those left behind too.
     takes_jobs: AtomicBool,
-    pub(super) connection: Arc<dyn Connection>,
-    pub(super) access: Access,
+    pub(crate) connection: Arc<dyn Connection>,
+    pub(crate) access: Access,
     /// Whether the peer says that it is our own client.
-    pub(super) our_client: AtomicBool,
+    pub(crate) our_client: AtomicBool,
     /// Whether we are to open the channel of the peer's first command.
-    pub(super) asks_for_channel: AtomicBool,
-    pub(super) since: SystemTime,
-    pub(super) opened: Instant,
-    pub(super) core: Arc<Core>,
-    pub(super) audit: SessionAudit,
+    pub(crate) asks_for_channel: AtomicBool,
+    pub(crate) since: SystemTime,
+    pub(crate) opened: Instant,
+    pub(crate) core: Arc<Core>,
+    pub(crate) audit: SessionAudit,
     budget: Budget,
     windows: Mutex<Windows>,
     places: Arc<Semaphore>,
@@ -100,18 +103,18 @@ pub(super) struct Shared {
     /// Since when the peer is away, as far as was seen.
     away: Mutex<Option<SystemTime>>,
     /// Cancelled when the connection is over: every child and task ends.
-    pub(super) over: CancellationToken,
-    pub(super) channels: TaskTracker,
-    pub(super) listeners: TaskTracker,
+    pub(crate) over: CancellationToken,
+    pub(crate) channels: TaskTracker,
+    pub(crate) listeners: TaskTracker,
     /// The client has asked for the service `ssh-userauth`.
-    pub(super) service: CancellationToken,
+    pub(crate) service: CancellationToken,
     authenticated: CancellationToken,
     end: OnceLock<End>,
     end_notify: Notify,
 }
 
 /// Serves one SSH connection from the first byte to the last process.
-pub(super) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStream, peer: Peer) {
+pub(crate) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStream, peer: Peer) {
     let _live = Live::new(&core.counters.sessions);
     count(&core.counters.sessions_total);
     let address = peer.address;
@@ -209,7 +212,7 @@ struct Entrant {
 }
 
 /// One of the channels a connection may have; given back when dropped.
-pub(super) struct Place {
+pub(crate) struct Place {
     _permit: OwnedSemaphorePermit,
     _live: Live,
     taken: Arc<watch::Sender<usize>>,
@@ -419,13 +422,13 @@ async fn look_up_again(
 
 impl Shared {
     /// The peer has proven who it is.
-    pub(super) fn authenticated(&self) {
+    pub(crate) fn authenticated(&self) {
         self.authenticated.cancel();
         drop(self.take_startup());
     }
 
     /// Whether all its jobs end with it, those left behind too.
-    pub(super) fn takes_jobs(&self) -> bool {
+    pub(crate) fn takes_jobs(&self) -> bool {
         self.takes_jobs.load(Ordering::Relaxed)
     }
 
@@ -445,38 +448,38 @@ impl Shared {
     }
 
     /// Asks for the session's end; the peer is told the reason.
-    pub(super) fn end(&self, end: End) {
+    pub(crate) fn end(&self, end: End) {
         let _ = self.end.set(end);
         self.end_notify.notify_one();
     }
 
     /// The id of the peer's identity; empty before it has logged in.
-    pub(super) fn identity(&self) -> String {
+    pub(crate) fn identity(&self) -> String {
         let holder = self.access.holder();
         holder.map_or_else(String::new, |holder| holder.identity.id)
     }
 
     /// What runs whatever the peer asks for, if its credentials say so.
-    pub(super) fn forced_command(&self) -> Option<Vec<u8>> {
+    pub(crate) fn forced_command(&self) -> Option<Vec<u8>> {
         self.access.restrictions().ok()?.force_command
     }
 
     /// What runs when the peer asks for a command.
-    pub(super) fn restricted_to(&self, asked: &[u8]) -> Vec<u8> {
+    pub(crate) fn restricted_to(&self, asked: &[u8]) -> Vec<u8> {
         self.forced_command().unwrap_or_else(|| asked.to_vec())
     }
 
-    pub(super) fn windows(&self) -> MutexGuard<'_, Windows> {
+    pub(crate) fn windows(&self) -> MutexGuard<'_, Windows> {
         self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the whole connection waits for queues to be emptied.
-    pub(super) fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         self.budget.room() == 0
     }
 
     /// Room for one more channel, if there is any.
-    pub(super) fn place(&self) -> Option<Place> {
+    pub(crate) fn place(&self) -> Option<Place> {
         let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
         self.taken.send_modify(|taken| *taken += 1);
         Some(Place {
@@ -487,14 +490,14 @@ impl Shared {
     }
 
     /// Counts and logs what was refused; where it would have led stays out.
-    pub(super) fn deny(&self, kind: RequestKind, reason: &dyn std::fmt::Display) {
+    pub(crate) fn deny(&self, kind: RequestKind, reason: &dyn std::fmt::Display) {
         self.audit
             .request(kind.name(), Verdict::Denied, Some(reason));
         self.log_denied(kind.name(), reason);
     }
 
     /// Counts, records and logs a channel for which there is no room.
-    pub(super) fn no_place(&self, kind: ChannelKind) {
+    pub(crate) fn no_place(&self, kind: ChannelKind) {
         self.counters.metrics.channel(kind, Verdict::Failed);
         let reason = format!(
             "more than {} channels at a time (/limits/max_channels)",
@@ -520,7 +523,7 @@ impl Shared {
     }
 
     /// The same for what the audit stream tells in its own way.
-    pub(super) fn log_denied(&self, what: &str, reason: &dyn std::fmt::Display) {
+    pub(crate) fn log_denied(&self, what: &str, reason: &dyn std::fmt::Display) {
         count(&self.counters.requests_denied);
         let holder = self.access.holder();
         tracing::info!(
@@ -594,7 +597,7 @@ impl Shared {
 
     /// Since when nothing has been heard of the peer, to some seconds; `None`
     /// for one that is there, and over TCP, where nobody knows.
-    pub(super) fn away_since(&self) -> Option<SystemTime> {
+    pub(crate) fn away_since(&self) -> Option<SystemTime> {
         let is_away = self.origin.peer.is_some() && self.connection.remote_addr().is_none();
         let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
         if is_away {

@@ -2,13 +2,13 @@ use std::io::ErrorKind;
 
 use russh::Disconnect;
 
-use super::admission::Offence;
-use super::metrics::SessionEnd;
+use crate::server::admission::Offence;
+use crate::server::metrics::SessionEnd;
 
 /// Why an SSH connection ended, or is to end; what the peer and the log are
 /// told.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum End {
+pub(crate) enum End {
     #[error("the session ended")]
     Normal,
     #[error("the peer went away")]
@@ -45,7 +45,7 @@ pub(super) enum End {
 
 impl End {
     /// How russh's session broke off by itself.
-    pub(super) fn of_error(error: russh::Error) -> Self {
+    pub(crate) fn of_error(error: russh::Error) -> Self {
         match error {
             // How every session of a stock client ends: ssh has its ProxyCommand
             // ended, which closes the connection under the stream.
@@ -66,12 +66,12 @@ impl End {
     }
 
     /// Whether the session's processes end with it, those left behind too.
-    pub(super) fn takes_jobs(&self) -> bool {
+    pub(crate) fn takes_jobs(&self) -> bool {
         matches!(self, Self::Revoked | Self::Unconfirmed | Self::Closed)
     }
 
     /// What the peer's implementation is told (RFC 4253 section 11.1).
-    pub(super) fn disconnect(&self) -> Disconnect {
+    pub(crate) fn disconnect(&self) -> Disconnect {
         match self {
             Self::NoService => Disconnect::ServiceNotAvailable,
             _ => Disconnect::ByApplication,
@@ -79,7 +79,7 @@ impl End {
     }
 
     /// What the address is penalised for when nobody had logged in by then.
-    pub(super) fn offence(&self, refused: bool) -> Option<Offence> {
+    pub(crate) fn offence(&self, refused: bool) -> Option<Offence> {
         match self {
             Self::LoginGrace => Some(Offence::GraceExceeded),
             // Our own doing.
@@ -94,7 +94,7 @@ impl End {
         }
     }
 
-    pub(super) fn label(&self) -> SessionEnd {
+    pub(crate) fn label(&self) -> SessionEnd {
         match self {
             Self::Normal | Self::PeerGone => SessionEnd::Normal,
             Self::LoginGrace => SessionEnd::LoginGrace,

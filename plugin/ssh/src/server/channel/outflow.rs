@@ -12,8 +12,8 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::net::{tcp, unix};
 
-use super::process::is_hung_up;
-use super::traffic::Traffic;
+use crate::server::process::is_hung_up;
+use crate::server::traffic::Traffic;
 
 /// Bytes asked for at once: what a pipe holds.
 const READ: usize = 64 * 1024;
@@ -21,7 +21,7 @@ const READ: usize = 64 * 1024;
 const TERMINAL_READ: usize = 4 * 1024;
 
 /// Something that says when it can be read, and needs no buffer until then.
-pub(super) trait Source {
+pub(crate) trait Source {
     async fn readable(&self) -> io::Result<()>;
     fn try_read(&self, buffer: &mut BytesMut) -> io::Result<usize>;
 }
@@ -32,7 +32,7 @@ pub(super) trait Source {
 ///
 /// # Errors
 /// When reading fails, or the session is over.
-pub(super) async fn pass(
+pub(crate) async fn pass(
     source: &impl Source,
     writer: &ChannelWriteHalf<Msg>,
     extended: Option<u32>,
@@ -61,7 +61,7 @@ pub(super) async fn pass(
 ///
 /// # Errors
 /// As [`pass`]; that nobody uses the terminal any more is its end.
-pub(super) async fn pass_terminal(
+pub(crate) async fn pass_terminal(
     terminal: &mut OwnedReadPty,
     writer: &ChannelWriteHalf<Msg>,
     steps: &AtomicU64,

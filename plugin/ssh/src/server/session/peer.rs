@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use alknet_session::{Confinement, HandlerSessions, Mode};
 
-use super::access::{Grant, Refused};
-use super::auth::Holder;
 use super::note::Note;
-use super::process::Peer;
-use super::session::Shared;
+use crate::server::auth::Holder;
+use crate::server::dispatch::session::Shared;
+use crate::server::process::Peer;
+use crate::server::state::access::{Grant, Refused};
 
 /// The kinds of resources that say what a guest may reach beside its home.
 const FILES: &str = "files";
@@ -25,7 +25,7 @@ const LONGEST_NOTE: usize = 16 * 1024;
 ///
 /// # Errors
 /// When nobody has logged in.
-pub(super) fn peer(shared: &Shared, grant: &Grant) -> Result<Peer, Refused> {
+pub(crate) fn peer(shared: &Shared, grant: &Grant) -> Result<Peer, Refused> {
     let holder = shared.access.holder().ok_or(Refused::NotAuthenticated)?;
     let context = shared
         .core
@@ -62,7 +62,7 @@ pub(super) fn peer(shared: &Shared, grant: &Grant) -> Result<Peer, Refused> {
 /// # Errors
 /// Why nothing is started for it: a guest cannot be confined, or a peer has no
 /// account.
-pub(super) fn confinement(
+pub(crate) fn confinement(
     context: &HandlerSessions,
     holder: &Holder,
 ) -> Result<Option<Confinement>, String> {

@@ -20,19 +20,19 @@ const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(1);
 const OURS: &[u8] = b"SSH-2.0-alknet_";
 
 /// What a client's first words tell.
-pub(super) struct Caller {
-    pub(super) kind: ClientKind,
+pub(crate) struct Caller {
+    pub(crate) kind: ClientKind,
     /// It is our own client.
-    pub(super) is_ours: bool,
+    pub(crate) is_ours: bool,
     /// It asks us to open the channel of its first command.
-    pub(super) asks_for_channel: bool,
+    pub(crate) asks_for_channel: bool,
 }
 
 /// Exchanges the identification lines before russh does and looks at what the
 /// client proposes, because what is to be offered depends on it; leaves the
 /// transport as if nothing had been said. Our own client is known to have what
 /// we offer, and is spared the wait.
-pub(super) async fn exchange<S: ByteStream>(transport: &mut Transport<S>) -> io::Result<Caller> {
+pub(crate) async fn exchange<S: ByteStream>(transport: &mut Transport<S>) -> io::Result<Caller> {
     let ours = format!("{SSH_ID}\r\n");
     transport.write_all(ours.as_bytes()).await?;
     transport.flush().await?;

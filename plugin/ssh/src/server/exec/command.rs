@@ -10,18 +10,18 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::time::{sleep, timeout};
 
-use super::access::Grant;
-use super::channel::{Event, Input, STDERR, close_with_words, finish, tell};
-use super::outflow;
-use super::process::helper;
-use super::process::{
+use crate::connection::queue::ByteQueue;
+use crate::server::channel::input::{Event, Input, STDERR, close_with_words, finish, tell};
+use crate::server::channel::outflow;
+use crate::server::dispatch::session::Shared;
+use crate::server::process::helper;
+use crate::server::process::{
     Environment, Job, Launch, Launched, Peer, Program, Signal, Size, StartError, Status, Streams,
     TerminalControl, TerminalRequest,
 };
-use super::session::Shared;
-use super::status::{Live, count};
-use super::traffic::Traffic;
-use crate::connection::queue::ByteQueue;
+use crate::server::state::access::Grant;
+use crate::server::status::{Live, count};
+use crate::server::traffic::Traffic;
 
 /// The least silence taken for the end of a command's output.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -30,23 +30,23 @@ const SILENCE: Duration = Duration::from_millis(100);
 const SILENCE_BEFORE_THE_END: Duration = Duration::from_secs(5);
 
 /// What a channel is to run, and was granted to.
-pub(super) struct Task {
-    pub(super) program: Program,
-    pub(super) setup: Setup,
-    pub(super) peer: Peer,
-    pub(super) grant: Grant,
+pub(crate) struct Task {
+    pub(crate) program: Program,
+    pub(crate) setup: Setup,
+    pub(crate) peer: Peer,
+    pub(crate) grant: Grant,
 }
 
 /// What a channel was given before it was told what to run.
 #[derive(Default)]
-pub(super) struct Setup {
-    pub(super) environment: Environment,
-    pub(super) terminal: Option<TerminalRequest>,
+pub(crate) struct Setup {
+    pub(crate) environment: Environment,
+    pub(crate) terminal: Option<TerminalRequest>,
 }
 
 impl Task {
     /// The terminal's size, if it was changed before there was one.
-    pub(super) fn resize(&mut self, size: Option<Size>) {
+    pub(crate) fn resize(&mut self, size: Option<Size>) {
         if let (Some(terminal), Some(size)) = (&mut self.setup.terminal, size) {
             terminal.size = size;
         }
@@ -55,7 +55,7 @@ impl Task {
 
 /// Runs a command on a channel, to the end of the channel. What the command
 /// has left behind goes on.
-pub(super) async fn run(
+pub(crate) async fn run(
     task: Task,
     mut input: Input,
     writer: &ChannelWriteHalf<Msg>,

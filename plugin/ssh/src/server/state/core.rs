@@ -11,18 +11,20 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::access::Permissions;
-use super::admission::Admission;
-use super::audit::Audit;
-use super::auth::{Accounts, LoginRules};
 use super::end::End;
-use super::forward::{AllListeners, Egress, LookUps, Resolver};
-use super::process::Launcher;
+use super::listeners::AllListeners;
 use super::sessions::Sessions;
-use super::status::Counters;
-use super::throttle::Throttle;
 use crate::connection::SSH_ID;
 use crate::connection::algorithms::{self, ClientKind};
 use crate::connection::queue::Budget;
+use crate::server::admission::Admission;
+use crate::server::audit::Audit;
+use crate::server::auth::{Accounts, LoginRules};
+use crate::server::egress::resolve::{LookUps, Resolver};
+use crate::server::forward::Egress;
+use crate::server::process::Launcher;
+use crate::server::status::Counters;
+use crate::server::throttle::Throttle;
 
 /// Messages russh keeps for one channel, and results it keeps for the whole
 /// session. The latter bounds what is encrypted before the next read, and so
@@ -37,48 +39,48 @@ const MOST_READ_AHEAD: usize = 16 << 20;
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// What all connections of a handler share.
-pub(super) struct Core {
-    pub(super) identities: Arc<dyn IdentityProvider>,
-    pub(super) counters: Arc<Counters>,
+pub(crate) struct Core {
+    pub(crate) identities: Arc<dyn IdentityProvider>,
+    pub(crate) counters: Arc<Counters>,
     /// What starts processes; without it none is started.
-    pub(super) launcher: Option<Launcher>,
+    pub(crate) launcher: Option<Launcher>,
     /// Which accounts peers log in to.
-    pub(super) accounts: Accounts,
-    pub(super) sessions: TaskTracker,
-    pub(super) list: Sessions,
-    pub(super) listeners: AllListeners,
-    pub(super) admission: Admission,
+    pub(crate) accounts: Accounts,
+    pub(crate) sessions: TaskTracker,
+    pub(crate) list: Sessions,
+    pub(crate) listeners: AllListeners,
+    pub(crate) admission: Admission,
     /// Log lines about connections that were turned away.
-    pub(super) rejections: Throttle,
+    pub(crate) rejections: Throttle,
     /// Log lines about channels for which there was no room.
-    pub(super) channel_refusals: Throttle,
+    pub(crate) channel_refusals: Throttle,
     /// What took the handler's place, in words for its peers.
     replaced: OnceLock<String>,
     generation: OnceLock<u64>,
-    pub(super) resolver: Arc<dyn Resolver>,
+    pub(crate) resolver: Arc<dyn Resolver>,
     /// Names that are being looked up.
-    pub(super) look_ups: LookUps,
+    pub(crate) look_ups: LookUps,
     capabilities: Capabilities,
     active: RwLock<Arc<Active>>,
     /// Those of the active configuration.
-    pub(super) permissions: Arc<RwLock<Arc<Permissions>>>,
+    pub(crate) permissions: Arc<RwLock<Arc<Permissions>>>,
     /// The same for log-ins.
-    pub(super) login_rules: Arc<RwLock<Arc<LoginRules>>>,
+    pub(crate) login_rules: Arc<RwLock<Arc<LoginRules>>>,
     /// What all connections together may hold of unread input.
-    pub(super) budget: Budget,
+    pub(crate) budget: Budget,
     /// Grows when identities or the policy may have changed.
     revision: watch::Sender<u64>,
     drain: watch::Sender<Option<Instant>>,
     /// Told when there is a job more whose channel has ended.
-    pub(super) detached: Arc<Notify>,
+    pub(crate) detached: Arc<Notify>,
 }
 
 /// The configuration new sessions get.
-pub(super) struct Active {
-    pub(super) config: SshConfig,
-    pub(super) egress: Egress,
-    pub(super) audit: Audit,
-    pub(super) russh: Arc<russh::server::Config>,
+pub(crate) struct Active {
+    pub(crate) config: SshConfig,
+    pub(crate) egress: Egress,
+    pub(crate) audit: Audit,
+    pub(crate) russh: Arc<russh::server::Config>,
     russh_for_unknown: Arc<russh::server::Config>,
     russh_for_libssh2: Arc<russh::server::Config>,
 }
@@ -91,7 +93,7 @@ struct Next {
 }
 
 impl Core {
-    pub(super) fn new(
+    pub(crate) fn new(
         config: SshConfig,
         host_keys: Vec<PrivateKey>,
         capabilities: Capabilities,
@@ -135,20 +137,20 @@ impl Core {
         })
     }
 
-    pub(super) fn active(&self) -> Arc<Active> {
+    pub(crate) fn active(&self) -> Arc<Active> {
         Arc::clone(&self.active.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The number the node has given to the handler.
-    pub(super) fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.generation.get().copied().unwrap_or_default()
     }
 
-    pub(super) fn set_generation(&self, generation: u64) {
+    pub(crate) fn set_generation(&self, generation: u64) {
         let _ = self.generation.set(generation);
     }
 
-    pub(super) fn reconfigure(&self, config: &str) -> Result<(), ConfigError> {
+    pub(crate) fn reconfigure(&self, config: &str) -> Result<(), ConfigError> {
         let mut active = self.active.write().unwrap_or_else(PoisonError::into_inner);
         let next = self.next(config, &active)?;
         *active = Arc::new(next.active);
@@ -163,7 +165,7 @@ impl Core {
 
     /// Whether [`reconfigure`](Self::reconfigure) would take it; nothing
     /// changes.
-    pub(super) fn check(&self, config: &str) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self, config: &str) -> Result<(), ConfigError> {
         self.next(config, &self.active()).map(drop)
     }
 
@@ -192,38 +194,38 @@ impl Core {
     }
 
     /// Live sessions look up again who their peers are and what they may do.
-    pub(super) fn permissions_changed(&self) {
+    pub(crate) fn permissions_changed(&self) {
         self.revision.send_modify(|revision| *revision += 1);
     }
 
     /// What counts for requests at the moment.
-    pub(super) fn permissions(&self) -> Arc<Permissions> {
+    pub(crate) fn permissions(&self) -> Arc<Permissions> {
         let permissions = self.permissions.read();
         Arc::clone(&permissions.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// There is a job more whose channel has ended.
-    pub(super) fn jobs_changed(&self) {
+    pub(crate) fn jobs_changed(&self) {
         self.detached.notify_one();
     }
 
     /// Follows [`permissions_changed`](Self::permissions_changed).
-    pub(super) fn revision(&self) -> watch::Receiver<u64> {
+    pub(crate) fn revision(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
     }
 
     /// What counts for log-ins at the moment.
-    pub(super) fn login_rules(&self) -> Arc<LoginRules> {
+    pub(crate) fn login_rules(&self) -> Arc<LoginRules> {
         let rules = self.login_rules.read();
         Arc::clone(&rules.unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.drain.borrow().is_some()
     }
 
     /// Another version has taken the handler's place, or none has.
-    pub(super) fn set_replaced(&self, by: Option<&str>) {
+    pub(crate) fn set_replaced(&self, by: Option<&str>) {
         let _ = self.replaced.set(match by {
             Some(version) => {
                 format!("this version was replaced by version {version}, and its time is over")
@@ -233,7 +235,7 @@ impl Core {
     }
 
     /// Why a session ends when the handler drains.
-    pub(super) fn drain_end(&self) -> End {
+    pub(crate) fn drain_end(&self) -> End {
         match self.replaced.get() {
             Some(why) => End::Replaced(why.clone()),
             None => End::Drained,
@@ -241,13 +243,13 @@ impl Core {
     }
 
     /// Completes when draining has begun.
-    pub(super) async fn draining(&self) {
+    pub(crate) async fn draining(&self) {
         let mut drain = self.drain.subscribe();
         let _ = drain.wait_for(Option::is_some).await;
     }
 
     /// Completes when live sessions have to end because the handler drains.
-    pub(super) async fn drained(&self) {
+    pub(crate) async fn drained(&self) {
         let mut drain = self.drain.subscribe();
         loop {
             let deadline = *drain.borrow_and_update();
@@ -266,7 +268,7 @@ impl Core {
         }
     }
 
-    pub(super) async fn drain(&self, deadline: Duration) {
+    pub(crate) async fn drain(&self, deadline: Duration) {
         let now = Instant::now();
         // A deadline beyond all clocks is as good as none.
         let deadline = now.checked_add(deadline.min(CENTURY)).unwrap_or(now);
@@ -277,7 +279,7 @@ impl Core {
         let _ = tokio::task::spawn_blocking(move || active.audit.flush()).await;
     }
 
-    pub(super) fn status(&self) -> String {
+    pub(crate) fn status(&self) -> String {
         let startups = self.admission.startups();
         let (penalised, sources) = self.admission.penalised();
         let mut status = self.counters.to_json(self.is_draining());
@@ -312,7 +314,7 @@ impl Active {
     }
 
     /// What a client is offered.
-    pub(super) fn russh_for(&self, client: ClientKind) -> Arc<russh::server::Config> {
+    pub(crate) fn russh_for(&self, client: ClientKind) -> Arc<russh::server::Config> {
         Arc::clone(match client {
             ClientKind::HasAesGcm => &self.russh,
             ClientKind::Unknown => &self.russh_for_unknown,
@@ -323,7 +325,7 @@ impl Active {
     /// Bytes that are read while a write is held up, at most: what a peer may
     /// have under way on its channels, within reason. A peer that has more
     /// than that to say before it reads is left waiting.
-    pub(super) fn read_ahead(&self) -> usize {
+    pub(crate) fn read_ahead(&self) -> usize {
         let channels = self.config.limits.max_channels as usize;
         let windows = channels * self.config.transport.window_bytes as usize;
         windows.min(MOST_READ_AHEAD) + (1 << 20)

@@ -1,0 +1,7 @@
+//! From a connection to what serves it: streams, the version exchange, the session's
+//! life, and russh's calls.
+
+pub(crate) mod connection;
+pub(crate) mod greeting;
+pub(crate) mod russh_handler;
+pub(crate) mod session;

@@ -1,0 +1,4 @@
+//! How connections leave the node: look-ups of names, and the way out.
+
+pub(crate) mod dial;
+pub(crate) mod resolve;

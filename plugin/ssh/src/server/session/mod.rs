@@ -1,0 +1,6 @@
+//! What the parts of one SSH connection share.
+
+pub(crate) mod denial;
+pub(crate) mod endpoint;
+pub(crate) mod note;
+pub(crate) mod peer;

@@ -1,0 +1,8 @@
+//! What all connections of a handler share: the configuration in force, what peers
+//! may do, who is connected and what listens.
+
+pub(crate) mod access;
+pub(crate) mod core;
+pub(crate) mod end;
+pub(crate) mod listeners;
+pub(crate) mod sessions;
