@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::connection::queue::ByteQueue;
 use crate::server::audit::{About, ChannelRecord};
-use crate::server::dispatch::session::{Place, Shared};
 use crate::server::exec::command;
 use crate::server::metrics::ChannelKind;
 use crate::server::process::{Signal, Size};
+use crate::server::session::context::{Place, Shared};
 use crate::server::traffic::Traffic;
 
 /// How often a channel that takes nothing is looked at, and how long it is

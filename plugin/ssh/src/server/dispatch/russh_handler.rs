@@ -11,7 +11,6 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::session::{Place, Shared};
 use crate::connection::first_channel;
 use crate::connection::transport::Control;
 use crate::server::auth::{Authenticator, Holder, Refusal};
@@ -21,6 +20,7 @@ use crate::server::exec::{start, subsystem};
 use crate::server::forward::{self, Listeners, NotListening, Opening};
 use crate::server::metrics::{ChannelKind, RequestKind, Verdict};
 use crate::server::process::{Size, TerminalRequest};
+use crate::server::session::context::{Place, Shared};
 use crate::server::session::denial::{self, Asked};
 use crate::server::session::endpoint::Endpoint;
 use crate::server::state::end::End;

@@ -1,34 +1,29 @@
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use alknet_handler::{BoxStream, Connection, Identity, IdentityError};
-use alknet_ssh_config::{AuditEvent, SshConfig};
+use alknet_ssh_config::AuditEvent;
 use russh::server::RunningSession;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::greeting;
 use super::russh_handler::RusshHandler;
-use crate::connection::queue::Budget;
 use crate::connection::transport::{Control, Transport};
-use crate::connection::window::{KeysDue, Sizes, Windows};
 use crate::server::admission::Startup;
-use crate::server::audit::{About, SessionAudit, millis};
+use crate::server::audit::millis;
 use crate::server::auth::{
     Authenticator, Claims, Credential, Holder, Owner, Peer as Address, Recorder,
 };
 use crate::server::exec::jobs;
-use crate::server::metrics::{ChannelKind, RequestKind, Verdict};
 use crate::server::process::Origin;
+use crate::server::session::context::Shared;
 use crate::server::session::endpoint::Endpoint;
-use crate::server::state::access::Access;
 use crate::server::state::core::{Active, Core};
 use crate::server::state::end::End;
-use crate::server::status::{Counters, Live, count};
+use crate::server::status::{Live, count};
 
 /// How long a peer that was told goodbye has to take what was sent before, and
 /// to close.
@@ -53,10 +48,6 @@ const SERVICE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often it is looked at where the peer is.
 const LOOK_AT_ADDRESS: Duration = Duration::from_secs(3);
-/// How long nothing has been heard of a peer of which the transport says that
-/// it is away.
-const AWAY_AFTER: Duration = Duration::from_secs(10);
-
 /// How often, and how long, the identity store is asked about a live session.
 const LOOK_UPS: u32 = 3;
 const LOOK_UP: Duration = Duration::from_secs(3);
@@ -74,90 +65,20 @@ pub(crate) struct Peer {
     pub(crate) startup: Option<Startup>,
 }
 
-/// What the parts of one SSH connection share.
-pub(crate) struct Shared {
-    pub(crate) active: Arc<Active>,
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) origin: Origin,
-    /// Its number among those of the handler.
-    pub(crate) id: u64,
-    /// Whether all its jobs end with it, those left behind too.
-    takes_jobs: AtomicBool,
-    pub(crate) connection: Arc<dyn Connection>,
-    pub(crate) access: Access,
-    /// Whether the peer says that it is our own client.
-    pub(crate) our_client: AtomicBool,
-    /// Whether we are to open the channel of the peer's first command.
-    pub(crate) asks_for_channel: AtomicBool,
-    pub(crate) since: SystemTime,
-    pub(crate) opened: Instant,
-    pub(crate) core: Arc<Core>,
-    pub(crate) audit: SessionAudit,
-    budget: Budget,
-    windows: Mutex<Windows>,
-    places: Arc<Semaphore>,
-    /// How many of them are taken.
-    taken: Arc<watch::Sender<usize>>,
-    /// Given back once somebody has logged in.
-    startup: Mutex<Option<Startup>>,
-    /// Since when the peer is away, as far as was seen.
-    away: Mutex<Option<SystemTime>>,
-    /// Cancelled when the connection is over: every child and task ends.
-    pub(crate) over: CancellationToken,
-    pub(crate) channels: TaskTracker,
-    pub(crate) listeners: TaskTracker,
-    /// The client has asked for the service `ssh-userauth`.
-    pub(crate) service: CancellationToken,
-    authenticated: CancellationToken,
-    end: OnceLock<End>,
-    end_notify: Notify,
-}
-
 /// Serves one SSH connection from the first byte to the last process.
 pub(crate) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStream, peer: Peer) {
     let _live = Live::new(&core.counters.sessions);
     count(&core.counters.sessions_total);
     let address = peer.address;
     tracing::info!(target: "alknet_ssh::auth", remote_addr = %Address(address), "connection opened");
-    let config = &active.config;
-    let buffer = config.limits.session_buffer_bytes;
-    let budget = core
-        .budget
-        .part(buffer.max(config.transport.window_bytes) as usize);
-    let id = core.list.next_id();
-    let audit = SessionAudit::new(Arc::clone(&core), id, address);
-    audit.record(|| AuditEvent::SessionOpened);
-    let shared = Arc::new(Shared {
-        audit,
-        taken: Arc::default(),
-        startup: Mutex::new(peer.startup),
-        counters: Arc::clone(&core.counters),
-        origin: Origin {
-            peer: address,
-            local: peer.local,
-        },
-        id,
-        takes_jobs: AtomicBool::new(false),
-        connection: peer.connection,
-        away: Mutex::default(),
-        our_client: AtomicBool::new(false),
-        asks_for_channel: AtomicBool::new(false),
-        access: Access::new(Arc::clone(&core.permissions)),
-        since: SystemTime::now(),
-        opened: Instant::now(),
-        core: Arc::clone(&core),
-        windows: Mutex::new(windows(&active.config, &budget)),
-        budget,
-        places: Arc::new(Semaphore::new(active.config.limits.max_channels as usize)),
-        over: CancellationToken::new(),
-        channels: TaskTracker::new(),
-        listeners: TaskTracker::new(),
-        service: CancellationToken::new(),
-        authenticated: CancellationToken::new(),
-        end: OnceLock::new(),
-        end_notify: Notify::new(),
-        active,
-    });
+    let origin = Origin {
+        peer: address,
+        local: peer.local,
+    };
+    let shared = Shared::new(&core, active, peer.connection, origin, peer.startup);
+    let shared = Arc::new(shared);
+    let id = shared.id;
+    shared.audit.record(|| AuditEvent::SessionOpened);
     let listed = core.list.enter(id, &shared);
     let entrant = Entrant {
         owner: Arc::clone(&peer.owner),
@@ -209,36 +130,6 @@ struct Entrant {
     endpoint: Option<Arc<Endpoint>>,
     /// Whether an attempt was refused.
     refused: Arc<AtomicBool>,
-}
-
-/// One of the channels a connection may have; given back when dropped.
-pub(crate) struct Place {
-    _permit: OwnedSemaphorePermit,
-    _live: Live,
-    taken: Arc<watch::Sender<usize>>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.taken
-            .send_modify(|taken| *taken = taken.saturating_sub(1));
-    }
-}
-
-fn windows(config: &SshConfig, budget: &Budget) -> Windows {
-    let transport = &config.transport;
-    let sizes = Sizes {
-        first: transport.window_bytes,
-        largest: transport.max_window_bytes.max(transport.window_bytes),
-    };
-    let keys = KeysDue::after(
-        Duration::from_secs(transport.rekey_seconds.into()),
-        transport.rekey_bytes,
-        sizes.largest,
-        std::time::Instant::now(),
-    );
-    let queue_limit = config.limits.channel_buffer_bytes as usize;
-    Windows::new(sizes, queue_limit, budget.clone(), keys)
 }
 
 /// Runs the protocol; says why it ended, and how many bytes came and went.
@@ -315,7 +206,7 @@ async fn converse(
         },
         end = reason_to_end(core, shared, control, login_end, &mut revision) => {
             if end.takes_jobs() {
-                shared.takes_jobs.store(true, Ordering::Relaxed);
+                shared.take_jobs();
             }
             say_goodbye(shared, control, &mut session, &end).await;
             end
@@ -421,17 +312,6 @@ async fn look_up_again(
 }
 
 impl Shared {
-    /// The peer has proven who it is.
-    pub(crate) fn authenticated(&self) {
-        self.authenticated.cancel();
-        drop(self.take_startup());
-    }
-
-    /// Whether all its jobs end with it, those left behind too.
-    pub(crate) fn takes_jobs(&self) -> bool {
-        self.takes_jobs.load(Ordering::Relaxed)
-    }
-
     /// How long to wait for the peer at the end: `time` where somebody has
     /// logged in.
     fn linger(&self, time: Duration) -> Duration {
@@ -440,100 +320,6 @@ impl Shared {
         } else {
             time.min(STRANGER_LINGER)
         }
-    }
-
-    fn take_startup(&self) -> Option<Startup> {
-        let mut startup = self.startup.lock().unwrap_or_else(PoisonError::into_inner);
-        startup.take()
-    }
-
-    /// Asks for the session's end; the peer is told the reason.
-    pub(crate) fn end(&self, end: End) {
-        let _ = self.end.set(end);
-        self.end_notify.notify_one();
-    }
-
-    /// The id of the peer's identity; empty before it has logged in.
-    pub(crate) fn identity(&self) -> String {
-        let holder = self.access.holder();
-        holder.map_or_else(String::new, |holder| holder.identity.id)
-    }
-
-    /// What runs whatever the peer asks for, if its credentials say so.
-    pub(crate) fn forced_command(&self) -> Option<Vec<u8>> {
-        self.access.restrictions().ok()?.force_command
-    }
-
-    /// What runs when the peer asks for a command.
-    pub(crate) fn restricted_to(&self, asked: &[u8]) -> Vec<u8> {
-        self.forced_command().unwrap_or_else(|| asked.to_vec())
-    }
-
-    pub(crate) fn windows(&self) -> MutexGuard<'_, Windows> {
-        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether the whole connection waits for queues to be emptied.
-    pub(crate) fn is_held(&self) -> bool {
-        self.budget.room() == 0
-    }
-
-    /// Room for one more channel, if there is any.
-    pub(crate) fn place(&self) -> Option<Place> {
-        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        self.taken.send_modify(|taken| *taken += 1);
-        Some(Place {
-            taken: Arc::clone(&self.taken),
-            _permit: permit,
-            _live: Live::new(&self.counters.channels),
-        })
-    }
-
-    /// Counts and logs what was refused; where it would have led stays out.
-    pub(crate) fn deny(&self, kind: RequestKind, reason: &dyn std::fmt::Display) {
-        self.audit
-            .request(kind.name(), Verdict::Denied, Some(reason));
-        self.log_denied(kind.name(), reason);
-    }
-
-    /// Counts, records and logs a channel for which there is no room.
-    pub(crate) fn no_place(&self, kind: ChannelKind) {
-        self.counters.metrics.channel(kind, Verdict::Failed);
-        let reason = format!(
-            "more than {} channels at a time (/limits/max_channels)",
-            self.active.config.limits.max_channels
-        );
-        let about = About {
-            kind,
-            destination: None,
-        };
-        self.audit.not_opened(&about, Verdict::Failed, &reason);
-        if let Some(left_out) = self.core.channel_refusals.pass() {
-            let holder = self.access.holder();
-            tracing::warn!(
-                target: "alknet_ssh::limits",
-                remote_addr = %Address(self.origin.peer),
-                identity = %holder.as_ref().map_or("", |holder| &holder.identity.id),
-                kind = kind.name(),
-                reason,
-                left_out,
-                "channel refused"
-            );
-        }
-    }
-
-    /// The same for what the audit stream tells in its own way.
-    pub(crate) fn log_denied(&self, what: &str, reason: &dyn std::fmt::Display) {
-        count(&self.counters.requests_denied);
-        let holder = self.access.holder();
-        tracing::info!(
-            target: "alknet_ssh::policy",
-            remote_addr = %Address(self.origin.peer),
-            identity = %holder.as_ref().map_or("", |holder| &holder.identity.id),
-            request = what,
-            reason = %reason,
-            "request denied"
-        );
     }
 
     /// Follows changes of the policy, of identities and of the peer's address:
@@ -595,20 +381,6 @@ impl Shared {
         }
     }
 
-    /// Since when nothing has been heard of the peer, to some seconds; `None`
-    /// for one that is there, and over TCP, where nobody knows.
-    pub(crate) fn away_since(&self) -> Option<SystemTime> {
-        let is_away = self.origin.peer.is_some() && self.connection.remote_addr().is_none();
-        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_away {
-            let now = SystemTime::now();
-            away.get_or_insert(now.checked_sub(AWAY_AFTER).unwrap_or(now));
-        } else {
-            *away = None;
-        }
-        *away
-    }
-
     /// Completes when the peer is known to be at another address than this one.
     async fn moved(&self, from: Option<IpAddr>) -> IpAddr {
         loop {
@@ -649,16 +421,6 @@ impl Shared {
                 () = patience => return,
                 _ = taken.changed() => {}
             }
-        }
-    }
-
-    async fn asked_to_end(&self) -> End {
-        loop {
-            let notified = self.end_notify.notified();
-            if let Some(end) = self.end.get() {
-                return end.clone();
-            }
-            notified.await;
         }
     }
 

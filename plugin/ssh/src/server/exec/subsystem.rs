@@ -3,7 +3,7 @@
 use super::command::Setup;
 use super::start;
 use crate::server::channel::input::Start;
-use crate::server::dispatch::session::Shared;
+use crate::server::session::context::Shared;
 use crate::server::session::denial::{self, Asked};
 use crate::server::state::access::Refused;
 

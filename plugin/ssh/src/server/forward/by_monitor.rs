@@ -10,8 +10,8 @@ use alknet_session::{AsyncSocket, Mode, UnixTarget};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
-use crate::server::dispatch::session::Shared;
 use crate::server::process::{BoundUnix, FoundUnix, Monitor, MonitorError};
+use crate::server::session::context::Shared;
 use crate::server::session::peer;
 
 /// The monitor answers sooner, whatever the file system.

@@ -18,7 +18,7 @@ use super::socket::Socket;
 use crate::connection::queue::ByteQueue;
 use crate::server::channel::input::{Event, Input};
 use crate::server::channel::outflow::{self, Source};
-use crate::server::dispatch::session::Shared;
+use crate::server::session::context::Shared;
 use crate::server::traffic::Traffic;
 
 /// How a forwarded channel ended.

@@ -6,8 +6,8 @@ use alknet_session::{Confinement, HandlerSessions, Mode};
 
 use super::note::Note;
 use crate::server::auth::Holder;
-use crate::server::dispatch::session::Shared;
 use crate::server::process::Peer;
+use crate::server::session::context::Shared;
 use crate::server::state::access::{Grant, Refused};
 
 /// The kinds of resources that say what a guest may reach beside its home.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::end::End;
 use crate::server::auth::Peer;
-use crate::server::dispatch::session::Shared;
+use crate::server::session::context::Shared;
 
 /// How long the sockets of a listener may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::end::End;
-use crate::server::dispatch::session::Shared;
+use crate::server::session::context::Shared;
 
 /// The connections by number.
 #[derive(Default)]

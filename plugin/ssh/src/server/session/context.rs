@@ -1,0 +1,280 @@
+//! The ground on which the parts of one SSH connection stand.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use alknet_handler::Connection;
+use alknet_ssh_config::SshConfig;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::connection::queue::Budget;
+use crate::connection::window::{KeysDue, Sizes, Windows};
+use crate::server::admission::Startup;
+use crate::server::audit::{About, SessionAudit};
+use crate::server::auth::Peer as Address;
+use crate::server::metrics::{ChannelKind, RequestKind, Verdict};
+use crate::server::process::Origin;
+use crate::server::state::access::Access;
+use crate::server::state::core::{Active, Core};
+use crate::server::state::end::End;
+use crate::server::status::{Counters, Live, count};
+
+/// How long nothing has been heard of a peer of which the transport says that
+/// it is away.
+const AWAY_AFTER: Duration = Duration::from_secs(10);
+
+/// What the parts of one SSH connection share.
+pub(crate) struct Shared {
+    pub(crate) active: Arc<Active>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) origin: Origin,
+    /// Its number among those of the handler.
+    pub(crate) id: u64,
+    /// Whether all its jobs end with it, those left behind too.
+    takes_jobs: AtomicBool,
+    pub(crate) connection: Arc<dyn Connection>,
+    pub(crate) access: Access,
+    /// Whether the peer says that it is our own client.
+    pub(crate) our_client: AtomicBool,
+    /// Whether we are to open the channel of the peer's first command.
+    pub(crate) asks_for_channel: AtomicBool,
+    pub(crate) since: SystemTime,
+    pub(crate) opened: Instant,
+    pub(crate) core: Arc<Core>,
+    pub(crate) audit: SessionAudit,
+    budget: Budget,
+    windows: Mutex<Windows>,
+    places: Arc<Semaphore>,
+    /// How many of them are taken.
+    pub(crate) taken: Arc<watch::Sender<usize>>,
+    /// Given back once somebody has logged in.
+    startup: Mutex<Option<Startup>>,
+    /// Since when the peer is away, as far as was seen.
+    away: Mutex<Option<SystemTime>>,
+    /// Cancelled when the connection is over: every child and task ends.
+    pub(crate) over: CancellationToken,
+    pub(crate) channels: TaskTracker,
+    pub(crate) listeners: TaskTracker,
+    /// The client has asked for the service `ssh-userauth`.
+    pub(crate) service: CancellationToken,
+    pub(crate) authenticated: CancellationToken,
+    end: OnceLock<End>,
+    end_notify: Notify,
+}
+
+/// One of the channels a connection may have; given back when dropped.
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
+    _live: Live,
+    taken: Arc<watch::Sender<usize>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.taken
+            .send_modify(|taken| *taken = taken.saturating_sub(1));
+    }
+}
+
+impl Shared {
+    /// What a connection begins with. `address` is the peer's and `local` ours, where
+    /// they are known.
+    pub(crate) fn new(
+        core: &Arc<Core>,
+        active: Arc<Active>,
+        connection: Arc<dyn Connection>,
+        origin: Origin,
+        startup: Option<Startup>,
+    ) -> Self {
+        let config = &active.config;
+        let buffer = config.limits.session_buffer_bytes;
+        let budget = core
+            .budget
+            .part(buffer.max(config.transport.window_bytes) as usize);
+        let id = core.list.next_id();
+        Self {
+            audit: SessionAudit::new(Arc::clone(core), id, origin.peer),
+            taken: Arc::default(),
+            startup: Mutex::new(startup),
+            counters: Arc::clone(&core.counters),
+            origin,
+            id,
+            takes_jobs: AtomicBool::new(false),
+            connection,
+            away: Mutex::default(),
+            our_client: AtomicBool::new(false),
+            asks_for_channel: AtomicBool::new(false),
+            access: Access::new(Arc::clone(&core.permissions)),
+            since: SystemTime::now(),
+            opened: Instant::now(),
+            core: Arc::clone(core),
+            windows: Mutex::new(windows(config, &budget)),
+            budget,
+            places: Arc::new(Semaphore::new(config.limits.max_channels as usize)),
+            over: CancellationToken::new(),
+            channels: TaskTracker::new(),
+            listeners: TaskTracker::new(),
+            service: CancellationToken::new(),
+            authenticated: CancellationToken::new(),
+            end: OnceLock::new(),
+            end_notify: Notify::new(),
+            active,
+        }
+    }
+
+    /// The peer has proven who it is.
+    pub(crate) fn authenticated(&self) {
+        self.authenticated.cancel();
+        drop(self.take_startup());
+    }
+
+    /// All its jobs end with it, those left behind too.
+    pub(crate) fn take_jobs(&self) {
+        self.takes_jobs.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether all its jobs end with it, those left behind too.
+    pub(crate) fn takes_jobs(&self) -> bool {
+        self.takes_jobs.load(Ordering::Relaxed)
+    }
+
+    /// The place among those that have not logged in, once.
+    pub(crate) fn take_startup(&self) -> Option<Startup> {
+        let mut startup = self.startup.lock().unwrap_or_else(PoisonError::into_inner);
+        startup.take()
+    }
+
+    /// Asks for the session's end; the peer is told the reason.
+    pub(crate) fn end(&self, end: End) {
+        let _ = self.end.set(end);
+        self.end_notify.notify_one();
+    }
+
+    /// The id of the peer's identity; empty before it has logged in.
+    pub(crate) fn identity(&self) -> String {
+        let holder = self.access.holder();
+        holder.map_or_else(String::new, |holder| holder.identity.id)
+    }
+
+    /// What runs whatever the peer asks for, if its credentials say so.
+    pub(crate) fn forced_command(&self) -> Option<Vec<u8>> {
+        self.access.restrictions().ok()?.force_command
+    }
+
+    /// What runs when the peer asks for a command.
+    pub(crate) fn restricted_to(&self, asked: &[u8]) -> Vec<u8> {
+        self.forced_command().unwrap_or_else(|| asked.to_vec())
+    }
+
+    pub(crate) fn windows(&self) -> MutexGuard<'_, Windows> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the whole connection waits for queues to be emptied.
+    pub(crate) fn is_held(&self) -> bool {
+        self.budget.room() == 0
+    }
+
+    /// Room for one more channel, if there is any.
+    pub(crate) fn place(&self) -> Option<Place> {
+        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        self.taken.send_modify(|taken| *taken += 1);
+        Some(Place {
+            taken: Arc::clone(&self.taken),
+            _permit: permit,
+            _live: Live::new(&self.counters.channels),
+        })
+    }
+
+    /// Counts and logs what was refused; where it would have led stays out.
+    pub(crate) fn deny(&self, kind: RequestKind, reason: &dyn std::fmt::Display) {
+        self.audit
+            .request(kind.name(), Verdict::Denied, Some(reason));
+        self.log_denied(kind.name(), reason);
+    }
+
+    /// Counts, records and logs a channel for which there is no room.
+    pub(crate) fn no_place(&self, kind: ChannelKind) {
+        self.counters.metrics.channel(kind, Verdict::Failed);
+        let reason = format!(
+            "more than {} channels at a time (/limits/max_channels)",
+            self.active.config.limits.max_channels
+        );
+        let about = About {
+            kind,
+            destination: None,
+        };
+        self.audit.not_opened(&about, Verdict::Failed, &reason);
+        if let Some(left_out) = self.core.channel_refusals.pass() {
+            let holder = self.access.holder();
+            tracing::warn!(
+                target: "alknet_ssh::limits",
+                remote_addr = %Address(self.origin.peer),
+                identity = %holder.as_ref().map_or("", |holder| &holder.identity.id),
+                kind = kind.name(),
+                reason,
+                left_out,
+                "channel refused"
+            );
+        }
+    }
+
+    /// The same for what the audit stream tells in its own way.
+    pub(crate) fn log_denied(&self, what: &str, reason: &dyn std::fmt::Display) {
+        count(&self.counters.requests_denied);
+        let holder = self.access.holder();
+        tracing::info!(
+            target: "alknet_ssh::policy",
+            remote_addr = %Address(self.origin.peer),
+            identity = %holder.as_ref().map_or("", |holder| &holder.identity.id),
+            request = what,
+            reason = %reason,
+            "request denied"
+        );
+    }
+
+    /// Since when nothing has been heard of the peer, to some seconds; `None`
+    /// for one that is there, and over TCP, where nobody knows.
+    pub(crate) fn away_since(&self) -> Option<SystemTime> {
+        let is_away = self.origin.peer.is_some() && self.connection.remote_addr().is_none();
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_away {
+            let now = SystemTime::now();
+            away.get_or_insert(now.checked_sub(AWAY_AFTER).unwrap_or(now));
+        } else {
+            *away = None;
+        }
+        *away
+    }
+
+    /// Completes when somebody has asked for the session's end; says why.
+    pub(crate) async fn asked_to_end(&self) -> End {
+        loop {
+            let notified = self.end_notify.notified();
+            if let Some(end) = self.end.get() {
+                return end.clone();
+            }
+            notified.await;
+        }
+    }
+}
+
+fn windows(config: &SshConfig, budget: &Budget) -> Windows {
+    let transport = &config.transport;
+    let sizes = Sizes {
+        first: transport.window_bytes,
+        largest: transport.max_window_bytes.max(transport.window_bytes),
+    };
+    let keys = KeysDue::after(
+        Duration::from_secs(transport.rekey_seconds.into()),
+        transport.rekey_bytes,
+        sizes.largest,
+        std::time::Instant::now(),
+    );
+    let queue_limit = config.limits.channel_buffer_bytes as usize;
+    Windows::new(sizes, queue_limit, budget.clone(), keys)
+}
