@@ -3,8 +3,6 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::state::core::Core;
-
 /// What has gone through a channel, and when something did last.
 #[derive(Debug)]
 pub(super) struct Traffic {
@@ -47,10 +45,11 @@ impl Traffic {
         self.opened.elapsed()
     }
 
-    /// Completes when nothing has passed for as long as is configured.
-    pub(super) async fn idle(&self, core: &Core) {
+    /// Completes when nothing has passed for as many seconds as are configured at the
+    /// moment; 0 is for ever.
+    pub(super) async fn idle(&self, configured: impl Fn() -> u32) {
         loop {
-            let seconds = core.active().config.limits.channel_idle_seconds;
+            let seconds = configured();
             if seconds == 0 {
                 return std::future::pending().await;
             }

@@ -1,18 +1,17 @@
+//! What comes in on a channel, and last words to its peer.
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use russh::server::{Handle, Msg};
-use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
-use tokio::sync::mpsc;
+use russh::server::Msg;
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::connection::queue::ByteQueue;
 use crate::server::audit::{About, ChannelRecord};
-use crate::server::exec::command;
-use crate::server::metrics::ChannelKind;
 use crate::server::process::{Signal, Size};
-use crate::server::session::context::{Place, Shared};
+use crate::server::session::context::Shared;
 use crate::server::traffic::Traffic;
 
 /// How often a channel that takes nothing is looked at, and how long it is
@@ -20,18 +19,6 @@ use crate::server::traffic::Traffic;
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long last words to a peer may wait for it to read.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-
-/// The exit status of what is not permitted, as shells have it for what cannot
-/// be run.
-const NOT_PERMITTED: u32 = 126;
-
-/// What a session channel is for.
-pub(crate) enum Start {
-    /// A command, a shell or file transfer.
-    Command(Box<command::Task>),
-    /// Nothing; the user is told why.
-    Refusal(String),
-}
 
 /// The input side of a channel: drained from the moment it opens and always,
 /// so that russh's own small queue never fills and stops the session.
@@ -70,60 +57,6 @@ pub(crate) enum Event {
     Idle,
 }
 
-/// Serves one session channel to the end of its last process.
-pub(crate) async fn serve(
-    channel: Channel<Msg>,
-    handle: Handle,
-    queue: ByteQueue,
-    mut starts: mpsc::Receiver<Start>,
-    shared: Arc<Shared>,
-    _place: Place,
-) {
-    let (reader, writer) = channel.split();
-    let about = About {
-        kind: ChannelKind::Session,
-        destination: None,
-    };
-    let mut input = Input::new(reader, queue, Arc::clone(&shared), &about);
-    let mut resized = None;
-    let start = loop {
-        tokio::select! {
-            biased;
-            start = starts.recv() => break start,
-            event = input.next() => match event {
-                Event::Signal(_) => {}
-                Event::Resize(size) => resized = Some(size),
-                Event::Closed => return,
-                Event::Idle => {
-                    close_with_words(&writer, "alknet: no command was given for too long\r\n").await;
-                    return;
-                }
-                Event::Stalled => {
-                    close_with_words(&writer, "alknet: too much input before any command\r\n").await;
-                    return;
-                }
-            },
-        }
-    };
-    match start {
-        Some(Start::Command(mut task)) => {
-            task.resize(resized);
-            command::run(*task, input, &writer, &handle, &shared).await;
-        }
-        Some(Start::Refusal(words)) => {
-            let refusal = async {
-                let _ = tell(&writer, &words).await;
-                finish(&writer, NOT_PERMITTED).await;
-            };
-            tokio::select! {
-                () = refusal => {}
-                () = input.closed() => {}
-            }
-        }
-        None => {}
-    }
-}
-
 impl Input {
     pub(crate) fn new(
         reader: ChannelReadHalf,
@@ -146,10 +79,11 @@ impl Input {
     pub(crate) async fn next(&mut self) -> Event {
         loop {
             let stalled = self.stalled_at();
+            let idle_seconds = || self.shared.core.active().config.limits.channel_idle_seconds;
             let message = tokio::select! {
                 message = self.reader.wait() => message,
                 () = self.shared.over.cancelled() => return Event::Closed,
-                () = self.traffic.idle(&self.shared.core) => return Event::Idle,
+                () = self.traffic.idle(idle_seconds) => return Event::Idle,
                 () = look_again(stalled), if stalled.is_some() => {
                     // Something may have been taken while nothing came.
                     let due = self.stalled_at().is_some_and(|at| at <= Instant::now());

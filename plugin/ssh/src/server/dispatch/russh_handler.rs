@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::connection::first_channel;
 use crate::connection::transport::Control;
 use crate::server::auth::{Authenticator, Holder, Refusal};
-use crate::server::channel::input::{self, Start};
+use crate::server::exec::channel::{self, Start};
 use crate::server::exec::command::Setup;
 use crate::server::exec::{start, subsystem};
 use crate::server::forward::{self, Listeners, NotListening, Opening};
@@ -238,7 +238,7 @@ impl RusshHandler {
         };
         self.channels.insert(channel.id(), requests);
         let queue = self.shared.windows().open(channel.id().into());
-        self.shared.channels.spawn(input::serve(
+        self.shared.channels.spawn(channel::serve(
             channel,
             session.handle(),
             queue,

@@ -3,8 +3,8 @@
 
 use alknet_ssh_policy::{Command, QUIET_ENVIRONMENT, can_start_programs};
 
+use super::channel::Start;
 use super::command::{Setup, Task};
-use crate::server::channel::input::Start;
 use crate::server::process::{Environment, Program, helper};
 use crate::server::session::context::Shared;
 use crate::server::session::peer;

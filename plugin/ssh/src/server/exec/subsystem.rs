@@ -1,8 +1,8 @@
 //! Subsystems (RFC 4254 section 6.5): what each name starts.
 
+use super::channel::Start;
 use super::command::Setup;
 use super::start;
-use crate::server::channel::input::Start;
 use crate::server::session::context::Shared;
 use crate::server::session::denial::{self, Asked};
 use crate::server::state::access::Refused;
