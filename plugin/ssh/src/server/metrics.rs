@@ -1,13 +1,16 @@
 //! What is counted by kind, for who collects metrics. Every label takes its
 //! values from a fixed list.
 
+mod refusal;
+mod rejection;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::auth::Refusal;
-use crate::server::Rejection;
+pub(crate) use self::refusal::Refusal;
+pub(crate) use self::rejection::Rejection;
 
 /// What a channel is for.
 #[derive(Clone, Copy, Debug)]

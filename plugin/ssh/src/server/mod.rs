@@ -8,6 +8,7 @@ mod channel;
 mod check_system;
 mod control;
 mod dispatch;
+mod display;
 mod egress;
 mod exec;
 mod forward;
@@ -31,8 +32,6 @@ use alknet_handler::{
 use alknet_ssh_config::SshConfig;
 use russh::keys::PrivateKey;
 
-pub(crate) use self::admission::Rejection;
-pub(crate) use self::audit::SessionAudit;
 pub use self::egress::resolve::{LookUpSlot, Resolver, SystemResolver};
 pub use self::process::{Launcher, run_helper};
 use self::state::core::Core;

@@ -7,7 +7,6 @@ mod startups;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use alknet_ssh_config::Limits;
 use serde_json::{Value, json};
@@ -18,6 +17,7 @@ pub(super) use self::penalties::Offence;
 use self::penalties::Penalties;
 use self::source::Source;
 use self::startups::Startups;
+use super::metrics::Rejection;
 
 /// Penalised addresses that `status` names.
 const SHOWN: usize = 20;
@@ -46,37 +46,6 @@ impl Startup {
     pub(super) fn with_place(mut self, place: Option<OwnedSemaphorePermit>) -> Self {
         self.place = place;
         self
-    }
-}
-
-/// Why a connection is turned away before it may log in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Rejection {
-    /// Its address misbehaved.
-    #[error("penalised address")]
-    Penalised,
-    /// Its address has as many that have not logged in as it may.
-    #[error("too many connections of this address are not logged in")]
-    Source,
-    /// All addresses together have.
-    #[error("too many connections are not logged in")]
-    Startups,
-    /// The handshake below SSH did not show whose it is, and it has to.
-    #[error("no known key in the QUIC handshake")]
-    Unbound,
-}
-
-impl Rejection {
-    /// What the peer is told.
-    pub(super) fn words(self) -> &'static str {
-        match self {
-            Self::Penalised => "Not allowed at this time",
-            Self::Source | Self::Startups => "Exceeded MaxStartups",
-            Self::Unbound => {
-                "alknet: this node wants a key that it knows in the QUIC handshake; connect with \
-                 `alknet connect --identity-key FILE`"
-            }
-        }
     }
 }
 
@@ -181,9 +150,4 @@ fn percentile() -> u32 {
     // Without randomness the connection cannot be served anyway.
     let _ = getrandom::fill(&mut random);
     u32::from_le_bytes(random) % 100
-}
-
-/// Seconds, rounded up: what is left of a penalty is never told as nothing.
-fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::source::Source;
-use super::whole_seconds;
 
 /// Addresses that misbehaved, with the time until which that counts.
 #[derive(Default)]
@@ -151,6 +150,11 @@ impl Penalties {
             self.remove(source);
         }
     }
+}
+
+/// Seconds, rounded up: what is left of a penalty is never told as nothing.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@ use std::collections::HashMap;
 
 use alknet_ssh_config::MaxStartups;
 
-use super::Rejection;
 use super::source::Source;
+use crate::server::metrics::Rejection;
 
 /// The connections on which nobody has logged in yet.
 #[derive(Default)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use alknet_ssh_config::{AuditEvent, AuditVerdict};
 
-use crate::server::auth::{Refusal, shown};
-use crate::server::metrics::{ChannelKind, Verdict};
+use crate::server::display::shown;
+use crate::server::metrics::{ChannelKind, Refusal, Verdict};
 use crate::server::state::core::Core;
 use crate::server::traffic::Traffic;
 

@@ -1,6 +1,6 @@
 use alknet_handler::Identity;
 
-use super::Refusal;
+use crate::server::metrics::Refusal;
 
 /// The kind of the resource that lists the accounts a peer may log in to.
 const KIND: &str = "accounts";

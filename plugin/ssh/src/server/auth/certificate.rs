@@ -7,7 +7,8 @@ use alknet_ssh_policy::{Restrictions, Sources};
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
 
-use super::{Refusal, check_algorithm, fingerprint};
+use super::{check_algorithm, fingerprint};
+use crate::server::metrics::Refusal;
 
 /// An OpenSSH user certificate (`PROTOCOL.certkeys`) that is sound in itself.
 /// Whether its authority is trusted, and for whom, others know.

@@ -6,7 +6,8 @@ use alknet_ssh_policy::{Conditions, Restrictions};
 use russh::keys::{Certificate, PublicKey};
 
 use super::credential::both;
-use super::{Credential, LoginRules, Refusal, UserCertificate};
+use super::{Credential, LoginRules, UserCertificate};
+use crate::server::metrics::Refusal;
 
 /// A log-in that is only thought of.
 pub(crate) struct LogIn<'a> {

@@ -6,11 +6,9 @@ mod credential;
 mod explain;
 mod krl;
 mod owner;
-mod refusal;
 mod revoked;
 mod rules;
 mod saved;
-mod shown;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,14 +23,14 @@ pub(crate) use self::certificate::UserCertificate;
 pub(crate) use self::credential::{Credential, Holder};
 pub(crate) use self::explain::LogIn;
 pub(crate) use self::owner::Owner;
-pub(crate) use self::refusal::Refusal;
 pub(crate) use self::rules::LoginRules;
 pub(crate) use self::saved::SavedCredential;
-pub(crate) use self::shown::{Peer, shown};
+use crate::server::display::{Peer, shown};
+use crate::server::metrics::Refusal;
 
+use super::audit::SessionAudit;
 use super::status::{Counters, count};
 use crate::connection::host_key::{MIN_RSA_BITS, rsa_bits};
-use crate::server::SessionAudit;
 
 /// An identity store that has not answered by then refuses.
 const LOOK_UP: Duration = Duration::from_secs(10);

@@ -10,8 +10,10 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::session::{self, Peer};
-use crate::server::admission::{Offence, Rejection, Startup};
-use crate::server::auth::{Owner, Peer as Address};
+use crate::server::admission::{Offence, Startup};
+use crate::server::auth::Owner;
+use crate::server::display::Peer as Address;
+use crate::server::metrics::Rejection;
 use crate::server::session::endpoint::Endpoint;
 use crate::server::state::core::Core;
 use crate::server::status::Live;

@@ -13,12 +13,12 @@ use tokio::time::timeout;
 
 use crate::connection::first_channel;
 use crate::connection::transport::Control;
-use crate::server::auth::{Authenticator, Holder, Refusal};
+use crate::server::auth::{Authenticator, Holder};
 use crate::server::exec::channel::{self, Start};
 use crate::server::exec::command::Setup;
 use crate::server::exec::{start, subsystem};
 use crate::server::forward::{self, Listeners, NotListening, Opening};
-use crate::server::metrics::{ChannelKind, RequestKind, Verdict};
+use crate::server::metrics::{ChannelKind, Refusal, RequestKind, Verdict};
 use crate::server::process::{Size, TerminalRequest};
 use crate::server::session::context::{Place, Shared};
 use crate::server::session::denial::{self, Asked};

@@ -14,9 +14,8 @@ use super::russh_handler::RusshHandler;
 use crate::connection::transport::{Control, Transport};
 use crate::server::admission::Startup;
 use crate::server::audit::millis;
-use crate::server::auth::{
-    Authenticator, Claims, Credential, Holder, Owner, Peer as Address, Recorder,
-};
+use crate::server::auth::{Authenticator, Claims, Credential, Holder, Owner, Recorder};
+use crate::server::display::Peer as Address;
 use crate::server::exec::jobs;
 use crate::server::process::Origin;
 use crate::server::session::context::Shared;

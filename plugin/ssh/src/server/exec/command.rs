@@ -13,10 +13,9 @@ use tokio::time::{sleep, timeout};
 use crate::connection::queue::ByteQueue;
 use crate::server::channel::input::{Event, Input, STDERR, close_with_words, finish, tell};
 use crate::server::channel::outflow;
-use crate::server::process::helper;
 use crate::server::process::{
     Environment, Job, Launch, Launched, Peer, Program, Signal, Size, StartError, Status, Streams,
-    TerminalControl, TerminalRequest,
+    TerminalControl, TerminalRequest, helper,
 };
 use crate::server::session::context::Shared;
 use crate::server::state::access::Grant;

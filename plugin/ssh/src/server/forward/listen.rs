@@ -538,7 +538,7 @@ impl Accepting {
                 () = self.grant.revoked() => {
                     tracing::info!(
                         target: "alknet_ssh::policy",
-                        remote_addr = %crate::server::auth::Peer(self.shared.origin.peer),
+                        remote_addr = %crate::server::display::Peer(self.shared.origin.peer),
                         "closed a listener: it is no longer permitted"
                     );
                     return None;

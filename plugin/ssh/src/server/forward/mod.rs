@@ -156,7 +156,7 @@ fn say_how_it_ended(shared: &Shared, kind: ChannelKind, end: &End) {
             count(&shared.counters.stalled);
             tracing::warn!(
                 target: "alknet_ssh::forward",
-                remote_addr = %super::auth::Peer(shared.origin.peer),
+                remote_addr = %super::display::Peer(shared.origin.peer),
                 request = name(kind),
                 seconds = shared.active.config.limits.stalled_channel_seconds,
                 "closed a channel: its target took nothing while it held up other channels"
@@ -165,7 +165,7 @@ fn say_how_it_ended(shared: &Shared, kind: ChannelKind, end: &End) {
         End::Idle => {
             tracing::info!(
                 target: "alknet_ssh::forward",
-                remote_addr = %super::auth::Peer(shared.origin.peer),
+                remote_addr = %super::display::Peer(shared.origin.peer),
                 request = name(kind),
                 "closed a channel: nothing went through it for too long"
             );
@@ -173,7 +173,7 @@ fn say_how_it_ended(shared: &Shared, kind: ChannelKind, end: &End) {
         End::Revoked => {
             tracing::info!(
                 target: "alknet_ssh::policy",
-                remote_addr = %super::auth::Peer(shared.origin.peer),
+                remote_addr = %super::display::Peer(shared.origin.peer),
                 request = name(kind),
                 "closed a channel: it is no longer permitted"
             );

@@ -15,7 +15,7 @@ use crate::connection::queue::Budget;
 use crate::connection::window::{KeysDue, Sizes, Windows};
 use crate::server::admission::Startup;
 use crate::server::audit::{About, SessionAudit};
-use crate::server::auth::Peer as Address;
+use crate::server::display::Peer as Address;
 use crate::server::metrics::{ChannelKind, RequestKind, Verdict};
 use crate::server::process::Origin;
 use crate::server::state::access::Access;

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::end::End;
-use crate::server::auth::Peer;
+use crate::server::display::Peer;
 use crate::server::session::context::Shared;
 
 /// How long the sockets of a listener may take to close.

@@ -52,7 +52,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     /// Whether another key or certificate could fare better although nothing
     /// was forged: not a failed attempt, only one more offer.
-    pub(super) fn is_only_an_offer(self) -> bool {
+    pub(crate) fn is_only_an_offer(self) -> bool {
         !matches!(self, Self::NoValidSignature | Self::Method)
     }
 }

@@ -1,0 +1,30 @@
+/// Why a connection is turned away before it may log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Rejection {
+    /// Its address misbehaved.
+    #[error("penalised address")]
+    Penalised,
+    /// Its address has as many that have not logged in as it may.
+    #[error("too many connections of this address are not logged in")]
+    Source,
+    /// All addresses together have.
+    #[error("too many connections are not logged in")]
+    Startups,
+    /// The handshake below SSH did not show whose it is, and it has to.
+    #[error("no known key in the QUIC handshake")]
+    Unbound,
+}
+
+impl Rejection {
+    /// What the peer is told.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Penalised => "Not allowed at this time",
+            Self::Source | Self::Startups => "Exceeded MaxStartups",
+            Self::Unbound => {
+                "alknet: this node wants a key that it knows in the QUIC handshake; connect with \
+                 `alknet connect --identity-key FILE`"
+            }
+        }
+    }
+}
