@@ -142,7 +142,8 @@ impl Client {
         options: &ClientOptions,
         trust: HostTrust,
     ) -> Result<Self, ClientError> {
-        let preferred = algorithms::for_client_of(&trust);
+        let preferred =
+            algorithms::for_client_of(|all| trust.order(all), trust.takes_certificates());
         let check = Check::Trust(Box::new(trust));
         Self::establish(stream, options, preferred, check).await
     }

@@ -4,7 +4,6 @@ use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{Preferred, cipher, compression, kex, mac};
 
 use super::kexinit::Proposal;
-use crate::client::HostTrust;
 
 /// Key exchanges: the post-quantum hybrid first, then the curve every client
 /// has; and the extension markers of RFC 8308 and of strict key exchange.
@@ -163,16 +162,19 @@ pub(crate) fn for_client() -> Preferred {
     preferred(KEX, if has_aes() { AES_FIRST } else { CHACHA_FIRST }, MACS)
 }
 
-/// What the client proposes to a host of which something is known: the kinds of
-/// keys it is known by first.
-pub(crate) fn for_client_of(trust: &HostTrust) -> Preferred {
-    let certificates = if trust.takes_certificates() {
+/// What the client proposes to a host of which something is known: host keys as
+/// `order` puts them, and certificates where an authority for them is known.
+pub(crate) fn for_client_of(
+    order: impl FnOnce(&[Algorithm]) -> Vec<Algorithm>,
+    has_authority: bool,
+) -> Preferred {
+    let certificates = if has_authority {
         Cow::Borrowed(KEYS)
     } else {
         Cow::Borrowed(&[][..])
     };
     Preferred {
-        key: Cow::Owned(trust.order(KEYS)),
+        key: Cow::Owned(order(KEYS)),
         host_key_certificates: certificates,
         ..for_client()
     }

@@ -13,7 +13,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -26,7 +26,6 @@ use tokio_util::io::poll_read_buf;
 
 use super::clear_text::ClearText;
 use super::queue::Budget;
-use crate::server::metrics::Metrics;
 
 /// A read for at least this many bytes goes straight to the caller's buffer.
 const DIRECT_READ: usize = 4 * 1024;
@@ -35,6 +34,13 @@ const DIRECT_READ: usize = 4 * 1024;
 const READ_AHEAD: usize = 4 * 1024;
 /// Bytes asked for at a time while a write is held up.
 const DRAIN: usize = 64 * 1024;
+
+/// Bytes that have passed, of all the streams together that count here.
+#[derive(Debug, Default)]
+pub(crate) struct PassedBytes {
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
+}
 
 /// A stream whose reads go on while a write is held up. Both halves must be
 /// used from one task at a time, as russh does.
@@ -95,7 +101,7 @@ struct State<S> {
     ended: Option<io::Result<()>>,
     received: u64,
     written: u64,
-    metrics: Option<Arc<Metrics>>,
+    counted: Option<Arc<PassedBytes>>,
     /// Until somebody has logged in.
     before_login: Option<BeforeLogin>,
     /// Bytes of coming writes that have been sent already.
@@ -134,11 +140,11 @@ impl Drop for BeforeLogin {
 impl<S: ByteStream> Transport<S> {
     /// Wraps `stream`; at most `capacity` bytes (and a small read more) are kept
     /// in memory while a write is held up.
-    /// What passes is counted in `metrics`, if there are any.
+    /// What passes is added to `counted`, if that is given.
     pub(crate) fn new(
         stream: S,
         capacity: usize,
-        metrics: Option<Arc<Metrics>>,
+        counted: Option<Arc<PassedBytes>>,
     ) -> (Self, Arc<dyn Control>) {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -148,7 +154,7 @@ impl<S: ByteStream> Transport<S> {
                 ended: None,
                 received: 0,
                 written: 0,
-                metrics,
+                counted,
                 before_login: None,
                 sent: 0,
             }),
@@ -387,15 +393,15 @@ impl<S: ByteStream> State<S> {
 
     fn has_read(&mut self, bytes: usize) {
         self.received += bytes as u64;
-        if let Some(metrics) = &self.metrics {
-            metrics.received(bytes);
+        if let Some(counted) = &self.counted {
+            counted.received.fetch_add(bytes as u64, Ordering::Relaxed);
         }
     }
 
     fn wrote(&mut self, bytes: usize) {
         self.written += bytes as u64;
-        if let Some(metrics) = &self.metrics {
-            metrics.sent(bytes);
+        if let Some(counted) = &self.counted {
+            counted.sent.fetch_add(bytes as u64, Ordering::Relaxed);
         }
     }
 

@@ -4,6 +4,7 @@
 mod refusal;
 mod rejection;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 
 pub(crate) use self::refusal::Refusal;
 pub(crate) use self::rejection::Rejection;
+use crate::connection::transport::PassedBytes;
 
 /// What a channel is for.
 #[derive(Clone, Copy, Debug)]
@@ -94,8 +96,8 @@ pub(crate) struct Metrics {
     audit: Row<3>,
     ended: Row<8>,
     login: Histogram,
-    received: AtomicU64,
-    sent: AtomicU64,
+    /// Bytes of SSH on the wire.
+    pub(crate) bytes: Arc<PassedBytes>,
 }
 
 impl Metrics {
@@ -136,16 +138,6 @@ impl Metrics {
     /// Somebody has logged in, so long after the connection was opened.
     pub(crate) fn logged_in(&self, after: Duration) {
         self.login.add(after);
-    }
-
-    /// Bytes of SSH came in.
-    pub(crate) fn received(&self, bytes: usize) {
-        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-
-    /// Bytes of SSH went out.
-    pub(crate) fn sent(&self, bytes: usize) {
-        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// A list of families: name, type, help and samples with their labels.
@@ -212,8 +204,8 @@ impl Metrics {
                 "type": "counter",
                 "help": "Bytes of SSH on the wire, all connections.",
                 "samples": [
-                    { "labels": { "direction": "received" }, "value": read(&self.received) },
-                    { "labels": { "direction": "sent" }, "value": read(&self.sent) },
+                    { "labels": { "direction": "received" }, "value": read(&self.bytes.received) },
+                    { "labels": { "direction": "sent" }, "value": read(&self.bytes.sent) },
                 ],
             },
             {

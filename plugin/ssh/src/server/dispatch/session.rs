@@ -156,7 +156,7 @@ async fn run(
     let (transport, control) = Transport::new(
         stream,
         STRANGER_READ_AHEAD,
-        Some(Arc::clone(&shared.counters.metrics)),
+        Some(Arc::clone(&shared.counters.metrics.bytes)),
     );
     control.before_login(STRANGER_BYTES, &core.budget);
     let handler = RusshHandler::new(
