@@ -3,7 +3,7 @@ use std::time::SystemTime;
 
 use alknet_ssh_config::{AuditEvent, AuditRecord};
 
-use super::{now, time};
+use super::time::{self, now};
 
 /// Records that were lost and are not yet noted in the file.
 #[derive(Default)]
@@ -69,8 +69,8 @@ impl Loss {
             identity: None,
             event: AuditEvent::Dropped {
                 count: self.count,
-                since: time(self.since),
-                until: time(self.until),
+                since: time::text(self.since),
+                until: time::text(self.until),
             },
         }
     }

@@ -9,23 +9,21 @@ mod file;
 mod losses;
 mod session;
 mod stream;
+mod time;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use alknet_handler::{Capabilities, ConfigError};
 use alknet_ssh_config::{Audit as Config, AuditEvent, AuditRecord};
-use chrono::{DateTime, SecondsFormat, Utc};
 
 use self::destination::Masking;
-pub(crate) use self::session::SessionAudit;
-pub(super) use self::session::{About, ChannelRecord, millis};
+pub(crate) use self::session::{About, AuditSource, ChannelRecord, SessionAudit, millis};
 use self::stream::Stream;
 use super::metrics::Metrics;
 
 /// Where records go, and how much they say.
-pub(super) struct Audit {
+pub(crate) struct Audit {
     config: Config,
     stream: Option<Arc<Stream>>,
     masking: Masking,
@@ -92,7 +90,7 @@ impl Audit {
     ) {
         let Some(stream) = &self.stream else { return };
         stream.put(&AuditRecord {
-            time: now(),
+            time: time::now(),
             generation,
             session,
             remote_addr,
@@ -100,14 +98,4 @@ impl Audit {
             event,
         });
     }
-}
-
-/// The time of a record.
-fn now() -> String {
-    time(SystemTime::now())
-}
-
-/// As records tell times.
-fn time(at: SystemTime) -> String {
-    DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Millis, true)
 }

@@ -6,17 +6,23 @@ use std::time::Duration;
 
 use alknet_ssh_config::{AuditEvent, AuditVerdict};
 
+use super::Audit;
 use crate::server::display::shown;
 use crate::server::metrics::{ChannelKind, Refusal, Verdict};
-use crate::server::state::core::Core;
 use crate::server::traffic::Traffic;
+
+/// Says where records go at the moment: the configuration may change under a session.
+pub(crate) trait AuditSource: Send + Sync {
+    /// The audit in force, and the handler's generation.
+    fn in_force(&self) -> (Arc<Audit>, u64);
+}
 
 /// What is recorded of one SSH connection.
 #[derive(Clone)]
 pub(crate) struct SessionAudit(Arc<State>);
 
 struct State {
-    core: Arc<Core>,
+    source: Arc<dyn AuditSource>,
     id: u64,
     peer: Option<SocketAddr>,
     identity: OnceLock<String>,
@@ -24,14 +30,14 @@ struct State {
 }
 
 /// A channel that is or was asked for.
-pub(in crate::server) struct About<'a> {
-    pub(in crate::server) kind: ChannelKind,
+pub(crate) struct About<'a> {
+    pub(crate) kind: ChannelKind,
     /// Where it leads, for those that lead anywhere.
-    pub(in crate::server) destination: Option<&'a (dyn Fn() -> String + Sync)>,
+    pub(crate) destination: Option<&'a (dyn Fn() -> String + Sync)>,
 }
 
 /// An open channel; its end is recorded when this is dropped.
-pub(in crate::server) struct ChannelRecord {
+pub(crate) struct ChannelRecord {
     audit: SessionAudit,
     channel: u64,
     kind: ChannelKind,
@@ -39,9 +45,9 @@ pub(in crate::server) struct ChannelRecord {
 }
 
 impl SessionAudit {
-    pub(in crate::server) fn new(core: Arc<Core>, id: u64, peer: Option<SocketAddr>) -> Self {
+    pub(crate) fn new(source: Arc<dyn AuditSource>, id: u64, peer: Option<SocketAddr>) -> Self {
         Self(Arc::new(State {
-            core,
+            source,
             id,
             peer,
             identity: OnceLock::new(),
@@ -54,12 +60,14 @@ impl SessionAudit {
         let _ = self.0.identity.set(id.to_owned());
     }
 
-    pub(in crate::server) fn record(&self, event: impl FnOnce() -> AuditEvent) {
-        let State { core, id, peer, .. } = &*self.0;
-        let active = core.active();
-        if active.audit.is_on() {
-            active.audit.record(
-                core.generation(),
+    pub(crate) fn record(&self, event: impl FnOnce() -> AuditEvent) {
+        let State {
+            source, id, peer, ..
+        } = &*self.0;
+        let (audit, generation) = source.in_force();
+        if audit.is_on() {
+            audit.record(
+                generation,
                 *id,
                 peer.map(|peer| peer.to_string()),
                 self.0.identity.get().cloned(),
@@ -82,12 +90,7 @@ impl SessionAudit {
     }
 
     /// A request within the connection.
-    pub(in crate::server) fn request(
-        &self,
-        kind: &str,
-        verdict: Verdict,
-        reason: Option<&dyn Display>,
-    ) {
+    pub(crate) fn request(&self, kind: &str, verdict: Verdict, reason: Option<&dyn Display>) {
         self.record(|| AuditEvent::Request {
             kind: kind.to_owned(),
             verdict: verdict.into(),
@@ -96,11 +99,7 @@ impl SessionAudit {
     }
 
     /// A channel that is open from now on.
-    pub(in crate::server) fn opened(
-        &self,
-        about: &About<'_>,
-        traffic: Arc<Traffic>,
-    ) -> ChannelRecord {
+    pub(crate) fn opened(&self, about: &About<'_>, traffic: Arc<Traffic>) -> ChannelRecord {
         let channel = self.0.channels.fetch_add(1, Ordering::Relaxed) + 1;
         self.channel(channel, about, Verdict::Granted, None);
         ChannelRecord {
@@ -112,12 +111,7 @@ impl SessionAudit {
     }
 
     /// A channel that was not opened.
-    pub(in crate::server) fn not_opened(
-        &self,
-        about: &About<'_>,
-        verdict: Verdict,
-        why: &dyn Display,
-    ) {
+    pub(crate) fn not_opened(&self, about: &About<'_>, verdict: Verdict, why: &dyn Display) {
         self.channel(0, about, verdict, Some(why));
     }
 
@@ -128,7 +122,7 @@ impl SessionAudit {
         verdict: Verdict,
         reason: Option<&dyn Display>,
     ) {
-        let audit = &self.0.core.active().audit;
+        let (audit, _) = self.0.source.in_force();
         self.record(|| AuditEvent::ChannelOpened {
             channel,
             kind: about.kind.name().to_owned(),
@@ -164,6 +158,6 @@ impl From<Verdict> for AuditVerdict {
 }
 
 /// As records tell times.
-pub(in crate::server) fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -199,7 +199,7 @@ mod tests {
     use alknet_ssh_config::AuditEvent;
 
     use super::*;
-    use crate::server::audit::now;
+    use crate::server::audit::time::now;
 
     fn record() -> AuditRecord {
         AuditRecord {

@@ -8,9 +8,10 @@ use russh::server::Msg;
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::connection::Signal;
 use crate::connection::queue::ByteQueue;
 use crate::server::audit::{About, ChannelRecord};
-use crate::server::process::{Signal, Size};
+use crate::server::process::Size;
 use crate::server::session::context::Shared;
 use crate::server::traffic::Traffic;
 

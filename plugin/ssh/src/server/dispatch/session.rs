@@ -22,6 +22,7 @@ use crate::server::session::context::Shared;
 use crate::server::session::endpoint::Endpoint;
 use crate::server::state::core::{Active, Core};
 use crate::server::state::end::End;
+use crate::server::state::sessions::LiveSession;
 use crate::server::status::{Live, count};
 
 /// How long a peer that was told goodbye has to take what was sent before, and
@@ -78,7 +79,8 @@ pub(crate) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStrea
     let shared = Arc::new(shared);
     let id = shared.id;
     shared.audit.record(|| AuditEvent::SessionOpened);
-    let listed = core.list.enter(id, &shared);
+    let live: Arc<dyn LiveSession> = Arc::<Shared>::clone(&shared);
+    let listed = core.list.enter(&live);
     let entrant = Entrant {
         owner: Arc::clone(&peer.owner),
         endpoint: peer.endpoint,

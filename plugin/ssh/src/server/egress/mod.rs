@@ -2,3 +2,4 @@
 
 pub(crate) mod dial;
 pub(crate) mod resolve;
+pub(crate) mod way_out;

@@ -10,11 +10,12 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::time::{sleep, timeout};
 
+use crate::connection::Signal;
 use crate::connection::queue::ByteQueue;
 use crate::server::channel::input::{Event, Input, STDERR, close_with_words, finish, tell};
 use crate::server::channel::outflow;
 use crate::server::process::{
-    Environment, Job, Launch, Launched, Peer, Program, Signal, Size, StartError, Status, Streams,
+    Environment, Job, Launch, Launched, Peer, Program, Size, StartError, Status, Streams,
     TerminalControl, TerminalRequest, helper,
 };
 use crate::server::session::context::Shared;

@@ -5,24 +5,20 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use alknet_handler::{Capabilities, ConfigError};
 use alknet_session::UnixSocketFile;
-use alknet_socks5::{Credentials, Target, upstream};
-use alknet_ssh_config::{Forwarding, ProxyKind};
+use alknet_socks5::upstream;
 use alknet_ssh_policy::{Denied, Host, canonical};
 use russh::ChannelOpenFailure;
-use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::net::UnixStream;
+use tokio::time::{sleep, timeout};
 
 use super::by_monitor::ByMonitor;
 use super::socket::Socket;
 use crate::connection::not_connected::NotConnected;
 use crate::server::egress::dial::dial;
-use crate::server::egress::resolve::{LookUpSlot, Resolver};
-use crate::server::secret::granted;
+use crate::server::egress::way_out::ConnectError;
 use crate::server::session::context::Shared;
 use crate::server::session::denial::{self, Asked};
 use crate::server::state::access::{Grant, Refused, Request};
@@ -44,32 +40,6 @@ pub(super) enum Refusal {
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
 }
-
-/// Why no address could be reached.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    #[error("the upstream proxy: {0}")]
-    Proxy(#[from] upstream::UpstreamError),
-}
-
-/// How connections leave the node.
-#[derive(Debug)]
-pub(crate) enum Egress {
-    Direct,
-    Proxy {
-        kind: upstream::Kind,
-        host: String,
-        port: u16,
-        credentials: Option<Credentials>,
-        /// When somebody last heard that the proxy is not what it should be.
-        complained: Mutex<Option<Instant>>,
-    },
-}
-
-/// The least time between two complaints about the proxy.
-const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(60);
 
 impl Refusal {
     /// The reason code of RFC 4254 section 5.1.
@@ -174,9 +144,13 @@ pub(super) async fn tcp(
     let patience = patience(&active);
     let connected = async {
         let allowed = allowed_addresses(shared, host, &asked, port).await?;
-        dial(&allowed, |address| active.egress.connect(address, shared))
-            .await
-            .map_err(Refusal::Connect)
+        dial(&allowed, |address| {
+            active
+                .egress
+                .connect(address, shared.core.resolver.as_ref())
+        })
+        .await
+        .map_err(Refusal::Connect)
     };
     let (stream, address) = timeout(patience, connected)
         .await
@@ -290,106 +264,4 @@ fn not_opened(error: io::Error) -> Refusal {
         io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => Refusal::Link(error),
         _ => ConnectError::Io(error).into(),
     }
-}
-
-impl Egress {
-    /// The way out that the configuration asks for, with the credentials the
-    /// node granted.
-    ///
-    /// # Errors
-    /// When the credentials are not there, or are not `user:password`.
-    pub(crate) fn new(
-        config: &Forwarding,
-        capabilities: &Capabilities,
-    ) -> Result<Self, ConfigError> {
-        let Some(proxy) = config.egress.proxy() else {
-            return Ok(Self::Direct);
-        };
-        let credentials = match &config.egress.credentials {
-            None => None,
-            Some(name) => Some(credentials(name, capabilities)?),
-        };
-        Ok(Self::Proxy {
-            kind: match proxy.kind {
-                ProxyKind::Socks5 => upstream::Kind::Socks5,
-                ProxyKind::Http => upstream::Kind::Http,
-            },
-            host: proxy.host,
-            port: proxy.port,
-            credentials,
-            complained: Mutex::new(None),
-        })
-    }
-
-    /// Tells the operator when the proxy itself is the trouble, now and then.
-    pub(super) fn complain(&self, refusal: &Refusal) {
-        use upstream::UpstreamError as Error;
-        let (Self::Proxy { complained, .. }, Refusal::Connect(ConnectError::Proxy(error))) =
-            (self, refusal)
-        else {
-            return;
-        };
-        let proxy_is_at_fault = matches!(
-            error,
-            Error::AuthRequired | Error::AuthFailed | Error::Protocol(_) | Error::Closed
-        );
-        let mut last = complained.lock().unwrap_or_else(PoisonError::into_inner);
-        if proxy_is_at_fault && last.is_none_or(|last| last.elapsed() >= BETWEEN_COMPLAINTS) {
-            *last = Some(Instant::now());
-            tracing::warn!(
-                target: "alknet_ssh::forward",
-                reason = %error,
-                "the upstream proxy cannot be used"
-            );
-        }
-    }
-
-    async fn connect(
-        &self,
-        address: SocketAddr,
-        shared: &Shared,
-    ) -> Result<TcpStream, ConnectError> {
-        match self {
-            Self::Direct => Ok(TcpStream::connect(address).await?),
-            Self::Proxy {
-                kind,
-                host,
-                port,
-                credentials,
-                ..
-            } => {
-                let mut stream =
-                    connect_to_proxy(shared.core.resolver.as_ref(), host, *port).await?;
-                // Small messages in turns.
-                let _ = stream.set_nodelay(true);
-                let target = Target::from(address);
-                upstream::connect(&mut stream, *kind, &target, credentials.as_ref()).await?;
-                Ok(stream)
-            }
-        }
-    }
-}
-
-async fn connect_to_proxy(resolver: &dyn Resolver, host: &str, port: u16) -> io::Result<TcpStream> {
-    let addresses = resolver.resolve(host, port, LookUpSlot::default()).await?;
-    let (stream, _) = dial(&addresses, TcpStream::connect).await?;
-    Ok(stream)
-}
-
-fn credentials(name: &str, capabilities: &Capabilities) -> Result<Credentials, ConfigError> {
-    let pointer = "/forwarding/egress/credentials";
-    let bytes = granted(capabilities, name, pointer)?.expose();
-    let fault = |message: String| ConfigError {
-        pointer: pointer.to_owned(),
-        message,
-    };
-    let colon = bytes.iter().position(|&byte| byte == b':').ok_or_else(|| {
-        fault(format!(
-            "the secret {name:?} is not of the form user:password; store it again with `alknet-node secret set {name}`"
-        ))
-    })?;
-    let (user, password) = bytes.split_at(colon);
-    let password = password.get(1..).unwrap_or_default();
-    Credentials::new(user, password)
-        .map_err(|error| fault(format!("the secret {name:?} cannot be used: {error}")))
 }

@@ -31,6 +31,7 @@ use crate::server::metrics::{ChannelKind, Verdict};
 use crate::server::session::context::{Place, Shared};
 use crate::server::state::access::{Grant, Refused, Request};
 use crate::server::state::listeners::Name;
+use crate::server::state::sessions::LiveSession;
 use crate::server::status::{Live, count};
 
 /// As tokio listens.
@@ -101,7 +102,7 @@ impl Listeners {
         let bound = match bind_all(shared, asked, &addresses, port) {
             Err(NotListening::Io(error)) if error.kind() == io::ErrorKind::AddrInUse => {
                 let all = &shared.core.listeners;
-                if !all.release(&name(port), shared).await {
+                if !all.release(&name(port), shared.as_ref()).await {
                     return Err(error.into());
                 }
                 bind_all(shared, asked, &addresses, port)
@@ -172,7 +173,7 @@ impl Listeners {
         };
         let bound = match bind().await {
             Err(NotListening::Io(error)) if error.kind() == io::ErrorKind::AddrInUse => {
-                if !shared.core.listeners.release(&name, shared).await {
+                if !shared.core.listeners.release(&name, shared.as_ref()).await {
                     return Err(error.into());
                 }
                 bind().await
@@ -188,10 +189,10 @@ impl Listeners {
     }
 
     fn insert(&mut self, name: Name, together: Together) {
-        let shared = &together.shared;
-        shared.core.listeners.add(
+        let session: Arc<dyn LiveSession> = Arc::<Shared>::clone(&together.shared);
+        together.shared.core.listeners.add(
             name.clone(),
-            shared,
+            &session,
             together.cancelled.clone(),
             together.gone.clone(),
         );

@@ -17,12 +17,12 @@ use std::sync::atomic::Ordering;
 use russh::ChannelOpenFailure;
 use russh::server::{ChannelOpenHandle, Msg};
 
-pub(super) use self::connect::Egress;
 use self::connect::Refusal;
 pub(super) use self::listen::{Listeners, NotListening};
 use self::pump::End;
 use super::audit::About;
 use super::channel::input::Input;
+use super::egress::way_out::ConnectError;
 use super::metrics::{ChannelKind, Verdict};
 use super::session::context::{Place, Shared};
 use super::session::denial::Asked;
@@ -140,7 +140,9 @@ fn say_why_not(shared: &Shared, about: &About<'_>, refusal: &Refusal) {
         shared.audit.not_opened(about, Verdict::Failed, refusal);
         count(&shared.counters.forwards_failed);
         shared.counters.metrics.channel(kind, Verdict::Failed);
-        shared.core.active().egress.complain(refusal);
+        if let Refusal::Connect(ConnectError::Proxy(error)) = refusal {
+            shared.core.active().egress.complain(error);
+        }
         tracing::debug!(
             target: "alknet_ssh::forward",
             request = name(kind),

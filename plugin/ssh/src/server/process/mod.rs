@@ -26,5 +26,4 @@ pub(crate) use monitor::{BoundUnix, FoundUnix, Monitor, MonitorError};
 pub(crate) use program::Program;
 use streams::FarEnds;
 pub(crate) use streams::Streams;
-pub(crate) use crate::connection::Signal;
 pub(crate) use terminal::{Size, Terminal, TerminalControl, TerminalRequest, is_hung_up};

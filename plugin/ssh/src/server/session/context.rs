@@ -1,5 +1,6 @@
 //! The ground on which the parts of one SSH connection stand.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -21,6 +22,7 @@ use crate::server::process::Origin;
 use crate::server::state::access::Access;
 use crate::server::state::core::{Active, Core};
 use crate::server::state::end::End;
+use crate::server::state::sessions::LiveSession;
 use crate::server::status::{Counters, Live, count};
 
 /// How long nothing has been heard of a peer of which the transport says that
@@ -97,7 +99,7 @@ impl Shared {
             .part(buffer.max(config.transport.window_bytes) as usize);
         let id = core.list.next_id();
         Self {
-            audit: SessionAudit::new(Arc::clone(core), id, origin.peer),
+            audit: SessionAudit::new(Arc::<Core>::clone(core), id, origin.peer),
             taken: Arc::default(),
             startup: Mutex::new(startup),
             counters: Arc::clone(&core.counters),
@@ -260,6 +262,40 @@ impl Shared {
             }
             notified.await;
         }
+    }
+}
+
+impl LiveSession for Shared {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn remote_addr(&self) -> Option<SocketAddr> {
+        self.origin.peer
+    }
+
+    fn identity(&self) -> String {
+        self.identity()
+    }
+
+    fn since(&self) -> SystemTime {
+        self.since
+    }
+
+    fn away_since(&self) -> Option<SystemTime> {
+        self.away_since()
+    }
+
+    fn channels(&self) -> usize {
+        self.channels.len()
+    }
+
+    fn listeners(&self) -> usize {
+        self.listeners.len()
+    }
+
+    fn end(&self, end: End) {
+        self.end(end);
     }
 }
 

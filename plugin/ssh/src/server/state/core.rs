@@ -18,10 +18,10 @@ use crate::connection::SSH_ID;
 use crate::connection::algorithms::{self, ClientKind};
 use crate::connection::queue::Budget;
 use crate::server::admission::Admission;
-use crate::server::audit::Audit;
+use crate::server::audit::{Audit, AuditSource};
 use crate::server::auth::{Accounts, LoginRules};
 use crate::server::egress::resolve::{LookUps, Resolver};
-use crate::server::forward::Egress;
+use crate::server::egress::way_out::Egress;
 use crate::server::process::Launcher;
 use crate::server::status::Counters;
 use crate::server::throttle::Throttle;
@@ -79,7 +79,7 @@ pub(crate) struct Core {
 pub(crate) struct Active {
     pub(crate) config: SshConfig,
     pub(crate) egress: Egress,
-    pub(crate) audit: Audit,
+    pub(crate) audit: Arc<Audit>,
     pub(crate) russh: Arc<russh::server::Config>,
     russh_for_unknown: Arc<russh::server::Config>,
     russh_for_libssh2: Arc<russh::server::Config>,
@@ -184,7 +184,7 @@ impl Core {
         let permissions = permissions(&config, self.launcher.as_ref());
         let login_rules = Arc::new(LoginRules::read(&config.certificates)?);
         let metrics = &self.counters.metrics;
-        let before = Some(&active.audit);
+        let before = Some(active.audit.as_ref());
         let audit = Audit::new(&config.audit, before, &self.capabilities, metrics)?;
         Ok(Next {
             active: Active::new(config, host_keys, &self.capabilities, audit)?,
@@ -305,7 +305,7 @@ impl Active {
         };
         Ok(Self {
             egress: Egress::new(&config.forwarding, capabilities)?,
-            audit,
+            audit: Arc::new(audit),
             russh: offer(ClientKind::HasAesGcm),
             russh_for_unknown: offer(ClientKind::Unknown),
             russh_for_libssh2: offer(ClientKind::Libssh2),
@@ -382,6 +382,12 @@ fn russh_config(
             .then(|| Duration::from_secs(alive_interval.into())),
         keepalive_max: limits.client_alive_count_max as usize,
         nodelay: false,
+    }
+}
+
+impl AuditSource for Core {
+    fn in_force(&self) -> (Arc<Audit>, u64) {
+        (Arc::clone(&self.active().audit), self.generation())
     }
 }
 

@@ -8,8 +8,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::end::End;
+use super::sessions::LiveSession;
 use crate::server::display::Peer;
-use crate::server::session::context::Shared;
 
 /// How long the sockets of a listener may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,7 +38,8 @@ impl Name {
 
 struct Registered {
     name: Name,
-    session: Weak<Shared>,
+    session: Weak<dyn LiveSession>,
+    id: u64,
     cancelled: CancellationToken,
     gone: CancellationToken,
 }
@@ -48,7 +49,7 @@ impl AllListeners {
     pub(crate) fn add(
         &self,
         name: Name,
-        session: &Arc<Shared>,
+        session: &Arc<dyn LiveSession>,
         cancelled: CancellationToken,
         gone: CancellationToken,
     ) {
@@ -57,6 +58,7 @@ impl AllListeners {
         all.push(Registered {
             name,
             session: Arc::downgrade(session),
+            id: session.id(),
             cancelled,
             gone,
         });
@@ -66,7 +68,7 @@ impl AllListeners {
     /// the same identity have which are away. A session that has nothing else
     /// ends as well, so that its client, when it is back, knows. Whether there
     /// were any; their sockets are closed then.
-    pub(crate) async fn release(&self, name: &Name, session: &Shared) -> bool {
+    pub(crate) async fn release(&self, name: &Name, session: &dyn LiveSession) -> bool {
         let identity = session.identity();
         let in_the_way: Vec<_> = self
             .lock()
@@ -74,7 +76,7 @@ impl AllListeners {
             .filter(|registered| registered.name.is_in_the_way_of(name))
             .filter_map(|registered| {
                 let owner = registered.session.upgrade()?;
-                let may_go = owner.id != session.id
+                let may_go = owner.id() != session.id()
                     && !identity.is_empty()
                     && owner.identity() == identity
                     && owner.away_since().is_some();
@@ -88,22 +90,23 @@ impl AllListeners {
             released |= timeout(CLOSE_TIMEOUT, gone.cancelled()).await.is_ok();
             tracing::info!(
                 target: "alknet_ssh::forward",
-                remote_addr = %Peer(owner.origin.peer),
+                remote_addr = %Peer(owner.remote_addr()),
                 identity,
-                session = owner.id,
+                session = owner.id(),
                 "a listener moved to a newer session: the peer is away"
             );
-            if owner.channels.is_empty() && !self.has_any(&owner) {
+            if owner.channels() == 0 && !self.has_any(owner.id()) {
                 owner.end(End::TakenOver);
             }
         }
         released
     }
 
-    fn has_any(&self, session: &Arc<Shared>) -> bool {
+    /// Whether the session of this number listens anywhere.
+    fn has_any(&self, id: u64) -> bool {
         let all = self.lock();
-        let mut live = all.iter().filter(|one| !one.gone.is_cancelled());
-        live.any(|one| std::ptr::eq(one.session.as_ptr(), Arc::as_ptr(session)))
+        all.iter()
+            .any(|one| one.id == id && !one.gone.is_cancelled())
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Registered>> {

@@ -1,13 +1,39 @@
 //! The live SSH connections, for who wants to see or end one of them.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
 use super::end::End;
-use crate::server::session::context::Shared;
+
+/// A connection as the lists of its handler know it.
+pub(crate) trait LiveSession: Send + Sync {
+    /// Its number among those of the handler.
+    fn id(&self) -> u64;
+
+    fn remote_addr(&self) -> Option<SocketAddr>;
+
+    /// The id of the peer's identity; empty before it has logged in.
+    fn identity(&self) -> String;
+
+    /// When it was opened.
+    fn since(&self) -> SystemTime;
+
+    /// Since when nothing has been heard of the peer; `None` for one that is there.
+    fn away_since(&self) -> Option<SystemTime>;
+
+    /// How many channels it has open.
+    fn channels(&self) -> usize;
+
+    /// How many listeners it has.
+    fn listeners(&self) -> usize;
+
+    /// Asks it to end; the peer is told the reason.
+    fn end(&self, end: End);
+}
 
 /// The connections by number.
 #[derive(Default)]
@@ -16,7 +42,7 @@ pub(crate) struct Sessions(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     last: u64,
-    live: BTreeMap<u64, Weak<Shared>>,
+    live: BTreeMap<u64, Weak<dyn LiveSession>>,
 }
 
 /// A connection's entry; removed when dropped.
@@ -51,9 +77,10 @@ impl Sessions {
     }
 
     /// Lists a connection for as long as the entry lives.
-    pub(crate) fn enter(&self, id: u64, shared: &Arc<Shared>) -> Entry {
+    pub(crate) fn enter(&self, session: &Arc<dyn LiveSession>) -> Entry {
+        let id = session.id();
         let mut state = lock(&self.0);
-        state.live.insert(id, Arc::downgrade(shared));
+        state.live.insert(id, Arc::downgrade(session));
         Entry {
             sessions: Arc::clone(&self.0),
             id,
@@ -61,40 +88,40 @@ impl Sessions {
     }
 
     pub(crate) fn list(&self) -> Vec<Summary> {
-        let live: Vec<(u64, Arc<Shared>)> = lock(&self.0)
+        let live: Vec<_> = lock(&self.0)
             .live
-            .iter()
-            .filter_map(|(id, shared)| Some((*id, shared.upgrade()?)))
+            .values()
+            .filter_map(Weak::upgrade)
             .collect();
         live.iter()
-            .map(|(id, shared)| Summary::of(*id, shared))
+            .map(|session| Summary::of(session.as_ref()))
             .collect()
     }
 
     /// Asks a connection to end; the peer is told why. Whether there is one.
     pub(crate) fn close(&self, id: u64) -> bool {
-        let shared = lock(&self.0).live.get(&id).and_then(Weak::upgrade);
-        shared.is_some_and(|shared| {
-            shared.end(End::Closed);
+        let session = lock(&self.0).live.get(&id).and_then(Weak::upgrade);
+        session.is_some_and(|session| {
+            session.end(End::Closed);
             true
         })
     }
 }
 
 impl Summary {
-    fn of(id: u64, shared: &Shared) -> Self {
+    fn of(session: &dyn LiveSession) -> Self {
         let unix_ms = |time: SystemTime| {
             let since = time.duration_since(UNIX_EPOCH);
             since.map_or(0, |since| since.as_millis())
         };
         Self {
-            id,
-            remote_addr: shared.origin.peer.map(|address| address.to_string()),
-            identity: shared.access.holder().map(|holder| holder.identity.id),
-            since_unix_ms: unix_ms(shared.since),
-            away_since_unix_ms: shared.away_since().map(unix_ms),
-            channels: shared.channels.len(),
-            listeners: shared.listeners.len(),
+            id: session.id(),
+            remote_addr: session.remote_addr().map(|address| address.to_string()),
+            identity: Some(session.identity()).filter(|id| !id.is_empty()),
+            since_unix_ms: unix_ms(session.since()),
+            away_since_unix_ms: session.away_since().map(unix_ms),
+            channels: session.channels(),
+            listeners: session.listeners(),
         }
     }
 }
