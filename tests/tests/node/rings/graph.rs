@@ -121,17 +121,21 @@ impl Crate {
         rings
     }
 
-    /// Whether a module, or one below it, imports something of another one.
-    pub(crate) fn knows(&self, one: &str, other: &str) -> bool {
+    /// What a module and those below it import of another one: `a::b -> c`.
+    pub(crate) fn imports_of(&self, one: &str, other: &str) -> Vec<String> {
         let below = |name: &Name, room: &str| {
             let name = name.join("::");
             name == room || name.starts_with(&format!("{room}::"))
         };
-        self.0
-            .iter()
-            .filter(|(name, _)| below(name, one))
-            .flat_map(|(name, source)| self.imports(name, source))
-            .any(|name| below(&name, other))
+        let mut found = Vec::new();
+        for (from, source) in self.0.iter().filter(|(name, _)| below(name, one)) {
+            for to in self.imports(from, source) {
+                if below(&to, other) {
+                    found.push(format!("{} -> {}", shown(from), shown(&to)));
+                }
+            }
+        }
+        found
     }
 
     /// Whether there is such a module.

@@ -162,8 +162,12 @@ fn a_ring_through_rooms_is_found_where_the_rooms_stand() {
         ("room/two.rs", "use crate::other;"),
     ]);
     assert_eq!(found(&krate), [": other room"]);
-    assert!(krate.knows("room", "other") && krate.knows("other", "room::one"));
-    assert!(!krate.knows("other", "room::two"));
+    assert_eq!(krate.imports_of("room", "other"), ["room::two -> other"]);
+    assert_eq!(
+        krate.imports_of("other", "room::one"),
+        ["other -> room::one"]
+    );
+    assert_eq!(krate.imports_of("other", "room::two"), [""; 0]);
     let own = sample(&[
         ("lib.rs", "mod room;"),
         ("room/mod.rs", "mod one; use one::One; struct Own(One);"),
