@@ -7,8 +7,7 @@ use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 
-use super::UNREAD_OUTPUT;
-use super::unread::Unread;
+use super::unread::{UNREAD_OUTPUT, Unread};
 use crate::connection::queue::{Budget, ByteQueue};
 
 /// A byte stream to a target that the server connected us with, or that the

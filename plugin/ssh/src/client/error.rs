@@ -1,4 +1,5 @@
-use super::{HostKeyError, Tried};
+use super::tried::Tried;
+use super::trust::HostKeyError;
 use crate::connection::not_connected::NotConnected;
 
 /// Why something asked of an SSH server did not happen.

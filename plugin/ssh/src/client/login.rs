@@ -1,6 +1,5 @@
 //! Which keys a client offers, in which order, and who signs with them.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use russh::keys::{Algorithm, Certificate, HashAlg, PrivateKey, PublicKey};
 use tokio::time::timeout;
 
 use super::handler::ClientHandler;
+use super::tried::{Tried, TriedOutcome};
 use super::{Agent, AskPassphrase, ClientError, KeyFile, KeyFileError, fingerprint};
 
 /// What a user has to log in with.
@@ -35,47 +35,6 @@ pub struct Identities {
     /// The stream below has shown already who we are, as the key of a QUIC
     /// handshake does: the server may let us in without another.
     pub vouched: bool,
-}
-
-/// A key that was tried, and what became of it.
-#[derive(Debug)]
-pub struct Tried {
-    /// The file, or `agent` and the comment there.
-    pub name: String,
-    /// Kind and fingerprint, where they are known.
-    pub key: String,
-    /// What became of it.
-    pub outcome: TriedOutcome,
-}
-
-/// What became of a key that was tried.
-#[derive(Debug)]
-pub enum TriedOutcome {
-    /// The server does not accept it.
-    Refused,
-    /// The server accepts it as one of several steps; there is no other.
-    NotEnough,
-    /// It cannot be used.
-    Unusable(KeyFileError),
-    /// The agent did not sign with it.
-    AgentFailed(String),
-}
-
-impl fmt::Display for Tried {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.name)?;
-        if !self.key.is_empty() {
-            write!(f, " ({})", self.key)?;
-        }
-        match &self.outcome {
-            TriedOutcome::Refused => write!(f, ": refused"),
-            TriedOutcome::NotEnough => {
-                write!(f, ": accepted, but the server wants more than a key")
-            }
-            TriedOutcome::Unusable(error) => write!(f, ": {error}"),
-            TriedOutcome::AgentFailed(error) => write!(f, ": {error}"),
-        }
-    }
 }
 
 /// Tries one key after the other.

@@ -12,6 +12,7 @@ mod key_file;
 mod known_hosts;
 mod login;
 mod process;
+mod tried;
 mod trust;
 mod unread;
 
@@ -38,11 +39,12 @@ use given::Given;
 use handler::{Check, ClientHandler, Story};
 pub use key_file::{AskPassphrase, KeyFile, KeyFileError};
 pub use known_hosts::{HostName, KnownHostsError, Place, record_host};
-pub use login::{Identities, Tried, TriedOutcome};
+pub use login::Identities;
 pub use process::{
     Exit, Program, RemoteControl, RemoteEnd, RemoteInput, RemoteOutput, RemoteProcess,
     SessionChannel, SessionRequest, Terminal, TerminalSize,
 };
+pub use tried::{Tried, TriedOutcome};
 pub use trust::{CertificateFault, HostKeyError, HostTrust, fingerprint};
 
 use crate::connection::queue::Budget;
@@ -51,10 +53,8 @@ use crate::connection::{SSH_ID, algorithms, first_channel};
 
 /// Messages russh keeps for one channel.
 const CHANNEL_MESSAGES: usize = 64;
-/// Bytes kept of output nobody reads, for one stream of a command and for all
-/// of the connection, before the whole connection is held back: russh's client
-/// asks nobody before it grants the server more.
-const UNREAD_OUTPUT: usize = 16 << 20;
+/// Bytes kept of output nobody reads, of all the streams of a connection together: as
+/// [`unread::UNREAD_OUTPUT`].
 const ALL_UNREAD_OUTPUT: usize = 64 << 20;
 /// Bytes the server may have under way beside what is kept of it.
 const READ_AHEAD: usize = 64 << 20;

@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::unread::Unread;
-use super::{ClientError, UNREAD_OUTPUT};
+use super::error::ClientError;
+use super::unread::{UNREAD_OUTPUT, Unread};
 use crate::Signal;
 use crate::connection::queue::{Budget, ByteQueue};
 

@@ -5,6 +5,10 @@ use tokio::io::ReadBuf;
 
 use crate::connection::queue::ByteQueue;
 
+/// Bytes kept of output nobody reads, for one stream of a command, before the whole
+/// connection is held back: russh's client asks nobody before it grants the server more.
+pub(super) const UNREAD_OUTPUT: usize = 16 << 20;
+
 /// What has come and was not read yet.
 #[derive(Debug)]
 pub(super) struct Unread {

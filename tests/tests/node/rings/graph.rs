@@ -49,7 +49,10 @@ impl Crate {
                     let child: Name = at.iter().cloned().chain([word.to_owned()]).collect();
                     if self.0.contains_key(&child) {
                         at = child;
-                    } else if let Some(path) = source.names.get(word) {
+                    } else if let Some(path) = source.names.get(word)
+                        // Who is not inside sees only what is handed on.
+                        && (from.starts_with(&at) || source.handed_on.contains(word))
+                    {
                         // A name that stands for itself is a crate's.
                         if path.len() == 1 && path[0] == word {
                             return None;

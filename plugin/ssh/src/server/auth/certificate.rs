@@ -7,7 +7,7 @@ use alknet_ssh_policy::{Restrictions, Sources};
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
 
-use super::{check_algorithm, fingerprint};
+use super::key::{check_algorithm, fingerprint};
 use crate::server::metrics::Refusal;
 
 /// An OpenSSH user certificate (`PROTOCOL.certkeys`) that is sound in itself.

@@ -7,7 +7,10 @@ use alknet_ssh_policy::{Conditions, Restrictions, Subject};
 use russh::keys::PublicKey;
 use russh::keys::ssh_key::public::{Ed25519PublicKey, KeyData};
 
-use super::{Accounts, LoginRules, UserCertificate, fingerprint};
+use super::accounts::Accounts;
+use super::certificate::UserCertificate;
+use super::key::fingerprint;
+use super::rules::LoginRules;
 use crate::server::metrics::Refusal;
 
 /// What a peer proved itself with: enough to ask again later who it is.

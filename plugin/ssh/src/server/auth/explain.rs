@@ -5,8 +5,10 @@ use alknet_handler::CertificateQuery;
 use alknet_ssh_policy::{Conditions, Restrictions};
 use russh::keys::{Certificate, PublicKey};
 
+use super::certificate::UserCertificate;
+use super::credential::Credential;
 use super::credential::both;
-use super::{Credential, LoginRules, UserCertificate};
+use super::rules::LoginRules;
 use crate::server::metrics::Refusal;
 
 /// A log-in that is only thought of.

@@ -3,8 +3,6 @@
 
 use std::collections::HashSet;
 
-use super::revoked::RevokedKeys;
-
 /// `SSHKRL`, a newline and NUL.
 const MAGIC: &[u8] = b"SSHKRL\n\0";
 const FORMAT_VERSION: u32 = 1;
@@ -23,6 +21,15 @@ const SERIAL_RANGE: u8 = 0x21;
 const SERIAL_BITMAP: u8 = 0x22;
 const KEY_ID: u8 = 0x23;
 const CERTIFICATES_EXTENSION: u8 = 0x39;
+
+/// What a list revokes; keys and hashes in their binary form.
+#[derive(Debug, Default)]
+pub(super) struct Revoked {
+    pub(super) keys: HashSet<Vec<u8>>,
+    pub(super) sha1: HashSet<Vec<u8>>,
+    pub(super) sha256: HashSet<Vec<u8>>,
+    pub(super) certificates: Vec<Certificates>,
+}
 
 /// Certificates of one authority, or of all.
 #[derive(Debug, Default)]
@@ -48,7 +55,7 @@ pub(super) fn is_one(bytes: &[u8]) -> bool {
 }
 
 /// Reads a list.
-pub(super) fn parse(bytes: &[u8]) -> Result<RevokedKeys, KrlError> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Revoked, KrlError> {
     let mut reader = Reader(bytes.strip_prefix(MAGIC).ok_or(KrlError::Truncated)?);
     let version = reader.u32()?;
     if version != FORMAT_VERSION {
@@ -61,7 +68,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<RevokedKeys, KrlError> {
     for _ in 0..2 {
         reader.string()?;
     }
-    let mut revoked = RevokedKeys::default();
+    let mut revoked = Revoked::default();
     while !reader.0.is_empty() {
         let kind = reader.u8()?;
         let mut section = Reader(reader.string()?);

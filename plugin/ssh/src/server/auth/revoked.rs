@@ -4,25 +4,19 @@ use std::str;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use russh::keys::PublicKey;
 
-use super::krl::{self, KrlError};
+use super::krl::{self, KrlError, Revoked};
 
 /// Keys and certificates that are good for nothing any more, as sshd's
 /// `RevokedKeys` lists them (sshd_config(5)): a key revocation list as
 /// `ssh-keygen -k` makes it, or public keys, one a line.
 #[derive(Debug, Default)]
-pub(crate) struct RevokedKeys {
-    /// In their binary form.
-    pub(super) keys: HashSet<Vec<u8>>,
-    pub(super) sha1: HashSet<Vec<u8>>,
-    pub(super) sha256: HashSet<Vec<u8>>,
-    pub(super) certificates: Vec<krl::Certificates>,
-}
+pub(crate) struct RevokedKeys(Revoked);
 
 impl RevokedKeys {
     /// Reads either form.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, RevokedKeysError> {
         if krl::is_one(bytes) {
-            return krl::parse(bytes).map_err(RevokedKeysError::Krl);
+            return krl::parse(bytes).map(Self).map_err(RevokedKeysError::Krl);
         }
         let text = str::from_utf8(bytes).map_err(|_| RevokedKeysError::NeitherForm)?;
         let mut keys = HashSet::new();
@@ -37,24 +31,25 @@ impl RevokedKeys {
             })?;
             keys.insert(key);
         }
-        Ok(Self {
+        Ok(Self(Revoked {
             keys,
-            ..Self::default()
-        })
+            ..Revoked::default()
+        }))
     }
 
     /// Whether a plain key, a certified one or that of an authority is listed.
     pub(super) fn holds_key(&self, key: &PublicKey) -> bool {
-        if self.keys.is_empty() && self.sha1.is_empty() && self.sha256.is_empty() {
+        if self.0.keys.is_empty() && self.0.sha1.is_empty() && self.0.sha256.is_empty() {
             return false;
         }
         // A key that has no binary form could not be found here.
         let Ok(blob) = key.to_bytes() else {
             return true;
         };
-        self.keys.contains(&blob)
-            || self.sha256.contains(digest(&SHA256, &blob).as_ref())
+        self.0.keys.contains(&blob)
+            || self.0.sha256.contains(digest(&SHA256, &blob).as_ref())
             || self
+                .0
                 .sha1
                 .contains(digest(&SHA1_FOR_LEGACY_USE_ONLY, &blob).as_ref())
     }
@@ -62,13 +57,14 @@ impl RevokedKeys {
     /// Whether a certificate is listed by its serial number or key id. As in
     /// OpenSSH, serial number 0 means that the authority does not number.
     pub(super) fn holds_certificate(&self, authority: &PublicKey, serial: u64, id: &str) -> bool {
-        if self.certificates.is_empty() {
+        if self.0.certificates.is_empty() {
             return false;
         }
         let Ok(authority) = authority.to_bytes() else {
             return true;
         };
-        self.certificates
+        self.0
+            .certificates
             .iter()
             .filter(|section| section.authority.is_empty() || section.authority == authority)
             .any(|section| section.holds(serial, id))

@@ -5,7 +5,8 @@ use alknet_ssh_policy::Restrictions;
 use russh::keys::PublicKey;
 use serde::{Deserialize, Serialize};
 
-use super::{Credential, UserCertificate};
+use super::certificate::UserCertificate;
+use super::credential::Credential;
 
 /// A [`Credential`] as it is kept beside what outlives its session. Holds
 /// nothing secret.

@@ -8,8 +8,9 @@ use alknet_ssh_policy::Command;
 use tokio::process::Command as Process;
 use tokio::sync::Mutex;
 
-use super::launcher::{Launch, Launched, StartError};
+use super::launch::{Launch, Launched};
 use super::program::login_name;
+use super::start_error::StartError;
 use super::streams::FarEnds;
 use super::{Account, Job, ProcessGroup, Program, Streams, helper};
 

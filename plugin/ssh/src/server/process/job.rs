@@ -1,5 +1,3 @@
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
 use std::sync::Mutex as StdMutex;
 use std::time::Duration;
 
@@ -10,6 +8,7 @@ use tokio::sync::Mutex;
 
 use super::ProcessGroup;
 use super::monitor::MonitoredJob;
+use super::status::Status;
 
 /// A process that was started, with its descendants.
 #[derive(Debug)]
@@ -24,13 +23,6 @@ pub(crate) enum Job {
     },
     /// A thread of this process.
     Thread(StdMutex<Option<tokio::task::JoinHandle<u8>>>),
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    Exited(u32),
-    Signaled { signal: i32, core_dumped: bool },
 }
 
 impl Job {
@@ -85,18 +77,5 @@ impl Job {
             // Its input has ended, and so does it.
             Self::Thread(_) => {}
         }
-    }
-}
-
-impl Status {
-    fn of(status: ExitStatus) -> Option<Self> {
-        if let Some(signal) = status.signal() {
-            return Some(Self::Signaled {
-                signal,
-                core_dumped: status.core_dumped(),
-            });
-        }
-        let code = status.code()?;
-        Some(Self::Exited(u32::try_from(code).ok()?))
     }
 }

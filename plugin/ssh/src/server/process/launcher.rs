@@ -1,16 +1,12 @@
 use std::io;
 
-use alknet_session::{HandlerSessions, MAX_REQUEST, Mode, Socket, SocketError, Start};
-use alknet_ssh_config::Services;
+use alknet_session::{HandlerSessions, Mode, Socket, Start};
 
+use super::launch::{Launch, Launched};
 use super::monitor::Monitor;
-use super::{Account, Environment, Job, Origin, Program, Streams, TerminalRequest, direct};
+use super::start_error::{CANNOT_RUN, StartError};
+use super::{Account, Job, Program, Streams, direct};
 use crate::server::auth::Accounts;
-
-/// The status a shell exits with when it cannot run a program.
-const CANNOT_RUN: u8 = 126;
-/// The same for a program that is not there.
-const NOT_FOUND: u8 = 127;
 
 /// Starts the processes of peers.
 #[derive(Debug)]
@@ -20,53 +16,6 @@ pub struct Launcher(Kind);
 enum Kind {
     Monitor(Box<Monitor>),
     Direct(Account),
-}
-
-/// What runs, and the way to it.
-#[derive(Debug)]
-pub(crate) struct Launched {
-    pub(crate) job: Job,
-    pub(crate) streams: Streams,
-}
-
-/// Who a process is for.
-#[derive(Clone, Debug)]
-pub(crate) struct Peer {
-    pub(crate) identity: String,
-    pub(crate) session: (u64, u64),
-    /// The account it logged in to.
-    pub(crate) account: Option<String>,
-    pub(crate) confinement: Option<alknet_session::Confinement>,
-    /// Why nothing is started for it.
-    pub(crate) refusal: Option<String>,
-    pub(crate) origin: Origin,
-    /// See [`Start::note`].
-    pub(crate) note: String,
-}
-
-/// What is to run, and how.
-#[derive(Debug)]
-pub(crate) struct Launch<'a> {
-    pub(crate) program: &'a Program,
-    pub(crate) services: &'a Services,
-    pub(crate) environment: Environment,
-    pub(crate) terminal: Option<&'a TerminalRequest>,
-    pub(crate) peer: Peer,
-}
-
-/// Why a process was not started.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Socket(SocketError),
-    #[error("the command and its environment are longer than {MAX_REQUEST} bytes")]
-    TooLong,
-    #[error("the node's monitor, which starts processes, is gone")]
-    NoMonitor,
-    #[error("{reason}")]
-    Refused { reason: String, status: u8 },
 }
 
 impl Launcher {
@@ -160,28 +109,6 @@ impl Launcher {
                     streams,
                 })
             }
-        }
-    }
-}
-
-impl StartError {
-    /// As a shell would exit: 127 for what is not there, 126 for what cannot
-    /// be run.
-    pub(crate) fn status(&self) -> u32 {
-        let status = match self {
-            Self::Io(error) if error.kind() == io::ErrorKind::NotFound => NOT_FOUND,
-            Self::Refused { status, .. } => *status,
-            _ => CANNOT_RUN,
-        };
-        status.into()
-    }
-}
-
-impl From<SocketError> for StartError {
-    fn from(error: SocketError) -> Self {
-        match error {
-            SocketError::TooLarge | SocketError::RequestTooLarge => Self::TooLong,
-            error => Self::Socket(error),
         }
     }
 }

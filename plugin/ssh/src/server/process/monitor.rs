@@ -9,8 +9,9 @@ use alknet_session::{
     Socket, SocketError, Start, UnixTarget, UnixVerdict,
 };
 
-use super::job::Status;
-use super::{FarEnds, StartError};
+use super::start_error::StartError;
+use super::status::Status;
+use super::streams::FarEnds;
 
 /// The handler's side of its socket to the node's monitor.
 #[derive(Debug)]

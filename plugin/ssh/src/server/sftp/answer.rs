@@ -9,10 +9,11 @@ use rustix::fs::{
 use rustix::io::{Errno, pread, pwrite, retry_on_intr};
 
 use super::accounts::Accounts;
+use super::error::SftpError;
 use super::handles::{Handle, Handles};
 use super::longname::longname;
+use super::settings::Settings;
 use super::tree::{Tree, join};
-use super::{Settings, SftpError};
 use crate::sftp_protocol::attributes::{Attributes, last_failure};
 use crate::sftp_protocol::frames::{Frames, LONGEST_MESSAGE};
 use crate::sftp_protocol::reply::{Entry, Failed, Replies};

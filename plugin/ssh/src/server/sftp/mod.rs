@@ -8,64 +8,27 @@
 
 mod accounts;
 mod answer;
+mod error;
 mod handles;
 mod longname;
+mod settings;
 mod tree;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use self::answer::Server;
-use crate::sftp_protocol::frames::{BadLength, Frames};
+pub(crate) use self::error::SftpError;
+pub(crate) use self::settings::Settings;
+use crate::sftp_protocol::frames::Frames;
 use crate::sftp_protocol::reply::Replies;
 
 /// Bytes of requests that are read at once, at most.
 const READ: usize = 128 * 1024;
-
-/// What a client gets to see.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    /// The directory it takes for the root, an absolute path.
-    pub(crate) root: String,
-    pub(crate) read_only: bool,
-    /// Told to clients that ask.
-    pub(crate) max_open_files: u32,
-    /// The node's user, and where relative paths begin if it is below the root.
-    pub(crate) account: Vec<u8>,
-    pub(crate) home: Vec<u8>,
-    /// Directories out of reach.
-    pub(crate) private: Vec<PathBuf>,
-}
-
-/// Why file transfer ended early.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SftpError {
-    /// The directory cannot be used as the root.
-    #[error("the directory for file transfer cannot be opened: {}", io::Error::from(*.0))]
-    Root(Errno),
-    /// What came is not a file transfer.
-    #[error(
-        "a message of {0} bytes: what comes is not a file transfer (is a text printed before it?)"
-    )]
-    Length(u32),
-    /// A message is too short to be answered.
-    #[error("a message without a number")]
-    NoMessage,
-    /// A request came first.
-    #[error("a request came before the version")]
-    NoInit,
-    /// The client speaks nothing that we do.
-    #[error("version {0} of the protocol is not supported, only 3")]
-    OldVersion(u32),
-    /// The client takes no more answers.
-    #[error("the client is gone")]
-    Gone,
-}
 
 /// Serves a client until it has said its last. Blocks. What is held in memory
 /// is bounded by the longest message.
@@ -105,10 +68,4 @@ fn nobody_reads(pipe: BorrowedFd<'_>) -> bool {
         && pipe
             .iter()
             .any(|pipe| pipe.revents().contains(PollFlags::ERR))
-}
-
-impl From<BadLength> for SftpError {
-    fn from(BadLength(length): BadLength) -> Self {
-        Self::Length(length)
-    }
 }

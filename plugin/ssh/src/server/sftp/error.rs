@@ -1,0 +1,36 @@
+use std::io;
+
+use rustix::io::Errno;
+
+use crate::sftp_protocol::frames::BadLength;
+
+/// Why file transfer ended early.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SftpError {
+    /// The directory cannot be used as the root.
+    #[error("the directory for file transfer cannot be opened: {}", io::Error::from(*.0))]
+    Root(Errno),
+    /// What came is not a file transfer.
+    #[error(
+        "a message of {0} bytes: what comes is not a file transfer (is a text printed before it?)"
+    )]
+    Length(u32),
+    /// A message is too short to be answered.
+    #[error("a message without a number")]
+    NoMessage,
+    /// A request came first.
+    #[error("a request came before the version")]
+    NoInit,
+    /// The client speaks nothing that we do.
+    #[error("version {0} of the protocol is not supported, only 3")]
+    OldVersion(u32),
+    /// The client takes no more answers.
+    #[error("the client is gone")]
+    Gone,
+}
+
+impl From<BadLength> for SftpError {
+    fn from(BadLength(length): BadLength) -> Self {
+        Self::Length(length)
+    }
+}
