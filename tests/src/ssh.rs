@@ -1,10 +1,10 @@
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use alknet_quic::openssh::Stanza;
 
-use crate::{Background, Ended, Run, TestKey, TestNode, Transport, artifacts};
+use crate::{Background, Ended, Run, Sshd, TestKey, TestNode, Transport, artifacts};
 
 /// Stock OpenSSH towards a node, apart from the caller's own configuration,
 /// keys and agent.
@@ -79,10 +79,18 @@ impl Ssh {
             return Self::with_key(node, key);
         }
         let addr = node.tcp.expect("the node listens on TCP");
-        let folder = node.setup.folder();
+        Self::directly(addr, &node.host_key, key, node.setup.folder())
+    }
+
+    /// To a stock sshd, with the key that it lets in.
+    pub fn to_sshd(sshd: &Sshd, key: &TestKey, folder: &Path) -> Self {
+        Self::directly(sshd.addr, &sshd.host_key, key, folder)
+    }
+
+    fn directly(addr: SocketAddr, host_key: &str, key: &TestKey, folder: &Path) -> Self {
         let known_hosts = folder.join("known_hosts_tcp");
         let (host, port) = (addr.ip(), addr.port());
-        fs::write(&known_hosts, format!("[{host}]:{port} {}\n", node.host_key)).unwrap();
+        fs::write(&known_hosts, format!("[{host}]:{port} {host_key}\n")).unwrap();
         let name = key.file.file_name().unwrap().to_str().unwrap();
         let config = folder.join(format!("ssh_config_tcp_{name}"));
         let text = format!(

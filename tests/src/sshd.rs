@@ -1,5 +1,5 @@
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use crate::target::free_port;
@@ -17,6 +17,18 @@ pub struct Sshd {
 impl Sshd {
     /// With these authorised keys, and more lines of configuration.
     pub fn start(folder: &Path, authorized_keys: &str, config: &str) -> Self {
+        let here = Ipv4Addr::LOCALHOST.into();
+        Self::start_under(&["env"], here, folder, authorized_keys, config)
+    }
+
+    /// The same by another program that becomes it, at another address.
+    pub fn start_under(
+        wrapper: &[&str],
+        ip: IpAddr,
+        folder: &Path,
+        authorized_keys: &str,
+        config: &str,
+    ) -> Self {
         // It wants to be called by its full name, and to find this directory.
         let paths = std::env::var_os("PATH").unwrap();
         let program = std::env::split_paths(&paths)
@@ -27,7 +39,7 @@ impl Sshd {
         let key = TestKey::make(folder, "sshd_host_key");
         let keys = folder.join("authorized_keys");
         fs::write(&keys, authorized_keys).unwrap();
-        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let addr = SocketAddr::from((ip, free_port()));
         let file = folder.join("sshd_config");
         let text = format!(
             "ListenAddress {addr}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
@@ -37,7 +49,7 @@ impl Sshd {
         );
         fs::write(&file, text).unwrap();
         let run = Run::new(program).args(["-D", "-e", "-f"]).arg(&file);
-        let mut running = Background::spawn(run);
+        let mut running = Background::spawn(run.under(wrapper));
         let up = running.says(&["Server listening on"]);
         assert!(up.is_some(), "sshd does not start: {}", running.err());
         Self {
@@ -45,6 +57,11 @@ impl Sshd {
             host_key: key.public_line(),
             running,
         }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.running.id()
     }
 
     /// What it has logged.
