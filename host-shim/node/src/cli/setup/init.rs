@@ -368,7 +368,7 @@ format = \"human\"
 [plugins]
 # Every *.so in this directory is loaded, at the start and when
 # `alknet-node plugins reload` says so; with watch = true, when it changes.
-dir = {dir}
+folder = {dir}
 watch = false
 # Uncomment to load only files with these digests (sha256sum prints them):
 # allow_digests = [\"sha256:…\"]
