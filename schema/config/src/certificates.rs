@@ -1,3 +1,6 @@
+//! Settings for log-ins by OpenSSH user certificate, and for revoked keys
+//! (`RevokedKeys`, sshd_config(5)).
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,3 +1,6 @@
+//! Settings for how forwarded connections leave the node: directly or through
+//! a SOCKS5 or HTTP proxy.
+
 use alknet_ssh_policy::Host;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,8 +43,8 @@ pub enum ProxyKind {
 }
 
 impl Egress {
-    /// The proxy to connect through. None as well when it is malformed, which
-    /// [`crate::SshConfig::validate`] finds.
+    /// The proxy to connect through, if one is configured. `None` as well when
+    /// its URL is malformed, which [`crate::SshConfig::validate`] reports.
     pub fn proxy(&self) -> Option<Proxy> {
         parse(self.proxy.as_deref()?).ok()
     }
@@ -73,7 +76,8 @@ impl Egress {
     }
 }
 
-/// The faults do not repeat the text: it may hold a password.
+/// Reads the proxy's URL. The errors do not repeat the text: it may hold a
+/// password.
 fn parse(url: &str) -> Result<Proxy, &'static str> {
     let (kind, rest) = if let Some(rest) = url.strip_prefix("socks5://") {
         (ProxyKind::Socks5, rest)

@@ -1,3 +1,5 @@
+//! Settings for the use of the client's TLS key when it logs in to SSH.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

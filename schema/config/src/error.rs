@@ -1,3 +1,5 @@
+//! The error of this crate: what is wrong, and where in the configuration.
+
 /// A configuration that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", if pointer.is_empty() { String::new() } else { format!("{pointer}: ") })]

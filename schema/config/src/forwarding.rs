@@ -1,3 +1,6 @@
+//! Settings for forwarded ports and Unix sockets (RFC 4254 section 7), with
+//! their rules.
+
 use alknet_ssh_policy::{Rule, Service};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

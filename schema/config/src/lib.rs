@@ -99,8 +99,8 @@ impl SshConfig {
         self.audit.validate()
     }
 
-    /// What is to be decided by. The rules of `forwarding` come first, those
-    /// of `services` are numbered after them.
+    /// The policy that requests are decided by. The rules of `forwarding` come
+    /// first, those of `services` are numbered after them.
     ///
     /// A configuration that [`SshConfig::validate`] refuses allows nothing.
     pub fn policy(&self) -> Policy {
@@ -121,7 +121,8 @@ impl SshConfig {
     }
 }
 
-/// serde takes an array of the values for a struct; the schema does not.
+/// Refuses arrays in place of objects: serde takes an array of the values for
+/// a struct, the schema does not.
 fn refuse_arrays(text: &str) -> Result<(), SshConfigError> {
     let document: serde_json::Value =
         serde_json::from_str(text).map_err(SshConfigError::trailing)?;

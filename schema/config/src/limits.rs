@@ -1,3 +1,6 @@
+//! Limits of an SSH connection: time, number of channels and listeners, bytes
+//! of memory.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

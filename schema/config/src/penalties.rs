@@ -1,3 +1,6 @@
+//! Settings for refusing addresses that misbehaved (`PerSourcePenalties`,
+//! sshd_config(5)).
+
 use alknet_ssh_policy::HostPattern;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -59,8 +62,8 @@ impl Default for Penalties {
 }
 
 impl Penalties {
-    /// The networks without penalties. None when one is malformed, which
-    /// [`crate::SshConfig::validate`] finds.
+    /// The networks without penalties. The list is empty when one of them is
+    /// malformed, which [`crate::SshConfig::validate`] reports.
     pub fn exempt(&self) -> Vec<HostPattern> {
         let networks: Result<_, _> = self.exempt.iter().map(|text| network(text)).collect();
         networks.unwrap_or_default()

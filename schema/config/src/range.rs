@@ -1,3 +1,5 @@
+//! The check that a number of the configuration lies within its range.
+
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 

@@ -1,3 +1,6 @@
+//! Rules as the configuration writes them, and their translation into those of
+//! `alknet-ssh-policy`.
+
 use alknet_ssh_policy::{Action, Rule, RuleError, RuleTarget, Service};
 use schemars::JsonSchema;
 use serde::de::IntoDeserializer;
@@ -80,7 +83,8 @@ pub(crate) fn compile(
     rules.iter().enumerate().map(compile).collect()
 }
 
-/// A string and nothing else: serde would take `{"allow": null}` as well.
+/// Reads an action from a string and nothing else: serde would take
+/// `{"allow": null}` as well.
 fn action<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RuleAction, D::Error> {
     let text = String::deserialize(deserializer)?;
     RuleAction::deserialize(text.into_deserializer())

@@ -1,3 +1,5 @@
+//! Settings for the worker threads that run the handler.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,3 +1,5 @@
+//! The JSON Schemas of the configuration, the audit records and the secrets.
+
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde_json::{Value, json};
 
@@ -29,7 +31,7 @@ pub fn capabilities_schema() -> Value {
     })
 }
 
-/// What a secret can be called.
+/// The pattern of a secret's name.
 pub(crate) const SECRET_NAME: &str = "^[a-z0-9][a-z0-9._-]{0,63}$";
 
 /// Variable names to values; neither can hold a NUL character.

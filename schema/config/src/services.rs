@@ -1,3 +1,6 @@
+//! Settings for commands, shells, file transfer and subsystems (RFC 4254
+//! section 6).
+
 use std::collections::BTreeMap;
 
 use alknet_ssh_policy::{Rule, Service};
@@ -185,7 +188,7 @@ fn member(pointer: &str, name: &str) -> String {
     format!("{pointer}/{token}")
 }
 
-/// For messages: a person reads an example sooner than a pattern.
+/// Adds an example to the schema, which messages show in place of the pattern.
 fn example_of_a_variable(schema: &mut schemars::Schema) {
     if let Some(items) = schema
         .get_mut("items")
@@ -195,8 +198,8 @@ fn example_of_a_variable(schema: &mut schemars::Schema) {
     }
 }
 
-/// POSIX.1-2017, section 8.1: letters, digits and underscore, not starting
-/// with a digit.
+/// Whether a text is the name of an environment variable (POSIX.1-2017,
+/// section 8.1): letters, digits and underscore, not starting with a digit.
 fn is_variable_name(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes

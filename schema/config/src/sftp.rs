@@ -1,3 +1,5 @@
+//! Settings for file transfer over the `sftp` subsystem.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

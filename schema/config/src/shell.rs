@@ -1,3 +1,5 @@
+//! Settings for login shells, terminals and the forwarding of SSH agents.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

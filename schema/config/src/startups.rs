@@ -1,3 +1,6 @@
+//! Settings for the number of connections that have not logged in yet
+//! (`MaxStartups`, sshd_config(5)).
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,3 +1,5 @@
+//! Settings for flow control, re-keying (RFC 4253 section 9) and key exchange.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,3 +1,6 @@
+//! The named secrets that a node grants a handler for its outbound
+//! connections.
+
 use std::collections::BTreeMap;
 use std::fmt;
 

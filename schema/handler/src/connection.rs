@@ -1,3 +1,6 @@
+//! The traits of a byte stream, a connection and the protocol handler that
+//! serves it.
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +37,8 @@ pub trait Connection: Send + Sync {
 
     /// The address at which the peer has proven to receive. On QUIC it may
     /// change: the peer has moved and answered from there (RFC 9000 section 9).
-    /// None while the peer is away: nothing has been heard from it for ten
-    /// seconds. TCP does not tell.
+    /// `None` while the peer is away: nothing has been heard from it for ten
+    /// seconds. On TCP, which does not tell, it stays the same.
     fn remote_addr(&self) -> Option<SocketAddr>;
 
     /// Records who the handler found the peer to be. Write once.
@@ -72,7 +75,7 @@ pub trait ProtocolHandler: Send + Sync {
     /// A JSON object that says how the handler is doing.
     fn status(&self) -> String;
 
-    /// Everything else the node may ask: a JSON object with the member
+    /// Answers whatever else the node may ask: a JSON object with the member
     /// `command`, answered by a JSON object. The commands are listed with
     /// `alknet_plugin_interface::Handler::control`.
     ///

@@ -1,3 +1,5 @@
+//! The errors of handlers, streams, the identity store and configurations.
+
 /// Why a handler ended a connection other than normally.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HandlerError {

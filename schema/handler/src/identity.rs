@@ -1,3 +1,6 @@
+//! What is known of a peer, and the trait that turns a key, token or
+//! certificate into an identity.
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 

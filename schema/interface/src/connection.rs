@@ -1,3 +1,5 @@
+//! A connection as it crosses the boundary: streams, address, identity, close.
+
 use abi_stable::std_types::{RBox, ROption, RResult, RStr, RString, RVec};
 use abi_stable::{StableAbi, sabi_trait};
 use async_ffi::FfiFuture;

@@ -1,3 +1,6 @@
+//! The sink through which a plugin sends log records and other events to the
+//! node.
+
 use abi_stable::std_types::{RBox, RStr};
 use abi_stable::{StableAbi, sabi_trait};
 

@@ -1,3 +1,6 @@
+//! Guards that turn a panic into an error value before it reaches the
+//! boundary, where it would end the process.
+
 use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,3 +1,6 @@
+//! The handler that a plugin's factory returns, what it is given at its
+//! creation, and its errors.
+
 use std::fmt::Display;
 
 use abi_stable::std_types::{RBox, RResult, RStr, RString, RVec};
@@ -60,8 +63,9 @@ pub trait Handler: Send + Sync + 'static {
     /// member `sessions` is the number of those that are open.
     fn status(&self) -> RString;
 
-    /// Everything later: a request and its answer as JSON text. The request is
-    /// an object with the member `command`; an unknown command is an error.
+    /// Answers the requests that were added after version 1, as JSON text. The
+    /// request is an object with the member `command`; an unknown command is an
+    /// error.
     ///
     /// Known commands; a handler knows those that concern it:
     ///

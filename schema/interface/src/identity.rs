@@ -1,3 +1,6 @@
+//! Identities, certificates and the identity provider as they cross the
+//! boundary.
+
 use abi_stable::std_types::{RBox, ROption, RResult, RString, RVec};
 use abi_stable::{StableAbi, sabi_trait};
 use async_ffi::FfiFuture;
@@ -68,13 +71,14 @@ pub type IdentityResult = RResult<ROption<Identity>, RString>;
 /// `alknet_handler::IdentityProvider`.
 #[sabi_trait]
 pub trait IdentityProvider: Send + Sync + 'static {
-    /// By public key fingerprint: `SHA256:<base64>` or `ed25519:<hex>`.
+    /// Resolves a public key by its fingerprint, `SHA256:<base64>` or
+    /// `ed25519:<hex>`.
     fn resolve_from_fingerprint(&self, fingerprint: RString) -> FfiFuture<IdentityResult>;
 
-    /// By bearer token.
+    /// Resolves a bearer token.
     fn resolve_from_token(&self, token: RString) -> FfiFuture<IdentityResult>;
 
-    /// By a verified OpenSSH certificate.
+    /// Resolves an OpenSSH certificate that the handler has verified.
     #[sabi(last_prefix_field)]
     fn resolve_from_certificate(&self, certificate: CertificateQuery) -> FfiFuture<IdentityResult>;
 }

@@ -1,3 +1,6 @@
+//! The root module that a plugin exports, and the registration bundle it
+//! answers with.
+
 use abi_stable::StableAbi;
 use abi_stable::library::RootModule;
 use abi_stable::package_version_strings;
@@ -62,6 +65,7 @@ pub struct RegistrationBundle {
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy, Debug)]
 pub struct Extension {
-    /// Calls it. What it takes and gives is defined with its id.
+    /// Calls the function. Its request and its answer are defined with the
+    /// extension's id.
     pub call: extern "C" fn(request: RStr<'_>) -> RResult<RString, PluginError>,
 }

@@ -1,3 +1,5 @@
+//! Secret bytes that cross the boundary and are wiped when dropped.
+
 use std::fmt;
 use std::sync::atomic::{Ordering, compiler_fence};
 

@@ -1,3 +1,6 @@
+//! A byte stream as it crosses the boundary: polled like `AsyncRead` and
+//! `AsyncWrite`.
+
 use abi_stable::std_types::{RBox, RSlice, RSliceMut, RString};
 use abi_stable::{StableAbi, sabi_trait};
 use async_ffi::FfiContext;

@@ -1,3 +1,5 @@
+//! The version of the interface and its history.
+
 /// The version of the interface that this crate describes.
 ///
 /// | version | since      | what changed |

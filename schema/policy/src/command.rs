@@ -1,3 +1,6 @@
+//! Decisions on commands (RFC 4254 section 6.5): whether one may run, and
+//! whether with a shell.
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 

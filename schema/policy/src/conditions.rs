@@ -1,3 +1,6 @@
+//! Conditions on an identity's log-ins and sessions, the counterpart of an
+//! authorized key's options (sshd(8)).
+
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
@@ -26,24 +29,26 @@ const NO_PTY: &str = "ssh:no-pty";
 /// | `ssh:no-pty` | `yes`: no terminal |
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conditions {
-    /// Where the peer may come from; anywhere if not given.
+    /// The addresses the peer may come from; any address if not given.
     pub from: Option<Sources>,
-    /// From when on it is let in no more.
+    /// The time from which the peer is no longer let in.
     pub expires: Option<SystemTime>,
-    /// The only command that is run.
+    /// The command that is run whatever the peer asks for.
     pub command: Option<String>,
-    /// Variables set for its commands, whatever it asks for.
+    /// Variables set for the peer's commands, whatever it asks for.
     pub environment: Vec<(String, String)>,
-    /// No terminal.
+    /// Whether the peer is denied a terminal.
     pub no_pty: bool,
 }
 
 impl Conditions {
-    /// Reads the kinds that begin with `ssh:`; others are somebody else's.
+    /// Reads the kinds that begin with `ssh:`; others belong to other protocols
+    /// and are left alone.
     ///
     /// # Errors
-    /// All that is wrong: a kind that is not known, or a value that means
-    /// nothing. Who goes on regardless lets somebody in who may not.
+    /// Every resource that is wrong: a kind that is not known, or a value that
+    /// means nothing. A caller that ignores them lets in peers that the
+    /// resources keep out.
     pub fn read(resources: &BTreeMap<String, Vec<String>>) -> Result<Self, Vec<ConditionError>> {
         let mut conditions = Self::default();
         let mut faults = Vec::new();
@@ -124,13 +129,13 @@ impl Conditions {
     }
 }
 
-/// A resource that means nothing here.
+/// A resource of kind `ssh:…` that cannot be used, with its place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}: {fault}")]
 pub struct ConditionError {
     /// The resource's kind.
     pub kind: String,
-    /// Which of its values; `None` if it is about all.
+    /// The index of the wrong value; `None` if the fault is about all values.
     pub index: Option<usize>,
     /// What is wrong.
     pub fault: BadCondition,
@@ -139,28 +144,28 @@ pub struct ConditionError {
 /// What can be wrong with a resource.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadCondition {
-    /// There is no such kind.
+    /// No kind of that name exists.
     #[error("there is no such kind; those about SSH are {}", KINDS.join(", "))]
     Unknown,
-    /// It has not exactly one value.
+    /// The resource needs exactly one value and has another number of them.
     #[error("{number} values were found where exactly one is expected")]
     NotOne {
-        /// How many there are.
+        /// The number of values found.
         number: usize,
     },
     /// An entry of `ssh:from` is wrong.
     #[error("{0}")]
     Source(BadSource),
-    /// The time is none.
+    /// The value of `ssh:expires` is not a time.
     #[error("this is not a time; write it like 2030-12-31T23:59:59Z")]
     Time,
-    /// The command cannot be run.
+    /// The value of `ssh:command` is empty or holds a NUL character.
     #[error("a command is not empty and holds no NUL character")]
     Command,
-    /// It is not a variable.
+    /// A value of `ssh:environment` is not `NAME=value`.
     #[error("this is not a variable; write NAME=value, the name of letters, digits and _")]
     Variable,
-    /// A restriction is there or not.
+    /// The value of a restriction is not `yes`.
     #[error("the only value is \"yes\"; without the restriction, leave it out")]
     NotYes,
 }

@@ -1,3 +1,5 @@
+//! The reasons for which a request is denied, each with its message.
+
 use std::net::IpAddr;
 
 use crate::{BadHost, BadPath, Service};
@@ -11,19 +13,19 @@ pub enum Denied {
         /// The service.
         service: Service,
     },
-    /// A rule of the configuration says so.
+    /// A rule of the configuration denies the request.
     #[error("rule {index} of the configuration denies it")]
     Rule {
         /// The rule's place among those given to [`crate::Policy::new`].
         index: usize,
     },
-    /// No rule decides, and no scope of the identity grants it.
+    /// No rule decides, and no scope of the identity grants the request.
     #[error("no rule and no ssh:{service} scope of the identity grants it")]
     NoScope {
         /// The service.
         service: Service,
     },
-    /// The peer's certificate withholds it.
+    /// The peer's certificate or authorized key withholds what was asked for.
     #[error("the certificate does not permit it ({what})")]
     Restricted {
         /// The extension the certificate lacks, or the option it has.
@@ -39,10 +41,10 @@ pub enum Denied {
     /// A command holds a NUL byte, which no argument can.
     #[error("the command holds a NUL byte")]
     NulByte,
-    /// The host asked for is none.
+    /// The host asked for is neither a host name nor an address.
     #[error("the host cannot be connected to: {0}")]
     BadHost(#[from] BadHost),
-    /// A port nothing can be connected to.
+    /// The port asked for is not one that can be connected to.
     #[error("{port} is not a port to connect to; ports are 1 to 65535")]
     BadPort {
         /// The port, as SSH carries it.
@@ -51,13 +53,13 @@ pub enum Denied {
     /// The path of a Unix socket cannot be used.
     #[error("the socket's path cannot be used: {0}")]
     BadPath(#[from] BadPath),
-    /// A program that runs without a shell, and a terminal.
+    /// A terminal was asked for a program that runs without a shell.
     #[error(
         "a terminal for a program that runs without a shell needs ssh:shell: many programs start \
          others from one"
     )]
     TerminalOfProgram,
-    /// A variable by which a program starts another, or loads code.
+    /// The variable could make a program start another one or load code.
     #[error(
         "with this variable programs start others, and the identity may run certain programs only"
     )]
@@ -69,7 +71,8 @@ pub enum Denied {
     /// node.
     #[error("a listener's address is an IP address, localhost, * or empty")]
     ListenName,
-    /// The address to bind is not one the text asked for stands for.
+    /// The address to bind is not among those that the requested text stands
+    /// for.
     #[error("the address {bind} is not what was asked for")]
     NotAsked {
         /// The address.

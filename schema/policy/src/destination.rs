@@ -1,3 +1,5 @@
+//! The grammar of `<host>:<port>` in scopes and rules.
+
 use std::fmt;
 
 use crate::HostPattern;
@@ -14,7 +16,8 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// Reads where connections may go. Port 0 is none of those.
+    /// Reads a pattern of destinations to connect to. Port 0 cannot be
+    /// connected to and is refused.
     ///
     /// # Errors
     /// When the text is not a destination, or one that could never match.
@@ -35,9 +38,9 @@ impl Destination {
         Ok(destination)
     }
 
-    /// Reads where listeners may be. Port 0 lets the peer ask for any free
-    /// port. The one name is `localhost`, which stands for `127.0.0.1` and
-    /// `::1`.
+    /// Reads a pattern of addresses to listen on. Port 0 lets the peer ask for
+    /// any free port. The one name is `localhost`, which stands for `127.0.0.1`
+    /// and `::1`.
     ///
     /// # Errors
     /// When the text is not a destination, or one that could never match.
@@ -90,7 +93,7 @@ pub enum PortPattern {
 }
 
 impl PortPattern {
-    /// Whether the port is one of these.
+    /// Whether the pattern holds this port.
     pub fn holds(self, port: u16) -> bool {
         match self {
             Self::Any => true,
@@ -129,7 +132,7 @@ impl fmt::Display for PortPattern {
 /// Why a text is not a destination, or one that could never match.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DestinationError {
-    /// There is no colon with a port after it.
+    /// The text has no colon with a port after it.
     #[error("no port follows {host:?}; write <host>:<port>, with * for every port")]
     NoPort {
         /// The text.

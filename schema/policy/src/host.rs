@@ -1,3 +1,6 @@
+//! The host that a peer asks for, in the one form in which names and addresses
+//! are compared.
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,7 +21,7 @@ impl Host {
     /// (`%eth0`, RFC 4007 section 11) is left out.
     ///
     /// # Errors
-    /// When it is neither.
+    /// When the text is neither a name nor an address.
     pub fn parse(text: &str) -> Result<Self, BadHost> {
         if text.len() > name::LONGEST + 1 {
             return Err(BadHost::TooLong { length: text.len() });
@@ -82,7 +85,7 @@ fn is_zone(zone: &str) -> bool {
 /// Why a text is not a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHost {
-    /// Nothing is there.
+    /// The text is empty.
     #[error("it is empty")]
     Empty,
     /// No name is that long (RFC 1035 section 2.3.4).

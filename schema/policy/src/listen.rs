@@ -1,3 +1,6 @@
+//! The addresses that a request to listen stands for (RFC 4254 section 7.1),
+//! and how patterns match them.
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{Action, Denied, Destination, HostPattern, host};

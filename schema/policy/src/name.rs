@@ -1,3 +1,5 @@
+//! Host names in normal form (RFC 1035, RFC 1123).
+
 use crate::BadHost;
 
 /// The longest name in text form (RFC 1035 section 3.1, without the final dot).

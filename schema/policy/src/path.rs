@@ -1,3 +1,5 @@
+//! The grammar of Unix socket paths in scopes and rules (unix(7)).
+
 use std::fmt;
 
 /// The longest path of a Unix socket: `sun_path` has 108 bytes with the final
@@ -11,7 +13,8 @@ const LONGEST: usize = 107;
 pub enum PathPattern {
     /// This path.
     Exact(String),
-    /// Any one name in this directory; the empty text is the root directory.
+    /// Any one name directly in this directory; the empty text is the root
+    /// directory.
     In(String),
     /// Anything below this directory.
     Below(String),
@@ -58,7 +61,7 @@ impl PathPattern {
     }
 
     /// The directory that is granted, which no link may lead out of; `None`
-    /// where one path is.
+    /// where a single path is granted.
     pub fn directory(&self) -> Option<&str> {
         match self {
             Self::Exact(_) => None,

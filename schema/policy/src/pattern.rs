@@ -1,3 +1,5 @@
+//! Patterns of hosts: names, suffixes, addresses and networks.
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -79,7 +81,7 @@ impl HostPattern {
         }
     }
 
-    /// Whether the name asked for is one of these, whatever its addresses.
+    /// Whether the pattern holds the name asked for, whatever its addresses.
     pub(crate) fn holds_name(&self, asked: &Host) -> bool {
         match (self, asked) {
             (Self::Any, _) => true,

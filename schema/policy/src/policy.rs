@@ -1,3 +1,5 @@
+//! The decisions of one configuration, one method for each kind of request.
+
 use std::cell::RefCell;
 use std::net::IpAddr;
 
@@ -302,7 +304,7 @@ impl Policy {
         Ok(basis)
     }
 
-    /// Whether the peer may run whatever it likes: by exec as a whole, or in a
+    /// Whether the peer may run any program: by exec as a whole, or in a
     /// shell.
     fn runs_anything(&self, subject: &Subject<'_>) -> bool {
         let exec = self

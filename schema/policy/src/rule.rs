@@ -1,3 +1,6 @@
+//! Rules: what they are about, whom they are about, and which of them could
+//! never match.
+
 use std::fmt;
 
 use crate::scope::{Fault, split};
@@ -7,11 +10,11 @@ use crate::{DestinationError, Scope, ScopeError, Service, Subject};
 /// is to happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// What it is about.
+    /// The requests that the rule is about.
     pub target: RuleTarget,
-    /// What happens.
+    /// Whether the rule allows or denies them.
     pub action: Action,
-    /// Who it is about: ids of identities, and scopes (exactly as the
+    /// Whom the rule is about: ids of identities, and scopes (exactly as the
     /// identity has them), which stand for everyone who has them. None means
     /// everybody.
     pub principals: Vec<String>,
@@ -74,7 +77,7 @@ impl RuleTarget {
     /// form: `forward:shell:22`.
     ///
     /// # Errors
-    /// When there is no such target, or it could never match.
+    /// When the text is not a known target, or one that could never match.
     pub fn parse(text: &str) -> Result<Self, ScopeError> {
         if let Some(rest) = text.strip_prefix("ssh:")
             && Self::parse(rest).is_ok()
@@ -108,7 +111,7 @@ impl RuleTarget {
         &self.0
     }
 
-    /// What it is about.
+    /// The service whose requests the rule is about.
     pub const fn service(&self) -> Service {
         self.0.service()
     }
@@ -147,7 +150,7 @@ pub enum RuleError {
     /// A principal that is neither an id nor a scope.
     #[error("{principal:?} is neither the id of an identity nor a scope, which starts with ssh:")]
     Principal {
-        /// Its place in the list.
+        /// The principal's index in the list.
         index: usize,
         /// The text.
         principal: String,
@@ -155,7 +158,7 @@ pub enum RuleError {
     /// A principal that is a broken scope.
     #[error("{error}")]
     PrincipalScope {
-        /// Its place in the list.
+        /// The principal's index in the list.
         index: usize,
         /// What is wrong.
         error: ScopeError,

@@ -1,3 +1,5 @@
+//! The grammar of scopes: what an identity may do, one line each.
+
 use std::fmt;
 
 use crate::{BadPath, Destination, DestinationError, PathPattern};
@@ -21,8 +23,8 @@ pub enum Service {
     Agent,
     /// Setting an environment variable.
     Env,
-    /// Running processes outside the confinement. Not something that is asked
-    /// for: it says how what is granted otherwise runs.
+    /// Running processes outside the confinement. No peer asks for this: the
+    /// scope says how the processes run that other scopes grant.
     Unconfined,
 }
 
@@ -58,8 +60,8 @@ impl Service {
         .find(|service| service.name() == name)
     }
 
-    /// How its scopes (with `ssh:` as prefix) or targets (without) are
-    /// written.
+    /// The form in which scopes (`prefix` is `ssh:`) or targets (`prefix` is
+    /// empty) of this service are written.
     fn form(self, prefix: &str) -> String {
         match self {
             Self::Exec => {
@@ -111,7 +113,7 @@ impl Scope {
     /// Reads a scope such as `ssh:forward:10.0.0.0/8:22`.
     ///
     /// # Errors
-    /// When there is no such scope, or it could never match.
+    /// When the text is not a known scope, or one that could never match.
     pub fn parse(text: &str) -> Result<Self, ScopeError> {
         let unknown = || ScopeError::Unknown {
             scope: text.to_owned(),
@@ -121,7 +123,7 @@ impl Scope {
         Self::from_parts(service, argument).map_err(|fault| fault.of(text, "ssh:"))
     }
 
-    /// What it is about.
+    /// The service that the scope is about.
     pub const fn service(&self) -> Service {
         match self {
             Self::Exec(_) => Service::Exec,
@@ -160,7 +162,7 @@ impl Scope {
         }
     }
 
-    /// Writes it without `ssh:`, as the target of a rule.
+    /// Writes the scope without `ssh:`, as the target of a rule.
     pub(crate) fn write_target(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.service().name())?;
         match self {
@@ -225,7 +227,7 @@ impl Fault {
 /// Why a text is not a scope or no target of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
-    /// There is no such scope.
+    /// The text is not a known scope.
     #[error(
         "{scope:?} is not a known scope; there are ssh:exec, ssh:exec:<program>, \
          ssh:forward:<host>:<port>, ssh:listen:<address>:<port>, ssh:streamlocal:<path>, \
@@ -235,7 +237,7 @@ pub enum ScopeError {
         /// The text.
         scope: String,
     },
-    /// There is no such target.
+    /// The text is not a known target.
     #[error(
         "{target:?} is not a known target; there are <host>:<port>, listen:<address>:<port>, \
          streamlocal:<path>, exec, exec:<program>, shell, sftp, agent, env:<NAME>"

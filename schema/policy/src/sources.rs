@@ -1,8 +1,11 @@
+//! The addresses a peer may connect from (`from=`, sshd(8); `source-address`,
+//! PROTOCOL.certkeys).
+
 use std::net::IpAddr;
 
 /// Addresses that peers may come from: the `from=` of an authorized key
 /// (sshd(8), ssh_config(5) PATTERNS) or the `source-address` of a certificate
-/// (`PROTOCOL.certkeys`). Names are never looked up, so there are none.
+/// (`PROTOCOL.certkeys`). Names are never looked up, so none are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sources(Vec<Entry>);
 
@@ -28,7 +31,7 @@ impl Sources {
     /// matches, whatever else does.
     ///
     /// # Errors
-    /// The place of the first that could never match, and why.
+    /// The index of the first pattern that could never match, and the reason.
     pub fn parse<T: AsRef<str>>(patterns: &[T]) -> Result<Self, (usize, BadSource)> {
         let entries = patterns.iter().enumerate().map(|(index, text)| {
             let text = text.as_ref();
@@ -50,7 +53,7 @@ impl Sources {
     /// separated by commas.
     ///
     /// # Errors
-    /// What is wrong with the first entry that is none.
+    /// The fault of the first entry that is not an address or a network.
     pub fn networks(list: &str) -> Result<Self, BadSource> {
         let entries = list.split(',').map(|text| {
             let pattern = network(text)?.ok_or_else(|| BadSource::NoAddress {
@@ -64,7 +67,7 @@ impl Sources {
         entries.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether a peer with this address is among them. An IPv4-mapped address
+    /// Whether a peer with this address may connect. An IPv4-mapped address
     /// is looked at as IPv4.
     pub fn admit(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
@@ -107,7 +110,8 @@ fn pattern(text: &str) -> Result<Pattern, BadSource> {
     })
 }
 
-/// `None` when it is written like something else.
+/// Reads a network with a prefix length; `None` when the text is not written
+/// like one.
 fn network(text: &str) -> Result<Option<Pattern>, BadSource> {
     let (address, length) = match text.split_once('/') {
         Some((address, length)) => (address, Some(length)),
@@ -141,7 +145,8 @@ fn network(text: &str) -> Result<Option<Pattern>, BadSource> {
     }
 }
 
-/// The first bits of an address; `None` if it has not so many.
+/// The first `prefix_len` bits of an address, the others zero; `None` if the
+/// address has fewer bits.
 fn masked(address: IpAddr, prefix_len: u8) -> Option<IpAddr> {
     let prefix_len = u32::from(prefix_len);
     match address {
@@ -156,7 +161,8 @@ fn masked(address: IpAddr, prefix_len: u8) -> Option<IpAddr> {
     }
 }
 
-/// ssh_config(5), PATTERNS.
+/// Whether the text matches a pattern with `*` and `?` (ssh_config(5),
+/// PATTERNS).
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     // Whether the pattern so far matches the first n bytes of the text.
     let mut reached = vec![false; text.len() + 1];
@@ -185,7 +191,7 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     reached.last().copied().unwrap_or(false)
 }
 
-/// Why a pattern is none for the addresses of peers.
+/// Why a text is not a pattern of peers' addresses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSource {
     /// It is not an address, network or pattern of addresses.
@@ -212,7 +218,7 @@ pub enum BadSource {
         /// The network it is in.
         network: String,
     },
-    /// Nothing is let in.
+    /// The list lets no address in.
     #[error("no address is let in; add what is, such as \"*\"")]
     Nothing,
 }

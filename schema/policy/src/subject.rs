@@ -1,11 +1,14 @@
+//! The peer that a decision is about: its id, its scopes, and what its
+//! certificate withholds.
+
 use crate::Scope;
 
-/// Who asks.
+/// The peer that asks for something, as the policy sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// The identity's id.
     pub id: &'a str,
-    /// What it was granted. A text that is not a scope grants nothing.
+    /// The scopes it was granted. A text that is not a scope grants nothing.
     pub scopes: &'a [String],
     /// What its certificate withholds.
     pub restrictions: &'a Restrictions,

@@ -1,3 +1,5 @@
+//! Environment variables by which a program can be made to start another one.
+
 /// Variables by which programs start other programs or load code: names, and
 /// beginnings of names. Those that say where to look for configuration are
 /// among them, since configuration names programs.

@@ -1,11 +1,13 @@
+//! What the node tells a handler about the monitor at the handler's creation.
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// What a handler is told about starting processes: the member `sessions` of
-/// `HandlerContext::more` in `alknet-plugin-interface`.
+/// What the node tells a handler about starting processes: the member
+/// `sessions` of `HandlerContext::more` in `alknet-plugin-interface`.
 ///
-/// Without it, a handler has no monitor and refuses to start processes.
+/// A handler without this member has no monitor and refuses to start processes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandlerSessions {
     /// The number of a descriptor of this process: the handler's socket to the

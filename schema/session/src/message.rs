@@ -1,3 +1,5 @@
+//! The messages between a handler, the monitor and a job's keeper.
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -26,14 +28,14 @@ pub enum Request {
     /// answers are those to `OpenUnix`, with the listening descriptor; the
     /// monitor removes the path when the socket of this request is closed.
     BindUnix(UnixTarget),
-    /// Which jobs there are. The answers are any number of [`Answer::Job`],
+    /// Lists jobs. The answers are any number of [`Answer::Job`],
     /// then [`Answer::Done`].
     Jobs(JobFilter),
     /// Ends jobs with all their processes: SIGHUP and SIGTERM, then, after
     /// this many milliseconds, SIGKILL. The answer is [`Answer::Done`] when
     /// none of the processes is left.
     End(JobFilter, u32),
-    /// The request itself is in the last descriptor
+    /// Stands for a request that is in the last descriptor
     /// ([`Socket::send_request`](crate::Socket::send_request)).
     Enclosed,
 }
@@ -41,16 +43,15 @@ pub enum Request {
 /// A process to start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
-    /// Who it is for: the id of an identity.
+    /// The id of the identity that the process is for.
     pub identity: String,
-    /// The generation of the handler, and the number of the SSH session within
-    /// it.
+    /// The generation of the handler that asks.
     pub generation: u64,
-    /// See `generation`.
+    /// The number of the SSH session within its generation.
     pub session: u64,
     /// The account whose rights it gets; `None` in [`Mode::Owner`](crate::Mode::Owner).
     pub account: Option<String>,
-    /// What to run.
+    /// The program to run.
     pub program: Program,
     /// Standard input is a terminal, which becomes the controlling one.
     pub terminal: bool,
@@ -59,8 +60,9 @@ pub struct Start {
     pub environment: Vec<(OsString, OsString)>,
     /// The file mode creation mask (umask(2)); the account's own where absent.
     pub umask: Option<u32>,
-    /// How it is confined. In [`Mode::Accounts`](crate::Mode::Accounts) the monitor decides that by
-    /// itself and this is ignored.
+    /// How the process is confined. In
+    /// [`Mode::Accounts`](crate::Mode::Accounts) the monitor decides that by
+    /// itself and ignores this field.
     pub confinement: Option<Confinement>,
     /// Where the peer comes from, for PAM and the log.
     pub remote: Option<String>,
@@ -112,7 +114,7 @@ pub struct Confinement {
 /// A Unix socket to open or bind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnixTarget {
-    /// Who it is for.
+    /// The id of the identity that the socket is for.
     pub identity: String,
     /// As for [`Start::account`].
     pub account: Option<String>,
@@ -134,18 +136,18 @@ pub struct JobId(pub u64);
 /// What a request is about. All that is given must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobFilter {
-    /// That job.
+    /// The job with this number.
     pub job: Option<JobId>,
-    /// Jobs of that identity.
+    /// The jobs of this identity.
     pub identity: Option<String>,
-    /// Jobs of that session of that generation.
+    /// The jobs of one session, as `(generation, session)`.
     pub session: Option<(u64, u64)>,
     /// Only jobs whose channel has ended ([`Control::Detach`]).
     pub detached: bool,
 }
 
 impl JobFilter {
-    /// Whether a job is one of those.
+    /// Whether the filter matches a job.
     pub fn matches(&self, job: &Job) -> bool {
         let identity = self.identity.as_ref();
         self.job.is_none_or(|id| id == job.id)
@@ -181,13 +183,14 @@ pub enum Answer {
         #[serde(with = "path")]
         path: PathBuf,
     },
-    /// With a descriptor: it is what was found.
+    /// The socket that was asked for, connected or listening, in the message's
+    /// descriptor.
     Socket,
     /// One of the jobs asked for.
     Job(Job),
-    /// It is done, or there is no more.
+    /// The request is done, or no more answers follow.
     Done,
-    /// It was refused.
+    /// The request was refused.
     Refused {
         /// Why, in one line for people.
         reason: String,
@@ -200,7 +203,7 @@ pub enum Answer {
 /// closes the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UnixVerdict {
-    /// What was found is to be opened or bound.
+    /// Grants what was found: the monitor opens or binds it.
     Granted,
 }
 
@@ -219,14 +222,14 @@ pub enum Control {
 /// What a job's keeper tells the handler.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// The process runs.
+    /// The process was started.
     Started {
         /// The job's number.
         job: JobId,
         /// The process.
         pid: i32,
     },
-    /// It was not started. Nothing else follows.
+    /// The process was not started. No other event follows.
     Refused {
         /// Why, in one line for the peer.
         reason: String,
@@ -242,7 +245,7 @@ pub enum Event {
         /// Whether a core was dumped.
         core_dumped: bool,
     },
-    /// No process of the job is left. Nothing else follows.
+    /// No process of the job is left. No other event follows.
     Empty,
 }
 

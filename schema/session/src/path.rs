@@ -13,7 +13,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     OsString::deserialize(deserializer).map(PathBuf::from)
 }
 
-/// The same for a path that may be absent.
+/// The same form for a path that may be absent.
 pub(crate) mod option {
     use super::*;
 

@@ -1,3 +1,6 @@
+//! A socket that carries whole messages with descriptors (unix(7),
+//! `SOCK_SEQPACKET`), blocking or on tokio.
+
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -30,7 +33,7 @@ pub struct Received<T> {
     pub descriptors: Vec<OwnedFd>,
 }
 
-/// Why nothing was sent or received.
+/// Why a message was not sent or not received.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// The system refused.

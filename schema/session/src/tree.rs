@@ -1,3 +1,6 @@
+//! Parts of the file system that a confined process may reach, in their text
+//! form.
+
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;

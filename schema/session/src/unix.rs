@@ -21,7 +21,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
 
-/// As tokio listens.
+/// The backlog of listen(2), the same that tokio uses.
 const BACKLOG: i32 = 1024;
 /// How often a lookup is tried while directories are being moved: the kernel
 /// then cannot tell whether it left the limit.
@@ -81,7 +81,7 @@ impl UnixSocketFile {
         Ok(Self(file))
     }
 
-    /// Its path without links, of any length.
+    /// The socket's path without links, of any length.
     ///
     /// # Errors
     /// When `/proc` is not there.
@@ -107,7 +107,7 @@ impl UnixSocketPlace {
     /// See [`UnixSocketFile::open`].
     ///
     /// # Errors
-    /// As there.
+    /// As for [`UnixSocketFile::open`].
     pub fn open(path: &Path, beneath: Option<&Path>) -> io::Result<Self> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(io::Error::from(Errno::INVAL));
@@ -137,9 +137,9 @@ impl UnixSocketPlace {
         Ok(real_path(&self.directory)?.join(&self.name))
     }
 
-    /// Listens there; nothing may have that name. Nobody but the user of the
-    /// calling thread (and root) can connect: the socket never has another mode
-    /// than 0600. It is non-blocking and close on exec.
+    /// Makes the socket and listens on it; its name must be free. Nobody but
+    /// the user of the calling thread (and root) can connect: the socket never
+    /// has another mode than 0600. It is non-blocking and close on exec.
     ///
     /// # Errors
     /// `AddrInUse` where something has that name; as bind(2) and listen(2). The

@@ -1,10 +1,14 @@
+//! The records of the audit file: one JSON object a line, with its own
+//! committed JSON Schema.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One line of the audit file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditRecord {
-    /// When, in UTC with milliseconds (RFC 3339): `2026-01-31T12:00:00.000Z`.
+    /// The time of the event, in UTC with milliseconds (RFC 3339):
+    /// `2026-01-31T12:00:00.000Z`.
     pub time: String,
     /// The generation of the handler, as `alknet-node status` counts them.
     pub generation: u64,
@@ -30,7 +34,7 @@ pub enum AuditEvent {
     SessionOpened,
     /// An SSH connection was turned away before it began.
     SessionRejected {
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// Somebody tried to log in.
@@ -43,7 +47,7 @@ pub enum AuditEvent {
         key_fingerprint: Option<String>,
         /// `granted` or `denied`.
         verdict: AuditVerdict,
-        /// Why it was denied.
+        /// The reason for which it was denied.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
@@ -62,15 +66,15 @@ pub enum AuditEvent {
         /// or `hmac-sha256:` and 32 hex digits. Absent with `off`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         destination: Option<String>,
-        /// Why it was not granted.
+        /// The reason for which it was not granted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
     /// A channel was closed.
     ChannelClosed {
-        /// Its number.
+        /// The channel's number, as in `channel_opened`.
         channel: u64,
-        /// Its kind.
+        /// The channel's kind, as in `channel_opened`.
         kind: String,
         /// Bytes that came from the peer.
         bytes_received: u64,
@@ -88,13 +92,13 @@ pub enum AuditEvent {
         /// `granted`, `denied`, or `failed` where it was not forbidden and did
         /// not work.
         verdict: AuditVerdict,
-        /// Why it was denied.
+        /// The reason for which it was denied.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
     /// An SSH connection ended.
     SessionClosed {
-        /// Why.
+        /// The reason.
         reason: String,
         /// Bytes of SSH that came from the peer.
         bytes_received: u64,
@@ -106,7 +110,7 @@ pub enum AuditEvent {
     /// Records were lost before this one: more came than could be written, or
     /// the file did not take them.
     Dropped {
-        /// How many.
+        /// The number of records lost.
         count: u64,
         /// When the first of them was lost, written as `time`.
         since: String,
@@ -119,9 +123,9 @@ pub enum AuditEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AuditVerdict {
-    /// It may.
+    /// It was allowed.
     Granted,
-    /// It may not.
+    /// It was forbidden.
     Denied,
     /// It was allowed and did not work.
     Failed,
