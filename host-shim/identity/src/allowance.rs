@@ -1,3 +1,6 @@
+//! The options of an authorized key (sshd(8)), turned into scopes and
+//! conditions one by one.
+
 use std::collections::BTreeMap;
 
 use alknet_ssh_policy::{Conditions, Scope};
@@ -6,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use crate::options::KeyOption;
 
-/// sshd's own file transfer, where a command stands.
+/// The command by which OpenSSH names its own file transfer.
 const INTERNAL_SFTP: &str = "internal-sftp";
 
 /// What the options of an authorized key leave of what sshd gives a key,
@@ -124,7 +127,7 @@ impl Allowance {
         Ok(())
     }
 
-    /// What of it are scopes.
+    /// The scopes that the options come to.
     pub(crate) fn scopes(&self) -> Vec<String> {
         let runs: &[&str] = match self.command.as_deref() {
             None => &["ssh:exec", "ssh:shell", "ssh:sftp"],
@@ -156,7 +159,7 @@ impl Allowance {
         self.opens.is_empty() && self.listens.is_empty()
     }
 
-    /// What of it are conditions.
+    /// The conditions that the options come to, as resources of an identity.
     ///
     /// # Errors
     /// The first value that means nothing here, by its option.
@@ -194,7 +197,7 @@ impl Allowance {
         Ok(resources)
     }
 
-    /// It in a person's words.
+    /// A sentence for people that says what the options allow.
     pub(crate) fn words(&self) -> String {
         let mut may = vec![match self.command.as_deref() {
             Some(INTERNAL_SFTP) => "transfer files and run nothing".to_owned(),
@@ -251,7 +254,7 @@ impl Allowance {
     }
 }
 
-/// `host:port`, the host perhaps in brackets.
+/// Splits `host:port`, the host perhaps in brackets.
 fn place(text: &str) -> Option<(&str, &str)> {
     match text.strip_prefix('[') {
         Some(rest) => rest.split_once("]:"),
@@ -277,7 +280,7 @@ fn scope(service: &str, host: &str, port: &str) -> Result<String, OptionError> {
     }
 }
 
-/// `YYYYMMDD[Z]` or `YYYYMMDDHHMM[SS][Z]`; without `Z` in local time.
+/// Reads `YYYYMMDD[Z]` or `YYYYMMDDHHMM[SS][Z]`; without `Z` in local time.
 fn time(text: &str, zone: &TimeZone) -> Option<jiff::Timestamp> {
     let (digits, zone) = match text.strip_suffix(['Z', 'z']) {
         Some(digits) => (digits, &TimeZone::UTC),
@@ -298,16 +301,16 @@ fn time(text: &str, zone: &TimeZone) -> Option<jiff::Timestamp> {
     zone.to_timestamp(date.ok()?).ok()
 }
 
-/// Why an option has no counterpart here.
+/// Why an option has no counterpart in scopes and conditions.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {
     /// sshd has no such option.
     #[error("there is no such option, or it takes no such value")]
     Unknown,
-    /// It stands there twice.
+    /// The option occurs twice.
     #[error("it is given twice")]
     Twice,
-    /// It needs a value.
+    /// The option needs a value.
     #[error("a value in double quotes is missing")]
     NoValue,
     /// X11 is never forwarded.
@@ -319,13 +322,13 @@ pub enum OptionError {
     /// sshd's own file transfer has arguments.
     #[error("internal-sftp is part of sshd; without arguments it becomes the scope ssh:sftp")]
     Sftp,
-    /// It is about FIDO keys.
+    /// The option is about FIDO keys, which are not supported.
     #[error("it is about FIDO security keys, which are not supported")]
     Fido,
-    /// There are no tun(4) devices.
+    /// The option is about tun(4) devices, which are not supported.
     #[error("tun(4) devices are not forwarded here; remove it")]
     Tunnel,
-    /// The time is none.
+    /// The value is not a time.
     #[error(
         "the time is written YYYYMMDD or YYYYMMDDHHMM or YYYYMMDDHHMMSS, with Z after it for UTC"
     )]
@@ -336,7 +339,7 @@ pub enum OptionError {
     /// Names are compared letter by letter.
     #[error("patterns of hosts are not supported; name each host, or * for all")]
     Wildcards,
-    /// Its value means nothing here.
+    /// The option's value has no counterpart in a scope or condition.
     #[error("{0}")]
     Value(String),
 }

@@ -1,3 +1,6 @@
+//! One SSH public key as a line of a `.pub` or `authorized_keys` file
+//! (sshd(8)).
+
 use std::str::FromStr;
 
 use base64::Engine;
@@ -102,7 +105,8 @@ fn option_names(line: &str) -> Option<String> {
     Some(names.join(", "))
 }
 
-/// `wanted`, but not within double quotes, where a backslash escapes.
+/// A predicate that is true where `wanted` is, but not within double quotes,
+/// where a backslash escapes.
 fn unquoted(wanted: impl Fn(char) -> bool) -> impl FnMut(char) -> bool {
     let (mut quoted, mut escaped) = (false, false);
     move |c| {
@@ -125,7 +129,7 @@ fn split_word(text: &str) -> (&str, &str) {
 /// text beyond a key type or an option's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// There is nothing.
+    /// The text is empty.
     #[error("the key is empty; expected a line like `ssh-ed25519 AAAA… comment`")]
     Empty,
     /// It is a PEM file, most likely a private key.

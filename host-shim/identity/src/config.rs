@@ -1,3 +1,5 @@
+//! The peers configuration: its fields and the patterns of its JSON Schema.
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;

@@ -1,3 +1,6 @@
+//! The import of an `authorized_keys` file: one peer for each line, or every
+//! line that has no counterpart.
+
 use std::collections::HashMap;
 
 use jiff::tz::TimeZone;
@@ -82,7 +85,7 @@ struct Import<'a> {
     /// Ids that are taken.
     peers: Vec<String>,
     authorities: Vec<String>,
-    /// Whose a key is.
+    /// The owner of each key, by its fingerprint.
     owners: HashMap<String, Owner>,
     done: Imported,
 }
@@ -191,7 +194,8 @@ impl<'a> Import<'a> {
         Ok(())
     }
 
-    /// What certificates the line lets in, of an authority that is new or known.
+    /// The certificates that the line lets in, of an authority that is new or
+    /// known.
     fn grant(
         &mut self,
         number: usize,
@@ -240,7 +244,8 @@ fn known(owner: &Owner) -> ImportProblem {
     }
 }
 
-/// An id that nobody has: the comment, as far as it can be one, or the line.
+/// An id that is not taken, made of the comment as far as it can be one, or
+/// of the line's number.
 fn free_id(prefix: &str, comment: &str, number: usize, taken: &[String]) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-@".contains(c);
     let plain: String = comment
@@ -286,13 +291,13 @@ pub enum ImportProblem {
     Option {
         /// The option.
         name: String,
-        /// Why.
+        /// The reason.
         fault: OptionError,
     },
     /// A plain key has principals.
     #[error("principals: it counts only with cert-authority")]
     PrincipalsOfAKey,
-    /// It is not known whose file it is.
+    /// The file's account is not known.
     #[error(
         "cert-authority: without principals= it lets in certificates for the account whose file this is; name that account with --user"
     )]
@@ -300,7 +305,7 @@ pub enum ImportProblem {
     /// The key is there already.
     #[error("the key is already listed for {owner}; remove one of the two")]
     Known {
-        /// Whose it is.
+        /// The peer or authority that has the key.
         owner: String,
     },
 }

@@ -1,7 +1,8 @@
 //! The binary form of SSH public keys: RFC 4253 section 6.6 (RSA), RFC 5656
 //! section 3.1 (ECDSA), RFC 8709 section 4 (Ed25519).
 
-/// Below, RSA is weak; above, OpenSSH does not take part.
+/// Lengths of RSA keys in bits: shorter ones are weak, longer ones OpenSSH
+/// does not take.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=16384;
 
 /// Checks that `blob` is one whole key of type `algorithm`.
@@ -64,7 +65,8 @@ fn rsa(rest: &mut &[u8]) -> Result<(), BlobError> {
     }
 }
 
-/// A non-negative number (RFC 4251, `mpint`) without leading zero bytes.
+/// The bytes of a positive number (RFC 4251, `mpint`) without leading zero
+/// bytes.
 fn unsigned(bytes: &[u8]) -> Result<&[u8], BlobError> {
     match bytes {
         [0, rest @ ..] if rest.first().is_some_and(|byte| byte & 0x80 != 0) => Ok(rest),
@@ -73,7 +75,8 @@ fn unsigned(bytes: &[u8]) -> Result<&[u8], BlobError> {
     }
 }
 
-/// RFC 4251, section 5: a length of four bytes, then that many bytes.
+/// Takes a string (RFC 4251, section 5): a length of four bytes, then that
+/// many bytes.
 fn string<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], BlobError> {
     let (length, tail) = rest.split_first_chunk().ok_or(BlobError::Truncated)?;
     let length = u32::from_be_bytes(*length) as usize;

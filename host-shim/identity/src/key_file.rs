@@ -1,10 +1,12 @@
+//! Files of SSH public keys, read with a bound on their size.
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::{AuthorizedKey, KeyError};
 
-/// Far more than anyone's public keys.
+/// The most bytes that are read of a file of public keys.
 const MAX_LENGTH: u64 = 1024 * 1024;
 
 /// Reads the keys of a `.pub` file or an `authorized_keys` file. Empty lines
@@ -57,7 +59,7 @@ pub fn read_text(path: &Path) -> Result<String, KeyFileError> {
     }
 }
 
-/// Why no keys could be had from a file.
+/// Why no keys could be read from a file.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// The system would not open or read it.

@@ -1,3 +1,5 @@
+//! The Ed25519 key of a peer's TLS handshake (RFC 7250), in its text form.
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -27,7 +29,7 @@ impl FromStr for NodeKey {
 }
 
 impl fmt::Display for NodeKey {
-    /// With lower-case digits, the form the endpoint resolves by.
+    /// Writes lower-case digits, the form by which the endpoint looks keys up.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ed25519:{}", hex::encode(self.0))
     }

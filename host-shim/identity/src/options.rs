@@ -4,9 +4,9 @@
 /// One option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyOption {
-    /// In lower case, as sshd compares it.
+    /// The option's name in lower case, as sshd compares it.
     pub(crate) name: String,
-    /// What stands between the quotes, quotes in it no longer escaped.
+    /// The text between the quotes, with the escapes of quotes removed.
     pub(crate) value: Option<String>,
 }
 

@@ -1,3 +1,5 @@
+//! The check of a scope when the configuration is read.
+
 use alknet_ssh_policy::Scope;
 pub use alknet_ssh_policy::ScopeError;
 

@@ -1,3 +1,6 @@
+//! The identity provider that answers from a peers configuration, which can be
+//! replaced while in use.
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -1,3 +1,6 @@
+//! The checks of a peers configuration that its types and its schema cannot
+//! make.
+
 use std::collections::HashMap;
 use std::fmt;
 
@@ -10,7 +13,7 @@ use crate::{
 };
 
 const MAX_ID: usize = 64;
-/// As useradd(8) has it.
+/// The longest name of an account in bytes, as useradd(8) has it.
 const MAX_ACCOUNT: usize = 32;
 /// The kinds of resources that fields of their own stand for.
 const FIELDS: [&str; 3] = ["accounts", "files", "network"];
@@ -242,8 +245,9 @@ impl<'a> Check<'a> {
     }
 }
 
-/// Narrow on purpose: no colon, so that an id cannot pass for a scope where a
-/// rule names either, and nothing that could forge a line of a log.
+/// Whether a text can be an id. The form is narrow on purpose: no colon, so
+/// that an id cannot pass for a scope where a rule names either, and nothing
+/// that could forge a line of a log.
 fn is_id(id: &str) -> bool {
     id.len() <= MAX_ID
         && id.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -330,18 +334,18 @@ pub enum PeerProblem {
         fingerprint: String,
         /// The peer or authority whose entry is the second one.
         owner: String,
-        /// The one that has it already; may be the same.
+        /// The peer or authority that has the key already; may be the same.
         first: String,
     },
-    /// There is no such authority.
+    /// No authority has the id that a peer names.
     #[error("no authority has the id {id:?}; {known}: add it under `authorities`")]
     UnknownAuthority {
         /// The id.
         id: String,
-        /// Those there are.
+        /// The ids of all authorities.
         known: String,
     },
-    /// Any certificate would do.
+    /// A peer takes certificates of an authority and names no principal.
     #[error(
         "no principal is listed, so no certificate would do; name the principals the certificates carry"
     )]

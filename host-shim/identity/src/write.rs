@@ -1,3 +1,5 @@
+//! The peers configuration written as a commented TOML file.
+
 use std::fmt::{self, Write};
 
 use crate::{Authority, AuthorizedKey, CertificateGrant, Peer, PeersConfig};

@@ -1,3 +1,6 @@
+//! The file that holds the mnemonic: read and created with strict ownership
+//! and mode.
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -8,7 +11,8 @@ use zeroize::Zeroizing;
 
 use crate::{Mnemonic, MnemonicError};
 
-/// More than the longest mnemonic with any sensible white space.
+/// The most bytes that are read: more than the longest mnemonic with any
+/// sensible white space.
 const MAX_LENGTH: usize = 4096;
 
 impl Mnemonic {

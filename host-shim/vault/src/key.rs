@@ -1,3 +1,5 @@
+//! Ed25519 key pairs (RFC 8032) and their export as PKCS#8 and OpenSSH files.
+
 use std::fmt;
 
 use ed25519_dalek::SigningKey;

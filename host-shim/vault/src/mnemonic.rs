@@ -1,3 +1,6 @@
+//! The words that every key is derived from, and the seed they stretch to
+//! (BIP39).
+
 use std::fmt;
 
 use bip39::Language;
@@ -52,7 +55,7 @@ impl Mnemonic {
         phrase
     }
 
-    /// How many words there are.
+    /// The number of words.
     pub fn word_count(&self) -> usize {
         self.0.word_count()
     }
@@ -91,13 +94,13 @@ impl fmt::Debug for Seed {
     }
 }
 
-/// Why words are no mnemonic, or none could be made.
+/// Why a text is not a mnemonic, or why a new one could not be generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MnemonicError {
     /// The number of words is not one BIP39 knows.
     #[error("a mnemonic has 12, 15, 18, 21 or 24 words; this one has {found}")]
     WordCount {
-        /// How many words there are.
+        /// The number of words.
         found: usize,
     },
     /// A word is not in the English list of BIP39.

@@ -1,14 +1,18 @@
+//! The writer of OpenSSH's public and private key files (PROTOCOL.key, RFC
+//! 8709).
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 const ALGORITHM: &[u8] = b"ssh-ed25519";
-/// What an unencrypted private section is padded to (OpenSSH, PROTOCOL.key).
+/// The block size in bytes that an unencrypted private section is padded to
+/// (OpenSSH, PROTOCOL.key).
 const BLOCK: usize = 8;
-/// Characters a line, as `ssh-keygen` writes them.
+/// The number of base64 characters on a line, as `ssh-keygen` writes them.
 const LINE: usize = 70;
 
-/// A public key file's line, without its end.
+/// The line of a public key file, without a line end.
 pub(crate) fn public_line(public: &[u8; 32], comment: &str) -> String {
     let blob = STANDARD.encode(public_blob(public));
     let comment = one_line(comment);
@@ -65,7 +69,7 @@ fn armour(bytes: &[u8]) -> Zeroizing<String> {
     text
 }
 
-/// RFC 8709, section 4.
+/// The public key in SSH's binary form (RFC 8709, section 4).
 fn public_blob(public: &[u8; 32]) -> Vec<u8> {
     let mut blob = Vec::with_capacity(51);
     put_string(&mut blob, ALGORITHM);
@@ -73,7 +77,8 @@ fn public_blob(public: &[u8; 32]) -> Vec<u8> {
     blob
 }
 
-/// RFC 4251, section 5: a length, then the bytes.
+/// Appends a string (RFC 4251, section 5): its length in four bytes, then the
+/// bytes.
 fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
     out.extend_from_slice(bytes);

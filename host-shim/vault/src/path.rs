@@ -1,3 +1,6 @@
+//! Derivation paths such as `m/74'/0'/1'/0'`, whose steps are all hardened
+//! (SLIP-0010).
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +14,7 @@ const MAX_INDEX: u32 = 0x7fff_ffff;
 pub struct DerivationPath(Cow<'static, [u32]>);
 
 impl DerivationPath {
-    /// A path known when compiling. Indices without their hardened bit.
+    /// A path known when compiling; `indices` are without their hardened bit.
     pub(crate) const fn fixed(indices: &'static [u32]) -> Self {
         Self(Cow::Borrowed(indices))
     }

@@ -1,3 +1,5 @@
+//! The derivation of Ed25519 keys from a seed (SLIP-0010).
+
 use ring::hmac;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -26,7 +28,8 @@ impl ExtendedKey {
         Self::from_hmac(b"ed25519 seed", &[seed])
     }
 
-    /// `index` carries the hardened bit: this curve has no other children.
+    /// Derives a child. `index` carries the hardened bit: this curve has no
+    /// other children.
     fn child(&self, index: u32) -> Self {
         Self::from_hmac(
             &self.chain_code,

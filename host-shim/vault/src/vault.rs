@@ -1,3 +1,5 @@
+//! The vault: the node's keys, each at its fixed path of the key tree.
+
 use ring::hmac;
 use zeroize::Zeroizing;
 
@@ -13,8 +15,8 @@ pub const HOST_KEY_PATH: DerivationPath = DerivationPath::fixed(&[74, 0, 1, 0]);
 /// Where the root of the key for secrets lies: `m/74'/0'/2'/0'`.
 pub const SECRETS_PATH: DerivationPath = DerivationPath::fixed(&[74, 0, 2, 0]);
 
-/// What tells the key for secrets from any other that may come from the same
-/// root one day.
+/// The HKDF label of the key for secrets, which keeps it apart from other keys
+/// that may come from the same root one day.
 const SECRETS_LABEL: &[u8] = b"alknet secrets key v1";
 
 /// The tree of keys that grows from one mnemonic.
