@@ -47,7 +47,8 @@ impl Document {
         at
     }
 
-    /// serde's messages have a fixed form for the common cases; the rest is the type's own.
+    /// Makes a fault of serde's message, which has a fixed form for the common cases; other messages are
+    /// kept.
     fn explain(&self, at: &str, message: &str) -> Fault {
         let quoted = || message.split('`').skip(1).step_by(2).map(str::to_owned);
         if message.starts_with("unknown field ") {
@@ -96,7 +97,7 @@ impl Document {
     }
 }
 
-/// serde names Rust's types.
+/// Replaces the names of Rust's types, which serde uses, by the format's words.
 fn in_words(expected: &str, format: Format) -> String {
     let range = |least: i64, most: u64| format!("an integer from {least} to {most}");
     match expected {

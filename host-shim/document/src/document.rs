@@ -29,7 +29,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// By the file's name: `.json` or `.toml`.
+    /// The format that the file's name stands for: `.json` or `.toml`.
     pub fn of(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?;
         if extension.eq_ignore_ascii_case("json") {
@@ -180,7 +180,7 @@ impl Document {
         format!("{}{pointer}", self.base)
     }
 
-    /// What stands for the file in messages.
+    /// The name that stands for the file in messages.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -261,7 +261,7 @@ impl std::fmt::Debug for Document {
 }
 
 impl Flaw {
-    /// The same fault, seen from the value around.
+    /// The same fault with the pointer extended by the value around it.
     pub(crate) fn inside(mut self, segment: &str) -> Self {
         self.pointer.insert_str(0, &pointer::join("", segment));
         self

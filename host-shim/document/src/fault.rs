@@ -23,11 +23,11 @@ pub struct Fault {
     pub file: Arc<str>,
     /// The JSON pointer (RFC 6901) of the value; empty for the whole document.
     pub pointer: Box<str>,
-    /// Where in the text; `None` if the text could not be read.
+    /// The fault's place in the text; `None` if the text could not be read.
     pub position: Option<Position>,
     /// What is wrong.
     pub problem: Problem,
-    /// What might be meant, or what to do.
+    /// A suggestion: what may have been meant, or what to do.
     pub hint: Option<Box<str>>,
 }
 
@@ -53,7 +53,7 @@ pub enum Problem {
     },
     /// A value that is not allowed in this place.
     Unexpected {
-        /// The values that are.
+        /// The values that are allowed, in words.
         expected: String,
         /// The value, shortened, or what kind it is.
         found: String,
@@ -62,7 +62,7 @@ pub enum Problem {
     UnknownField {
         /// The field.
         name: String,
-        /// The fields that do, as far as they are known.
+        /// The fields that exist, as far as they are known.
         valid: Vec<String>,
     },
     /// A field that must be there.
@@ -72,7 +72,7 @@ pub enum Problem {
         /// Its values, if known.
         expected: Option<String>,
     },
-    /// What only the reader of the document can tell.
+    /// A fault that only the document's reader can find.
     Invalid {
         /// What is wrong, in its words.
         message: String,
@@ -93,7 +93,7 @@ impl Fault {
         Self::new(document, pointer, Problem::Unexpected { expected, found })
     }
 
-    /// The same fault with a hint.
+    /// Adds a hint to the fault.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Box<str>>) -> Self {
         self.hint = Some(hint.into());
@@ -121,7 +121,7 @@ impl Fault {
         }
     }
 
-    /// At the key for a fault in a field's name, else at the value.
+    /// A fault placed at the key if it is about a field's name, else at the value.
     pub(crate) fn new(document: &Document, pointer: &str, problem: Problem) -> Self {
         let position = match problem {
             Problem::UnknownField { .. } => document.locate_key(pointer),

@@ -58,7 +58,7 @@ fn syntax(text: &str, error: &serde_json::Error) -> Flaw {
     }
 }
 
-/// What to do about it, by what the parser stopped at.
+/// What to do about a syntax error, by the text that the parser stopped at.
 fn advice(message: &str, rest: &str) -> Option<&'static str> {
     let word = rest
         .split(|c: char| !c.is_ascii_alphabetic())

@@ -83,7 +83,7 @@ impl Lines {
     }
 }
 
-/// A document is far shorter.
+/// A line or column as `u32`, which no document of allowed size exceeds.
 fn bounded(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

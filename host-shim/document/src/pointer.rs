@@ -5,7 +5,7 @@ pub fn join(parent: &str, segment: &str) -> String {
     format!("{parent}/{}", segment.replace('~', "~0").replace('/', "~1"))
 }
 
-/// The segments, unescaped.
+/// The segments of a pointer, unescaped.
 pub(crate) fn segments(pointer: &str) -> impl Iterator<Item = String> + '_ {
     pointer
         .split('/')

@@ -240,7 +240,7 @@ impl<'a> Report<'a> {
         self.faults.push(fault);
     }
 
-    /// Where a field belongs that stands elsewhere.
+    /// A hint that says where a misplaced field belongs.
     fn belongs(&self, place: &[&str]) -> String {
         let here = place
             .iter()
@@ -284,7 +284,7 @@ impl<'a> Report<'a> {
         self.faults.push(fault);
     }
 
-    /// A hint for the fault found last, if it has none.
+    /// Adds a hint to the fault found last, if it does not have one.
     fn say_how_to_write(&mut self, at: &str, schema: Option<&'a Value>) {
         let kinds = schema.map(|schema| self.wording.kinds(schema));
         if let (Some(kinds), Some(value), Some(fault)) = (
@@ -318,7 +318,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// An unknown field, with what may be meant by it.
+/// The fault of an unknown field, with the field that may have been meant.
 pub(crate) fn unknown_field(
     document: &Document,
     at: &str,

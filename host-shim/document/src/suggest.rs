@@ -47,7 +47,7 @@ pub(crate) fn rewritten(value: &Value, kinds: &[&str], at: &str, format: Format)
     }
 }
 
-/// "10 min" for a field that says in its name what it counts.
+/// Converts a text with a unit, such as "10 min", for a field whose name says what it counts.
 fn in_units(text: &str, field: &str) -> Option<String> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit())?;

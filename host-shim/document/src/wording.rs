@@ -22,7 +22,7 @@ impl<'a> Wording<'a> {
         Self { root, format }
     }
 
-    /// "an integer from 1 to 65535".
+    /// The values that a schema allows, in words: "an integer from 1 to 65535".
     pub(crate) fn describe(self, schema: &'a Value) -> String {
         self.nested(schema, 0)
     }
@@ -190,7 +190,7 @@ impl<'a> Wording<'a> {
         }
     }
 
-    /// TOML has no null.
+    /// Whether the format cannot express a form: TOML has no null.
     fn is_unwritable(self, form: &'a Value) -> bool {
         self.format == Format::Toml && self.resolve(form).get("type") == Some(&Value::from("null"))
     }
@@ -293,7 +293,7 @@ fn either(words: &[String]) -> String {
     }
 }
 
-/// A schema without `type` still says by its keywords what it is about.
+/// The kind of value that a schema without `type` is about, by its keywords.
 fn implied_kind(schema: &Map<String, Value>) -> &'static str {
     let has = |names: &[&str]| names.iter().any(|name| schema.contains_key(*name));
     if has(&["properties", "required", "additionalProperties"]) {

@@ -1,3 +1,6 @@
+//! The client's side of a connection: which node it trusts, and why connecting
+//! failed.
+
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -12,10 +15,10 @@ use crate::{NodeKey, NodeSecret, TransportSettings};
 /// Which node a client will talk to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
-    /// Only the one that holds this key.
+    /// Only the node that holds this key.
     Pinned(NodeKey),
-    /// Any that proves it holds the key it presents. The caller must look at
-    /// [`peer_key`](crate::peer_key) and decide before it sends anything.
+    /// Any node that proves it holds the key it presents. The caller must look
+    /// at [`peer_key`](crate::peer_key) and decide before it sends anything.
     CallerDecides,
 }
 
@@ -24,7 +27,7 @@ pub enum Trust {
 pub struct Client {
     /// Which node to accept.
     pub trust: Trust,
-    /// Our own key, if we are to show one.
+    /// The client's own key, if it is to show one.
     pub key: Option<NodeSecret>,
     /// The protocol to speak, such as `alknet/ssh`.
     pub alpn: Vec<u8>,
@@ -60,7 +63,7 @@ pub async fn connect(
     })
 }
 
-/// Why there is no connection.
+/// Why a client did not get a connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Someone else answered than the node expected.
@@ -126,10 +129,12 @@ impl ConnectError {
     }
 }
 
-/// A TLS alert (RFC 7301 section 3.2).
+/// The number of the TLS alert `no_application_protocol` (RFC 7301 section
+/// 3.2).
 const NO_APPLICATION_PROTOCOL: u8 = 120;
 
-/// quinn wants a name; with raw keys it is neither sent nor checked.
+/// The server name that quinn asks for; with raw keys it is neither sent nor
+/// checked.
 const UNUSED_NAME: &str = "node";
 
 pub(crate) fn quinn_config(

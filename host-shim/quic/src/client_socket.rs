@@ -1,3 +1,6 @@
+//! A client's UDP socket that can repeat its last datagram and change its port
+//! below QUIC.
+
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -18,11 +21,11 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 pub(crate) struct ClientSocket {
     system: RwLock<SystemSocket>,
     last: Mutex<Last>,
-    /// Who waits for datagrams.
+    /// The waker of the task that waits for datagrams.
     reader: Mutex<Option<Waker>>,
 }
 
-/// A socket of the system, and the how manyth it is.
+/// A socket of the system, with a number that grows with each change.
 #[derive(Debug, Clone)]
 struct SystemSocket {
     inner: Arc<dyn AsyncUdpSocket>,
@@ -57,8 +60,8 @@ impl ClientSocket {
         }
     }
 
-    /// Sends the last datagram once more, if there was one. That it does not
-    /// leave is what any network may do to it.
+    /// Sends the last datagram once more, if there was one. A failure to send
+    /// it is ignored: any network may lose a datagram.
     pub(crate) fn resend(&self) {
         let last = lock(&self.last);
         let Some(destination) = last.to else { return };
@@ -144,7 +147,7 @@ impl AsyncUdpSocket for ClientSocket {
 #[derive(Debug)]
 struct Poller {
     socket: Arc<ClientSocket>,
-    /// Which socket `inner` is about.
+    /// The number of the socket that `inner` polls.
     number: u64,
     inner: Pin<Box<dyn UdpPoller>>,
 }

@@ -60,25 +60,28 @@ impl Congestion {
     }
 }
 
-/// In bytes; RFC 9002 section 7.2.
+/// The congestion window at the start, in bytes (RFC 9002 section 7.2).
 const INITIAL_WINDOW: u64 = 14_720;
-/// On a path with a shorter round trip CUBIC recovers fast enough, and what is
-/// lost there was too much for a socket.
+/// The round trip below which every loss counts as congestion: CUBIC recovers
+/// fast enough there, and what is lost was too much for a socket.
 const SHORT: Duration = Duration::from_millis(1);
-/// What a round trip may vary by without a queue, beside a part of itself: the
-/// part at the start, and the part later.
+/// The time by which a round trip may vary without a queue, beside a fraction
+/// of itself: an eighth at the start (`PART_AT_START`), a quarter later
+/// (`PART`).
 const JITTER: Duration = Duration::from_millis(2);
 const PART_AT_START: u32 = 8;
 const PART: u32 = 4;
-/// More than one byte lost in so many is congestion, queue or not; but so few
-/// bytes are not counted.
+/// The share of losses that is congestion, queue or not: more than one byte in
+/// `TOLERATED`, where at least `FEW` bytes were lost.
 const TOLERATED: u64 = 33;
 const FEW: u64 = 8 * 1200;
-/// Over how many bytes that is counted; afterwards both are halved.
+/// The number of bytes over which losses are counted; afterwards both counts
+/// are halved.
 const COUNTED: u64 = 1 << 20;
-/// Up to here the window doubles in a round trip at the start, and then grows
-/// by an eighth. If it overshoots a short queue every second packet is lost, and
-/// quinn's receiver ends a connection with more than 1024 gaps in a stream.
+/// The window, in bytes, up to which it doubles in a round trip at the start;
+/// then it grows by an eighth. If it overshoots a short queue every second
+/// packet is lost, and quinn's receiver ends a connection with more than 1024
+/// gaps in a stream.
 const DOUBLED: u64 = 5 << 19;
 const EIGHTH: u64 = 8;
 /// A queue at the start means that the window is a little too large already.
@@ -112,13 +115,13 @@ fn cubic(window: u64, now: Instant, mtu: u16) -> Box<dyn Controller> {
 struct Adaptive {
     /// The window until the first congestion.
     start: Option<u64>,
-    /// What counts afterwards.
+    /// CUBIC, whose window is used afterwards.
     cubic: Box<dyn Controller>,
     mtu: u16,
-    /// The round trip: the least there was, and what it is.
+    /// The round trip: the shortest one seen and the latest one.
     least: Duration,
     present: Duration,
-    /// Bytes of late.
+    /// Bytes sent and lost of late, see `COUNTED`.
     sent: u64,
     lost: u64,
 }

@@ -1,3 +1,6 @@
+//! A QUIC connection behind the handler contract, with the peer's address and
+//! presence.
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
@@ -30,10 +33,10 @@ pub struct QuicConnection {
 /// A peer that has not been heard for ten seconds or more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Away {
-    /// For how long.
+    /// The time since the peer was last heard.
     pub time: Duration,
-    /// The most that is kept for it: bytes that were written and have perhaps
-    /// not arrived.
+    /// The number of bytes kept for the peer at the most: they were written and
+    /// have perhaps not arrived.
     pub kept_bytes: u64,
 }
 
@@ -59,8 +62,8 @@ impl QuicConnection {
         }
     }
 
-    /// Gives the connection the windows and the idle timeout of the settings:
-    /// it is somebody's.
+    /// Gives the connection the windows and the idle timeout of the settings,
+    /// once somebody has logged in on it.
     pub fn open_windows(&self) {
         let settings = &self.settings;
         self.is_somebodys.store(true, Ordering::Relaxed);
@@ -81,7 +84,7 @@ impl QuicConnection {
         }
     }
 
-    /// Where nothing has been heard from the peer of late.
+    /// How long the peer has been away; `None` while it is heard.
     pub fn away(&self) -> Option<Away> {
         let time = self.presence.silence(Instant::now());
         (time >= AWAY_AFTER).then(|| Away {
@@ -117,7 +120,7 @@ impl QuicConnection {
         }
     }
 
-    /// Who the handler found the peer to be, once it has.
+    /// The identity that the handler has recorded for the peer, if any.
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.get()
     }

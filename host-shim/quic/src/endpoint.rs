@@ -1,3 +1,6 @@
+//! UDP endpoints of nodes and clients: binding, rebinding, and messages for
+//! addresses that are not available.
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -88,9 +91,9 @@ impl ClientEndpoint {
         moved().map_err(|source| BindError::new(addr, source))
     }
 
-    /// The same without a word to QUIC, for while nothing is heard from the
-    /// peer: nothing but [`resend`](Self::resend) is sent from there until the
-    /// next packet.
+    /// Changes to another free port without telling QUIC, for use while nothing
+    /// is heard from the peer: nothing but [`resend`](Self::resend) is sent
+    /// from the new port until the next packet.
     ///
     /// # Errors
     /// When the system gives out no socket of the peer's address family.
@@ -153,7 +156,7 @@ pub enum BindError {
         /// The address asked for.
         addr: SocketAddr,
     },
-    /// Anything else the system said.
+    /// Binding failed for another reason.
     #[error("cannot open UDP {addr}: {source}")]
     Other {
         /// The address asked for.
@@ -174,8 +177,9 @@ impl BindError {
     }
 }
 
-/// Asked for in both directions. The kernel may give less (`net.core.rmem_max`);
-/// with its usual 208 KiB a burst overruns the socket and looks like loss.
+/// The size in bytes of the socket's buffers, asked for in both directions. The
+/// kernel may give less (`net.core.rmem_max`); with its usual 208 KiB a burst
+/// overruns the socket and looks like loss.
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 
 fn bind(

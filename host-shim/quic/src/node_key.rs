@@ -1,3 +1,6 @@
+//! The Ed25519 keys by which nodes and clients know each other (RFC 7250, RFC
+//! 8410).
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;

@@ -18,7 +18,8 @@ use tokio::time::sleep;
 /// How often a connection is looked at, and so how long a move may go
 /// unnoticed.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often it is looked at whether a packet has left, and how many times.
+/// The interval at which it is checked whether a packet has left, and the
+/// number of checks.
 const SENT: Duration = Duration::from_millis(20);
 const SENT_LOOKS: usize = 25;
 /// Packets in a row that must leave without a challenge. One proves the path

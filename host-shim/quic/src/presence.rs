@@ -18,7 +18,7 @@ pub(crate) const LOOK: Duration = Duration::from_secs(1);
 /// have arrived that was written before them.
 const UNDER_WAY: usize = 3;
 
-/// When a peer was last heard, and what was written to it since.
+/// The time at which a peer was last heard, and the bytes written to it since.
 #[derive(Debug)]
 pub(crate) struct Presence {
     heard: Mutex<Heard>,
@@ -84,7 +84,7 @@ impl Presence {
         }
     }
 
-    /// For how long nothing has been heard.
+    /// The time since anything was heard from the peer.
     pub(crate) fn silence(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.heard().at)
     }
@@ -101,7 +101,8 @@ impl Presence {
     }
 }
 
-/// What any packet of a peer that is there has one of.
+/// The number of frames received of the kinds that a packet of a living peer
+/// holds.
 fn frames(received: &FrameStats) -> u64 {
     received.acks
         + received.ping

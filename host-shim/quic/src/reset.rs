@@ -12,15 +12,16 @@ use zeroize::Zeroizing;
 
 use crate::NodeSecret;
 
-/// Separates what is derived here from every other use of the key. A TLS
-/// signature begins with 64 spaces (RFC 8446 section 4.4.3), so that no peer
-/// ever sees the signature of this text.
+/// The text that is signed, which separates what is derived here from every
+/// other use of the key. A TLS signature begins with 64 spaces (RFC 8446
+/// section 4.4.3), so that no peer ever sees the signature of this text.
 const CONTEXT: &[u8] = b"alknet-quic 1: keys of a node's endpoint";
 const RESET_TOKENS: &[u8] = b"stateless reset tokens";
 const CONNECTION_IDS: &[u8] = b"connection ids";
 
-/// How often a stateless reset may leave. It is shorter than what it answers,
-/// so that it amplifies nothing; the clients of a restarted node all need one.
+/// The least time between two stateless resets. A reset is shorter than what it
+/// answers, so that it amplifies nothing; the clients of a restarted node all
+/// need one.
 const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
 /// An endpoint that, after a restart with the same key, recognises the

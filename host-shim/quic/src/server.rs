@@ -1,3 +1,6 @@
+//! The node's side of TLS and QUIC, whose ALPNs can change while the endpoint
+//! runs.
+
 use std::sync::Arc;
 
 use quinn::crypto::rustls::QuicServerConfig;
@@ -53,9 +56,10 @@ impl Server {
         })
     }
 
-    /// What does not change while an endpoint lives. It derives from the
-    /// node's key alone: a node that lost its connections in a crash can tell
-    /// their clients so (RFC 9000 section 10.3).
+    /// The part of the configuration that does not change while an endpoint
+    /// lives. It derives from the node's key alone, so that a node that lost
+    /// its connections in a crash can tell their clients so (RFC 9000 section
+    /// 10.3).
     pub fn endpoint_config(&self) -> quinn::EndpointConfig {
         self.endpoint.clone()
     }
@@ -84,7 +88,7 @@ impl Server {
     }
 }
 
-/// Why there is no server configuration.
+/// Why a server configuration could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// An ALPN that TLS cannot carry (RFC 7301 section 3.1).
@@ -104,9 +108,9 @@ fn into_quic(tls: rustls::ServerConfig) -> Result<Arc<QuicServerConfig>, rustls:
         .map_err(|error| rustls::Error::General(error.to_string()))
 }
 
-/// A protocol no client can offer. rustls takes an empty list for "ALPN is not
-/// in use" and accepts clients that offer none, so an endpoint that speaks
-/// nothing is given this instead.
+/// A protocol name that no client can offer. rustls takes an empty list for
+/// "ALPN is not in use" and accepts clients that offer none, so an endpoint
+/// that speaks nothing is given this instead.
 fn unguessable(tls: &rustls::ServerConfig) -> Result<Vec<u8>, rustls::Error> {
     let mut alpn = vec![0; 32];
     tls.crypto_provider().secure_random.fill(&mut alpn)?;

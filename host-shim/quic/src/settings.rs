@@ -1,3 +1,5 @@
+//! Windows, timeouts and congestion control of a connection (RFC 9000).
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +14,9 @@ pub struct TransportSettings {
     /// Bytes the peer may send on one stream ahead of our reading: what SSH's own
     /// window of a channel is at most. 16 MiB carry 1 Gbit/s over 134 ms.
     pub stream_receive_window: u32,
-    /// The same for all streams of a connection together: two full ones, so
-    /// that one stream nobody reads cannot hold up the others. This is also
-    /// the most a peer can make us keep.
+    /// Bytes the peer may send on all streams of a connection together: two
+    /// full ones, so that one stream nobody reads cannot hold up the others.
+    /// This is also the most a peer can make us keep.
     pub connection_receive_window: u32,
     /// Bytes of ours, over all streams of a connection, that may wait for
     /// acknowledgement; what an SSH channel's window is at most.
@@ -22,12 +24,13 @@ pub struct TransportSettings {
     /// Streams the peer may have open at once. Each is an SSH connection of
     /// its own.
     pub max_streams: u32,
-    /// What takes the place of `connection_receive_window` on a node until a
-    /// handler has recorded whose the connection is
-    /// ([`QuicConnection`](crate::QuicConnection) then widens it): a stranger
-    /// can make the node keep no more than this.
+    /// The receive window of a connection on a node until a handler has
+    /// recorded an identity for it, when
+    /// [`QuicConnection`](crate::QuicConnection) widens it to
+    /// `connection_receive_window`: a stranger can make the node keep no more
+    /// bytes than this.
     pub receive_window_before_login: u32,
-    /// The same for `send_window`.
+    /// The send window until then, in place of `send_window`.
     pub send_window_before_login: u32,
     /// A silent peer is asked for a sign of life at this interval: well below
     /// the timeouts of address translators for UDP, often 30 s, and below what
@@ -37,8 +40,8 @@ pub struct TransportSettings {
     /// so long is gone. The lesser of both ends counts (RFC 9000 section
     /// 10.1).
     pub idle_timeout: Duration,
-    /// The same for a node's peer of which nobody has recorded whose it is,
-    /// and for one without an open stream.
+    /// The same timeout for a connection without a recorded identity, and for
+    /// one without an open stream.
     pub idle_timeout_before_login: Duration,
     /// How fast to send, given what the path loses.
     pub congestion: Congestion,
@@ -66,7 +69,7 @@ impl TransportSettings {
         self.with_windows(self.connection_receive_window, self.send_window)
     }
 
-    /// What a node begins a connection with.
+    /// The transport configuration with which a node begins a connection.
     pub(crate) fn before_login(&self) -> Arc<TransportConfig> {
         self.with_windows(
             self.receive_window_before_login,

@@ -1,3 +1,6 @@
+//! A QUIC stream as a byte stream whose shutdown waits for the peer's
+//! acknowledgement.
+
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -27,7 +30,7 @@ pub struct QuicStream {
 }
 
 impl QuicStream {
-    /// Puts the two halves together.
+    /// Makes one stream of quinn's two halves.
     pub fn new((send, recv): (SendStream, RecvStream)) -> Self {
         Self {
             send,
@@ -37,7 +40,7 @@ impl QuicStream {
         }
     }
 
-    /// The same for one that counts among those of a connection.
+    /// Makes a stream that counts among the open ones of a connection.
     pub(crate) fn counted(halves: (SendStream, RecvStream), count: Arc<OpenStreams>) -> Self {
         let mut stream = Self::new(halves);
         stream.count = Some(count);

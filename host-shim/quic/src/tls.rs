@@ -1,3 +1,6 @@
+//! TLS 1.3 with raw public keys on both sides (RFC 7250): verifiers, key
+//! presentation, cipher order.
+
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::ResolvesClientCert;
@@ -35,7 +38,8 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     })
 }
 
-/// What a peer presents as its identity: the bare public key (RFC 7250).
+/// The bare public key that a peer presents as its identity (RFC 7250), ready
+/// to sign with.
 pub(crate) fn certified(secret: &NodeSecret) -> Arc<CertifiedKey> {
     let spki = CertificateDer::from(secret.public().to_spki_der());
     Arc::new(CertifiedKey::new(vec![spki], secret.signing_key()))
@@ -153,7 +157,7 @@ impl ClientCertVerifier for ClientVerifier {
     }
 }
 
-/// The client's key, or none.
+/// The client's key, if it shows one.
 ///
 /// Without a key it still announces raw public keys: rustls, on the node, ends
 /// the handshake of a client that does not (0.23, `process_cert_type_extension`).
