@@ -27,7 +27,8 @@ impl Digest {
 /// The hashes of a library that is read in parts.
 pub(crate) struct Hashes {
     sha256: Sha256,
-    /// For signatures, which are of this hash unless they were asked not to be.
+    /// The hash that signatures are of by default; `None` where no signature is
+    /// checked.
     sha512: Option<Sha512>,
 }
 
@@ -46,12 +47,13 @@ impl Hashes {
         }
     }
 
-    /// The digest of all of it.
+    /// The digest of everything that was read.
     pub(crate) fn digest(&self) -> Digest {
         Digest(self.sha256.clone().finalize().into())
     }
 
-    /// What a signature by this algorithm is of; `None` for one that is not known.
+    /// The hash that a signature with this algorithm signs; `None` if the
+    /// algorithm is not known.
     pub(crate) fn prehash(&self, algorithm: HashAlg) -> Option<Vec<u8>> {
         match algorithm {
             HashAlg::Sha256 => Some(self.digest().0.to_vec()),
@@ -75,7 +77,7 @@ pub enum DigestError {
     /// What follows `sha256:` has another length than 64.
     #[error("a sha256 digest has 64 hex digits, this one has {found}")]
     Length {
-        /// How many characters follow the prefix.
+        /// The number of characters after the prefix.
         found: usize,
     },
     /// A character that is not a hex digit.

@@ -22,7 +22,7 @@ impl Candidate {
 /// Why the plugins directory could not be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoverError {
-    /// There is no such directory.
+    /// The directory does not exist.
     #[error(
         "{}: the plugins directory does not exist; create it and put plugins (*.so) there, or name another",
         shown(folder)
@@ -31,7 +31,7 @@ pub enum DiscoverError {
         /// The directory asked for.
         folder: PathBuf,
     },
-    /// The path leads to something else.
+    /// The path leads to something other than a directory.
     #[error(
         "{}: the plugins directory is not a directory; name the directory that holds the plugins",
         shown(folder)

@@ -32,13 +32,13 @@ pub fn check(path: &Path, bytes: &[u8]) -> Result<(), Refusal> {
 
 /// How much of a file [`check_header`] looks at, in bytes.
 pub const HEADER_SIZE: u64 = 512;
-/// What a library may have behind its end, in bytes: a signature, a mark.
+/// The number of bytes that a library may have behind its end: a signature, a mark.
 const MAX_TAIL: u64 = 1 << 20;
 
 const NO_SECTIONS: &str = "it has no section table, so nobody can tell whether it is complete";
 
-/// What can be told of a library of `size` bytes by its `start`: that it is for this machine, a shared library, and
-/// about as long as its header says. Linkers write the section table last.
+/// Checks what the first bytes (`start`) of a library of `size` bytes tell: that it is for this machine, a shared
+/// library, and about as long as its header says. Linkers write the section table last.
 pub fn check_header(path: &Path, start: &[u8], size: u64) -> Result<(), Refusal> {
     let library = Library::<Header>::parse(path, start)?;
     library.check_kind()?;
@@ -172,7 +172,7 @@ impl<'a, H: FileHeader<Endian = Endianness>> Library<'a, H> {
         Ok(segments)
     }
 
-    /// What `mmap` and the loader's arithmetic rely on.
+    /// Checks of one segment what `mmap` and the loader's arithmetic rely on.
     fn check_loaded(&self, index: usize, segment: &H::ProgramHeader) -> Result<(), Refusal> {
         let address: u64 = segment.p_vaddr(self.endian).into();
         let memory: u64 = segment.p_memsz(self.endian).into();

@@ -11,7 +11,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
 
 use crate::refusal::Refusal;
 
-/// As the kernel (path_resolution(7)).
+/// The most symbolic links that are followed, as in the kernel (path_resolution(7)).
 const MAX_SYMLINKS: usize = 40;
 
 /// Opens `folder`, having checked it and every directory on the way.
@@ -35,7 +35,7 @@ pub(crate) fn open_trusted_parent(folder: &Path) -> Result<OwnedFd, Refusal> {
     Ok(reached.handle)
 }
 
-/// Owner and mode of something that was opened.
+/// Checks that something that was opened belongs to root or to this process's user.
 pub(crate) fn check_owner(path: &Path, what: &'static str, stat: &Stat) -> Result<(), Refusal> {
     let user = rustix::process::geteuid().as_raw();
     if stat.st_uid == 0 || stat.st_uid == user {

@@ -14,7 +14,7 @@ use crate::text::one_line;
 /// The id of the extension by which a plugin's helper is entered.
 const HELPER: &str = "alknet.helper/1";
 
-/// What a helper answers.
+/// The answer of a helper.
 #[derive(Deserialize)]
 struct Answer {
     /// The status to exit with.
@@ -26,7 +26,7 @@ struct Answer {
 /// output. Blocks until that is done, and gives the status to exit with.
 ///
 /// # Errors
-/// Why the helper did not do it, in one line.
+/// The reason for which the helper did not do it, in one line.
 pub fn enter_helper(library: &Path, request: &str) -> Result<u8, String> {
     open_bound(library).map_err(|error| {
         let cause = error

@@ -34,8 +34,8 @@ pub struct LoadedPlugin {
     version: Version,
     config_schema: Value,
     capabilities_schema: Value,
-    /// What it was opened from: for debuggers, and for processes that a handler
-    /// starts. None once nobody uses it.
+    /// The private copy that was opened: for debuggers, and for processes that
+    /// a handler starts. `None` once nobody uses the library.
     copy: Mutex<Option<Staged>>,
 }
 
@@ -50,7 +50,7 @@ impl LoadedPlugin {
         Prepared::new(&file, stage)?.load()
     }
 
-    /// The file it came from.
+    /// The file that the library came from.
     pub fn source(&self) -> &Path {
         &self.source
     }
@@ -63,8 +63,8 @@ impl LoadedPlugin {
         copy.as_ref().map(Staged::reachable_path)
     }
 
-    /// Somebody uses the library again: sees to it that there is a private
-    /// copy of its contents, which are those of `file`.
+    /// Makes a private copy of the library's contents again, which are those of
+    /// `file`, before somebody uses the library anew.
     ///
     /// # Errors
     /// When it cannot be staged.
@@ -76,10 +76,10 @@ impl LoadedPlugin {
         Ok(())
     }
 
-    /// Nobody uses the library any more: removes the private copy, closes its
-    /// descriptor, and lets the system take back the memory of its code, which
-    /// is read again should somebody use it after all. Whether there was a
-    /// copy.
+    /// Removes the private copy of a library that nobody uses any more, closes
+    /// its descriptor, and lets the system take back the memory of its code,
+    /// which is read again should somebody use it after all. Returns whether
+    /// there was a copy.
     pub fn release(&self) -> bool {
         let copy = self
             .copy
@@ -91,8 +91,8 @@ impl LoadedPlugin {
         true
     }
 
-    /// Fewer use the library than did: lets the system take back the memory of
-    /// its code. What is used again is read again.
+    /// Lets the system take back the memory of the library's code, for when
+    /// fewer use it than did. What is used again is read again.
     pub fn page_out(&self) {
         let copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(copy) = &*copy {
@@ -179,7 +179,7 @@ impl Prepared {
         Self::checked(file, Staged::in_memory(file)?)
     }
 
-    /// The copy, which nobody changes any more, is looked at.
+    /// Checks the structure of the copy, which nobody changes any more.
     fn checked(file: &TrustedFile, staged: Staged) -> Result<Self, Refusal> {
         let mapped = File::open(staged.path()).and_then(|copy| memory::Mapped::new(&copy));
         let mapped = mapped.map_err(|source| Refusal::Io {
@@ -194,7 +194,7 @@ impl Prepared {
         })
     }
 
-    /// The file it came from.
+    /// The file that the library came from.
     pub fn source(&self) -> &Path {
         &self.source
     }
@@ -296,8 +296,8 @@ fn open(path: &Path, copy: &Path, digest: Digest) -> Result<LoadedPlugin, Refusa
     })
 }
 
-/// One line for the operator; abi_stable's reports run to hundreds, which go
-/// to the debug log.
+/// A refusal of one line for the operator; abi_stable's reports run to
+/// hundreds of lines, which go to the debug log.
 fn explain(path: &Path, error: LibraryError) -> Refusal {
     tracing::debug!(file = shown(path), report = %error, "the library was refused");
     let path = path.to_owned();

@@ -13,8 +13,8 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// Has threads share arenas: at most `arenas` of them, from now on. Where the C library knows no such thing, nothing
-/// happens.
+/// Has threads share at most `arenas` arenas of the allocator from now on. Where the C library has no such setting,
+/// nothing happens.
 pub fn limit_arenas(arenas: usize) {
     #[cfg(target_env = "gnu")]
     {

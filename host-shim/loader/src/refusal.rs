@@ -125,7 +125,7 @@ pub enum Refusal {
     Unsigned {
         /// The library.
         path: PathBuf,
-        /// Whose signature would do.
+        /// The signers whose signature is accepted.
         expected: Vec<Signer>,
     },
     /// A library that was loaded before is not signed by any of those who are
@@ -141,7 +141,7 @@ pub enum Refusal {
         path: PathBuf,
         /// Who had signed it, as far as that was looked at.
         signer: Option<Signer>,
-        /// Whose signature would do.
+        /// The signers whose signature is accepted.
         expected: Vec<Signer>,
     },
     /// What lies beside the library is not a signature.
@@ -183,7 +183,7 @@ pub enum Refusal {
         path: PathBuf,
         /// The fingerprint of the key.
         found: String,
-        /// Whose signature would do.
+        /// The signers whose signature is accepted.
         expected: Vec<Signer>,
     },
     /// The signature is by a configured key, of other contents.
@@ -290,7 +290,7 @@ pub enum Refusal {
         path: PathBuf,
         /// Its interface version.
         found: String,
-        /// Ours.
+        /// The interface version of this node.
         expected: String,
     },
     /// The library claims our interface, but its binary form differs.

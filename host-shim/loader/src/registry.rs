@@ -29,7 +29,7 @@ pub struct Generation {
     pub file: PathBuf,
     /// The digest of that file.
     pub digest: Digest,
-    /// When it began to serve.
+    /// The time at which it began to serve.
     pub since: SystemTime,
     /// The handler itself.
     pub handler: Arc<dyn ProtocolHandler>,
@@ -44,12 +44,13 @@ pub struct Generation {
     ended: AtomicBool,
 }
 
-/// Of a generation that new connections no longer land on.
+/// The drain of a generation that new connections no longer land on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draining {
-    /// Since when.
+    /// The time at which it began to drain.
     pub since: SystemTime,
-    /// When what is left is ended; `None`: when it ends by itself.
+    /// The time at which connections that are left are ended; `None` if they
+    /// end by themselves.
     pub until: Option<SystemTime>,
 }
 
@@ -83,22 +84,22 @@ impl Generation {
         }
     }
 
-    /// The configuration its handler has.
+    /// The configuration that the generation's handler has.
     pub fn config(&self) -> Arc<Value> {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Gives its handler another configuration, whole or not at all.
+    /// Gives the generation's handler another configuration, whole or not at all.
     ///
     /// # Errors
-    /// What the handler said; it goes on with the one it had.
+    /// The handler's error; it goes on with the configuration it had.
     pub fn reconfigure(&self, config: &Arc<Value>) -> Result<(), ConfigError> {
         self.handler.reconfigure(&config.to_string())?;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(config);
         Ok(())
     }
 
-    /// The number of the node's configuration under which it accepts
+    /// The number of the node's configuration under which the generation accepts
     /// connections.
     pub fn config_generation(&self) -> u64 {
         self.config_generation.load(Ordering::Relaxed)
@@ -109,35 +110,35 @@ impl Generation {
         self.config_generation.store(number, Ordering::Relaxed);
     }
 
-    /// The number of connections it serves now.
+    /// The number of connections that the generation serves now.
     pub fn connections(&self) -> usize {
         *self.connections.borrow()
     }
 
-    /// Completes when it serves no connection.
+    /// Completes when the generation serves no connection.
     pub async fn idle(&self) {
         // The sender is part of `self`, so it cannot be gone.
         let _ = self.connections.subscribe().wait_for(|n| *n == 0).await;
     }
 
-    /// Since when it drains, and until when; `None` while it serves.
+    /// The generation's drain; `None` while it serves.
     pub fn draining(&self) -> Option<Draining> {
         *self.draining.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records that it drains, or another deadline.
+    /// Records that the generation drains, or another deadline for its drain.
     pub fn set_draining(&self, until: Option<SystemTime>) {
         let mut draining = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
         let since = draining.map_or_else(SystemTime::now, |draining| draining.since);
         *draining = Some(Draining { since, until });
     }
 
-    /// Whether it will do nothing any more.
+    /// Whether the generation has ended and will do nothing any more.
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Records that it will do nothing any more.
+    /// Records that the generation has ended.
     pub fn set_ended(&self) {
         self.ended.store(true, Ordering::Release);
     }
@@ -170,8 +171,8 @@ impl Drop for LiveConnection {
 #[derive(Default)]
 pub struct Registry {
     by_alpn: RwLock<BTreeMap<Vec<u8>, Arc<Generation>>>,
-    /// All that ever served. One that serves no ALPN any more lives on in its
-    /// connections, and ends with the last of them.
+    /// All generations that ever served. One that serves no ALPN any more lives
+    /// on in its connections, and ends with the last of them.
     known: Mutex<Vec<Weak<Generation>>>,
     last_id: AtomicU64,
 }
@@ -187,7 +188,7 @@ impl Registry {
     /// served before.
     ///
     /// # Errors
-    /// When another plugin serves one of them.
+    /// When another plugin serves one of the ALPNs.
     pub fn insert(
         &self,
         generation: &Arc<Generation>,
@@ -208,7 +209,7 @@ impl Registry {
     /// Whether a plugin may have these ALPNs.
     ///
     /// # Errors
-    /// When another plugin serves one of them.
+    /// When another plugin serves one of the ALPNs.
     pub fn free_for(&self, plugin: &str, alpns: &[&[u8]]) -> Result<(), AlpnTaken> {
         let by_alpn = self.by_alpn.read().unwrap_or_else(PoisonError::into_inner);
         taken(&by_alpn, plugin, alpns)
@@ -301,7 +302,7 @@ fn take_out(
 pub struct AlpnTaken {
     /// The ALPN both want.
     pub alpn: Vec<u8>,
-    /// The plugin that has it.
+    /// The plugin that serves it.
     pub plugin: String,
     /// The file of that plugin.
     pub file: PathBuf,

@@ -11,10 +11,10 @@ use ssh_key::{Algorithm, HashAlg, PublicKey, SshSig};
 use crate::digest::Hashes;
 use crate::refusal::Refusal;
 
-/// What a signature must say it is for: `ssh-keygen -Y sign -n alknet-plugin`.
+/// The namespace that a signature must have: `ssh-keygen -Y sign -n alknet-plugin`.
 pub const NAMESPACE: &str = "alknet-plugin";
 
-/// More than any signature has, in bytes.
+/// The most bytes of a signature that are read: more than any has.
 pub(crate) const MAX_SIZE: u64 = 16 << 10;
 
 /// A public key whose signatures of libraries are believed: an Ed25519 key as
@@ -59,7 +59,8 @@ impl FromStr for Signer {
     }
 }
 
-/// `SHA256:…` as `ssh-keygen -l` prints it, and the comment.
+/// Writes the fingerprint as `ssh-keygen -l` prints it, `SHA256:…`, and the
+/// comment.
 impl fmt::Display for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.fingerprint(HashAlg::Sha256))?;

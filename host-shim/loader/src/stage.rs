@@ -24,7 +24,7 @@ use crate::folder::open_trusted_parent;
 use crate::refusal::Refusal;
 use crate::trust::{CopyError, TrustedFile};
 
-/// Who may read a copy that was given to them.
+/// The mode of a copy, which processes of other accounts that are given it may read.
 const READABLE: Mode = Mode::RUSR.union(Mode::RGRP).union(Mode::ROTH);
 
 /// Counts the copies of this process, across all stages: no name is used twice.

@@ -32,7 +32,7 @@ pub fn one_line(text: &str) -> String {
     }
 }
 
-/// An ALPN as it is shown.
+/// An ALPN on one line, whatever bytes it has.
 pub fn shown_alpn(alpn: &[u8]) -> String {
     one_line(&visible_bytes(alpn))
 }

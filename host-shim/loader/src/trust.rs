@@ -17,16 +17,16 @@ use crate::signature::{self, Signer, signature_path};
 /// The largest library that is read, in bytes: 512 MiB.
 pub const MAX_SIZE: u64 = 512 << 20;
 
-/// Whose libraries are loaded, beyond what owners and modes say. The default
-/// asks for nothing more.
+/// The conditions under which a library is loaded, beyond owners and modes. The
+/// default asks for nothing more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
-    /// If given, the contents must have one of these digests.
+    /// The digests of which the contents must have one, if given.
     pub allow_digests: Option<Vec<Digest>>,
-    /// If any, the signature beside the library must be by one of these keys.
+    /// The keys of which one must have signed the library, if there are any.
     pub signers: Vec<Signer>,
-    /// With `signers`: whether a library may have no signature at all. A wrong
-    /// one is refused either way.
+    /// Whether a library may have no signature at all although `signers` are
+    /// given. A wrong signature is refused either way.
     pub allow_unsigned: bool,
 }
 
@@ -35,7 +35,7 @@ impl Trust {
     /// and by who had signed it then.
     ///
     /// # Errors
-    /// When it may not.
+    /// When the library is no longer accepted.
     pub fn still_accepts(
         &self,
         path: &Path,
@@ -69,7 +69,7 @@ impl Trust {
     }
 }
 
-/// How much of a library is in memory at a time, in bytes.
+/// The number of bytes of a library that are in memory at a time.
 const CHUNK: usize = 64 << 10;
 
 /// A library in a trusted file, open and read through once. Its contents stay in the file: another one of its name has
@@ -150,7 +150,7 @@ impl TrustedFile {
         self.digest
     }
 
-    /// Who signed it; `None` if nobody needed to.
+    /// The signer of the library; `None` if no signature was needed.
     pub fn signer(&self) -> Option<&Signer> {
         self.signer.as_ref()
     }
@@ -215,7 +215,7 @@ fn check_signature(path: &Path, hashes: &Hashes, trust: &Trust) -> Result<Option
 /// followed if its own owner passes.
 ///
 /// # Errors
-/// What breaks the rule. A file that is not there does not.
+/// The first break of the rule. A file that does not exist breaks none.
 pub fn check_place(path: &Path) -> Result<(), Refusal> {
     let real = match path.canonicalize() {
         Ok(real) => real,
@@ -270,7 +270,7 @@ impl<'a> Opened<'a> {
         })
     }
 
-    /// Its first bytes.
+    /// Reads the first `length` bytes of the file.
     fn start(&self, length: u64) -> Result<Vec<u8>, Refusal> {
         let mut start = Vec::new();
         let read = each_chunk(&self.file, length.min(self.size), |chunk| {
@@ -281,7 +281,7 @@ impl<'a> Opened<'a> {
         Ok(start)
     }
 
-    /// All of it.
+    /// Reads the whole file.
     fn read(self) -> Result<Vec<u8>, Refusal> {
         let mut bytes = Vec::new();
         self.each_chunk(|chunk| {
@@ -291,7 +291,7 @@ impl<'a> Opened<'a> {
         Ok(bytes)
     }
 
-    /// Reads it through. It must not change meanwhile.
+    /// Reads the file through in chunks. It must not change meanwhile.
     fn each_chunk(&self, act: impl FnMut(&[u8]) -> io::Result<()>) -> Result<(), Refusal> {
         let failed = |source: io::Error| io_error(self.path, "read the file", source);
         // One byte more than was announced tells a file that grows.

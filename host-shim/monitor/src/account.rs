@@ -1,3 +1,6 @@
+//! Unix accounts as the system's name service knows them (nsswitch.conf(5),
+//! passwd(5)).
+
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -5,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, User, getgid, getgrouplist, getgroups, getuid};
 
-/// What an account without a shell gets (passwd(5)).
+/// The shell of an account whose entry names none (passwd(5)).
 const SHELL: &str = "/bin/sh";
 
 /// An account of this system, as its name service knows it (nsswitch.conf(5)).
@@ -33,7 +36,8 @@ pub struct AccountIds {
 }
 
 impl AccountIds {
-    /// Those of the account with this name; `None` when there is none.
+    /// The numbers of the account with this name; `None` if there is no such
+    /// account.
     ///
     /// # Errors
     /// When the name service failed.
@@ -49,8 +53,8 @@ impl AccountIds {
 }
 
 impl Account {
-    /// The account with this name, with its supplementary groups; `None` when
-    /// there is none.
+    /// The account with this name, with its supplementary groups; `None` if
+    /// there is no such account.
     ///
     /// # Errors
     /// When the name service failed.

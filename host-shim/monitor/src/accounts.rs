@@ -21,11 +21,11 @@ const LONGEST: u64 = 16 * 1024 * 1024;
 const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 
-/// What a peer gets.
+/// The account and the confinement that a peer is granted.
 #[derive(Debug)]
 pub(crate) struct Grant {
     pub(crate) account: Account,
-    /// Where the peer's entry lists files.
+    /// The confinement, where the peer's entry lists files.
     pub(crate) confinement: Option<Confinement>,
 }
 
@@ -50,8 +50,8 @@ struct Peer {
 /// The account that this peer asks for, if it may have it and it may log in.
 ///
 /// # Errors
-/// When it may not. What is said is the same for an account that there is not
-/// and one that the peer may not have.
+/// When the peer may not have it. The message is the same for an account that
+/// does not exist and one that the peer may not have.
 pub(crate) fn grant(
     config: &AccountsConfig,
     identity: &str,
@@ -94,7 +94,8 @@ pub(crate) fn grant(
     })
 }
 
-/// `/srv/git:rw` or `/srv/www:ro`. What is neither grants nothing.
+/// Reads a tree such as `/srv/git:rw` or `/srv/www:ro`. A text that is neither
+/// grants nothing.
 fn tree(text: &str) -> Option<Tree> {
     let (path, mode) = text.rsplit_once(':')?;
     let write = match mode {
@@ -115,7 +116,8 @@ fn read(path: &Path) -> io::Result<Peers> {
     parse(path, &text)
 }
 
-/// In the language that the file's name says, as the node reads it.
+/// Reads the peers in JSON or TOML, as the file's name says and as the node
+/// does.
 fn parse(path: &Path, text: &str) -> io::Result<Peers> {
     let extension = path.extension().unwrap_or_default();
     match extension.eq_ignore_ascii_case("json") {
@@ -124,8 +126,9 @@ fn parse(path: &Path, text: &str) -> io::Result<Peers> {
     }
 }
 
-/// The file and every directory above it are root's, and nobody else can write
-/// to them. In a directory with the sticky bit, nobody else can replace it.
+/// Checks that the file and every directory above it are root's, and that
+/// nobody else can write to them. In a directory with the sticky bit, nobody
+/// else can replace the file.
 fn trust(path: &Path) -> io::Result<()> {
     let real = fs::canonicalize(path)?;
     for part in real.ancestors() {
@@ -142,7 +145,7 @@ fn trust(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What sshd looks at where it does not ask PAM: nologin(5) and the day on
+/// Checks what sshd checks where it does not ask PAM: nologin(5) and the day on
 /// which an account expires (shadow(5)).
 fn may_log_in(account: &Account) -> Result<(), StartError> {
     let nologin = fs::read_to_string("/etc/nologin");

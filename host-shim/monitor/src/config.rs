@@ -1,3 +1,5 @@
+//! What the monitor is told at its start, and how it executes the node.
+
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;

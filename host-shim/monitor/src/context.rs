@@ -1,3 +1,5 @@
+//! What the monitor looks up once at its start and shares with every keeper.
+
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -18,7 +20,7 @@ pub(crate) struct Context {
     pub(crate) own: Account,
     /// The program that runs now, whatever has been installed over it since.
     pub(crate) program: OwnedFd,
-    /// Why nothing can be confined, if so.
+    /// Whether processes can be confined, or the reason for which they cannot.
     pub(crate) confinement: Result<(), String>,
     pub(crate) filters: Filters,
     /// Whether confined processes get a view of the file system of their own.
@@ -29,8 +31,8 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Also makes this process one that leaves no core and that only root may
-    /// trace.
+    /// Looks everything up, and makes this process one that leaves no core and
+    /// that only root may trace.
     ///
     /// # Errors
     /// When the system refuses.

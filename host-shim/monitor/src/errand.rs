@@ -15,13 +15,14 @@ pub(crate) struct Errand {
     _monitor: Socket,
 }
 
-/// Who asked, and the monitor, whose end is the end of an errand.
+/// The connections of an errand: to the one who asked, and to the monitor, with
+/// whose end it ends.
 pub(crate) struct Client<'a> {
     pub(crate) answer: &'a Socket,
     monitor: &'a Socket,
 }
 
-/// Forks a process for who waits for answers on that socket.
+/// Forks a process that answers on this socket.
 ///
 /// # Errors
 /// As fork(2).

@@ -12,13 +12,13 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::{log, sys};
 
-/// The first argument of the node's program that says so.
+/// The first argument with which the node's program runs as a helper.
 pub const SESSION_HELPER: &str = "session-helper";
 
 /// The longest request, in bytes: nothing that brings one is longer.
 const MAX_REQUEST: u64 = alknet_session::MAX_REQUEST as u64;
 
-/// What a helper's process exits with when the helper did not run.
+/// The status that a helper's process exits with when the helper did not run.
 const NOT_RUN: u8 = 126;
 
 /// Runs `alknet-node session-helper`: enters the helper of the library that the

@@ -24,19 +24,19 @@ use crate::leader::{Plan, StartError, lead};
 use crate::process::{descendants, kill_descendants};
 use crate::{prepare, sys};
 
-/// How long processes have to end when nobody is left to say how long.
+/// The time that processes have to end when nobody is left to set one.
 const GRACE: Duration = Duration::from_secs(2);
-/// How soon processes that could not be killed are killed again.
+/// The time after which processes that could not be killed are killed again.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// What a keeper is for.
+/// The job that a keeper is forked for.
 pub(crate) struct Task<'a> {
     pub(crate) context: &'a Context,
     pub(crate) job: JobId,
     pub(crate) start: Start,
-    /// Leads to the handler.
+    /// The socket to the handler.
     pub(crate) handler: Socket,
-    /// Leads to the monitor.
+    /// The socket to the monitor.
     pub(crate) monitor: Socket,
     pub(crate) streams: [OwnedFd; 3],
     pub(crate) library: Option<OwnedFd>,
@@ -44,7 +44,7 @@ pub(crate) struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// What a keeper needs of the monitor's descriptors.
+    /// The descriptors of the monitor that the keeper needs.
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
         let mut descriptors = vec![
             self.handler.as_raw_fd(),
@@ -88,14 +88,14 @@ struct Keeper {
     monitor: Option<Socket>,
     signals: SignalFd,
     leader: Pid,
-    /// Says why the leader could not execute its program; is closed when it
-    /// did.
+    /// The pipe on which the leader reports why it could not execute its
+    /// program; it is closed when the leader could.
     report: Option<OwnedFd>,
-    /// The leader has ended, and the handler knows.
+    /// Whether the leader has ended and the handler has been told.
     ended: bool,
     detached: bool,
     kill_at: Option<Instant>,
-    /// Closed when no process is left.
+    /// The PAM session, which is closed when no process is left.
     #[cfg(feature = "pam")]
     _session: Option<crate::pam::Session>,
 }
@@ -280,8 +280,9 @@ impl Keeper {
         }
     }
 
-    /// To the group of the process that was started, for as long as it has not
-    /// been reaped: until then nobody else can have its number.
+    /// Sends a signal to the group of the process that was started, for as long
+    /// as it has not been reaped: until then no other process can have its
+    /// number.
     fn signal(&self, number: i32) {
         if self.ended || self.report.is_some() {
             return;
@@ -321,7 +322,7 @@ impl Keeper {
         }
     }
 
-    /// A handler that does not listen, or is gone, is told nothing.
+    /// Sends an event to the handler, unless it does not read or is gone.
     fn tell(&self, event: &Event) {
         if let Some(handler) = &self.handler {
             let _ = handler.send(event, &[]);
@@ -329,7 +330,8 @@ impl Keeper {
     }
 }
 
-/// In accounts mode, where the node could not be believed about it.
+/// Logs a job's start in accounts mode, where the node's own log of it need not
+/// be true.
 fn log_start(task: &Task<'_>, account: Option<&Account>, leader: Pid) {
     let Some(account) = account else {
         return;
@@ -345,7 +347,7 @@ fn log_start(task: &Task<'_>, account: Option<&Account>, leader: Pid) {
     ));
 }
 
-/// What there is to do.
+/// The sockets that poll(2) found ready.
 struct Ready {
     report: bool,
     handler: bool,

@@ -46,7 +46,7 @@ pub(crate) struct Plan<'a> {
 #[derive(Debug)]
 pub(crate) struct StartError {
     pub(crate) status: u8,
-    /// One line for the peer.
+    /// The reason in one line, for the peer.
     pub(crate) reason: String,
 }
 
@@ -58,7 +58,7 @@ impl StartError {
         }
     }
 
-    /// What failed, and the system's word on it.
+    /// An error that says what failed, with the system's message.
     pub(crate) fn at(what: &str, error: impl Into<io::Error>) -> Self {
         Self::new(format!("{what}: {}", error.into()))
     }
@@ -138,7 +138,8 @@ pub(crate) fn become_account(account: &Account) -> Result<(), StartError> {
     Ok(())
 }
 
-/// As the account itself, which alone may reach some homes (NFS).
+/// Changes to the home directory as the account itself, which alone may reach
+/// some homes (NFS).
 fn enter_home(home: &Path) {
     if let Err(error) = chdir(home) {
         let error = io::Error::from(error);

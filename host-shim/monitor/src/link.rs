@@ -1,3 +1,6 @@
+//! The node's connection to its monitor: sockets for handlers, questions about
+//! processes, the end of jobs.
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -12,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::node_message::NodeRequest;
 use crate::{sealed, sys};
 
-/// How long the monitor has to answer.
+/// The time that the monitor has to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The variables that tell an executed node the numbers of its descriptors.
@@ -25,12 +28,12 @@ pub struct NodeLink {
     socket: Socket,
 }
 
-/// Whose process one is.
+/// The owner of a process, as far as the monitor knows.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Whose {
-    /// Of no peer.
+    /// The process belongs to no peer.
     Other,
-    /// Of a peer: it descends from a job.
+    /// The process belongs to a peer: it descends from a job.
     Peer {
         /// The id of the peer's identity.
         identity: String,
@@ -48,10 +51,10 @@ pub enum LinkError {
     /// The monitor did not answer within 5 seconds.
     #[error("the monitor, which starts peers' processes, does not answer")]
     Timeout,
-    /// It does not do what it was asked for.
+    /// The monitor refused the request, for this reason.
     #[error("the monitor, which starts peers' processes, refuses: {0}")]
     Refused(String),
-    /// It could not be spoken to.
+    /// The message to or from the monitor failed.
     #[error(transparent)]
     Socket(#[from] SocketError),
     /// The system refused.
@@ -100,9 +103,9 @@ impl NodeLink {
         Ok(near.into())
     }
 
-    /// Whose process this is. Who asks about a peer of a Unix socket checks
-    /// afterwards that the process of its `SO_PEERPIDFD` still lives, since the
-    /// number alone may be taken by another.
+    /// The owner of the process with this number. A caller that asks about the
+    /// peer of a Unix socket checks afterwards that the process of its
+    /// `SO_PEERPIDFD` still lives, since another process may get the number.
     ///
     /// # Errors
     /// When the monitor has ended or does not answer. Must be called inside a
@@ -152,7 +155,7 @@ impl NodeLink {
         }
     }
 
-    /// Asks as a handler does; gives the socket of the answers.
+    /// Sends a request as a handler does; returns the socket for its answers.
     fn ask(&self, request: &Request, timeout: Duration) -> Result<Socket, LinkError> {
         let handler = Socket::from(self.connect_handler()?);
         let (near, far) = Socket::pair()?;

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-/// Where programs are looked for unless it says so: for root and for others.
+/// The default search paths for programs: `SUPATH` for root, `PATH` for others.
 const SUPATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// The mode creation mask unless it says so.
+/// The default file mode creation mask.
 const UMASK: u32 = 0o022;
 
 /// The settings of interest.
@@ -16,7 +16,7 @@ pub(crate) struct LoginDefs {
 }
 
 impl LoginDefs {
-    /// Those for root, or for anybody else.
+    /// Reads the settings for root, or for any other account.
     pub(crate) fn read(root: bool) -> Self {
         Self::of(
             &fs::read_to_string("/etc/login.defs").unwrap_or_default(),

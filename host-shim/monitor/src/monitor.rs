@@ -32,26 +32,28 @@ use crate::{errand, log, sys, unix_socket, validate};
 const MAX_JOBS: usize = 4096;
 const MAX_ERRANDS: usize = 1024;
 const MAX_HANDLERS: usize = 64;
-/// How long jobs have to end when the node ends, and when they are then
-/// killed with their keepers.
+/// The time that jobs have to end when the node ends, and the time after which
+/// they are then killed with their keepers.
 const END_GRACE: Duration = Duration::from_secs(2);
 const END_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long what confined processes may read of the system is taken for known.
+/// The time for which the list of what confined processes may read of the
+/// system is reused.
 const TREES_AGE: Duration = Duration::from_secs(10);
 
 /// The monitor at work.
 pub(crate) struct Monitor {
     context: Context,
-    /// Leads to the node; `None` when the node has ended.
+    /// The socket to the node; `None` when the node has ended.
     node: Option<Socket>,
-    /// The node, where it is a child of the monitor, and how it ended.
+    /// The node's process, where it is a child of the monitor, and its status
+    /// when it has ended.
     node_process: Option<Pid>,
     node_status: Option<WaitStatus>,
     handlers: Vec<Socket>,
     jobs: HashMap<JobId, Kept>,
     next: u64,
-    /// Processes that do what may take a while, and what ends them when it is
-    /// dropped.
+    /// The processes that do what may take a while; dropping an entry ends its
+    /// process.
     errands: HashMap<Pid, Errand>,
     ends: Vec<PendingEnd>,
     signals: SignalFd,
@@ -64,7 +66,7 @@ struct Kept {
     job: Job,
     confined: bool,
     keeper: Pid,
-    /// Leads to the keeper; `None` when that has closed it.
+    /// The socket to the keeper; `None` when the keeper has closed it.
     socket: Option<Socket>,
 }
 
@@ -76,7 +78,7 @@ impl Kept {
     }
 }
 
-/// Who waits for the end of which jobs.
+/// A request to end jobs that waits for their end.
 struct PendingEnd {
     answer: Socket,
     jobs: HashSet<JobId>,
@@ -213,7 +215,8 @@ impl Monitor {
         }
     }
 
-    /// Says whether the handler is still there.
+    /// Serves what a handler has sent. Returns whether the handler is still
+    /// there.
     fn hear_handler(&mut self, index: usize) -> bool {
         let Some(handler) = self.handlers.get(index) else {
             return false;
@@ -334,7 +337,7 @@ impl Monitor {
         Ok(())
     }
 
-    /// Accounts are named where there are accounts, and nowhere else.
+    /// Checks that an account is named in accounts mode, and only there.
     fn check_mode(&self, account: Option<&str>) -> Result<(), &'static str> {
         match (&self.context.config.accounts, account) {
             (None, None) | (Some(_), Some(_)) => Ok(()),
@@ -385,8 +388,9 @@ impl Monitor {
         }
     }
 
-    /// Has a process wait for one who reads slower than we write. Without one,
-    /// who asked sees that the answers end without the last.
+    /// Has a process send the remaining answers to a handler that reads slowly.
+    /// If that process cannot be made, the handler sees that the last answer is
+    /// missing.
     fn send_rest(&mut self, answers: &VecDeque<Answer>, answer: &Socket) {
         if self.errands.len() >= MAX_ERRANDS || self.stop_at.is_some() {
             return;
@@ -420,8 +424,8 @@ impl Monitor {
         });
     }
 
-    /// What it says is that its channel has ended; that it has ended itself is
-    /// seen when it is reaped.
+    /// Reads what a keeper sends: that the channel of its job has ended. That
+    /// the keeper itself has ended is seen when it is reaped.
     fn hear_keeper(&mut self, id: JobId) {
         let Some(kept) = self.jobs.get_mut(&id) else {
             return;
@@ -535,7 +539,7 @@ impl Monitor {
     }
 }
 
-/// What poll(2) wakes for.
+/// The descriptor that poll(2) found ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Source {
     Signals,
@@ -544,7 +548,8 @@ enum Source {
     Job(JobId),
 }
 
-/// Those that are read as they come, blocked otherwise.
+/// A descriptor for the signals that the monitor handles, which are blocked
+/// otherwise (signalfd(2)).
 fn signals() -> io::Result<SignalFd> {
     let mut mask = SigSet::empty();
     for signal in [
@@ -563,7 +568,7 @@ fn signals() -> io::Result<SignalFd> {
     Ok(SignalFd::with_flags(&mask, flags)?)
 }
 
-/// Two non-blocking ends.
+/// Makes a pair of connected, non-blocking sockets.
 fn pair() -> io::Result<(Socket, Socket)> {
     let (near, far) = Socket::pair()?;
     rustix::io::ioctl_fionbio(&near, true)?;

@@ -1,12 +1,14 @@
+//! The messages from the node to the monitor.
+
 use serde::{Deserialize, Serialize};
 
-/// What the node asks the monitor for, beside the requests of handlers. One
+/// A request of the node to the monitor, beside those of handlers. One
 /// descriptor comes with each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum NodeRequest {
-    /// The descriptor is the far end of a handler's socket.
+    /// Adds a handler: the descriptor is the monitor's end of its socket.
     Handler,
-    /// Whose process this is. The descriptor is the socket for the answer,
-    /// [`Whose`](crate::Whose).
+    /// Asks for the owner of a process. The descriptor is the socket for the
+    /// answer, [`Whose`](crate::Whose).
     Whose(i32),
 }

@@ -10,7 +10,7 @@ use std::ptr;
 
 use crate::leader::StartError;
 
-/// The file in /etc/pam.d.
+/// The PAM service: the name of the file in /etc/pam.d.
 const SERVICE: &CStr = c"alknet-node";
 
 // _pam_types.h of Linux-PAM.
@@ -46,7 +46,8 @@ unsafe extern "C" {
     fn pam_strerror(handle: *mut c_void, status: c_int) -> *const c_char;
 }
 
-/// Nobody can be asked anything.
+/// Answers every question of a PAM module with an error: nobody is there to be
+/// asked.
 extern "C" fn converse(_: c_int, _: *mut c_void, _: *mut c_void, _: *mut c_void) -> c_int {
     CONVERSATION_ERROR
 }
@@ -106,8 +107,8 @@ impl Session {
         Ok(session)
     }
 
-    /// What the modules add to the environment, but for what says of the
-    /// connection.
+    /// The variables that the modules add to the environment, without those
+    /// about the connection.
     pub(crate) fn environment(&self) -> Vec<(OsString, OsString)> {
         let mut variables = Vec::new();
         // SAFETY: the handle is open.

@@ -19,7 +19,7 @@ use crate::leader::{StartError, become_account};
 use crate::login_defs::LoginDefs;
 use crate::program::{Base, Command, command, environment};
 
-/// What a leader is told beside the request itself.
+/// What a leader needs beside the request itself.
 pub(crate) struct Prepared {
     pub(crate) home: PathBuf,
     pub(crate) environment: Vec<CString>,
@@ -53,7 +53,7 @@ pub(crate) fn prepare(task: &Task<'_>) -> Result<Prepared, StartError> {
     }
 }
 
-/// In owner mode.
+/// Prepares a job in owner mode.
 fn prepare_own(context: &Context, start: &Start) -> Result<Prepared, StartError> {
     let own = &context.own;
     let confinement = start.confinement.clone();
@@ -84,7 +84,7 @@ fn prepare_own(context: &Context, start: &Start) -> Result<Prepared, StartError>
     })
 }
 
-/// In accounts mode.
+/// Prepares a job in accounts mode.
 fn prepare_account(task: &Task<'_>, grant: Grant) -> Result<Prepared, StartError> {
     let (context, start) = (task.context, &task.start);
     let Grant {

@@ -9,16 +9,17 @@ use alknet_session::{Program, Start};
 
 use crate::account::Account;
 
-/// Where programs are looked for unless something else says so.
+/// The default search path for programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Where an account's programs, home and mail are.
+/// The account, its temporary directory and its search path, from which the
+/// environment is made.
 pub(crate) struct Base<'a> {
     pub(crate) account: &'a Account,
     pub(crate) home: &'a Path,
     /// The private temporary directory of a confined process.
     pub(crate) temporary: Option<PathBuf>,
-    /// Of login.defs(5), where that counts.
+    /// The search path of login.defs(5), in accounts mode.
     pub(crate) path: Option<String>,
     pub(crate) more: Vec<(OsString, OsString)>,
 }
@@ -53,15 +54,15 @@ pub(crate) fn environment(base: &Base<'_>, start: &Start) -> (Vec<CString>, OsSt
     )
 }
 
-/// What execve(2) is tried with, in this order, and the arguments.
+/// The files that execve(2) is tried with, in this order, and the arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Command {
-    /// Nothing stands for the program of the monitor itself.
+    /// The files; an empty list stands for the program of the monitor itself.
     pub(crate) files: Vec<CString>,
     pub(crate) arguments: Vec<CString>,
 }
 
-/// What runs for a program that is not a helper.
+/// The command for a program that is not a helper.
 pub(crate) fn command(start: &Start, account: &Account, path: &OsStr) -> Command {
     let shell = shell(start, account);
     let name = shell.file_name().unwrap_or(shell.as_os_str());
@@ -111,7 +112,7 @@ fn candidates(program: &OsStr, path: &OsStr) -> Vec<OsString> {
         .collect()
 }
 
-/// Messages with a NUL in a text were refused before.
+/// A text for execve(2). Messages with a NUL in a text were refused before.
 fn c_string(text: OsString) -> Option<CString> {
     CString::new(text.into_vec()).ok()
 }

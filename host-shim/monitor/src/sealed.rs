@@ -27,7 +27,7 @@ pub(crate) fn write(secrets: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// What such a descriptor holds.
+/// The bytes that a sealed descriptor holds.
 pub(crate) fn read(descriptor: OwnedFd) -> io::Result<Zeroizing<Vec<u8>>> {
     if !fcntl_get_seals(&descriptor)?.contains(seals()) {
         return Err(io::Error::other("the node's secrets are not sealed"));

@@ -1,3 +1,6 @@
+//! The start of the monitor in its two modes: as a child of the node, or as
+//! its parent.
+
 use std::io;
 use std::os::fd::AsRawFd;
 use std::process::ExitCode;
@@ -86,8 +89,8 @@ pub fn start_accounts_mode(config: MonitorConfig, node: NodeProgram) -> io::Resu
     Ok(ExitCode::from(code))
 }
 
-/// A fork copies the one thread that calls it; locks of others would stay
-/// locked for ever.
+/// Fails where this process has several threads: a fork copies the one that
+/// calls it, and locks of others would stay locked for ever.
 fn ensure_single_thread() -> io::Result<()> {
     match std::fs::read_dir("/proc/self/task")?.count() {
         1 => Ok(()),

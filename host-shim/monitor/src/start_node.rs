@@ -21,7 +21,7 @@ use crate::leader::become_account;
 use crate::link::{SECRETS_VARIABLE, SOCKET_VARIABLE};
 use crate::{NodeProgram, log, sealed, sys};
 
-/// Where systemd's sockets begin (sd_listen_fds(3)).
+/// The number of systemd's first socket (sd_listen_fds(3)).
 const FIRST_PASSED: i32 = 3;
 /// The highest number that a descriptor of the node may be asked for at.
 const LAST_PASSED: i32 = 1024;

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use nix::unistd::ForkResult;
 use rustix::process::Pid;
 
-/// What a child exits with whose code panicked: EX_SOFTWARE of sysexits(3).
+/// The exit status of a child whose code panicked: EX_SOFTWARE of sysexits(3).
 const PANICKED: u8 = 70;
 
 /// Forks a child that keeps only these descriptors (and 0 to 2), runs `run` and

@@ -52,7 +52,8 @@ fn run(context: &Context, target: &UnixTarget, binds: bool, handler: &Client<'_>
     }
 }
 
-/// `None` where the handler does not grant what was found.
+/// The socket and, if it was bound, its path; `None` where the handler does not
+/// grant what was found.
 type Done = io::Result<Option<(OwnedFd, Option<BoundPath>)>>;
 
 fn connect(context: &Context, target: &UnixTarget, handler: &Client<'_>) -> Done {
@@ -93,8 +94,8 @@ fn grants(handler: &Client<'_>, path: PathBuf) -> bool {
     false
 }
 
-/// Sockets of the node itself are nobody's, whatever was granted; those in a
-/// guest's home are the guest's.
+/// Refuses the node's own sockets, whatever was granted; those in a guest's
+/// home are the guest's.
 fn refuse_private(context: &Context, target: &UnixTarget, path: &Path) -> io::Result<()> {
     let is_in = |directory: &PathBuf| {
         let real = std::fs::canonicalize(directory);

@@ -15,7 +15,7 @@ const MAX_NOTE: usize = 16 * 1024;
 const MAX_ENVIRONMENT: usize = 1024;
 const MAX_ARGUMENTS: usize = 4096;
 const MAX_TREES: usize = 64;
-/// `PATH_MAX`, with its NUL.
+/// The longest path with its NUL (`PATH_MAX`).
 const MAX_PATH: usize = 4096;
 
 /// Why a message is refused, in a few words.
@@ -68,7 +68,7 @@ pub(crate) fn unix_target(target: &UnixTarget) -> Checked {
     target.confinement.as_ref().map_or(Ok(()), confinement)
 }
 
-/// Checks which jobs are asked for.
+/// Checks the filter of a request about jobs.
 pub(crate) fn filter(filter: &JobFilter) -> Checked {
     let identity = filter.identity.as_deref().unwrap_or("any");
     owner(identity, None)
@@ -130,7 +130,8 @@ fn confinement(confinement: &Confinement) -> Checked {
         .try_for_each(|tree| path(&tree.path))
 }
 
-/// Absolute, of a length the system takes, and without `..`.
+/// Checks that a path is absolute, of a length the system takes, and without
+/// `..`.
 fn path(path: &Path) -> Checked {
     let plain = path.is_absolute()
         && path.as_os_str().len() < MAX_PATH

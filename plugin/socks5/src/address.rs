@@ -1,3 +1,6 @@
+//! Targets of a connection, by address or by name, as SOCKS5 encodes them (RFC
+//! 1928 section 5).
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -8,8 +11,8 @@ const IPV4: u8 = 1;
 const DOMAIN: u8 = 3;
 const IPV6: u8 = 4;
 
-/// Where a client wants to go, or what a server bound. Shown as `host:port`,
-/// IPv6 in brackets.
+/// A host and port: the destination a client asks for, or the address a server
+/// bound. Shown as `host:port`, IPv6 in brackets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     /// The host.
@@ -19,7 +22,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// A target from an address or a name; names are not resolved.
+    /// Makes a target from an address or a name; names are not resolved.
     ///
     /// # Errors
     /// When `host` is not an address and could be no name.

@@ -1,3 +1,5 @@
+//! The client's handshake of SOCKS5 (RFC 1928, RFC 1929).
+
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::stream::{read, write};

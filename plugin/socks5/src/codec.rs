@@ -1,6 +1,8 @@
+//! The decoding of messages from any prefix of their bytes, without I/O.
+
 /// One message of the protocol.
 pub trait Message: Sized {
-    /// No message is longer, in bytes.
+    /// The length of the longest message, in bytes.
     const MAX_LENGTH: usize = 1024;
 
     /// Decodes the message that starts `bytes`; what follows it is ignored.
@@ -22,7 +24,7 @@ pub enum Progress<T> {
     Done(T, usize),
 }
 
-/// Why bytes are no message of the protocol.
+/// Why bytes are not a message of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The version byte is not 5.
@@ -43,13 +45,13 @@ pub enum DecodeError {
         /// The byte.
         found: u8,
     },
-    /// There is no such command.
+    /// The byte is not a known command.
     #[error("unknown SOCKS command {found}")]
     Command {
         /// The byte.
         found: u8,
     },
-    /// There is no such type of address.
+    /// The byte is not a known type of address.
     #[error("unknown SOCKS address type {found}")]
     AddressType {
         /// The byte.
@@ -61,7 +63,7 @@ pub enum DecodeError {
     /// A string of SOCKS4 is longer than 255 bytes.
     #[error("the SOCKS4 user or host name is longer than 255 bytes")]
     TooLong,
-    /// What came is not an HTTP/1 message.
+    /// The bytes are not an HTTP/1 message.
     #[error("this is not HTTP/1")]
     NotHttp,
     /// The head of an HTTP message breaks the rules.
@@ -78,7 +80,7 @@ pub enum DecodeError {
     /// CONNECT names no host and port.
     #[error("HTTP CONNECT needs HOST:PORT, IPv6 in brackets, the port not 0")]
     HttpTarget,
-    /// There is no such reply.
+    /// The byte is not a known reply.
     #[error("unknown SOCKS reply {found}")]
     Reply {
         /// The byte.
@@ -143,13 +145,13 @@ impl<'a> Reader<'a> {
         Ok(*taken)
     }
 
-    /// A length of one byte, then that many bytes.
+    /// Takes a length of one byte, then that many bytes.
     pub(crate) fn short_string(&mut self) -> Result<&'a [u8], Stop> {
         let [length] = self.array()?;
         self.take(length.into())
     }
 
-    /// At most 255 bytes up to a 0, which is taken too.
+    /// Takes at most 255 bytes up to a 0, and that 0 too.
     pub(crate) fn terminated_string(&mut self) -> Result<&'a [u8], Stop> {
         match self.rest.iter().take(256).position(|byte| *byte == 0) {
             Some(length) => {
@@ -163,7 +165,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The bytes of a short string; every caller's type keeps it below 256.
+/// Appends a short string with its length; every caller's type keeps it below
+/// 256 bytes.
 pub(crate) fn put_short_string(out: &mut Vec<u8>, bytes: &[u8]) {
     let (bytes, _) = bytes.split_at(bytes.len().min(255));
     out.push(bytes.len() as u8);

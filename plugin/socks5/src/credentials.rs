@@ -1,3 +1,5 @@
+//! A user name and password, and their message in SOCKS5 (RFC 1929).
+
 use std::fmt;
 
 use subtle::ConstantTimeEq;

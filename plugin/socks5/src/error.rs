@@ -1,3 +1,5 @@
+//! The errors of handshakes, of both sides and all protocols.
+
 use std::io;
 
 use crate::http::RequestError;
@@ -31,7 +33,7 @@ pub enum HandshakeError {
     /// The client asked for something other than CONNECT.
     #[error("the SOCKS client asked for {command}, which is not supported")]
     UnsupportedCommand {
-        /// What it asked for.
+        /// The command it asked for.
         command: Command,
     },
     /// The SOCKS server would not or could not reach the target.
@@ -45,7 +47,8 @@ pub enum HandshakeError {
     HttpRefused {
         /// The status code.
         status: u16,
-        /// What it, and a Proxy-Status field if there is one, says.
+        /// The meaning of the status code and of the Proxy-Status field, if
+        /// there is one.
         reply: Reply,
     },
     /// HTTP cannot carry this request; nothing has been sent.

@@ -1,3 +1,5 @@
+//! The messages of SOCKS5 (RFC 1928) and the verdict on a password (RFC 1929).
+
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -9,7 +11,7 @@ use crate::codec::{DecodeError, Message, Progress, Reader, Stop, decode, put_sho
 pub struct Method(pub u8);
 
 impl Method {
-    /// None at all.
+    /// No authentication.
     pub const NO_AUTH: Self = Self(0);
     /// User name and password (RFC 1929).
     pub const PASSWORD: Self = Self(2);
@@ -31,7 +33,7 @@ impl Greeting {
         }
     }
 
-    /// What is offered; may be empty.
+    /// The methods that are offered; may be empty.
     pub fn methods(&self) -> &[Method] {
         &self.methods
     }
@@ -77,9 +79,9 @@ impl Message for MethodChoice {
 /// The server's verdict on user name and password (RFC 1929).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthStatus {
-    /// Let in.
+    /// The user name and password are accepted.
     Accepted,
-    /// Turned away; the server closes.
+    /// The user name or password is wrong; the server closes.
     Refused,
 }
 
@@ -100,7 +102,7 @@ impl Message for AuthStatus {
     }
 }
 
-/// What a client asks for.
+/// The command of a client's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// A TCP connection to the target.
@@ -124,9 +126,9 @@ impl fmt::Display for Command {
 /// The client's request (RFC 1928, section 4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// What to do.
+    /// The command.
     pub command: Command,
-    /// With whom.
+    /// The host and port that the command is about.
     pub target: Target,
 }
 
@@ -160,8 +162,8 @@ impl Message for Request {
     }
 }
 
-/// What came of a request (RFC 1928, section 6). The other protocols have
-/// fewer words for it; these are mapped onto theirs.
+/// The outcome of a request (RFC 1928, section 6). The other protocols
+/// distinguish fewer outcomes; these are mapped onto theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reply {
     /// 0: the stream is the tunnel from here on.
@@ -211,7 +213,7 @@ impl Reply {
 /// The server's answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
-    /// What came of it.
+    /// The outcome of the request.
     pub reply: Reply,
     /// The address the server uses towards the target, if it says.
     pub bound: Target,

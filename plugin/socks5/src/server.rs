@@ -1,3 +1,6 @@
+//! The server's handshakes: SOCKS5 alone, or SOCKS5, SOCKS4 and HTTP CONNECT
+//! on one port.
+
 mod http;
 mod socks4;
 mod socks5;
@@ -10,13 +13,13 @@ use crate::http::ConnectResponse;
 use crate::stream::write;
 use crate::{Credentials, DecodeError, HandshakeError, Reply, Response, Socks4Response, Target};
 
-/// Whom a server lets in.
+/// The clients that a server accepts.
 #[derive(Clone, Debug)]
 pub enum AuthPolicy {
-    /// Everyone who can reach it.
+    /// Every client that can reach it.
     Open,
-    /// Who knows this user name and password (RFC 1929; RFC 7617 with HTTP).
-    /// SOCKS4 has no passwords: its clients are refused.
+    /// Clients that show this user name and password (RFC 1929; RFC 7617 with
+    /// HTTP). SOCKS4 has no passwords: its clients are refused.
     Password(Credentials),
 }
 
@@ -89,7 +92,7 @@ where
     })
 }
 
-/// What a client speaks.
+/// The protocol that a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// SOCKS5 (RFC 1928).
@@ -120,12 +123,12 @@ pub struct PendingRequest<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> PendingRequest<S> {
-    /// Where the client wants to go.
+    /// The destination that the client asks for.
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    /// What the client speaks.
+    /// The protocol that the client speaks.
     pub fn dialect(&self) -> Dialect {
         self.dialect
     }

@@ -1,3 +1,5 @@
+//! The messages of SOCKS4 and SOCKS4a, which no RFC describes.
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::codec::{DecodeError, Message, Progress, decode};
@@ -9,11 +11,12 @@ use crate::{Address, Command, Domain, Target};
 /// firewalls` by Ying-Da Lee and its extension of the same author.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Socks4Request {
-    /// What to do: [`Command::Connect`] or [`Command::Bind`].
+    /// The command: [`Command::Connect`] or [`Command::Bind`].
     pub command: Command,
-    /// With whom; never IPv6.
+    /// The host and port that the command is about; never IPv6.
     pub target: Target,
-    /// Who asks, by the client's own word; at most 255 bytes, none of them 0.
+    /// The user that the client claims to be; at most 255 bytes, none of them
+    /// 0.
     pub user: Vec<u8>,
 }
 
@@ -54,7 +57,7 @@ impl Message for Socks4Request {
         })
     }
 
-    /// An IPv6 address is written as a name.
+    /// Encodes the request; an IPv6 address is written as a name.
     fn encode(&self) -> Vec<u8> {
         let command = match self.command {
             Command::Connect => 1,
@@ -78,7 +81,7 @@ impl Message for Socks4Request {
     }
 }
 
-/// The answer of SOCKS4, which has one word for all that can go wrong.
+/// The answer of SOCKS4, which does not tell failures apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Socks4Response {
     /// Whether the stream is the tunnel from here on.

@@ -1,12 +1,14 @@
+//! Reading and writing whole messages on a stream, never a byte beyond them.
+
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
 use crate::{HandshakeError, Message, Progress};
 
-/// Room that reading to the end wants to find free.
+/// Spare capacity of the buffer, so that reading never makes it grow.
 const SLACK: usize = 64;
 
-/// How much of a client is listened to that has been turned away.
+/// The number of bytes that are read from a client after it was refused.
 const DISCARDED: u64 = 64 * 1024;
 
 /// Reads one message and not a byte more.

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::http::RequestError;
 use crate::{Credentials, HandshakeError, Reply, Target};
 
-/// What a proxy speaks.
+/// The protocol that a proxy speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// SOCKS5 (RFC 1928).
@@ -39,7 +39,7 @@ where
     outcome.map_err(|error| name(error, credentials.is_some()))
 }
 
-/// Why there is no tunnel through a proxy. No variant tells the target or the
+/// Why no tunnel through a proxy was opened. No variant tells the target or the
 /// credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {

@@ -1,3 +1,5 @@
+//! The node's connections as the FFI-stable objects that a plugin uses.
+
 use std::future::Future;
 use std::sync::Arc;
 

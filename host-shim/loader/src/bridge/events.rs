@@ -20,18 +20,19 @@ use tracing::metadata::Kind;
 use tracing::subscriber::Interest;
 use tracing::{Event, Metadata};
 
-/// More callsites than any well-behaved set of plugins has.
+/// The most callsites that are made: more than any well-behaved set of plugins
+/// needs.
 const MAX_CALLSITES: usize = 2048;
-/// tracing's own limit for the fields of one event.
+/// The most fields of one event, which is tracing's own limit.
 const MAX_FIELDS: usize = 31;
 
-/// Takes the events of one plugin.
+/// The sink of one plugin's events.
 pub(super) struct NodeEvents {
     plugin: String,
-    /// Told with each event that does not say itself.
+    /// The handler's generation, added to each event that does not name one.
     generation: u64,
-    /// Likewise, the number of the node's configuration that the handler has
-    /// then.
+    /// The number of the node's configuration that the handler has at the time,
+    /// added likewise.
     config: Arc<AtomicU64>,
 }
 
@@ -71,7 +72,7 @@ impl EventSink for NodeEvents {
         );
     }
 
-    /// This node collects no other events.
+    /// Ignores the event: this node collects no others than log records.
     fn event(&self, _kind: RStr<'_>, _json: RStr<'_>) {}
 }
 
@@ -100,7 +101,7 @@ fn emit(plugin: &str, level: Level, target: &str, message: &str, fields: Map<Str
     });
 }
 
-/// A field's name, kept apart from those every log line has.
+/// A field's name, changed where every log line has a field of that name.
 fn own_name(name: &str) -> &str {
     match name {
         "message" => "field_message",
@@ -172,7 +173,7 @@ impl Callsite for PluginCallsite {
 }
 
 impl PluginCallsite {
-    /// Its metadata, or those of the fallback, which gets its own here.
+    /// The callsite's metadata, or those of the fallback, which are made here.
     fn known(&self) -> &Metadata<'static> {
         self.metadata.get().unwrap_or_else(|| {
             FALLBACK

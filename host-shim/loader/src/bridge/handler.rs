@@ -1,3 +1,6 @@
+//! A plugin's handler behind the plain `ProtocolHandler` trait, and what the
+//! node gives it at its creation.
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -30,7 +33,7 @@ pub struct HandlerInputs {
     pub host_keys: Vec<Secret>,
     /// The secrets granted for outbound use.
     pub capabilities: Capabilities,
-    /// Who peers are.
+    /// The store that resolves peers' keys and certificates to identities.
     pub identities: Arc<dyn IdentityProvider>,
     /// Which log events the plugin shall send: `level` or `target=level`,
     /// separated by commas; targets as the plugin has them.
@@ -40,11 +43,11 @@ pub struct HandlerInputs {
     /// The number of the node's configuration that the handler has; told with
     /// each of its log records.
     pub config_generation: Arc<AtomicU64>,
-    /// What else the handler is told: an object, as of `HandlerContext::more`.
+    /// The object for `HandlerContext::more`, with what later versions added.
     pub more: serde_json::Value,
 }
 
-/// A plugin's handler, as the plain trait.
+/// A plugin's handler behind the plain trait.
 pub struct PluginHandler {
     object: HandlerObject,
     runtime: Handle,

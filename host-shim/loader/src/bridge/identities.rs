@@ -1,3 +1,5 @@
+//! The node's identity provider as the FFI-stable object that a plugin asks.
+
 use std::future::Future;
 use std::sync::Arc;
 
@@ -21,7 +23,7 @@ impl PluginIdentities {
         Self { inner, runtime }
     }
 
-    /// Looks it up on the node's own runtime: a store may need its reactor.
+    /// Runs a look-up on the node's own runtime: a store may need its reactor.
     fn lookup<F>(
         &self,
         ask: impl FnOnce(Arc<dyn IdentityProvider>) -> F,

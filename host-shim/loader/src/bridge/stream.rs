@@ -1,3 +1,6 @@
+//! The node's byte streams as FFI-stable objects, polled from the plugin's
+//! runtime.
+
 use std::io;
 use std::pin::Pin;
 use std::task::Poll;

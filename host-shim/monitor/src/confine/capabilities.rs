@@ -1,3 +1,5 @@
+//! The capabilities (capabilities(7)) that a process gives up for good.
+
 use std::io;
 
 use rustix::io::Errno;

@@ -14,7 +14,7 @@ use rustix::fs::{FileType, fstat};
 use super::open;
 use crate::sys;
 
-/// The newest ABI whose rights this crate knows of; older kernels handle what
+/// The newest ABI whose rights this crate knows; older kernels enforce those
 /// they have.
 const KNOWN: ABI = ABI::V9;
 
@@ -24,7 +24,7 @@ const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 /// The ABI of the kernel's Landlock.
 ///
 /// # Errors
-/// ENOSYS or EOPNOTSUPP where there is none.
+/// ENOSYS or EOPNOTSUPP where the kernel has no Landlock.
 pub(super) fn abi() -> io::Result<u32> {
     sys::landlock_abi()
 }
@@ -33,7 +33,7 @@ pub(super) fn abi() -> io::Result<u32> {
 pub(super) struct Rules(RulesetCreated);
 
 impl Rules {
-    /// Nothing is allowed; TCP is where `network` says so.
+    /// Rules that allow nothing but, where `network` is set, TCP.
     pub(super) fn new(network: bool) -> io::Result<Self> {
         let mut ruleset = Ruleset::default()
             .handle_access(AccessFs::from_all(KNOWN))
@@ -48,23 +48,24 @@ impl Rules {
         ruleset.create().map(Self).map_err(io::Error::other)
     }
 
-    /// Lists and reads what lies there.
+    /// Allows listing and reading below a directory.
     pub(super) fn read(self, file: &Option<impl AsFd>) -> io::Result<Self> {
         self.allow(file, make_bitflags!(AccessFs::{ReadFile | ReadDir}))
     }
 
-    /// Lists, reads and executes what lies there.
+    /// Allows listing, reading and executing below a directory.
     pub(super) fn read_and_execute(self, file: &Option<impl AsFd>) -> io::Result<Self> {
         self.allow(file, AccessFs::from_read(KNOWN))
     }
 
-    /// Does whatever the account may do there, but for device files.
+    /// Allows below a directory whatever the account may do, but for making
+    /// device files.
     pub(super) fn everything(self, file: &Option<impl AsFd>) -> io::Result<Self> {
         let devices = make_bitflags!(AccessFs::{MakeChar | MakeBlock | IoctlDev});
         self.allow(file, AccessFs::from_all(KNOWN) & !devices)
     }
 
-    /// Reads from and writes to a terminal that is open.
+    /// Allows reading from and writing to a terminal that is open.
     pub(super) fn terminal(self, terminal: &OwnedFd) -> io::Result<Self> {
         self.allow(
             &Some(terminal),
@@ -72,7 +73,7 @@ impl Rules {
         )
     }
 
-    /// The devices that programs expect.
+    /// Allows the devices that programs expect.
     pub(super) fn devices(mut self) -> io::Result<Self> {
         for name in DEVICES {
             let device = open(&Path::new("/dev").join(name)).ok();

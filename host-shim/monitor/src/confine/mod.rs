@@ -27,7 +27,7 @@ pub(crate) const TEMPORARY: &str = ".tmp";
 /// Whether processes can be confined on this machine.
 ///
 /// # Errors
-/// In one line for people: what is missing and what to do.
+/// One line for people: what is missing and what to do.
 pub fn confinement_support() -> Result<(), String> {
     landlock::abi().map(drop).map_err(|error| {
         format!(
@@ -46,7 +46,8 @@ pub(crate) struct Walls<'a> {
     system: &'a [PathBuf],
     private: &'a [PathBuf],
     temporary: PathBuf,
-    /// Whether modes and owners outside are out of reach by the view.
+    /// Whether the process sees the file system read-only, so that it cannot
+    /// change modes and owners outside its trees.
     has_view: bool,
 }
 
@@ -143,7 +144,7 @@ fn open(path: &Path) -> io::Result<OwnedFd> {
     Ok(openat(CWD, path, flags, Mode::empty())?)
 }
 
-/// Not all systems have all directories.
+/// Opens a directory; `None` where the system does not have it.
 fn open_or_skip(path: &Path) -> Option<OwnedFd> {
     open(path).ok()
 }

@@ -17,12 +17,14 @@ type Built = Result<BpfProgram, seccompiler::BackendError>;
 #[derive(Debug)]
 pub(crate) struct Filters {
     always: Vec<BpfProgram>,
-    /// `socket` but for families that reach nothing here.
+    /// Refuses `socket` for all families that reach other processes or hosts.
     without_network: BpfProgram,
     with_network: BpfProgram,
-    /// Where there is no view with read-only mounts.
+    /// Refuses changes of modes and owners, where there is no view with
+    /// read-only mounts.
     attributes: BpfProgram,
-    /// Where Landlock does not cover them yet.
+    /// Refuses signals to other processes, where Landlock does not cover them
+    /// yet.
     signals: BpfProgram,
     truncate: BpfProgram,
 }
@@ -45,8 +47,8 @@ impl Filters {
         })
     }
 
-    /// Holds this process to them, for good. `abi` is that of the kernel's
-    /// Landlock.
+    /// Holds this process to the filters, for good. `abi` is that of the
+    /// kernel's Landlock.
     pub(crate) fn apply(&self, abi: u32, network: bool, has_view: bool) -> io::Result<()> {
         let mut filters: Vec<&BpfProgram> = self.always.iter().collect();
         filters.push(match network {
@@ -68,7 +70,7 @@ impl Filters {
     }
 }
 
-/// Refused with EPERM.
+/// The calls that are refused with EPERM.
 fn refused() -> Result<Rules, seccompiler::BackendError> {
     let mut rules = all(&[
         // Other processes: Landlock covers ptrace, not all of its relatives.
@@ -156,8 +158,8 @@ fn refused() -> Result<Rules, seccompiler::BackendError> {
     Ok(rules)
 }
 
-/// Refused with ENOSYS, so that the C library takes the older call, whose
-/// flags a filter can see.
+/// The calls that are refused with ENOSYS, so that the C library takes the
+/// older call, whose flags a filter can see.
 fn unknown() -> Rules {
     all(&[libc::SYS_clone3])
 }
@@ -180,9 +182,9 @@ fn sockets(network: bool) -> Result<Rules, seccompiler::BackendError> {
     Ok(BTreeMap::from([(libc::SYS_socket, rules)]))
 }
 
-/// What changes modes, owners, times and extended attributes by a path. What
-/// changes a mode or times of a file that is open stays, but for root's, which
-/// owns the system's files.
+/// The calls that change modes, owners, times and extended attributes by a
+/// path. Those that change a mode or times of an open file stay allowed, but
+/// for root, which owns the system's files.
 fn attributes() -> Result<Rules, seccompiler::BackendError> {
     const FCHMODAT2: i64 = 452;
     const SETXATTRAT: i64 = 463;
@@ -218,7 +220,8 @@ fn attributes() -> Result<Rules, seccompiler::BackendError> {
     Ok(rules)
 }
 
-/// What sends a signal to another process, which Landlock covers from ABI 6 on.
+/// The calls that send a signal to another process, which Landlock covers from
+/// ABI 6 on.
 fn signals() -> Rules {
     all(&[
         libc::SYS_kill,
@@ -230,7 +233,8 @@ fn signals() -> Rules {
     ])
 }
 
-/// What cuts a file without opening it, which Landlock covers from ABI 3 on.
+/// The call that cuts a file without opening it, which Landlock covers from ABI
+/// 3 on.
 fn truncate() -> [i64; 1] {
     [libc::SYS_truncate]
 }
@@ -243,7 +247,8 @@ fn rule(argument: u8, is: Is, value: u64) -> Result<SeccompRule, seccompiler::Ba
     SeccompRule::new(vec![condition(argument, is, value)?])
 }
 
-/// On the lower half of an argument, which is all that the calls above look at.
+/// A condition on the lower half of an argument, which is all that the calls
+/// above look at.
 fn condition(
     argument: u8,
     is: Is,

@@ -1,3 +1,5 @@
+//! The part of the system that confined processes may read and execute.
+
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -7,7 +9,8 @@ use rustix::io::Errno;
 
 use crate::account::Account;
 
-/// What programs need to run. Not all systems have all of them.
+/// The directories that programs need to run. Not all systems have all of
+/// them.
 const TREES: [&str; 10] = [
     "/usr",
     "/bin",
@@ -20,9 +23,9 @@ const TREES: [&str; 10] = [
     "/nix/store",
     "/etc",
 ];
-/// Holds secrets of the system beside what everybody needs.
+/// The directory that holds secrets of the system beside what everybody needs.
 const MIXED: &str = "/etc";
-/// How many entries of it are looked at; beyond, it is left out.
+/// The most entries that are looked at; a directory with more is left out.
 const MOST_ENTRIES: usize = 20_000;
 
 /// What confined processes may read and execute of the system: the trees
@@ -57,7 +60,7 @@ pub(crate) fn system_trees(own: &Account, private: &[PathBuf]) -> Vec<PathBuf> {
     found
 }
 
-/// How much of a tree everybody may read.
+/// The part of a tree that everybody may read.
 enum Share {
     Whole,
     Parts(Vec<PathBuf>),

@@ -1,3 +1,6 @@
+//! A monitor in a directory of its own, and the jobs that the tests start
+//! through it.
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;

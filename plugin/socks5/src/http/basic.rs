@@ -1,3 +1,5 @@
+//! Basic credentials in an HTTP field (RFC 7617).
+
 use base64::prelude::{BASE64_STANDARD, Engine};
 use zeroize::Zeroizing;
 

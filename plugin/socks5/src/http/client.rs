@@ -1,10 +1,13 @@
+//! The client's handshake of HTTP CONNECT (RFC 9110 section 9.3.6).
+
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{ConnectRequest, ConnectResponse};
 use crate::stream::{read, write};
 use crate::{Credentials, DecodeError, HandshakeError, Target};
 
-/// How many answers of the kind "still at it" are listened to.
+/// The most interim answers (status 100 to 199) that are read before the true
+/// one.
 const MAX_INTERIM: usize = 8;
 
 /// Asks the HTTP proxy at the other end of `stream` for a tunnel to `target`.

@@ -1,3 +1,5 @@
+//! The end of an HTTP message's head, and the limits of heads.
+
 use memchr::memchr_iter;
 
 use crate::{DecodeError, Progress};

@@ -1,9 +1,12 @@
+//! The CONNECT request of a client (RFC 9110 section 9.3.6, RFC 9112).
+
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::{basic, head};
 use crate::{Address, Credentials, DecodeError, Message, Progress, Target};
 
-/// The longest method known is shorter.
+/// The most bytes that are read without the end of a method: every known method
+/// is shorter.
 const MAX_METHOD: usize = 24;
 
 /// A client's request for a tunnel.
@@ -32,7 +35,7 @@ impl ConnectRequest {
         }
     }
 
-    /// Where the client wants to go.
+    /// The destination that the client asks for.
     pub fn target(&self) -> &Target {
         &self.target
     }

@@ -1,3 +1,6 @@
+//! A proxy's answer to a CONNECT request, and what its status and Proxy-Status
+//! field (RFC 9209) mean.
+
 use super::head;
 use crate::{DecodeError, Message, Progress, Reply};
 
@@ -11,7 +14,7 @@ pub struct ConnectResponse {
     /// The status code. The stream is the tunnel after every one from 200 to
     /// 299; those from 100 to 199 come before the true answer.
     pub status: u16,
-    /// What it means, as closely as the proxy says.
+    /// The meaning of the answer, as closely as the proxy says.
     pub reply: Reply,
 }
 
@@ -20,7 +23,7 @@ impl ConnectResponse {
     pub const AUTHENTICATE: Self = Self::failure(407);
     /// 400: the request makes no sense.
     pub const BAD_REQUEST: Self = Self::failure(400);
-    /// 405: only tunnels are to be had here.
+    /// 405: this proxy offers tunnels only.
     pub const NOT_CONNECT: Self = Self::failure(405);
     /// 431: the head of the request is too long.
     pub const TOO_LONG: Self = Self::failure(431);
@@ -110,7 +113,7 @@ impl Message for ConnectResponse {
     }
 }
 
-/// A failure by its status code alone.
+/// The meaning of a failure by its status code alone.
 fn meaning(status: u16) -> Reply {
     match status {
         403 | 451 => Reply::NotAllowed,
@@ -140,7 +143,8 @@ fn proxy_status(value: &str) -> Option<Reply> {
     })
 }
 
-/// RFC 9209, section 2.3.
+/// The error type that a Proxy-Status field has for a reply (RFC 9209, section
+/// 2.3).
 fn error_type(reply: Reply) -> Option<&'static str> {
     match reply {
         Reply::ConnectionRefused => Some("connection_refused"),

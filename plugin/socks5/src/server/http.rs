@@ -1,3 +1,5 @@
+//! The server's handshake with a client of HTTP CONNECT.
+
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::AuthPolicy;
@@ -5,7 +7,7 @@ use crate::http::{ConnectRequest, ConnectResponse};
 use crate::stream::{discard, read_after, write};
 use crate::{DecodeError, HandshakeError, Target};
 
-/// The request; `start` of it has been read already.
+/// Reads the client's request, of which `start` has been read already.
 pub(super) async fn accept<S>(
     stream: &mut S,
     start: &[u8],
@@ -38,8 +40,8 @@ where
     Ok(request.target().clone())
 }
 
-/// What a client is told whose request could not be read; nothing where it
-/// does not speak HTTP.
+/// The answer to a client whose request could not be read; `None` where it does
+/// not speak HTTP.
 fn answer(error: DecodeError) -> Option<ConnectResponse> {
     match error {
         DecodeError::HttpMethod => Some(ConnectResponse::NOT_CONNECT),

@@ -1,3 +1,5 @@
+//! The server's handshake with a client of SOCKS4 or SOCKS4a.
+
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::AuthPolicy;
@@ -6,7 +8,7 @@ use crate::{Command, DecodeError, HandshakeError, Socks4Request, Socks4Response,
 
 const REJECTED: Socks4Response = Socks4Response { granted: false };
 
-/// The request; `start` of it has been read already.
+/// Reads the client's request, of which `start` has been read already.
 pub(super) async fn accept<S>(
     stream: &mut S,
     start: &[u8],

@@ -1,3 +1,5 @@
+//! The server's handshake with a client of SOCKS5 (RFC 1928, RFC 1929).
+
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::AuthPolicy;
@@ -7,7 +9,7 @@ use crate::{
     Reply, Request, Response, Target,
 };
 
-/// The handshake up to the request; `start` of it has been read already.
+/// Runs the handshake up to the request; `start` of it has been read already.
 pub(super) async fn accept<S>(
     stream: &mut S,
     start: &[u8],
