@@ -24,7 +24,7 @@ use self::queue::{Gap, Queue};
 /// Records on their way to standard error, once [`install`] was called.
 static QUEUE: OnceLock<Queue> = OnceLock::new();
 
-/// How long the end of the process waits for records that are not written yet.
+/// The time that the end of the process waits for records not written yet.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The filter of this process's events, once [`install`] has put one in force.
@@ -94,11 +94,11 @@ impl Drop for FlushAtEnd {
     }
 }
 
-/// How records look.
+/// The form of records.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Plain,
-    /// With colours, for a terminal.
+    /// Lines for people with colours, for a terminal.
     Coloured,
     Json,
 }
@@ -119,12 +119,12 @@ impl Form {
     }
 }
 
-/// Takes the records of the formatter, each in one piece.
+/// The writer that the formatter gives each record to, in one piece.
 struct RecordWriter(Form);
 
 thread_local! {
-    /// Where the records of this thread go instead of the queue: to the thread
-    /// that empties it.
+    /// The records of this thread, where they do not go to the queue: for the
+    /// thread that empties the queue.
     static CAPTURED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 

@@ -23,13 +23,14 @@ use crate::config::draft::Draft;
 use crate::secrets::handed_over::HandedOver;
 use crate::state::owners_keys;
 
-/// The scope of those whose processes are not confined.
+/// The scope of peers whose processes are not confined.
 pub(crate) const UNCONFINED: &str = "ssh:unconfined";
 
-/// How long processes have to end by themselves when an operator ends them.
+/// The time that processes have to end by themselves when an operator ends
+/// them.
 const JOB_GRACE: Duration = Duration::from_secs(2);
 
-/// What to know about a node that root starts.
+/// The warning about a node that root starts.
 pub(crate) const ROOT_IS_OWNER: &str = "the node is started as root, so what peers with ssh:unconfined run has all of root's rights; give peers `accounts`, or start it as a user of its own";
 
 /// A node's monitor, which alone starts peers' processes.
@@ -71,7 +72,8 @@ impl Walls {
         })
     }
 
-    /// Those of a node that the monitor started as a user without rights.
+    /// The connection to the monitor that started this node as a user without
+    /// rights.
     pub(crate) fn of_accounts(link: NodeLink, draft: &Draft, handed_over: HandedOver) -> Self {
         let accounts = draft.config.accounts.clone().unwrap_or_default();
         Self {
@@ -90,18 +92,19 @@ impl Walls {
         self.handed_over.as_ref()
     }
 
-    /// Whose rights peers' processes get.
+    /// The mode, which says whose rights peers' processes get.
     pub fn mode(&self) -> Mode {
         self.mode
     }
 
-    /// Why guests' processes cannot be confined here, if so.
+    /// The reason for which guests' processes cannot be confined on this
+    /// machine; `None` if they can.
     pub fn no_confinement(&self) -> Option<&str> {
         self.no_confinement.as_deref()
     }
 
-    /// What a handler from that library is told, and the socket that it finds
-    /// there, to be closed once the handler was made.
+    /// What a handler from this library is told about the monitor, and the
+    /// socket that it finds there, to be closed once the handler was made.
     ///
     /// # Errors
     /// When the monitor has ended.
@@ -119,7 +122,7 @@ impl Walls {
         Ok((socket, json!({ "sessions": sessions })))
     }
 
-    /// Whose process this is.
+    /// The owner of a process, as far as the monitor knows.
     pub(crate) async fn whose(&self, pid: i32) -> Result<Whose, LinkError> {
         self.link.whose(pid).await
     }
@@ -171,8 +174,8 @@ pub(crate) fn has_accounts(config: &NodeConfig, peers: &PeersConfig) -> bool {
     config.accounts.is_some() || peers.peers.iter().any(|peer| !peer.accounts.is_empty())
 }
 
-/// Why the accounts of peers do not count on a node that runs as its owner, if
-/// there are any.
+/// A warning that the accounts of peers do not count on a node that runs as its
+/// owner; `None` if no peer has any.
 pub(crate) fn accounts_not_served(config: &NodeConfig, peers: &PeersConfig) -> Option<String> {
     if !has_accounts(config, peers) {
         return None;

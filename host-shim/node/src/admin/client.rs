@@ -1,3 +1,6 @@
+//! The client of the admin socket: one request to the running node, one
+//! answer.
+
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -11,10 +14,10 @@ use super::socket::connect;
 use crate::config::problem::FaultReport;
 use crate::state::StateDir;
 
-/// How long a node may take over a request: each plugin may be tried out and
-/// tried, without success, for a while.
+/// The time that a node may take for a request: each plugin may be tried out
+/// for a while.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
-/// Longer than any answer.
+/// The most bytes of an answer that are read: more than any has.
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
 
 /// Asks the node that serves a state directory.
@@ -86,7 +89,7 @@ impl Asking {
     }
 }
 
-/// `None` if it is not an answer of our protocol.
+/// Reads an answer; `None` if the line is not one of this protocol.
 fn read_answer<T: DeserializeOwned>(line: &[u8]) -> Option<Result<T, AskError>> {
     let answer: Value = serde_json::from_slice(line).ok()?;
     if answer.get("version")? != VERSION {
@@ -102,7 +105,7 @@ fn read_answer<T: DeserializeOwned>(line: &[u8]) -> Option<Result<T, AskError>> 
 /// Why a node did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AskError {
-    /// There is none.
+    /// No node serves the state directory.
     #[error(
         "no node serves {}; start it with `alknet-node run --state '{}'`, or see what a start would say with `alknet-node check --state '{}'`",
         dir.display(), dir.display(), dir.display()
@@ -111,16 +114,16 @@ pub(crate) enum AskError {
         /// The state directory.
         dir: PathBuf,
     },
-    /// It says what is wrong.
+    /// The node refused the request and says what is wrong.
     #[error("refused")]
     Refused(Vec<FaultReport>),
-    /// It does not answer.
+    /// The node does not answer in time.
     #[error("the node that serves {} does not answer; its log may say why", dir.display())]
     Silent {
         /// The state directory.
         dir: PathBuf,
     },
-    /// Its answer is not of our protocol.
+    /// The node's answer is not one of this protocol.
     #[error(
         "the node that serves {} gives no answer of the admin protocol, version {VERSION}; use the alknet-node it was started with",
         dir.display()

@@ -1,3 +1,5 @@
+//! The requests and answers of the admin protocol, one JSON object a line.
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -7,10 +9,10 @@ use crate::config::problem::FaultReport;
 pub(super) const VERSION: u64 = 1;
 /// The longest request, in bytes with its line end.
 pub(super) const MAX_REQUEST: usize = 64 * 1024;
-/// More faults are counted, not listed.
+/// The most faults that an answer lists; further ones are counted.
 const MAX_FAULTS: usize = 200;
 
-/// What a node can be asked.
+/// A request to the running node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Request {
@@ -62,9 +64,9 @@ pub(crate) enum Request {
     SessionsList {},
     /// End one session, with what it left in the background.
     SessionsClose {
-        /// The generation it lives on.
+        /// The generation that serves the session.
         generation: u64,
-        /// Its number there.
+        /// The session's number within its generation.
         id: u64,
     },
     /// End all sessions of a peer, with what they left in the background.
@@ -87,7 +89,7 @@ pub(super) fn request_line(request: &Request) -> String {
     line(request, &[])
 }
 
-/// What a line asks for, or what to answer.
+/// Reads the request of a line, or gives the refusal to answer with.
 pub(super) fn parse_request(line: &[u8]) -> Result<Request, FaultReport> {
     let mut members: Map<String, Value> = serde_json::from_slice(line)
         .map_err(|error| FaultReport::new(format!("the request is not a JSON object: {error}")))?;
@@ -109,7 +111,7 @@ pub(super) fn done_line(body: &impl Serialize) -> String {
     line(body, &[("ok", true.into())])
 }
 
-/// The answer to a request that was not.
+/// The answer to a request that was refused.
 pub(super) fn refused_line(mut faults: Vec<FaultReport>) -> String {
     let more = faults.len().saturating_sub(MAX_FAULTS);
     if more > 0 {

@@ -1,3 +1,5 @@
+//! The server of the admin socket: who may ask, and how many at once.
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +18,11 @@ use super::service::AdminService;
 use crate::config::problem::FaultReport;
 use crate::state::StateDir;
 
-/// How many may ask at once; more wait.
+/// The most connections that are served at once; further ones wait.
 const MAX_CONNECTIONS: usize = 16;
-/// How long a request may take to arrive, or an answer to leave.
+/// The time that a request may take to arrive, and an answer to leave.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often the socket's file is looked for.
+/// The interval at which it is checked that the socket's file exists.
 const LOOK: Duration = Duration::from_secs(2);
 /// The pause after a failed accept.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -139,8 +141,8 @@ async fn converse(mut stream: UnixStream, service: &Arc<AdminService>) -> io::Re
     }
 }
 
-/// Why a process of the node's own user may not use the socket, if it may not:
-/// it is a confined process of a peer.
+/// The reason for which a process of the node's own user may not use the
+/// socket: it is a confined process of a peer. `None` if it may.
 async fn refused_process(pid: Option<i32>, service: &AdminService) -> Option<String> {
     let walls = service.walls()?;
     // Processes outside of the node's PID namespace have no number here, and are of no peer.

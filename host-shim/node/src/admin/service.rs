@@ -1,3 +1,5 @@
+//! What the node does for each admin request.
+
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -16,14 +18,14 @@ use crate::node::reload::ReloadOptions;
 use crate::node::swaps::Swapper;
 use crate::walls::Walls;
 
-/// Answers what a node is asked.
+/// Answers the requests that reach the node over its admin socket.
 pub(crate) struct AdminService {
     pub(super) swapper: Arc<Swapper>,
     pub(super) info: NodeInfo,
     ending: watch::Sender<Ending>,
 }
 
-/// What of a node does not change.
+/// What is known of a node at its start and never changes.
 pub(super) struct NodeInfo {
     pub(super) since: SystemTime,
     pub(super) listen: String,
@@ -34,13 +36,13 @@ pub(super) struct NodeInfo {
 /// How far a node was asked to go towards its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ending {
-    /// It serves.
+    /// The node serves and was not asked to end.
     No,
-    /// It accepts no more, and ends when its last connection has.
+    /// The node accepts no connections and ends when its last one has.
     Drain,
-    /// It stops as configured.
+    /// The node stops as configured.
     Stop,
-    /// It stops, and live sessions end at once.
+    /// The node stops, and live sessions end at once.
     Now,
 }
 
@@ -58,7 +60,7 @@ impl AdminService {
         }
     }
 
-    /// What starts the node's peers' processes.
+    /// The monitor's connection, which starts the processes of peers.
     pub(super) fn walls(&self) -> Option<Arc<Walls>> {
         self.swapper.walls.clone()
     }
@@ -142,7 +144,7 @@ impl AdminService {
         done_line(&Map::new())
     }
 
-    /// Those that go on although their channel has ended.
+    /// The jobs that go on although their channel has ended.
     pub(super) fn background_jobs(&self) -> Result<Vec<Job>, LinkError> {
         match self.walls() {
             Some(walls) => walls.background_jobs(),
@@ -150,7 +152,7 @@ impl AdminService {
         }
     }
 
-    /// Ends the jobs of that filter, of which there are so many.
+    /// Ends the jobs that the filter matches, `count` of them.
     fn end_jobs(&self, filter: JobFilter, count: usize) -> Result<usize, LinkError> {
         match self.walls() {
             Some(walls) if count > 0 => walls.end_jobs(filter).map(|()| count),
@@ -238,7 +240,8 @@ fn close(generation: &Generation, id: u64) -> Result<(), String> {
     }
 }
 
-/// Asks a handler for something as JSON; `None` where it knows no such thing.
+/// Sends a handler a control request; `None` where it does not know the
+/// command.
 pub(super) fn control(generation: &Generation, command: &str) -> Option<Value> {
     let request = json!({ "command": command }).to_string();
     let answer = generation.handler.control(&request).ok()?;

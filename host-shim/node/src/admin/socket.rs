@@ -1,3 +1,6 @@
+//! The file of the admin socket: bound once, replaced when its node is dead
+//! (unix(7)).
+
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -17,7 +20,7 @@ const NAME: &str = "admin.sock";
 pub(crate) struct AdminSocket {
     pub(super) listener: UnixListener,
     file: PathBuf,
-    /// Device and inode of the file.
+    /// The device and inode of the socket's file.
     identity: (u64, u64),
 }
 
@@ -127,10 +130,10 @@ fn at_short_path<T>(
     act(Path::new(&path))
 }
 
-/// Why there is no admin socket.
+/// Why the admin socket could not be bound.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SocketError {
-    /// A node answers there.
+    /// Another node serves the state directory.
     #[error(
         "a node already serves {}; stop it first, or let it read its configuration again with `alknet-node reload`",
         dir.display()
@@ -139,13 +142,13 @@ pub(crate) enum SocketError {
         /// The state directory.
         dir: PathBuf,
     },
-    /// Something else has the name.
+    /// The name is taken by something that is not a socket.
     #[error("{} is not a socket, so the node cannot make its admin socket there; move it away", file.display())]
     NotASocket {
         /// The file.
         file: PathBuf,
     },
-    /// The system would not make it.
+    /// The system refused to make the socket.
     #[error("cannot make the admin socket {}: {source}", file.display())]
     Io {
         /// The file.

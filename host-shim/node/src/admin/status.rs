@@ -1,3 +1,6 @@
+//! The state of the node and its sessions, as `status` and `sessions list`
+//! print it in JSON.
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -14,15 +17,15 @@ use super::service::{AdminService, Ending, control};
 use crate::any_path;
 use crate::metrics::{counters, ended};
 
-/// How a node is doing.
+/// The state of a node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Status {
     /// The node itself.
     pub(crate) node: NodeStatus,
-    /// Its configuration.
+    /// The configuration in force.
     pub(crate) config: ConfigStatus,
-    /// What serves, and what was replaced and has connections left, oldest
-    /// first.
+    /// The generations that serve, and those that were replaced and have
+    /// connections left, oldest first.
     pub(crate) generations: Vec<GenerationStatus>,
     /// By plugin: the counters of its handlers, of all generations since the
     /// start together.
@@ -57,7 +60,7 @@ pub(crate) struct NodeStatus {
     /// Jobs of peers that go on although their channel has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) background_jobs: Option<usize>,
-    /// What it takes of the memory.
+    /// The memory of the process, in bytes.
     pub(crate) memory_bytes: Option<u64>,
     /// Libraries it has loaded, which it never unloads.
     pub(crate) libraries: usize,
@@ -90,13 +93,14 @@ pub(crate) struct GenerationStatus {
     pub(crate) since_unix_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) draining_since_unix_ms: Option<u64>,
-    /// Absent: until the last connection ends.
+    /// The deadline of the drain; absent where it lasts until the last
+    /// connection ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) draining_until_unix_ms: Option<u64>,
     pub(crate) connections: usize,
-    /// As the handler counts them, where it does.
+    /// The open sessions, where the handler counts them.
     pub(crate) sessions: Option<u64>,
-    /// What the handler says of itself.
+    /// The handler's own status.
     pub(crate) handler: Value,
 }
 
@@ -120,7 +124,7 @@ pub(crate) struct Sessions {
 pub(crate) struct Session {
     pub(crate) plugin: String,
     pub(crate) generation: u64,
-    /// Its number within the generation.
+    /// The session's number within its generation.
     pub(crate) id: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) identity: Option<String>,
@@ -128,7 +132,8 @@ pub(crate) struct Session {
     pub(crate) remote_addr: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) since_unix_ms: Option<u64>,
-    /// Given for one of whose peer nothing is heard.
+    /// The time since which nothing was heard from the peer; absent while it
+    /// is heard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) away_since_unix_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -137,27 +142,27 @@ pub(crate) struct Session {
     pub(crate) forwards: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) listeners: Option<u64>,
-    /// Jobs of it that go on although their channel has ended.
+    /// The session's jobs that go on although their channel has ended.
     #[serde(default)]
     pub(crate) background_jobs: u64,
-    /// It has ended itself; only those jobs are left.
+    /// Whether the session itself has ended, so that only those jobs are left.
     #[serde(default)]
     pub(crate) ended: bool,
 }
 
-/// What was ended at an operator's word.
+/// What was ended at an operator's request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Closed {
-    /// Sessions.
+    /// The number of sessions.
     #[serde(default)]
     pub(crate) sessions: usize,
-    /// Jobs that went on although their channel had ended.
+    /// The number of jobs that went on although their channel had ended.
     #[serde(default)]
     pub(crate) background_jobs: usize,
 }
 
 impl Status {
-    /// Of the node behind this service.
+    /// The status of the node behind this service.
     pub(super) fn of(service: &AdminService) -> Self {
         let swapper = &service.swapper;
         let serving = swapper.registry.generations();
@@ -258,8 +263,8 @@ impl GenerationStatus {
 }
 
 impl Sessions {
-    /// Of all generations that are live, and of those that have left these jobs
-    /// in the background.
+    /// The sessions of all live generations, and those that have left these
+    /// jobs in the background.
     pub(super) fn of(registry: &Registry, jobs: &[Job]) -> Self {
         let mut sessions = Vec::new();
         let live = registry.live();
@@ -299,7 +304,8 @@ impl Sessions {
 }
 
 impl Session {
-    /// `None` for one without a number.
+    /// Reads what a handler tells of a session; `None` for one without a
+    /// number.
     fn of(generation: &Generation, told: &Value) -> Option<Self> {
         let number = |name: &str| told.get(name).and_then(Value::as_u64);
         let text = |name: &str| told.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -326,7 +332,7 @@ fn unix_ms(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What the process has in memory (proc(5)).
+/// The resident memory of the process, in bytes (proc(5)).
 fn memory_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status

@@ -136,8 +136,8 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What a handler finds wrong with the machine, as its configuration has it: a
-/// place in that, and what is wrong. Nothing, where it does not know.
+/// What a handler finds wrong with the machine, given its configuration: the
+/// place in the configuration and the fault. Empty where it has no such check.
 fn system_faults(handler: &dyn ProtocolHandler) -> Vec<(String, String)> {
     #[derive(Deserialize)]
     struct Answer {

@@ -20,32 +20,32 @@ use super::{Failed, fail};
 use crate::config::LogConfig;
 use crate::logs;
 
-/// How long all steps together may take.
+/// The time that all steps together may take.
 const CONFORMANCE_TIMEOUT: Duration = Duration::from_secs(120);
-/// How much is kept of what the process writes to standard error.
+/// The number of bytes that are kept of the process's standard error.
 const MAX_STDERR: u64 = 64 * 1024;
 /// Begins each line of ours on the process's standard output, which the
 /// plugin may write to as well.
 const MARK: &str = "\u{1}alknet-conformance ";
 
-/// What the process that uses the plugin says.
+/// A report of the process that uses the plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Report {
     /// A step begins.
     Begin(String),
-    /// It ended.
+    /// The step ended.
     End(Verdict),
     /// All steps are over.
     Over,
 }
 
-/// What came of one step.
+/// The outcome of one step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Verdict {
     step: String,
     fine: bool,
-    /// What was seen, in one line.
+    /// What the step saw, in one line.
     seen: String,
 }
 
@@ -86,7 +86,7 @@ struct Process {
     reports: mpsc::Receiver<Report>,
     stderr: Option<thread::JoinHandle<String>>,
     deadline: Instant,
-    /// The step that has begun and not ended.
+    /// The step that has begun and has not ended.
     step: Option<String>,
     stage: Stage,
 }
@@ -161,8 +161,8 @@ impl Process {
         })
     }
 
-    /// Panics are contained, and each is a fault: none of the steps asks for
-    /// one.
+    /// The verdict on panics: they are contained, but each is a fault, since no
+    /// step asks for one.
     fn panics(&mut self) -> Verdict {
         let _ = self.child.wait();
         let stderr = self.stderr.take().and_then(|thread| thread.join().ok());
@@ -224,7 +224,8 @@ fn keep(stderr: impl Read) -> String {
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-/// What a process said last: of a panic if there was one, else its last line.
+/// The last words of a process on standard error: its panic message if there
+/// was one, else its last line.
 fn last_words(stderr: &str) -> Option<String> {
     let last = stderr.lines().rfind(|line| !line.trim().is_empty());
     panics(stderr).pop().or_else(|| last.map(one_line))

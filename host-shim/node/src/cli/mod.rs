@@ -56,8 +56,8 @@ mod stop;
 mod swap;
 mod table;
 
-/// Whose rights peers' processes get on the node that serves a state
-/// directory; `None` where none runs that says so.
+/// The mode of the node that serves a state directory, which says whose rights
+/// the processes of peers get; `None` where no node runs or it does not tell.
 fn running_mode(state: &StateDir) -> Option<Mode> {
     let status: Status = ask(state, &Request::Status {}).ok()?;
     status.node.processes
@@ -214,8 +214,7 @@ fn fail_all(problems: &[NodeError]) -> Failed {
     Failed
 }
 
-/// What the running node answers. What it refuses is told, with `hence` after
-/// it.
+/// Asks the running node. A refusal is printed, with `hence` after it.
 fn asked<T: DeserializeOwned>(
     state: &StateDir,
     request: &Request,
@@ -243,9 +242,9 @@ fn print_json(value: &impl Serialize) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The state directory that is meant: the one that was named, the caller's own
-/// if there is a node in it, else that of the packaged node for those who can
-/// work with it.
+/// The state directory that a command is about: the one that was named, the
+/// caller's own if there is a node in it, else that of the packaged node for
+/// those who can work with it.
 fn dir(arg: StateArg) -> Result<StateDir, Failed> {
     if let Some(named) = named(&arg) {
         return Ok(named);
@@ -261,7 +260,7 @@ fn dir(arg: StateArg) -> Result<StateDir, Failed> {
     }
 }
 
-/// The one that was named, or the caller's own.
+/// The state directory that was named, or the caller's own.
 fn own_dir(arg: StateArg) -> Result<StateDir, Failed> {
     named(&arg)
         .or_else(StateDir::default_location)
@@ -270,7 +269,7 @@ fn own_dir(arg: StateArg) -> Result<StateDir, Failed> {
         })
 }
 
-/// By `--state`, or else by `ALKNET_STATE`.
+/// The state directory named by `--state`, or else by `ALKNET_STATE`.
 fn named(arg: &StateArg) -> Option<StateDir> {
     let variable = || std::env::var_os("ALKNET_STATE").filter(|value| !value.is_empty());
     let named = arg.state.clone().or_else(|| variable().map(PathBuf::from));

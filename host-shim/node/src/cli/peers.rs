@@ -228,7 +228,7 @@ struct Listed<'a> {
     last_login_unix: Option<u64>,
 }
 
-/// When the peer logged in last, for people.
+/// The time of a peer's last log-in, for people.
 fn last_login(logins: &BTreeMap<String, u64>, id: &str) -> String {
     match logins.get(id) {
         Some(time) => format!("{} ago", since(time.saturating_mul(1000))),
@@ -247,7 +247,7 @@ fn standing(peer: &Peer) -> (&'static str, Look) {
     }
 }
 
-/// What its log-ins and sessions are bound to, a sentence each.
+/// The conditions on a peer's log-ins and sessions, a sentence each.
 fn conditions(peer: &Peer) -> Vec<String> {
     let resource = |(kind, values): (&String, &Vec<String>)| {
         let values = values.join(", ");
@@ -306,7 +306,8 @@ fn show(state: StateArg, id: &str) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Whose rights a peer's processes have: with accounts, which of them.
+/// Whose rights a peer's processes have: the node's own account, or the
+/// accounts that it may ask for.
 fn processes(peer: &Peer, config: &NodeConfig, has_accounts: bool) -> String {
     if !has_accounts {
         let unconfined = peer.scopes.iter().any(|scope| scope == UNCONFINED);

@@ -226,7 +226,7 @@ async fn answer(
         .map_err(fail)
 }
 
-/// The JSON form of an answer.
+/// The answer as `policy explain --json` prints it.
 #[derive(Serialize)]
 struct Explained<'a> {
     identity: &'a str,

@@ -76,7 +76,7 @@ impl Listen {
     }
 }
 
-/// What a start shows its owner.
+/// What the node prints when it has started.
 pub(super) enum Show {
     Identities,
     /// The identities, what is on and for whom, and the `ssh_config` stanza,

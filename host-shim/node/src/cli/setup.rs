@@ -31,7 +31,7 @@ use crate::startup::plan::Plan;
 use crate::state::StateDir;
 use crate::walls::is_root;
 
-/// What those who are authorised get.
+/// The note on the rights of the peers that `init` and `up` authorise.
 const UNCONFINED_NOTE: &str = "what they run has all the rights of the account that the node runs as (ssh:unconfined); peers added later are confined unless they get that scope too";
 
 #[derive(Args)]
@@ -142,7 +142,7 @@ fn report(state: &StateDir, made: &Made) {
     }
 }
 
-/// Serves, whatever it takes.
+/// Serves from a state directory, which is made first where it does not exist.
 pub(super) fn up(args: UpArgs) -> Result<ExitCode, Failed> {
     let state = own_dir(args.state)?;
     let mut identity_file = None;
@@ -213,7 +213,7 @@ fn take_from_owner(state: &StateDir, left_out: LeftOut) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The caller's keys; says which they are.
+/// Gathers the caller's keys and prints which they are.
 fn gather_own_keys() -> OwnKeys {
     let own = own_keys();
     for line in &own.left_out {

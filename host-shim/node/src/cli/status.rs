@@ -14,7 +14,7 @@ use super::table::{Cell, Look, bytes, painted, short, since, table, until};
 use super::{Failed, StateArg, asked, dir};
 use crate::admin::{GenerationStatus, Request, Status};
 
-/// The pause between two looks.
+/// The interval of `--watch`.
 const PACE: Duration = Duration::from_secs(1);
 
 #[derive(Args)]

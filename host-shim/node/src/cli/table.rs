@@ -36,7 +36,7 @@ pub(super) fn painted(text: &str, look: Look) -> String {
     }
 }
 
-/// One cell.
+/// One cell of a table.
 pub(super) struct Cell {
     text: String,
     look: Look,
@@ -83,12 +83,12 @@ pub(super) fn table<const N: usize>(headings: [&str; N], rows: Vec<[Cell; N]>) -
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// How long ago that was.
+/// The time since then, for people.
 pub(super) fn since(unix_ms: u64) -> String {
     span(now().saturating_sub(unix_ms))
 }
 
-/// How long it is until then.
+/// The time until then, for people.
 pub(super) fn until(unix_ms: u64) -> String {
     span(unix_ms.saturating_sub(now()))
 }

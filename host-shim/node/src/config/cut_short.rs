@@ -14,19 +14,19 @@ pub(crate) struct Texts {
     pub(crate) peers: Arc<str>,
 }
 
-/// Which of the two files it is.
+/// The node's two configuration files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConfigFile {
     Node,
     Peers,
 }
 
-/// What to do where it is meant, which a fault says.
+/// The advice of a fault, for an operator who meant the change.
 const MEANT: &str = "if it is meant, run: alknet-node reload --accept-empty";
 
-/// Why `now` is taken for half of a file, seen what was `before`: it is empty
-/// and the one before was not, it names no peer any more, or it is the one
-/// before up to a place where no entry ends.
+/// The fault if `now` is taken for half of a file, given the text `before`: it
+/// is empty and the one before was not, it names no peer any more, or it is the
+/// one before up to a place where no entry ends.
 pub(crate) fn half_a_file(kind: ConfigFile, before: &str, now: &Document) -> Option<Fault> {
     let fault = |message: &str| Some(Fault::at(now, "", message).with_hint(MEANT));
     if is_empty(now.value()) && says_something(before, now) {

@@ -25,9 +25,9 @@ use crate::state::{RUN, STAGING, guest_homes, owners_keys};
 pub struct Source {
     /// The file.
     pub file: PathBuf,
-    /// What it says, with no part of it overridden.
+    /// The configuration as the file says it, with no part of it overridden.
     pub config: NodeConfig,
-    /// Its text, for messages.
+    /// The file's text, for messages.
     pub document: Document,
 }
 
@@ -81,9 +81,9 @@ impl Draft {
         vault.map(|vault| vault.secrets_key()).ok_or(problems)
     }
 
-    /// What the monitor hands over to the node of this configuration: its keys,
-    /// and the secrets that are granted to plugins. One that is not stored is
-    /// left out; the node says so.
+    /// The keys and secrets that the monitor hands over to the node of this
+    /// configuration: those of the node, and those granted to plugins. A secret
+    /// that is not stored is left out; the node says so.
     ///
     /// # Errors
     /// When a file cannot be used.
@@ -196,7 +196,7 @@ impl Draft {
     /// key to them is read where that plugin is granted any.
     ///
     /// # Errors
-    /// When the key is needed and not to be had.
+    /// When the key is needed and cannot be read.
     pub(crate) fn granter_for(
         &self,
         plugin: &str,
@@ -243,7 +243,7 @@ impl Draft {
         private
     }
 
-    /// What no tree of a peer may hold or lie in.
+    /// The paths that no tree of a peer may hold or lie in.
     fn closed(&self) -> Vec<PathBuf> {
         let mut closed = self.private();
         closed.push(self.guest_homes());
@@ -282,7 +282,7 @@ fn real(path: &Path) -> PathBuf {
         .unwrap_or_else(|_| path.to_owned())
 }
 
-/// Paths in a configuration are relative to its directory.
+/// The directory of a configuration, to which its paths are relative.
 struct Base(PathBuf);
 
 impl Base {
@@ -306,8 +306,8 @@ fn read_config(path: &Path) -> Result<(Document, NodeConfig), Vec<Fault>> {
     Ok((document, config))
 }
 
-/// One of two files, in JSON and in TOML, would count and the other would not,
-/// and nobody would know.
+/// Refuses a configuration that exists in JSON and in TOML: one of the two
+/// would not count, and nobody would know.
 fn outranks_no_other(path: &Path, document: &Document) -> Result<(), Vec<Fault>> {
     let other = match Format::of(path) {
         Some(Format::Json) => path.with_extension("toml"),
@@ -436,8 +436,8 @@ fn checked_peers(
     }
 }
 
-/// A confinement is what is allowed, so nothing can be left out of a tree: one
-/// that holds the node's own files, or lies among them, is a fault.
+/// The faults of trees that hold the node's own files or lie among them: a
+/// confinement is what is allowed, so nothing can be left out of a tree.
 fn check_files(document: &Document, peers: &PeersConfig, closed: &[PathBuf]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (index, peer) in peers.peers.iter().enumerate() {

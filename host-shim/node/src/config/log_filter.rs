@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-/// What a filter looks like, for messages.
+/// The form of a filter, for messages.
 pub(crate) const FILTER_FORM: &str = "a level (error, warn, info, debug, trace, off), then \
                                       `target=level` for parts, separated by commas, as in \
                                       `info,plugin::ssh=debug`";
@@ -30,9 +30,9 @@ pub(crate) fn parse_filter(filter: &str) -> Option<Targets> {
     Targets::from_str(&directives.join(",")).ok()
 }
 
-/// What of the node's filter concerns one plugin, in the plugin's own targets:
-/// `plugin::ssh::auth=debug` is `auth=debug` to the plugin `ssh`. Pushed into
-/// the plugin, so that events nobody wants are not even made.
+/// The part of the node's filter that concerns one plugin, in the plugin's own
+/// targets: `plugin::ssh::auth=debug` is `auth=debug` to the plugin `ssh`. It
+/// is given to the plugin, so that events nobody wants are not even made.
 pub(crate) fn filter_for_plugin(targets: &Targets, plugin: &str) -> String {
     let own = format!("plugin::{plugin}");
     let inner = format!("{own}::");

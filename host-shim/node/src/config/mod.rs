@@ -25,7 +25,7 @@ const LOOPBACK: &str = r"^(127(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}
 /// The name of a Unix account (useradd(8)).
 const ACCOUNT: &str = r"^[A-Za-z_][A-Za-z0-9._-]{0,31}$";
 
-/// Where the node listens unless told otherwise.
+/// The address that the node listens on by default.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:4433";
 
 /// The configuration of a node. Paths are relative to the directory of the file.
@@ -392,8 +392,8 @@ impl Default for ShutdownConfig {
     }
 }
 
-/// A file may name its schema, for editors. Whoever reads the file has left
-/// that out.
+/// Allows the field `$schema` in the schema, for editors. The document's reader
+/// leaves that field out.
 fn named_schema(schema: &mut schemars::Schema) {
     let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
     if let Some(properties) = properties {
@@ -403,7 +403,7 @@ fn named_schema(schema: &mut schemars::Schema) {
     }
 }
 
-/// For messages: a person reads an example sooner than a pattern.
+/// Adds an example to the schema, which messages show in place of the pattern.
 fn example_of_a_digest(schema: &mut schemars::Schema) {
     if let Some(items) = schema
         .get_mut("items")
@@ -427,8 +427,8 @@ fn optional_address<'de, D: Deserializer<'de>>(
     text.as_deref().map(parse_address).transpose()
 }
 
-/// An address, or an error that says what one looks like: the pattern of the
-/// schema lets through numbers that are too large.
+/// Reads an address, or gives an error that says what one looks like: the
+/// pattern of the schema lets through numbers that are too large.
 fn parse_address<E: serde::de::Error>(text: &str) -> Result<SocketAddr, E> {
     text.parse().map_err(|_| {
         E::custom(format!(

@@ -16,17 +16,17 @@ use crate::state::replace_file::replace;
 
 /// A change of the peers file.
 pub(crate) enum Change<'a> {
-    /// One peer more.
+    /// Adds a peer.
     Add(&'a Peer),
-    /// One peer less.
+    /// Removes the peer with this id.
     Remove(&'a str),
-    /// Lets a peer in, or not.
+    /// Disables a peer (true) or lets it in again (false).
     Disable(&'a str, bool),
-    /// Scopes more for a peer; those it has stay as they are.
+    /// Grants scopes to a peer; those it has stay as they are.
     Grant(&'a str, &'a [String]),
-    /// Scopes less.
+    /// Revokes scopes of a peer.
     Revoke(&'a str, &'a [String]),
-    /// More peers and authorities, made of what was there.
+    /// Adds the peers and authorities of an imported `authorized_keys` file.
     Import(&'a Imported),
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn change(file: &Path, change: &Change<'_>) -> Result<PeersConfig, Pe
     make(file, change, true)
 }
 
-/// The same without writing anything.
+/// Makes a change without writing it.
 ///
 /// # Errors
 /// When that change could not be made.
@@ -230,7 +230,7 @@ fn scopes(peers: &mut ArrayOfTables, place: Option<usize>) -> Option<&mut Array>
     scopes.as_array_mut()
 }
 
-/// What stands before a peer's entry and is not about it: all up to the last
+/// The text before a peer's entry that is not about it: all up to the last
 /// empty line.
 fn detached_comment(peer: &Table) -> String {
     let prefix = peer.decor().prefix().and_then(|prefix| prefix.as_str());
@@ -239,7 +239,7 @@ fn detached_comment(peer: &Table) -> String {
     prefix.get(..end).unwrap_or_default().to_owned()
 }
 
-/// One value a line.
+/// A TOML array with one value a line.
 fn list(values: &[String]) -> Item {
     let mut list = short(values);
     if !values.is_empty() {
@@ -343,7 +343,7 @@ fn in_json(
 /// Why the peers file was not changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PeersFileError {
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     #[error("{}: cannot change the peers file: {source}", file.display())]
     Io {
         /// The file.
@@ -351,16 +351,16 @@ pub(crate) enum PeersFileError {
         /// What the system said.
         source: io::Error,
     },
-    /// Its name says no format.
+    /// The file's name says no format.
     #[error("{}: the name of the peers file must end in .toml or .json", file.display())]
     Format {
         /// The file.
         file: PathBuf,
     },
-    /// It is not valid, or would not be.
+    /// The file is not valid, or would not be after the change.
     #[error("the peers file is not valid")]
     Invalid(Vec<Fault>),
-    /// There is such a peer.
+    /// A peer with the id of a new one exists.
     #[error(
         "the peer {id:?} exists; edit its entry in the peers file, or remove it first with `alknet-node peers remove {id}`"
     )]
@@ -375,18 +375,18 @@ pub(crate) enum PeersFileError {
         id: String,
         /// The scope.
         scope: String,
-        /// Those it has.
+        /// The scopes that the peer has.
         has: String,
     },
-    /// There is no such peer.
+    /// No peer has the id.
     #[error("there is no peer {id:?}; {known}")]
     Unknown {
         /// The id asked for.
         id: String,
-        /// Those there are.
+        /// The ids of all peers.
         known: String,
     },
-    /// It is written in a way that is not changed here.
+    /// The file's peers are written in a form that this code does not change.
     #[error(
         "{}: the peers are not written as [[peers]] tables; write them so, or edit the file by hand and run `alknet-node reload`",
         file.display()

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::secrets::keys;
 
-/// Something a start can live with.
+/// A fault that does not keep the node from starting.
 #[derive(Debug)]
 pub enum Warning {
     /// A file in the plugins directory was refused; the node starts without it.
@@ -27,7 +27,7 @@ pub enum Warning {
         /// The file left out.
         second: PathBuf,
     },
-    /// There is no plugin, so nothing will be served.
+    /// No plugin was found, so nothing will be served.
     NoPlugins {
         /// The plugins directory.
         dir: PathBuf,
@@ -88,7 +88,7 @@ pub enum NodeError {
     /// A fault in a configuration file.
     #[error("{0}")]
     Config(Fault),
-    /// A key file is not to be had.
+    /// A key file cannot be used.
     #[error("{0}")]
     Keys(#[from] keys::KeysError),
     /// Something that alone would not keep the node from starting.
@@ -125,7 +125,7 @@ pub enum NodeError {
 pub struct MakeHandlerError {
     /// The file of the plugin.
     pub file: PathBuf,
-    /// Why, and what to do.
+    /// The reason, and what to do.
     pub reason: String,
     /// JSON pointer (RFC 6901) to the fault in the node's configuration, if it
     /// is there.
@@ -149,9 +149,9 @@ impl fmt::Display for MakeHandlerError {
 /// Something that is wrong, for people and for programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FaultReport {
-    /// All of it in one line.
+    /// The whole fault in one line.
     pub(crate) message: String,
-    /// The file it is in.
+    /// The file that the fault is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) file: Option<String>,
     /// The JSON pointer within that file.

@@ -1,3 +1,5 @@
+//! The trust settings of the loader, read from the node's configuration.
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -6,7 +8,7 @@ use alknet_loader::{Signer, Trust};
 
 use crate::config::NodeConfig;
 
-/// Whose plugins the configuration lets in.
+/// The digests and signers of plugins that the configuration accepts.
 pub(crate) fn configured_trust(document: &Document, config: &NodeConfig) -> Result<Trust, Fault> {
     let plugins = &config.plugins;
     let parse_digests = |listed: &Vec<String>| parse_each(document, "allow_digests", listed);

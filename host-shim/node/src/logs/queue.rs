@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// Records that may wait.
+/// The most records that may wait.
 const MAX_RECORDS: usize = 4096;
-/// Bytes of records that may wait.
+/// The most bytes of records that may wait.
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// Records on their way to a descriptor.
@@ -26,20 +26,21 @@ pub(super) struct Queue {
 /// Records that are missing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gap {
-    /// How many.
+    /// The number of records.
     pub(super) count: u64,
     /// When the first of them was dropped.
     pub(super) since: Instant,
 }
 
-/// What makes a record, with its line feed, that tells of a gap; empty for none.
+/// A function that makes the record, with its line feed, that tells of a gap;
+/// an empty one is not written.
 pub(super) type TellGap = fn(Gap) -> Vec<u8>;
 
 struct Shared {
     state: Mutex<State>,
-    /// There is something to write.
+    /// Notified when there is something to write.
     filled: Condvar,
-    /// All is written.
+    /// Notified when everything is written.
     written: Condvar,
     dropped: fn(),
 }
@@ -48,11 +49,12 @@ struct Shared {
 struct State {
     waiting: VecDeque<Item>,
     bytes: usize,
-    /// Dropped since the last record that found room.
+    /// The records dropped since the last one that found room.
     gap: Option<Gap>,
-    /// One is being written.
+    /// Whether a record is being written.
     busy: bool,
-    /// The last one could not be written: whatever a gap is told to fails, too.
+    /// Whether the last record could not be written: the record of a gap would
+    /// fail, too.
     failing: bool,
 }
 
@@ -103,8 +105,8 @@ impl Queue {
         self.shared.filled.notify_one();
     }
 
-    /// Waits until all that was put in is written, at most so long. False if
-    /// it is not.
+    /// Waits until all records are written, `at_most` so long. Returns whether
+    /// they are.
     pub(super) fn flush(&self, at_most: Duration) -> bool {
         let state = self.shared.state();
         let written = self
@@ -141,7 +143,7 @@ impl Shared {
         }
     }
 
-    /// The next to write; waits for it.
+    /// Waits for the next item to write.
     fn next(&self) -> Item {
         let mut state = self.state();
         loop {
@@ -171,7 +173,7 @@ impl State {
         self.gap.get_or_insert_with(|| Gap::of(0)).count += count;
     }
 
-    /// Something was taken out and is missing now, before all that waits.
+    /// Notes records that were taken out and not written, before all that wait.
     fn missed_before(&mut self, missing: Gap) {
         let next = match self.waiting.front_mut() {
             Some(Item::Gap(next)) => next,
@@ -224,7 +226,7 @@ fn write_record(output: BorrowedFd<'_>, record: &[u8], torn: &mut bool) -> io::R
     })
 }
 
-/// Fails with the number of bytes that were written.
+/// Writes all bytes; an error comes with the number of bytes that were written.
 fn write_all(output: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), (io::Error, usize)> {
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {

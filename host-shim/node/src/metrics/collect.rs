@@ -1,3 +1,6 @@
+//! The gathering of all metrics for one answer: the node's counters, the
+//! process, every handler.
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,7 +12,7 @@ use tokio::time::timeout;
 use super::text::{Kind, Number, Page, sample};
 use super::{counters, ended, handlers, process};
 
-/// How long a handler may take to say how it is doing.
+/// The time that a handler has to answer a request for its status.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Gathers all metrics of a node.

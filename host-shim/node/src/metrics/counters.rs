@@ -31,18 +31,19 @@ pub(crate) enum Handshake {
     Completed,
     Failed,
     TimedOut,
-    /// Not begun: too many were under way, or the node was stopping.
+    /// The handshake was not begun: too many were under way, or the node was
+    /// stopping.
     Refused,
     /// The peer was asked to prove its address first.
     Retried,
 }
 
-/// Why a connection is not let in.
+/// Why a connection is not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AdmissionError {
     /// The node has as many as it may.
     All,
-    /// Its address has.
+    /// Its address has as many as one address may.
     Address,
     /// The process is short of descriptors.
     Descriptors,
@@ -62,29 +63,30 @@ impl fmt::Display for AdmissionError {
     }
 }
 
-/// Where a panic was.
+/// The side on which a panic happened.
 #[derive(Clone, Copy)]
 pub(crate) enum Origin {
     Node,
     Plugin,
 }
 
-/// A connection was handed to a handler; `quic` or `tcp` carries it.
+/// Counts a connection that was handed to a handler; `quic` or `tcp` carries
+/// it.
 pub(crate) fn connection(transport: &str) {
     add(&CONNECTIONS, usize::from(transport == "tcp"));
 }
 
-/// A connection was turned away.
+/// Counts a connection that was turned away.
 pub(crate) fn rejected(why: AdmissionError) {
     add(&REJECTED, why as usize);
 }
 
-/// A handshake ended otherwise than well.
+/// Counts a handshake that did not complete.
 pub(crate) fn handshake(how: Handshake) {
     add(&HANDSHAKES, how as usize);
 }
 
-/// A handshake ended well, so long after it began.
+/// Counts a handshake that completed, `after` so long.
 pub(crate) fn handshake_completed(after: Duration) {
     handshake(Handshake::Completed);
     let seconds = after.as_secs_f64();
@@ -94,35 +96,36 @@ pub(crate) fn handshake_completed(after: Duration) {
     HANDSHAKE_MICROSECONDS.fetch_add(micros, Ordering::Relaxed);
 }
 
-/// A plugin was not loaded; `kind` is one of a fixed list.
+/// Counts a plugin that was not loaded; `kind` is one of a fixed list.
 pub(crate) fn load_failure(kind: &'static str) {
     let mut failures = LOAD_FAILURES.lock().unwrap_or_else(PoisonError::into_inner);
     *failures.entry(kind).or_default() += 1;
 }
 
-/// A panic was caught.
+/// Counts a panic that was caught.
 pub(crate) fn panic(origin: Origin) {
     add(&PANICS, origin as usize);
 }
 
-/// So many peers are away, with so many bytes kept for them.
+/// Sets the number of peers that are away, and of the bytes kept for them.
 pub(crate) fn away(peers: u64, kept_bytes: u64) {
     for (gauge, value) in AWAY.iter().zip([peers, kept_bytes]) {
         gauge.store(value, Ordering::Relaxed);
     }
 }
 
-/// A log record was dropped: its reader does not keep up, or is gone.
+/// Counts a log record that was dropped: its reader does not keep up, or is
+/// gone.
 pub(crate) fn log_record_dropped() {
     LOG_RECORDS_DROPPED.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Log records that were dropped so far.
+/// The number of log records dropped so far.
 pub(crate) fn log_records_dropped() -> u64 {
     LOG_RECORDS_DROPPED.load(Ordering::Relaxed)
 }
 
-/// All of it.
+/// Adds all counters of this module to a page.
 pub(super) fn collect(page: &mut Page) {
     let read = |counter: &AtomicU64| Number::Whole(counter.load(Ordering::Relaxed));
     let by = |label: &'static str, names: &[&'static str], counters: &[AtomicU64]| {

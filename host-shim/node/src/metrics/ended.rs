@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value, json};
 
-/// By plugin, in the form of a handler's status.
+/// The sums of counters by plugin, in the form of a handler's status.
 static ENDED: Mutex<BTreeMap<String, Map<String, Value>>> = Mutex::new(BTreeMap::new());
 
 /// Keeps the counters in the last status of a version of a plugin.
@@ -15,7 +15,7 @@ pub(crate) fn keep(plugin: &str, status: &Value) {
     }
 }
 
-/// What was kept, by plugin.
+/// The counters that were kept, by plugin.
 pub(crate) fn all() -> BTreeMap<String, Map<String, Value>> {
     lock().clone()
 }

@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use super::text::{Histogram, Kind, Number, Page, Sample};
 
-/// More families of one handler are left out.
+/// The most families of one handler; further ones are left out.
 const MAX_FAMILIES: usize = 64;
-/// More samples of one family are left out.
+/// The most samples of one family; further ones are left out.
 const MAX_SAMPLES: usize = 256;
 const MAX_LABELS: usize = 8;
 const MAX_BUCKETS: usize = 64;
@@ -106,7 +106,7 @@ fn plain(name: String, value: serde_json::Number) -> Declared {
     }
 }
 
-/// Adds a family; how much was left out.
+/// Adds a family. Returns how much was left out.
 fn add(page: &mut Page, prefix: &str, generation: &str, family: Declared) -> usize {
     let (kind, fits) = match family.kind {
         DeclaredKind::Counter => (Kind::Counter, family.name.ends_with("_total")),
@@ -185,7 +185,7 @@ fn is_label(name: &str) -> bool {
         && name != "le"
 }
 
-/// Endings that the format gives a meaning.
+/// Whether a name has an ending that the format gives a meaning.
 fn is_reserved(name: &str) -> bool {
     ["_total", "_bucket", "_sum", "_count"]
         .iter()

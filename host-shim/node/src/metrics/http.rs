@@ -1,3 +1,6 @@
+//! A small HTTP/1.1 server (RFC 9112) that answers `GET /metrics` and nothing
+//! else.
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,13 +14,13 @@ use tokio::time::timeout;
 use super::Collector;
 use super::text::CONTENT_TYPE;
 
-/// How many may ask at once; more wait.
+/// The most connections that are served at once; further ones wait.
 const MAX_CONNECTIONS: usize = 64;
-/// How long a request may take to arrive, in all and from one part to the
-/// next.
+/// The time that a request may take to arrive: in all (`HEAD_TIMEOUT`), and
+/// from one part to the next (`IDLE_TIMEOUT`).
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an answer may take to leave, and the peer to close after it.
+/// The time that an answer may take to leave, and the peer to close after it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after a failed accept.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -29,7 +32,8 @@ const MAX_HEADERS: usize = 64;
 pub(crate) struct Responder {
     listener: TcpListener,
     addr: SocketAddr,
-    /// Names under which it may be asked, beside those of the machine itself.
+    /// The values of `Host` that are answered, beside those of the machine
+    /// itself.
     hosts: Arc<[String]>,
 }
 
@@ -56,7 +60,7 @@ impl Responder {
         })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -122,9 +126,9 @@ async fn converse(
 
 enum Asked {
     Metrics,
-    /// The peer left without a word.
+    /// The peer closed the connection without a request.
     Nothing,
-    /// To be answered with this status.
+    /// The request is to be answered with this status.
     Other(&'static str),
 }
 

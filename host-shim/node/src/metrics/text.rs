@@ -1,10 +1,12 @@
+//! The text exposition format of Prometheus, version 0.0.4.
+
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 /// The media type of [`Page::to_text`].
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What a family is.
+/// The type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Counter,
@@ -77,12 +79,13 @@ impl Page {
         true
     }
 
-    /// A family of one sample without labels.
+    /// Adds a family of one sample without labels.
     pub(super) fn add_one(&mut self, name: &str, kind: Kind, help: &str, value: Number) {
         self.add(name, kind, help, [sample([], value)]);
     }
 
-    /// The exposition format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+    /// The page in the exposition format:
+    /// <https://prometheus.io/docs/instrumenting/exposition_formats/>.
     pub(super) fn to_text(&self) -> String {
         let mut text = String::new();
         for (name, family) in &self.0 {
@@ -93,7 +96,7 @@ impl Page {
     }
 }
 
-/// A sample with these labels.
+/// Makes a sample with these labels.
 pub(super) fn sample<const N: usize>(labels: [(&str, &str); N], value: Number) -> Sample {
     let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
     Sample {

@@ -39,7 +39,7 @@ pub(crate) struct Admitted {
     transport: Transport,
 }
 
-/// What carries a connection.
+/// The transport that carries a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     Quic,
@@ -67,8 +67,8 @@ impl Admission {
         self.lock().limits = limits;
     }
 
-    /// Whether one more from there would be let in. Where it would not, that
-    /// counts as a rejection.
+    /// Checks whether one more connection from an address would be admitted.
+    /// Where it would not, that counts as a rejection.
     pub(crate) fn check(
         &self,
         from: SocketAddr,
@@ -80,7 +80,7 @@ impl Admission {
     /// Lets a connection in.
     ///
     /// # Errors
-    /// Why not; it is counted and logged.
+    /// The reason for which it is not admitted; that is counted and logged.
     pub(crate) fn admit(
         self: &Arc<Self>,
         from: SocketAddr,
@@ -172,8 +172,8 @@ impl Drop for Admitted {
     }
 }
 
-/// What connections are counted by: whoever has one address of an IPv6 /64 has
-/// all of them.
+/// The address that connections are counted by: the /64 of an IPv6 address,
+/// since whoever has one address of it has all of them.
 fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & (u128::MAX << 64)).into(),
@@ -184,13 +184,13 @@ fn source(address: IpAddr) -> IpAddr {
 /// Keeps rejections from filling the log.
 #[derive(Debug, Default)]
 struct Log {
-    /// When lines began to be counted, and how many there were.
+    /// The time at which counting of lines began, and their number since.
     window: Option<(Instant, u32)>,
     left_out: u64,
 }
 
 impl Log {
-    /// Whether a line may be written; if so, how many were left out before.
+    /// Returns, if a line may be written, how many were left out before it.
     fn pass(&mut self, now: Instant) -> Option<u64> {
         let (since, lines) = match self.window {
             Some((since, lines)) if now < since + EVERY => (since, lines),

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use crate::config::LimitsConfig;
 use crate::metrics::counters;
 
-/// How often a connection is looked at.
+/// The interval at which a connection is looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// The peers of a node that are away.
@@ -43,7 +43,7 @@ impl AwayPeers {
         }
     }
 
-    /// What counts for QUIC connections; their idle timeout is the time that a
+    /// The settings of QUIC connections; their idle timeout is the time that a
     /// peer may be away.
     pub(crate) fn transport(&self) -> &TransportSettings {
         &self.transport

@@ -21,19 +21,20 @@ use crate::state::last_logins::Noting;
 /// With more handshakes than this under way, a peer must first prove that it
 /// receives at the address it claims (RFC 9000 section 8.1.2).
 const RETRY_ABOVE: usize = 64;
-/// With more than this, further ones are turned away.
+/// With more handshakes than this under way, further ones are turned away.
 const REFUSE_ABOVE: usize = 1024;
-/// How long a handshake may take.
+/// The time that a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// No handler is registered for the ALPN: it went away during the handshake.
+/// The QUIC close code when no handler is registered for the ALPN: it went away
+/// during the handshake.
 const CODE_NO_HANDLER: u32 = 1;
-/// The handler ended with an error.
+/// The QUIC close code when the handler ended with an error.
 const CODE_HANDLER_FAILED: u32 = 2;
-/// There are as many connections as there may be.
+/// The QUIC close code when the node has as many connections as it may.
 const CODE_TOO_MANY: u32 = 3;
 
-/// What bounds the connections of a node.
+/// The limits on the connections of a node.
 #[derive(Clone)]
 pub(crate) struct Limits {
     pub(crate) admission: Arc<Admission>,
@@ -41,7 +42,8 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Puts those of another configuration in force, as far as they can change.
+    /// Puts the limits of another configuration in force, as far as they can
+    /// change.
     pub(crate) fn set(&self, config: &NodeConfig) {
         self.admission.set(config.connections.clone());
         self.away.set(&config.limits);

@@ -33,12 +33,12 @@ use crate::secrets::keys::HostKey;
 use crate::startup::plan::Plan;
 use crate::walls::Walls;
 
-/// How long after the deadline of a drain a handler may take to end the rest:
-/// it says goodbye and waits for processes to end.
+/// The time after the deadline of a drain that a handler may take to end the
+/// rest: it says goodbye and waits for processes to end.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a handler may take when somebody is in a hurry.
+/// The time that a handler may take when the operator wants the end at once.
 const HURRY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a closed endpoint waits until its peers know.
+/// The time that a closed endpoint waits until its peers know.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A node that serves.
@@ -59,13 +59,13 @@ pub struct Node {
     metrics: Option<MetricsSide>,
 }
 
-/// What there is of a node that serves TCP as well.
+/// The TCP part of a node that serves TCP as well.
 struct TcpSide {
     addr: SocketAddr,
     accepting: tokio::task::JoinHandle<()>,
 }
 
-/// What there is of a node that tells its metrics.
+/// The metrics part of a node that serves metrics.
 struct MetricsSide {
     addr: SocketAddr,
     answering: tokio::task::JoinHandle<()>,
@@ -209,37 +209,37 @@ impl Node {
         })
     }
 
-    /// The address it serves on.
+    /// The address that the node serves QUIC on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The TCP address it serves on, if it does.
+    /// The address that the node serves TCP on, if it does.
     pub fn tcp_addr(&self) -> Option<SocketAddr> {
         self.tcp.as_ref().map(|tcp| tcp.addr)
     }
 
-    /// The address it tells its metrics on, if it does.
+    /// The address that the node serves its metrics on, if it does.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(|metrics| metrics.addr)
     }
 
-    /// The key its clients pin.
+    /// The node's TLS key, which its clients pin.
     pub fn node_key(&self) -> NodeKey {
         self.node_key
     }
 
-    /// Its SSH host keys, preferred first.
+    /// The node's SSH host keys, preferred first.
     pub fn host_keys(&self) -> &[HostKey] {
         &self.swapper.host_keys
     }
 
-    /// Its peers.
+    /// The node's peers.
     pub fn peers(&self) -> &PeerStore {
         &self.peers
     }
 
-    /// What an operator should look at.
+    /// The warnings of the start, which an operator should look at.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
@@ -249,22 +249,22 @@ impl Node {
         &self.registry
     }
 
-    /// What reloads its configuration.
+    /// The reloader of the node's configuration.
     pub fn reloader(&self) -> Arc<Reloader> {
         Arc::clone(&self.reloader)
     }
 
-    /// What swaps its plugins.
+    /// The swapper of the node's plugins.
     pub(crate) fn swapper(&self) -> Arc<Swapper> {
         Arc::clone(&self.swapper)
     }
 
-    /// What starts its peers' processes.
+    /// The monitor's connection, which starts the processes of peers.
     pub(crate) fn walls(&self) -> Option<Arc<Walls>> {
         self.swapper.walls.clone()
     }
 
-    /// What closes it to new connections.
+    /// A gate that closes the node to new connections.
     pub(crate) fn gate(&self) -> AcceptGate {
         AcceptGate {
             stopping: Arc::clone(&self.stopping),
@@ -272,7 +272,7 @@ impl Node {
         }
     }
 
-    /// What tells whether it still accepts connections.
+    /// A probe that tells whether the node still accepts connections.
     pub(crate) fn probe(&self) -> AcceptProbe {
         self.probe.clone()
     }
@@ -361,12 +361,12 @@ pub(crate) struct AcceptGate {
 }
 
 impl AcceptGate {
-    /// From now on no connection is accepted.
+    /// Has the node accept no connections from now on.
     pub(crate) fn close(&self) {
         self.stopping.send_replace(true);
     }
 
-    /// Completes when there is no connection.
+    /// Completes when the node has no connection.
     pub(crate) async fn empty(&self) {
         while let Some(busy) = self
             .registry
@@ -379,7 +379,7 @@ impl AcceptGate {
     }
 }
 
-/// Why a node cannot start.
+/// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be bound.

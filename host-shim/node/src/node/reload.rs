@@ -25,7 +25,7 @@ use crate::plugins::{plugin_config, plugin_pointer};
 use crate::secrets::keys::PublicKeys;
 use crate::walls;
 
-/// What is read at the start only.
+/// The JSON pointers to settings that are read at the start only.
 const NEEDS_RESTART: [&str; 14] = [
     "/accounts",
     "/listen",
@@ -43,12 +43,13 @@ const NEEDS_RESTART: [&str; 14] = [
     "/transport/congestion",
 ];
 
-/// The files that keys come from, among these.
+/// Those of them that name files with keys.
 const KEY_FILES: [&str; 3] = ["/mnemonic_file", "/passphrase_file", "/host_key_files"];
-/// Said where the files are the same and hold other keys.
+/// The entry of `needs_restart` where key files have the same names and hold
+/// other keys.
 const OTHER_KEYS: &str = "the keys in mnemonic_file, passphrase_file or host_key_files";
 
-/// What counts at once and concerns the node alone.
+/// The JSON pointers to settings that count at once and concern the node alone.
 const LIVE: [&str; 7] = [
     "/connections/max",
     "/connections/max_per_address",
@@ -59,7 +60,7 @@ const LIVE: [&str; 7] = [
     "/shutdown/drain_seconds",
 ];
 
-/// What is read when a plugin is loaded.
+/// The JSON pointers to settings that are read when a plugin is loaded.
 const AT_NEXT_LOAD: [&str; 6] = [
     "/secrets_file",
     "/plugins/folder",
@@ -69,7 +70,7 @@ const AT_NEXT_LOAD: [&str; 6] = [
     "/plugins/secrets",
 ];
 
-/// Those of them that the monitor reads, once, where there are accounts.
+/// Those of them that the monitor reads once, at the start, in accounts mode.
 const HANDED_OVER: [&str; 2] = ["/secrets_file", "/plugins/secrets"];
 
 /// The number of the configuration that a node starts with.
@@ -80,15 +81,16 @@ pub struct Reloader {
     file: PathBuf,
     /// The public keys at the start.
     keys: PublicKeys,
-    /// What the file said at the start.
+    /// The configuration at the start.
     started: NodeConfig,
-    /// Whose rights peers' processes get, where the node starts any.
+    /// The mode, which says whose rights peers' processes get; `None` where the
+    /// node starts no processes.
     mode: Option<Mode>,
     registry: Arc<Registry>,
     peers: Arc<PeerStore>,
     limits: Limits,
-    /// Held for a whole reload, of the configuration or of plugins: one at a
-    /// time.
+    /// Held for a whole reload, of the configuration or of plugins, so that
+    /// only one happens at a time.
     turn: Mutex<()>,
     current: Mutex<Current>,
     stopping: AtomicBool,
@@ -97,21 +99,20 @@ pub struct Reloader {
 /// How to reload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReloadOptions {
-    /// Read and check everything, and change nothing. Handlers are asked
-    /// whether they would take it; of one that knows no such question that is
-    /// not known.
+    /// Whether to read and check everything and change nothing. Handlers are
+    /// asked whether they would take it, where they can be asked.
     pub dry_run: bool,
-    /// A file that is empty, or that ends where the one before went on, is
-    /// meant so.
+    /// Whether to accept a file that is empty, or that ends where the one
+    /// before went on.
     pub accept_empty: bool,
-    /// The same for the peers file alone.
+    /// Whether to accept such a file for the peers alone.
     pub accept_peers: bool,
 }
 
 /// The right to change what serves.
 pub(crate) struct Turn<'a>(#[allow(dead_code, reason = "it is held")] MutexGuard<'a, ()>);
 
-/// What is in force.
+/// The configuration in force.
 #[derive(Clone)]
 struct Current {
     config: NodeConfig,
@@ -120,13 +121,13 @@ struct Current {
     since: SystemTime,
 }
 
-/// What a reload did, or would do.
+/// The outcome of a reload, or of a dry run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reloaded {
     /// The number of the configuration in force: 1 at the start, one more
     /// with each reload.
     pub generation: u64,
-    /// What changed: `peers`, or JSON pointers into the node's configuration.
+    /// The changes: `peers`, or JSON pointers into the node's configuration.
     pub changed: Vec<String>,
     /// JSON pointers to what changed in the file and is not in force.
     pub needs_restart: Vec<String>,
@@ -214,7 +215,7 @@ impl Reloader {
         self.current().generation
     }
 
-    /// Since when the configuration is in force.
+    /// The time since which the configuration is in force.
     pub(crate) fn since(&self) -> SystemTime {
         self.current().since
     }
@@ -241,7 +242,7 @@ impl Reloader {
         Ok(Turn(turn))
     }
 
-    /// Whether nothing is reloaded any more.
+    /// Whether reloads are refused because the node is about to stop.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
@@ -255,7 +256,7 @@ impl Reloader {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = next;
     }
 
-    /// From now on nothing is reloaded.
+    /// Refuses reloads from now on.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
     }
@@ -263,7 +264,7 @@ impl Reloader {
     /// The configuration file as it is now.
     ///
     /// # Errors
-    /// What is wrong with it; also where it is taken for half of a file.
+    /// The faults of the file; also when it is taken for half of a file.
     pub(crate) fn draft(&self) -> Result<Draft, Vec<NodeError>> {
         self.draft_unless(false)
     }
@@ -457,7 +458,7 @@ impl Reloader {
         }
     }
 
-    /// Has every live session looked up again.
+    /// Has handlers look up the identity of every live session again.
     fn tell_handlers(&self, outcome: &mut Reloaded) {
         let concerned = outcome.changed.iter().any(|what| what == "peers");
         let request = json!({ "command": "identities_changed" }).to_string();
@@ -500,7 +501,8 @@ impl Undo {
     }
 }
 
-/// The texts of the files as they are. What cannot be read is taken for empty.
+/// The texts of the files as they are now. A file that cannot be read counts as
+/// empty.
 fn texts(file: &Path) -> Texts {
     let Ok(draft) = Draft::read(file) else {
         return Texts::default();
@@ -512,8 +514,8 @@ fn texts(file: &Path) -> Texts {
     }
 }
 
-/// What the handlers that serve would refuse of it, as far as they can be
-/// asked.
+/// The faults for which serving handlers would refuse the configuration, as far
+/// as they can be asked.
 fn would_refuse(next: &Next) -> Vec<NodeError> {
     let mut faults = Vec::new();
     for (generation, config) in &next.plugins {
@@ -574,7 +576,7 @@ fn name(generation: &Generation) -> String {
     )
 }
 
-/// Those of `pointers` whose values differ.
+/// The pointers whose values differ between two configurations.
 fn differing(pointers: &[&str], before: &NodeConfig, after: &NodeConfig) -> Vec<String> {
     // A configuration always has a JSON form; without one nothing is named.
     let as_json = |config| serde_json::to_value(config).unwrap_or_default();

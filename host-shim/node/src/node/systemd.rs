@@ -6,18 +6,19 @@ use sd_notify::NotifyState;
 
 use crate::node::AcceptProbe;
 
-/// The node serves.
+/// Tells systemd that the node serves.
 pub(crate) fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
-/// The node ends, and takes no longer than `limit` for it.
+/// Tells systemd that the node ends and takes no longer than `limit` for it.
 pub(crate) fn stopping(limit: Duration) {
     let extended = format!("EXTEND_TIMEOUT_USEC={}", limit.as_micros());
     notify(&[NotifyState::Stopping, NotifyState::Custom(&extended)]);
 }
 
-/// A reload begins; [`ready`] says that it is over, however it ended.
+/// Tells systemd that a reload begins; [`ready`] says that it is over, however
+/// it ended.
 pub(crate) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),

@@ -1,3 +1,6 @@
+//! A plugin's part of the configuration, checked against the plugin's own JSON
+//! Schemas.
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,18 +14,18 @@ use crate::config::problem::NodeError;
 use crate::plugins::PlannedPlugin;
 use crate::secrets::Granter;
 
-/// A configuration and the secrets that belong to it.
+/// The node's configuration and the secrets that belong to it.
 #[derive(Clone, Copy)]
 pub(crate) struct ConfigContext<'a> {
     /// The configuration.
     pub(crate) config: &'a NodeConfig,
-    /// Its text, and the secrets.
+    /// The configuration's text, and the secrets.
     pub(crate) granter: &'a Granter<'a>,
 }
 
 /// Why a plugin and the configuration do not go together.
 pub(crate) enum ConfigureError {
-    /// The plugin's schema is none.
+    /// The plugin's schema is not a valid JSON Schema.
     Schema(MakeHandlerError),
     /// The configuration does not fit the plugin's schemas.
     Config(Vec<Fault>),
@@ -91,7 +94,7 @@ pub(crate) fn plugin_config(
     Ok(Value::Object(given.unwrap_or_else(Map::new)))
 }
 
-/// Whether a plugin can do without its part of the configuration.
+/// Checks that a plugin can do without its part of the configuration.
 fn may_be_absent(document: &Document, plugin: &str, schema: &Value) -> Result<(), Vec<Fault>> {
     let Ok(empty) = Document::parse("{}", Format::Json, "no configuration") else {
         return Ok(());
@@ -109,7 +112,7 @@ fn may_be_absent(document: &Document, plugin: &str, schema: &Value) -> Result<()
     })
 }
 
-/// Where a plugin's part of the configuration stands.
+/// The JSON pointer to a plugin's part of the configuration.
 pub(crate) fn plugin_pointer(plugin: &str) -> String {
     join_pointer("/plugins/config", plugin)
 }

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::timeout;
 
-/// How long a name may take to be looked up.
+/// The time that looking up a name may take.
 const LOOKUP: Duration = Duration::from_secs(5);
-/// More ids are counted, not listed.
+/// The most ids that a message lists; further ones are counted.
 const MAX_NAMED: usize = 20;
 
 /// What a peer may ask for, as the handlers' control request `explain` has it.
@@ -65,7 +65,7 @@ impl Asked {
     /// Fills in the addresses of a name.
     ///
     /// # Errors
-    /// When it has none, or none in time.
+    /// When the name has no address, or none was found in time.
     async fn look_up(&mut self) -> Result<(), ExplainError> {
         let Self::Forward {
             host,
@@ -99,7 +99,8 @@ impl Asked {
     }
 }
 
-/// In the form of a scope, with what was asked for in its place.
+/// Writes the request in the form of a scope, with what was asked for in its
+/// place.
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = |f: &mut fmt::Formatter<'_>, kind, host: &str, port| {
@@ -128,10 +129,10 @@ pub(crate) struct LogIn {
     /// The address it comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<IpAddr>,
-    /// When, in seconds since 1970; now if not given.
+    /// The time of the log-in in seconds since 1970; now if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) at: Option<u64>,
-    /// With which certificate, as in a `-cert.pub` file.
+    /// The certificate it logs in with, as in a `-cert.pub` file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) certificate: Option<String>,
 }
@@ -145,16 +146,16 @@ pub(crate) struct Certified {
     key_id: String,
     /// Its serial number.
     serial: u64,
-    /// Whom it names.
+    /// The principals it names.
     principals: Vec<String>,
 }
 
-/// What a handler said.
+/// The answer of a handler.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Answer {
-    /// Whether it would let the peer.
+    /// Whether the handler would allow the request.
     pub(crate) allowed: bool,
-    /// Why, in a sentence.
+    /// The reason, in a sentence.
     pub(crate) reason: String,
     /// The rule that decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -162,13 +163,13 @@ pub(crate) struct Answer {
     /// The scope that decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<String>,
-    /// What it says of each address.
+    /// The answer for each address.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) addresses: Vec<AddressAnswer>,
-    /// What runs in place of what is asked.
+    /// The command that runs in place of the one asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) runs: Option<String>,
-    /// What else counts, in sentences.
+    /// Further conditions, in sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) conditions: Vec<String>,
     /// The certificate that was asked about.
@@ -179,25 +180,26 @@ pub(crate) struct Answer {
 /// A rule of a plugin's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rule {
-    /// Which of its list, from 0.
+    /// The rule's index in its list, from 0.
     pub(crate) index: usize,
     /// JSON pointer within the plugin's configuration.
     pub(crate) pointer: String,
 }
 
-/// What a handler said of one address.
+/// The answer of a handler for one address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AddressAnswer {
     /// The address.
     pub(crate) address: String,
-    /// Whether it would let the peer.
+    /// Whether the handler would allow the request.
     pub(crate) allowed: bool,
-    /// Why.
+    /// The reason.
     pub(crate) reason: String,
 }
 
-/// What `handler` would say to the peer of that id, logged in like this. A name
-/// it asks for is looked up here; whose a certificate is, `identities` knows.
+/// Asks `handler` what it would answer the peer with this id, logged in as
+/// `log_in` says. A name that the peer asks for is looked up here; `identities`
+/// resolves a certificate.
 ///
 /// # Errors
 /// When there is no such peer, the name has no address, or the handler does
@@ -295,15 +297,15 @@ fn find<'a>(peers: &'a PeersConfig, id: &str) -> Result<&'a Peer, ExplainError> 
         })
 }
 
-/// Why there is no answer.
+/// Why a question was not answered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExplainError {
-    /// There is no such peer.
+    /// No peer has the id.
     #[error("no peer has the id {id:?}; {known}")]
     Unknown {
         /// The id.
         id: String,
-        /// The ids there are.
+        /// The ids of the peers.
         known: String,
     },
     /// A name could not be looked up.
@@ -314,10 +316,10 @@ pub(crate) enum ExplainError {
         /// What the system said.
         source: io::Error,
     },
-    /// The handler would not say.
+    /// The handler refused to answer.
     #[error("the plugin does not explain its decisions: {0}")]
     Handler(String),
-    /// What it said is not what we know.
+    /// The handler's answer is not of the known form.
     #[error("the plugin's answer is not understood: {0}")]
     Answer(serde_json::Error),
 }

@@ -1,3 +1,6 @@
+//! The plugins of a start: all files of the plugins directory, loaded and
+//! configured.
+
 use std::path::PathBuf;
 
 use alknet_document::{Fault, did_you_mean, join_pointer};

@@ -1,3 +1,5 @@
+//! Connections within this process, for trying handlers out without a network.
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +10,7 @@ use alknet_handler::{
 use tokio::io::DuplexStream;
 use tokio::sync::{Mutex, mpsc, watch};
 
-/// How much a stream holds on its way, in bytes.
+/// The number of bytes that a stream holds on their way.
 const PIPE: usize = 4096;
 
 /// A connection within this process, whose streams come from a [`Peer`].
@@ -114,7 +116,7 @@ impl Connection for InMemory {
     }
 }
 
-/// Knows nobody.
+/// An identity provider that knows nobody.
 pub(crate) struct Nobody;
 
 type Answer<'a> = BoxFuture<'a, Result<Option<Identity>, IdentityError>>;

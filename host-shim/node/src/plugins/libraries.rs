@@ -1,3 +1,5 @@
+//! The libraries that this process has loaded, each of them once and for good.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,12 +21,12 @@ pub(crate) struct Libraries {
 /// A library that is loaded.
 struct Known {
     library: Arc<LoadedPlugin>,
-    /// Whose signature it had when it was looked at last.
+    /// The signer of the library when its file was looked at last.
     signer: Option<Signer>,
 }
 
 impl Libraries {
-    /// With private copies in that directory.
+    /// Opens the set of libraries, with their private copies in `staging`.
     pub(crate) fn open(staging: &Path) -> Result<Self, Refusal> {
         Ok(Self {
             stage: Stage::open(staging)?,
@@ -92,8 +94,8 @@ impl Libraries {
         trusted.inspect_err(|refusal| counters::load_failure(refusal.kind()))
     }
 
-    /// Lets go of what nobody uses any more, as far as a library that stays
-    /// loaded can be let go.
+    /// Releases copies and memory of libraries that nobody uses any more; the
+    /// libraries themselves stay loaded.
     pub(crate) fn release_unused(&self) {
         // Held while a library is tried out; there is a next time.
         let Ok(loaded) = self.loaded.try_lock() else {
@@ -115,7 +117,7 @@ impl Libraries {
         self.stage.restore()
     }
 
-    /// How many there are.
+    /// The number of loaded libraries; 0 while one is being tried out.
     pub(crate) fn count(&self) -> usize {
         // Held while a library is tried out, which takes its time.
         self.loaded.try_lock().map_or(0, |loaded| loaded.len())

@@ -1,3 +1,6 @@
+//! The making of a handler: the factory is called with everything that the
+//! node injects.
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -17,20 +20,20 @@ use crate::plugins::PlannedPlugin;
 use crate::secrets::keys::HostKey;
 use crate::walls::Walls;
 
-/// How long a factory may take.
+/// The time that a factory may take.
 const FACTORY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a handler's log records are numbered with.
+/// The numbers that each log record of a handler carries.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Numbers {
-    /// The generation it belongs to.
+    /// The handler's generation.
     pub(crate) generation: u64,
-    /// The node's configuration that it has.
+    /// The number of the node's configuration that the handler has.
     pub(crate) config: Arc<AtomicU64>,
 }
 
-/// A generation whose handler was just made, under the configuration of that
-/// number. Must be called inside a tokio runtime.
+/// Makes the handler of a plugin and its generation, under the configuration
+/// with this number. Must be called inside a tokio runtime.
 ///
 /// # Errors
 /// As for [`make_handler`].
@@ -63,8 +66,8 @@ pub(crate) fn make_generation(
 /// called inside a tokio runtime. Without walls the handler starts no process.
 ///
 /// # Errors
-/// What the factory said, or that it took too long. What it makes later is
-/// dropped.
+/// The factory's error, or that it took too long. A handler that it makes later
+/// is dropped.
 pub(crate) fn make_handler(
     planned: &PlannedPlugin,
     host_keys: &[HostKey],

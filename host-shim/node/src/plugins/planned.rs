@@ -1,3 +1,5 @@
+//! A plugin that is loaded and configured, and not yet serving.
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

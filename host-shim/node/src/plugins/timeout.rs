@@ -1,3 +1,6 @@
+//! Calls into plugins that are given up after a time, so that a handler that
+//! hangs does not hold up the node.
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -10,13 +13,14 @@ use alknet_handler::{
 };
 use serde_json::json;
 
-/// How long a handler may take over a configuration or a request.
+/// The time that a handler may take for a configuration or a request.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// With so many calls that never came back, a handler is asked no more.
+/// The number of calls that never came back after which a handler is no longer
+/// asked.
 const MAX_STUCK: usize = 4;
 
-/// Does something on a thread of its own and waits so long for it. What comes
-/// later is given to `late`, on that thread.
+/// Runs a function on a thread of its own and waits for its result. A result
+/// that comes later is given to `late`, on that thread.
 ///
 /// # Errors
 /// When it takes longer, or panics.
@@ -44,13 +48,13 @@ pub(super) fn within<T: Send + 'static>(
     })
 }
 
-/// Why something was not done in time.
+/// Why a call has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoAnswer {
-    /// It takes too long.
+    /// The call takes too long.
     #[error("took too long")]
     Late,
-    /// It panicked, or there is no thread for it.
+    /// The call panicked, or no thread could be started for it.
     #[error("ended early; a panic is in the log")]
     Failed,
 }
@@ -60,7 +64,7 @@ pub(super) enum NoAnswer {
 pub(super) struct TimeoutHandler {
     // Taken when dropped.
     inner: Option<Arc<dyn ProtocolHandler>>,
-    /// The configuration it has.
+    /// The configuration that the handler has.
     config: Arc<Mutex<String>>,
     /// Calls that were given up and have not come back.
     stuck: Arc<AtomicUsize>,

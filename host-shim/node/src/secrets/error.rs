@@ -1,13 +1,15 @@
+//! The errors of reading and keeping secrets; none of them shows a value.
+
 use std::io;
 use std::path::PathBuf;
 
 use super::MAX_NAME;
 use super::value::MAX_VALUE;
 
-/// Why a secret is not to be had or kept. No message shows a value.
+/// Why a secret cannot be read or stored. No message shows a value.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SecretsError {
-    /// The name is none.
+    /// The name cannot be a secret's name.
     #[error(
         "{name:?} cannot be a secret's name: use lower-case letters, digits and `. _ -`, starting with a letter or digit, at most {MAX_NAME}"
     )]
@@ -15,10 +17,10 @@ pub(crate) enum SecretsError {
         /// The name.
         name: String,
     },
-    /// There is nothing to keep.
+    /// The value is empty.
     #[error("the value is empty; write it to standard input")]
     Empty,
-    /// It is too much to keep.
+    /// The value is too long.
     #[error("the value is longer than {MAX_VALUE} bytes")]
     TooLong,
     /// Somebody pressed Ctrl-C.
@@ -27,7 +29,7 @@ pub(crate) enum SecretsError {
     /// The value could not be read.
     #[error("cannot read the value from standard input: {0}")]
     Input(io::Error),
-    /// There is no secret of that name.
+    /// No secret with this name is stored.
     #[error("{} holds no secret {name:?}", file.display())]
     Unknown {
         /// The file.
@@ -35,7 +37,7 @@ pub(crate) enum SecretsError {
         /// The name.
         name: String,
     },
-    /// The monitor did not hand it over when it started the node.
+    /// The monitor did not hand the secret over when it started the node.
     #[error(
         "the secret {name:?} was not stored, or not granted to a plugin, when the node started, and only the monitor can read secrets; store it with `alknet-node secret set {name}` if it is not, and restart the node"
     )]
@@ -43,7 +45,7 @@ pub(crate) enum SecretsError {
         /// The name.
         name: String,
     },
-    /// It is not what was encrypted under this node's key.
+    /// The secret was not encrypted under this node's key, or was changed.
     #[error(
         "{}: the secret {name:?} cannot be decrypted: the file was changed, or belongs to another mnemonic or passphrase. Bring back the right file or mnemonic, or store the secret again: `alknet-node secret remove {name}`, then `alknet-node secret set {name}`",
         file.display()
@@ -57,7 +59,7 @@ pub(crate) enum SecretsError {
     /// The system gives no random bytes.
     #[error("the system gives no random bytes to encrypt with")]
     Random,
-    /// The file is not one of ours.
+    /// The file is not a secrets file of this version.
     #[error(
         "{} is not a secrets file of this version: {problem}; bring back a copy, or remove it and store the secrets again with `alknet-node secret set`",
         file.display()

@@ -1,3 +1,5 @@
+//! The file of encrypted secrets, which only its owner may read.
+
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -15,7 +17,7 @@ use crate::state::lock_dir;
 use crate::state::replace_file;
 
 const VERSION: u32 = 1;
-/// Larger than any sensible collection of secrets.
+/// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 
 /// The file that holds a node's secrets.
@@ -37,12 +39,12 @@ impl SecretsFile {
         Self { path }
     }
 
-    /// Where it is.
+    /// The file's path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The names of all secrets, sorted. It takes no key to see them.
+    /// The names of all secrets, sorted. Reading them needs no key.
     pub(crate) fn names(&self) -> Result<Vec<String>, SecretsError> {
         Ok(self.read()?.secrets.into_keys().collect())
     }
@@ -59,7 +61,7 @@ impl SecretsFile {
             .ok_or_else(|| self.undecipherable(name))
     }
 
-    /// Whether there is such a secret; an error if not. It takes no key.
+    /// Fails unless a secret with this name is stored. Needs no key.
     pub(crate) fn expect(&self, name: &str) -> Result<(), SecretsError> {
         if self.read()?.secrets.contains_key(name) {
             Ok(())
@@ -68,9 +70,9 @@ impl SecretsFile {
         }
     }
 
-    /// Stores a secret, in place of one of that name. Says whether there was
-    /// one. The others must be of the same key: a file of two keys would be of
-    /// no use to either.
+    /// Stores a secret, in place of one of that name. Returns whether there was
+    /// one. The others must be encrypted under the same key: a file of two keys
+    /// would be of no use to either.
     pub(crate) fn set(
         &self,
         key: &[u8; 32],
@@ -88,7 +90,7 @@ impl SecretsFile {
         })
     }
 
-    /// Forgets a secret. It takes no key.
+    /// Removes a secret. Needs no key.
     pub(crate) fn remove(&self, name: &str) -> Result<(), SecretsError> {
         self.change(|contents| {
             contents
@@ -165,7 +167,7 @@ impl SecretsFile {
         }
     }
 
-    /// Reads, changes and writes the file; nobody else does meanwhile.
+    /// Reads, changes and writes the file, under a lock.
     fn change<T>(
         &self,
         change: impl FnOnce(&mut Contents) -> Result<T, SecretsError>,

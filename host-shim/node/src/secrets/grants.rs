@@ -1,3 +1,6 @@
+//! The secrets that the configuration grants to each plugin, checked against
+//! the plugin's schema.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,26 +15,26 @@ use super::{SecretsError, SecretsFile};
 pub(crate) struct Granter<'a> {
     /// The node's configuration, for the place of a fault.
     pub(crate) document: &'a Document,
-    /// Where the secrets are.
+    /// The place that the secrets are read from.
     pub(crate) source: SecretSource,
 }
 
-/// Where secrets are.
+/// The place that secrets are read from.
 pub(crate) enum SecretSource {
-    /// In the node's file.
+    /// The node's file.
     File {
         file: SecretsFile,
-        /// The key to them; without one, which is a fault elsewhere, only names
-        /// are checked.
+        /// The key to the secrets; without one, which is a fault elsewhere,
+        /// only names are checked.
         key: Option<Zeroizing<[u8; 32]>>,
     },
-    /// In memory: the monitor handed them over.
+    /// Memory: the monitor handed the secrets over.
     Memory(Arc<BTreeMap<String, Secret>>),
 }
 
 impl Granter<'_> {
-    /// The secrets that the configuration grants to a plugin, each of them
-    /// there and among those that the plugin takes by its capabilities schema.
+    /// The secrets that the configuration grants to a plugin. Each must be
+    /// stored and allowed by the plugin's capabilities schema.
     pub(crate) fn grant(
         &self,
         plugin: &str,
@@ -78,8 +81,8 @@ impl Granter<'_> {
         }
     }
 
-    /// What the plugin's schema has against these names. The values are left
-    /// out of it, so that no message can show one.
+    /// The faults that the plugin's schema finds in these names. The values are
+    /// left out, so that no message can show one.
     fn unwanted(&self, plugin: &str, names: &[String], schema: &Value) -> Vec<Fault> {
         let list = list(plugin);
         if let Err(reason) = check_schema(schema) {

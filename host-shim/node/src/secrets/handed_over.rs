@@ -72,7 +72,7 @@ impl HandedOver {
         self.wire.secrets.push((name.to_owned(), value));
     }
 
-    /// All of it, for the descriptor. `None` when it is too much.
+    /// The bytes for the descriptor; `None` when they are too many.
     pub(crate) fn to_bytes(&self) -> Option<Zeroizing<Vec<u8>>> {
         // In one piece: a buffer that grows would leave copies behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(2 * LONGEST));
@@ -80,7 +80,8 @@ impl HandedOver {
         (bytes.len() <= LONGEST).then_some(bytes)
     }
 
-    /// What a descriptor held. `None` when that is not of this program.
+    /// Reads the bytes of a descriptor; `None` when this program did not write
+    /// them.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (wire, start): (Wire, StartOptions) = serde_json::from_slice(bytes).ok()?;
         let secrets = wire.secrets.iter().map(|(name, value)| {

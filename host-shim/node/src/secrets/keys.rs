@@ -15,24 +15,24 @@ use zeroize::Zeroizing;
 
 use crate::secrets::wire::{take_string, take_u32};
 
-/// Larger than any private key file.
+/// The largest key file that is read, in bytes.
 const MAX_KEY_FILE: u64 = 64 * 1024;
 
-/// Both identities of a node: TLS and SSH.
+/// The keys of a node for TLS and for SSH.
 pub struct NodeKeys {
-    /// What the node proves itself with in TLS.
+    /// The key of the node in TLS.
     pub node: NodeSecret,
-    /// What it proves itself with in SSH, preferred first.
+    /// The host keys of the node in SSH, preferred first.
     pub host_keys: Vec<HostKey>,
 }
 
 impl NodeKeys {
-    /// The key clients pin.
+    /// The public TLS key, which clients pin.
     pub fn node_key(&self) -> NodeKey {
         self.node.public()
     }
 
-    /// The public halves of all of them.
+    /// The public halves of all keys.
     pub(crate) fn public(&self) -> PublicKeys {
         let host_keys = self.host_keys.iter();
         PublicKeys {
@@ -92,7 +92,7 @@ pub(crate) fn read_passphrase(path: &Path) -> Result<Zeroizing<String>, KeysErro
     ))
 }
 
-/// Why a key is not to be had.
+/// Why a key cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// The system would not open or read the file.
@@ -154,7 +154,7 @@ fn read_private_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeysError> {
     Ok(bytes)
 }
 
-/// A host key of this text.
+/// Reads a host key from the text of its file.
 pub(crate) fn host_key(text: &[u8]) -> Result<HostKey, &'static str> {
     let blob = public_blob(text)?;
     let kind = take_string(&mut blob.as_slice())

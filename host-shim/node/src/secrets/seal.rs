@@ -1,3 +1,5 @@
+//! The encryption of one secret (ChaCha20-Poly1305, RFC 8439).
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -6,8 +8,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use alknet_handler::Secret;
 
-/// Ties a value to its purpose and its name, so that the values of two names
-/// cannot be exchanged in the file.
+/// The associated data of a value, followed by its name: it ties the value to
+/// both, so that the values of two names cannot be exchanged in the file.
 const CONTEXT: &str = "alknet secret v1: ";
 
 /// A secret as it lies in the file: ChaCha20-Poly1305 (RFC 8439) with a random
@@ -15,9 +17,9 @@ const CONTEXT: &str = "alknet secret v1: ";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Sealed {
-    /// 12 bytes in base64.
+    /// The nonce, 12 bytes in base64.
     nonce: String,
-    /// Ciphertext and tag in base64.
+    /// The ciphertext and its tag, in base64.
     value: String,
 }
 

@@ -1,3 +1,6 @@
+//! The value of a secret, read from standard input or from a terminal without
+//! echo (termios(3)).
+
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
 
@@ -11,7 +14,7 @@ use super::error::SecretsError;
 
 /// The longest value, in bytes.
 pub(crate) const MAX_VALUE: usize = 64 * 1024;
-/// What a terminal sends for Ctrl-C.
+/// The byte that a terminal sends for Ctrl-C.
 const CTRL_C: u8 = 3;
 
 /// Reads a value from standard input, less one line end. From a terminal one

@@ -40,7 +40,7 @@ impl Prepared {
 /// their rights, and reads the secrets.
 ///
 /// # Errors
-/// All that is wrong, one line each.
+/// Every fault, one line each.
 pub(crate) fn prepare(
     state: &StateDir,
     draft: &Draft,
@@ -153,7 +153,7 @@ fn network_account(accounts: &AccountsConfig, faults: &mut Vec<String>) -> Optio
     None
 }
 
-/// Why nobody can have an account, if so.
+/// The reason for which no peer can have an account; `None` if one can.
 fn unusable(name: &str, accounts: &AccountsConfig, network: Option<&AccountIds>) -> Option<String> {
     match AccountIds::of(name) {
         Ok(None) => Some(format!(

@@ -83,7 +83,7 @@ fn with_plugins<'a>(mut node: Value, plugins: impl Iterator<Item = (&'a str, &'a
     node
 }
 
-/// References within a schema that becomes part of another.
+/// Adjusts the references within a schema that becomes part of another.
 fn move_references(schema: &mut Value, place: &str) {
     match schema {
         Value::Object(members) => {

@@ -17,7 +17,7 @@ use crate::secrets::keys::NodeKeys;
 pub struct Plan {
     /// The configuration, defaults filled in.
     pub config: NodeConfig,
-    /// The file it came from.
+    /// The file that the configuration came from.
     pub source: Source,
     /// The node's keys.
     pub keys: NodeKeys,
@@ -84,7 +84,7 @@ impl Plan {
     }
 }
 
-/// That no plugin serves what TCP connections are for, if so.
+/// A warning if no plugin serves the ALPN of TCP connections.
 fn tcp_unserved(draft: &Draft, planned: &[PlannedPlugin]) -> Option<Warning> {
     let alpn = &draft.config.tcp_alpn;
     if draft.config.tcp_listen.is_none() || is_served(planned, alpn) {

@@ -17,7 +17,7 @@ use crate::state::StateDir;
 /// outside of the state directory stays as it is.
 ///
 /// # Errors
-/// What could not be done to which file.
+/// The file whose owner or mode could not be set, and why.
 pub(crate) fn set_rights(
     state: &StateDir,
     draft: &Draft,
@@ -56,8 +56,8 @@ pub(crate) fn set_rights(
     give(&run, Kind::Directory, network.user, network.group, 0o700)
 }
 
-/// Why the network-facing process cannot work with these files, one line for
-/// each fault.
+/// The faults for which the network-facing process cannot work with these
+/// files, one line each.
 pub(crate) fn faults(draft: &Draft, user: &str, network: &AccountIds) -> Vec<String> {
     let mut faults = Vec::new();
     for file in draft.files_of_secrets() {
@@ -94,8 +94,8 @@ pub(crate) fn faults(draft: &Draft, user: &str, network: &AccountIds) -> Vec<Str
     faults
 }
 
-/// What of a path these groups may not enter, or, at its end and if `readable`,
-/// not read.
+/// The first part of a path that the account may not enter or, at its end and
+/// if `readable`, may not read.
 fn first_closed(path: &Path, readable: bool, network: &AccountIds) -> Option<PathBuf> {
     let real = path.canonicalize().ok()?;
     let parts = real.ancestors().skip(usize::from(!readable));

@@ -20,8 +20,8 @@ use crate::state::replace_file;
 /// the peer's id.
 const FILE: &str = "last_logins.json";
 
-/// The most peers that are remembered; beyond it, those go who logged in
-/// longest ago.
+/// The most peers that are remembered; beyond it, those are forgotten that
+/// logged in longest ago.
 const MOST: usize = 10_000;
 
 type Times = BTreeMap<String, u64>;
@@ -33,7 +33,7 @@ static KEPT: Mutex<Kept> = Mutex::new(Kept {
 });
 
 struct Kept {
-    /// Where it is written; `None` before [`open`].
+    /// The file that is written; `None` before [`open`].
     file: Option<PathBuf>,
     times: Times,
     changed: bool,
@@ -66,7 +66,8 @@ pub(crate) fn save() {
     }
 }
 
-/// What a node has written into its state directory, whether it runs or not.
+/// Reads the log-ins that a node has written into its state directory, whether
+/// it runs or not.
 pub(crate) fn read(state: &StateDir) -> Times {
     let mut times = read_file(&state.root().join(FILE));
     for (id, time) in read_file(&state.run_directory().join(FILE)) {

@@ -17,7 +17,7 @@ pub(crate) const RUN: &str = "run";
 
 /// The state directory of the packaged node.
 const PACKAGED: &str = "/var/lib/alknet";
-/// The unit that serves it.
+/// The systemd unit of the packaged node.
 const UNIT: &str = "alknet-node.service";
 
 /// A state directory and the names within it.
@@ -46,7 +46,7 @@ impl StateDir {
         Some(Self::new(base.join("alknet")))
     }
 
-    /// That of the node which the package's unit serves.
+    /// The state directory of the packaged node.
     pub fn packaged() -> Self {
         Self::new(PACKAGED)
     }

@@ -19,8 +19,8 @@ pub(crate) fn replace(file: &Path, text: &str) -> io::Result<()> {
     put_as(file, mode, owner, text.as_bytes())
 }
 
-/// The same, for a file that may not be there yet: it is made with mode 0600. A
-/// symbolic link to it stays one.
+/// Puts a text in the place of a file that may not exist yet: it is made with
+/// mode 0600. A symbolic link to it stays one.
 ///
 /// # Errors
 /// When it cannot be written; what was there stays as it was.

@@ -1,3 +1,6 @@
+//! The steps of `plugins check --deep`, each of which uses the plugin as a
+//! node would.
+
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,11 +20,12 @@ use tokio::task::{JoinError, JoinHandle};
 use super::{Report, Verdict, report};
 use crate::plugins::{InMemory, Nobody, Peer};
 
-/// How long one step may take.
+/// The time that one step may take.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
-/// What a live connection gets to end by itself when the handler drains.
+/// The time that a live connection has to end by itself when the handler
+/// drains.
 const DRAIN: Duration = Duration::from_millis(300);
-/// How long such a connection may outlive the drain.
+/// The time by which such a connection may outlive the drain.
 const AFTER_DRAIN: Duration = Duration::from_secs(5);
 const MIB: usize = 1 << 20;
 
@@ -392,7 +396,7 @@ fn how_it_ended(handled: Result<Result<(), HandlerError>, JoinError>) -> Outcome
     }
 }
 
-/// Runs a step; whether it went well.
+/// Runs a step. Returns whether it went well.
 fn step(name: &str, body: impl FnOnce() -> Outcome) -> bool {
     report(&Report::Begin(name.to_owned()));
     let outcome = body();

@@ -13,7 +13,8 @@ use crate::secrets::wire::{take_string, take_u32};
 
 const REQUEST_IDENTITIES: u8 = 11;
 const IDENTITIES_ANSWER: u8 = 12;
-/// Far more than an agent's list of keys.
+/// The most bytes of an answer that are read: far more than an agent's list of
+/// keys.
 const MAX_ANSWER: u32 = 1024 * 1024;
 
 /// The public keys in the agent of `SSH_AUTH_SOCK`, each as a line of a `.pub`

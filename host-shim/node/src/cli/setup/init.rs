@@ -24,13 +24,13 @@ pub(crate) const PLUGIN_FILE: &str = "libalknet_ssh_plugin.so";
 
 /// What goes into a new state directory.
 pub(crate) struct Contents {
-    /// Where the node shall listen.
+    /// The address to serve QUIC on.
     pub(crate) listen: Option<SocketAddr>,
-    /// Where it shall listen on TCP as well.
+    /// The address to serve TCP on as well.
     pub(crate) tcp_listen: Option<SocketAddr>,
     /// A file with the mnemonic to use; a new one is made otherwise.
     pub(crate) mnemonic_file: Option<PathBuf>,
-    /// Who is let in.
+    /// The peers to let in.
     pub(crate) peers: Vec<Peer>,
     /// Make a key for the caller, and let it in as this peer, which has no key
     /// yet.
@@ -207,10 +207,10 @@ pub(crate) fn caller_id() -> String {
     peer_id(&name.unwrap_or_else(|_| "owner".to_owned()))
 }
 
-/// Why there is no state directory.
+/// Why a state directory could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InitError {
-    /// There is a node already.
+    /// The directory holds a node already.
     #[error(
         "{} exists: the directory holds a node already. Start it with `alknet-node run`, or choose another directory with --state",
         file.display()
@@ -219,7 +219,8 @@ pub(crate) enum InitError {
         /// Its configuration.
         file: PathBuf,
     },
-    /// There is a mnemonic, but no configuration: an earlier try was cut off.
+    /// The directory holds a mnemonic but no configuration: an earlier try was
+    /// cut off.
     #[error(
         "{} exists, but the directory holds no node: an earlier start was cut off. Move the file elsewhere and give it with --mnemonic-file to keep those keys, or remove it for new ones",
         path.display()
@@ -259,7 +260,7 @@ pub(crate) enum InitError {
     /// A file or directory could not be made.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// What was tried, as a verb phrase.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
@@ -386,7 +387,7 @@ watch = false
     )
 }
 
-/// What was made, to be removed unless all succeeds.
+/// The files and directories that were made, to be removed unless all succeeds.
 #[derive(Default)]
 struct Journal(Vec<PathBuf>);
 
@@ -395,7 +396,8 @@ impl Journal {
         self.0.push(path);
     }
 
-    /// A directory that only its owner can enter, and what is missing above it.
+    /// Makes a directory that only its owner can enter, and those missing above
+    /// it.
     fn dir(&mut self, path: &Path) -> Result<(), InitError> {
         if path.is_dir() {
             return Ok(());

@@ -12,9 +12,9 @@ use crate::state::replace_file;
 /// How the client `alknet` reaches the node by its name.
 pub(crate) struct NodesEntry<'a> {
     pub(crate) name: &'a str,
-    /// `HOST:PORT`.
+    /// The node's address, as `HOST:PORT`.
     pub(crate) address: &'a str,
-    /// As `ed25519:HEX`.
+    /// The node's TLS key, as `ed25519:HEX`.
     pub(crate) node_key: &'a str,
     /// The SSH host key: type and base64.
     pub(crate) host_key: &'a str,
@@ -26,7 +26,7 @@ pub(crate) struct NodesEntry<'a> {
     pub(crate) state: &'a Path,
 }
 
-/// Why the entry is not there.
+/// Why the entry was not written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NodesEntryError {
     /// The file could not be read or written.
@@ -164,7 +164,7 @@ impl NodesEntry<'_> {
             || in_address.is_some_and(|(key, _)| key == self.node_key)
     }
 
-    /// The line that says whose entry it is.
+    /// The comment line that marks the entry as one of this state directory.
     fn mark(&self) -> String {
         let state = self.state.display().to_string().replace('\n', " ");
         format!("# Kept up to date by `alknet-node up`, for the node in {state}")

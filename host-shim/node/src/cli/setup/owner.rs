@@ -9,15 +9,15 @@ use crate::walls::UNCONFINED;
 
 /// A service as people think of it, with what gates it.
 struct Gated {
-    /// What it is called.
+    /// What people call the service.
     words: &'static str,
-    /// What the owner gets.
+    /// The scopes that the owner gets for it.
     scopes: &'static [&'static str],
-    /// What begins each scope that grants some of it.
+    /// The beginning of every scope that grants some of it.
     prefix: &'static str,
-    /// JSON pointer to its switch in the SSH plugin's configuration.
+    /// The JSON pointer to its switch in the SSH plugin's configuration.
     switch: &'static str,
-    /// The flag that leaves it out.
+    /// The flag of `up` that leaves it out.
     flag: Option<&'static str>,
 }
 
@@ -73,7 +73,7 @@ const GATED: [Gated; 7] = [
     },
 ];
 
-/// What the owner does without.
+/// The services that the owner of a new node does without.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct LeftOut {
     /// Do not let the owner have a shell (ssh:shell)

@@ -11,22 +11,23 @@ use zeroize::Zeroizing;
 
 use crate::secrets::wire::{take_string, take_u32};
 
-/// Far more than a private key.
+/// The most bytes of a file that are read: far more than a private key has.
 const MAX_LENGTH: u64 = 64 * 1024;
 const BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 const END: &str = "-----END OPENSSH PRIVATE KEY-----";
-/// PROTOCOL.key of OpenSSH, section 1.
+/// The bytes that a private key begins with (OpenSSH's PROTOCOL.key, section
+/// 1).
 const MAGIC: &[u8] = b"openssh-key-v1\0";
 
 /// What a private key file says of a public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PrivateHalf {
-    /// It holds the private half, or does not say whose: a file in PEM does not
-    /// without its passphrase.
+    /// The file holds the private half, or does not say whose key it is: a file
+    /// in PEM does not without its passphrase.
     Here,
-    /// There is no such file, or it is not a private key.
+    /// The file does not exist, or is not a private key.
     Missing,
-    /// It holds another key.
+    /// The file holds another key.
     OfAnotherKey,
 }
 

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 use crate::state::replace_file;
 
-/// What came of it.
+/// The outcome of adding the `Include` line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Included {
-    /// It was there already.
+    /// The line was there already.
     Before,
     /// One line was added.
     Now,
 }
 
-/// Why ssh does not know the node.
+/// Why the `Include` line was not added.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IncludeError {
     /// A file could not be read or written.

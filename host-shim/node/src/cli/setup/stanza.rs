@@ -17,7 +17,7 @@ use crate::state::{StateDir, home};
 /// The name under which the owner reaches the node.
 pub(crate) const ALIAS: &str = "alknet";
 
-/// The stanza, or why there is none.
+/// The stanza, or the reason for which it cannot be written.
 pub(crate) fn for_node(node: &Node, identity_file: Option<&Path>) -> Result<String, String> {
     let program = beside_the_program("alknet").ok_or(
         "the program `alknet` does not lie beside this one; build it and use `alknet ssh-config`",
@@ -39,7 +39,8 @@ pub(crate) fn for_node(node: &Node, identity_file: Option<&Path>) -> Result<Stri
     .map_err(|error| error.to_string())
 }
 
-/// An address to connect to: a node that listens on all has this machine's.
+/// An address to connect to: for a node that listens on all addresses, the
+/// loopback.
 fn reachable(addr: SocketAddr) -> SocketAddr {
     let ip = match addr.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -53,12 +54,12 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
 pub(crate) struct ClientConfig {
     /// The client `alknet`'s directory of configuration.
     directory: PathBuf,
-    /// That of ssh.
+    /// The directory of ssh's configuration.
     ssh: PathBuf,
 }
 
 impl ClientConfig {
-    /// The caller's; `None` where there is no home directory.
+    /// The files of the caller; `None` where there is no home directory.
     pub(crate) fn of_caller() -> Option<Self> {
         let home = home()?;
         let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);

@@ -1,3 +1,6 @@
+//! What the node remembers of earlier swaps: previous versions, versions left,
+//! refused files.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,15 +12,15 @@ use serde_json::Value;
 use super::report::{Outcome, Refused, Swapped};
 use crate::config::problem::Warning;
 
-/// What is remembered of plugins between reloads.
+/// The memory of earlier swaps, kept between reloads.
 #[derive(Default)]
 pub(super) struct SwapHistory(Mutex<Remembered>);
 
 #[derive(Default)]
 struct Remembered {
-    /// What each plugin was before its last swap.
+    /// The version of each plugin before its last swap.
     previous: BTreeMap<String, Previous>,
-    /// What was rolled back from, or unloaded, by plugin.
+    /// The version of each plugin that was rolled back from, or unloaded.
     left: BTreeMap<String, Digest>,
     /// Files that were refused last time.
     refused: BTreeMap<PathBuf, Refused>,
@@ -32,7 +35,8 @@ pub(super) struct Previous {
 }
 
 impl SwapHistory {
-    /// What a start leaves to remember.
+    /// The history of a node that has just started: the files that were
+    /// refused.
     pub(super) fn of_start(warnings: &[Warning]) -> Self {
         let refused = warnings.iter().filter_map(refused_at_start);
         let refused = refused.map(|refused| (refused.file.clone(), refused));
@@ -69,7 +73,7 @@ impl SwapHistory {
         self.with(|memory| memory.refused.retain(|file, _| files.contains(&**file)));
     }
 
-    /// A generation was replaced.
+    /// Remembers a generation that was replaced.
     pub(super) fn replaced(&self, before: &Generation) {
         let previous = Previous {
             library: Arc::clone(&before.library),
@@ -83,7 +87,7 @@ impl SwapHistory {
     /// swapped, if none is named.
     ///
     /// # Errors
-    /// Says why there is none.
+    /// The reason for which no such version is known.
     pub(super) fn previous(&self, name: Option<&str>) -> Result<Previous, String> {
         self.with(|memory| {
             let mut known = memory.previous.values();
@@ -106,17 +110,19 @@ impl SwapHistory {
         })
     }
 
-    /// A version was left, and shall come back only when asked for.
+    /// Remembers a version that was left and shall come back only when asked
+    /// for.
     pub(super) fn left(&self, plugin: &str, digest: Digest) {
         self.with(|memory| memory.left.insert(plugin.to_owned(), digest));
     }
 
-    /// Whether a version was left.
+    /// Whether a version was rolled back from, or unloaded.
     pub(super) fn was_left(&self, plugin: &str, digest: Digest) -> bool {
         self.with(|memory| memory.left.get(plugin) == Some(&digest))
     }
 
-    /// A plugin serves again from its file, whatever was left.
+    /// Forgets which version of a plugin was left: it serves again from its
+    /// file.
     pub(super) fn came_back(&self, plugin: &str) {
         self.with(|memory| memory.left.remove(plugin));
     }

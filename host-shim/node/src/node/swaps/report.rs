@@ -1,3 +1,6 @@
+//! The outcome of a swap for each file or plugin, as commands print it and the
+//! log records it.
+
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -31,19 +34,19 @@ pub(crate) enum Outcome {
         /// The generation that serves.
         generation: u64,
     },
-    /// New connections land on it from now on.
+    /// The plugin serves from the file: new connections go to it from now on.
     Serves {
-        /// What serves now.
+        /// The generation that serves now.
         #[serde(flatten)]
         now: GenerationId,
-        /// What served before.
+        /// The generation that served before.
         replaced: Option<GenerationId>,
         /// What an operator should look at.
         warnings: Vec<String>,
     },
-    /// New connections land on it no more.
+    /// The plugin was unloaded: new connections no longer go to it.
     Unloaded {
-        /// What served before.
+        /// The generation that served before.
         #[serde(flatten)]
         before: GenerationId,
     },
@@ -55,19 +58,19 @@ pub(crate) enum Outcome {
         /// The generation that serves.
         generation: u64,
     },
-    /// It cannot serve; what served before goes on.
+    /// The file cannot serve; the generation before goes on.
     Refused {
-        /// All that is wrong with it.
+        /// The faults of the file.
         faults: Vec<FaultReport>,
-        /// What serves on.
+        /// The generation that goes on serving.
         serving: Option<GenerationId>,
     },
 }
 
-/// A generation by its marks.
+/// What identifies a generation to people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GenerationId {
-    /// Its id.
+    /// The generation's id.
     pub(crate) generation: u64,
     /// The plugin's version.
     pub(crate) version: String,
@@ -90,9 +93,9 @@ impl From<&Generation> for GenerationId {
 pub(crate) struct Refused {
     /// The file.
     pub(crate) file: PathBuf,
-    /// When.
+    /// The time at which it was refused.
     pub(crate) at: SystemTime,
-    /// Why, a line each.
+    /// The reasons, one line each.
     pub(crate) reasons: Vec<String>,
 }
 
@@ -113,7 +116,7 @@ impl Swapped {
         }
     }
 
-    /// Tells the log of it.
+    /// Logs the outcome.
     pub(super) fn log(&self) {
         let plugin = self.plugin.as_deref();
         let file = shown(&self.file);

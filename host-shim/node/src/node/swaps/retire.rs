@@ -1,3 +1,6 @@
+//! The retirement of replaced generations: they drain, and end when idle, late
+//! or too many.
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -10,8 +13,8 @@ use tokio::time::timeout;
 
 use crate::metrics::ended;
 
-/// How long a handler may take to end what is left: it says goodbye and waits
-/// for processes to end.
+/// The time that a handler may take to end what is left: it says goodbye and
+/// waits for processes to end.
 const GOODBYE: Duration = Duration::from_secs(30);
 
 /// The generations that were replaced and have connections left.
@@ -29,8 +32,8 @@ struct Leaving {
 }
 
 impl Retirement {
-    /// What would be ended if one more generation were to leave: see
-    /// [`begin`](Self::begin).
+    /// The generations whose connections would be ended if one more were to
+    /// retire, see [`begin`](Self::begin).
     pub(super) fn would_end(&self, generation: &Arc<Generation>, most: usize) -> Ended {
         self.with(|leaving| {
             let all = leaving.iter().map(|leaving| &leaving.generation);
@@ -89,8 +92,8 @@ impl Retirement {
     }
 }
 
-/// Those whose connections are ended: the oldest of those that have any,
-/// beyond `most`.
+/// The generations whose connections are ended: the oldest of those that have
+/// any, beyond `most`.
 fn too_many<'a>(
     generations: impl Iterator<Item = &'a Arc<Generation>>,
     most: usize,
@@ -187,7 +190,7 @@ async fn tell(generation: &Arc<Generation>, successor: Option<String>) {
     }
 }
 
-/// The counters of a version go on counting in the sums.
+/// Keeps the counters of a version that ends, so that sums never fall.
 async fn keep_counters(generation: &Arc<Generation>) {
     let generation = Arc::clone(generation);
     let kept = tokio::task::spawn_blocking(move || {

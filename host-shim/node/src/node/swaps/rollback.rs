@@ -1,3 +1,5 @@
+//! `plugins rollback` and `plugins unload` on the running node.
+
 use std::sync::Arc;
 
 use super::history::Previous;
@@ -13,8 +15,8 @@ impl Swapper {
     /// it was rolled back already, the one that was rolled back from.
     ///
     /// # Errors
-    /// When there is none, or it cannot serve any more; with `confirm` also
-    /// when that would end connections by `max_draining`.
+    /// When no such version is known, or it can no longer serve; with `confirm`
+    /// also when that would end connections by `max_draining`.
     pub(crate) fn rollback(
         &self,
         name: Option<&str>,
@@ -101,8 +103,8 @@ impl Swapper {
         }
     }
 
-    /// A version with the configuration it had when it was replaced, for want
-    /// of one that fits it.
+    /// Plans a version with the configuration it had when it was replaced,
+    /// where the present one does not fit it.
     fn plan_as_before(
         &self,
         draft: &Draft,

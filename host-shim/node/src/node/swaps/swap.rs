@@ -1,3 +1,6 @@
+//! The swap of a plugin's version: the new one is loaded and checked whole
+//! before connections go to it.
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,7 +50,7 @@ pub(crate) struct Swapper {
     pub(super) history: SwapHistory,
 }
 
-/// Where connections come from.
+/// The listeners that connections come from.
 pub(crate) struct Listening {
     pub(crate) endpoint: quinn::Endpoint,
     pub(crate) server: Server,
@@ -55,21 +58,22 @@ pub(crate) struct Listening {
     pub(crate) tcp_alpn: Option<String>,
 }
 
-/// What to reload.
+/// Which plugins to reload, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// One plugin alone, by its name.
+    /// The one plugin to reload; all that changed if `None`.
     pub(crate) name: Option<String>,
-    /// Make a new generation of what did not change as well.
+    /// Whether to make a new generation of what did not change as well.
     pub(crate) force: bool,
-    /// Leave what was rolled back from alone.
+    /// Whether to leave a version alone that was rolled back from.
     pub(crate) hold: bool,
-    /// Swap nothing that would end connections by `max_draining`.
+    /// Whether to refuse a swap that would end connections by `max_draining`.
     pub(crate) confirm: bool,
 }
 
 impl Wanted {
-    /// What changed, as the node noticed by itself or was told by a signal.
+    /// The options for changes that the node noticed by itself or was told of
+    /// by a signal.
     pub(crate) fn noticed() -> Self {
         Self {
             hold: true,
@@ -104,7 +108,7 @@ impl Swapper {
         }
     }
 
-    /// What reloads the configuration.
+    /// The reloader of the configuration.
     pub(crate) fn reloader(&self) -> &Arc<Reloader> {
         &self.reloader
     }
@@ -208,7 +212,7 @@ impl Swapper {
         }
     }
 
-    /// What is to be done with a library that is fit to serve.
+    /// Decides what to do with a library that is fit to serve.
     fn consider(
         &self,
         draft: &Draft,
@@ -264,7 +268,7 @@ impl Swapper {
         }
     }
 
-    /// What the monitor handed over, where it has the secrets.
+    /// The keys and secrets that the monitor handed over, where it has them.
     pub(super) fn handed_over(&self) -> Option<&HandedOver> {
         self.walls.as_deref()?.handed_over()
     }
@@ -350,8 +354,8 @@ impl Swapper {
         }
     }
 
-    /// Lets a generation end. Gives what it says of connections that are ended
-    /// for that.
+    /// Retires a generation. Returns a sentence about connections that are
+    /// ended for that, if any are.
     pub(super) fn retire(
         &self,
         generation: Arc<Generation>,
@@ -372,7 +376,7 @@ impl Swapper {
     /// Whether a generation can be replaced without the end of any connection.
     ///
     /// # Errors
-    /// Says how many it would end, and how to go on.
+    /// A fault that says how many connections it would end, and how to go on.
     pub(super) fn ends_nothing(
         &self,
         serving: &Arc<Generation>,
@@ -420,8 +424,8 @@ impl Swapper {
 pub(super) struct Switched {
     /// What serves now.
     pub(super) now: Arc<Generation>,
-    /// What did before.
+    /// The generation that served before.
     pub(super) before: Option<Arc<Generation>>,
-    /// What it says of connections that are ended for that.
+    /// A sentence about connections that are ended for that, if any are.
     pub(super) ended: Option<String>,
 }

@@ -1,3 +1,6 @@
+//! The transfer of a handler's state to its successor, in a form that only the
+//! plugin knows.
+
 use alknet_loader::Generation;
 use serde_json::{Value, json};
 

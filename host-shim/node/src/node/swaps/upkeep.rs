@@ -1,3 +1,6 @@
+//! Periodic upkeep: staging directory, unused library copies, memory given
+//! back to the system.
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -6,13 +9,13 @@ use alknet_loader::{Generation, memory};
 use super::swap::Swapper;
 use crate::state::last_logins;
 
-/// How often there is a look.
+/// The interval of the upkeep.
 const PACE: Duration = Duration::from_secs(1);
-/// How long after the reason for it memory is given back: what ends together
-/// ends by then.
+/// The time after which memory is given back, counted from the reason for it:
+/// connections that end together have ended by then.
 const SETTLING: Duration = Duration::from_secs(2);
-/// So many connections fewer than there were are a reason, and so is half of
-/// those there were.
+/// The number of ended connections that is a reason to give memory back; half
+/// of all connections is one, too.
 const MANY: usize = 64;
 
 /// Keeps what a node needs in place, and gives back what it needs no more: the
@@ -46,8 +49,8 @@ pub(crate) async fn upkeep(swapper: Arc<Swapper>) {
     }
 }
 
-/// The code of versions that are left for those who are still on them: what
-/// they do not use goes back.
+/// Gives back the memory of replaced versions' code that their remaining
+/// connections do not use.
 fn page_out_replaced(swapper: &Swapper) {
     let serving = swapper.registry.generations();
     let serves = |one: &Generation| serving.iter().any(|other| other.digest == one.digest);
@@ -56,10 +59,10 @@ fn page_out_replaced(swapper: &Swapper) {
     replaced.for_each(|one| one.library.page_out());
 }
 
-/// When memory is to be given back.
+/// Decides when memory is to be given back.
 #[derive(Default)]
 struct Trimming {
-    /// The most connections there were since it was last.
+    /// The most connections there were since memory was given back last.
     most: usize,
     generations: Vec<u64>,
     due: Option<Instant>,

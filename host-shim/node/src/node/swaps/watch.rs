@@ -1,3 +1,6 @@
+//! The watch on the plugins directory (`plugins.watch`), which polls for
+//! changed files.
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,8 +12,8 @@ use alknet_loader::discover;
 
 use super::swap::{Swapper, Wanted};
 
-/// How often the directory is looked at. A file that is the same twice is taken
-/// for whole.
+/// The interval at which the directory is looked at. A file that is the same
+/// twice is taken for whole.
 const PACE: Duration = Duration::from_secs(1);
 
 /// Reloads plugins whose files change, while the configuration says so. Looks
@@ -42,7 +45,7 @@ pub(crate) async fn watch(swapper: Arc<Swapper>) {
     }
 }
 
-/// The files of a directory, each with what changes when it does.
+/// The files of a directory, each with metadata that change when it does.
 #[derive(PartialEq, Eq)]
 struct Files(BTreeMap<PathBuf, Mark>);
 

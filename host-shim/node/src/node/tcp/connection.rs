@@ -1,3 +1,6 @@
+//! A TCP connection behind the handler contract: one stream, closed without
+//! loss of data.
+
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -14,16 +17,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long a peer may go on sending after our side is closed.
+/// The time that a peer may go on sending after our side is closed.
 const LINGER: Duration = Duration::from_secs(5);
-/// How long one may be silent then; for one that never logged in, the longest
-/// in all.
+/// The time that a peer may be silent then; for one that never logged in, the
+/// longest time in all.
 const SILENT_LINGER: Duration = Duration::from_millis(400);
 
 /// A TCP connection as handlers see it: one stream, and nothing after it.
 pub(super) struct TcpConnection {
     shared: Arc<Shared>,
-    /// The stream was fetched, or will not be any more.
+    /// Whether the stream was fetched, or can no longer be.
     taken: AtomicBool,
     alpn: Vec<u8>,
     remote_addr: SocketAddr,
@@ -87,7 +90,7 @@ impl Connection for TcpConnection {
         self.identity.set(identity).map_err(|_| IdentityAlreadySet)
     }
 
-    /// TCP has no place for the code and the reason.
+    /// Closes the connection. TCP does not carry the code and the reason.
     fn close(&self, _code: u32, _reason: &str) {
         self.taken.store(true, Ordering::Release);
         self.shared.closed.store(true, Ordering::Release);
@@ -99,7 +102,8 @@ impl Connection for TcpConnection {
 
 struct Shared {
     socket: TcpStream,
-    /// Closed as a whole: what the peer still sends is of no interest.
+    /// Whether the connection is closed as a whole, so that what the peer still
+    /// sends is thrown away.
     closed: AtomicBool,
     reader: AtomicWaker,
 }

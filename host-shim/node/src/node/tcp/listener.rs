@@ -1,3 +1,6 @@
+//! The TCP listener: accepts connections and hands each to the handler of one
+//! ALPN.
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,10 +18,10 @@ use super::connection::TcpConnection;
 use crate::node::admission::{Admission, Transport};
 use crate::node::endpoint::hand_over;
 
-/// Connections that the system may accept ahead of us.
+/// The number of connections that the system may accept ahead of the node.
 const BACKLOG: u32 = 1024;
-/// Bytes that wait in a socket to be sent, beyond those under way. What is more
-/// waits in its channel, and a keystroke overtakes it.
+/// The number of bytes that may wait in a socket to be sent, beyond those under
+/// way. Further data waits in its channel, where a keystroke overtakes it.
 const UNSENT: u32 = 128 * 1024;
 /// The pauses after a failed accept double from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -56,7 +59,7 @@ impl Listener {
         })
     }
 
-    /// The address it has.
+    /// The address that the listener is bound to.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }

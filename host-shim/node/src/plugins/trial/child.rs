@@ -23,8 +23,9 @@ use super::limits;
 use super::protocol::{Assignment, Description, MAGIC, Report, Said, Settings, Step};
 use crate::plugins::in_memory::{InMemory, Nobody};
 
-/// How long the handler may take over the peer's bytes, and as long again to
-/// end once the peer has left. One that takes longer is not refused for it.
+/// The time that the handler may take for the peer's bytes, and again for
+/// ending once the peer has left. A handler that takes longer is not refused
+/// for it.
 const HANDLER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Tries a library out, if that is what this process was started for.
@@ -41,8 +42,8 @@ pub(crate) fn run_if_asked() -> Option<ExitCode> {
     })
 }
 
-/// Whether the words that ask for a trial wait there. Nothing is taken, and
-/// nothing waited for.
+/// Whether the words that ask for a trial wait on standard input. They are not
+/// read, and the call does not wait.
 fn asked(stdin: BorrowedFd<'_>) -> bool {
     let mut start = [0; MAGIC.len()];
     match recv(stdin, &mut start[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
@@ -123,7 +124,7 @@ fn make(plugin: &LoadedPlugin, settings: &Settings, runtime: &Runtime) -> Option
     PluginHandler::create(plugin, inputs, runtime.handle().clone()).ok()
 }
 
-/// A peer connects, says something, takes what comes, and leaves.
+/// Plays a peer that connects, sends something, reads the answer, and leaves.
 fn serve(runtime: &Runtime, handler: &PluginHandler, alpn: &[u8]) {
     runtime.block_on(async {
         let (connection, peer) = InMemory::new(alpn);
@@ -148,10 +149,10 @@ fn random() -> [u8; 32] {
     bytes
 }
 
-/// The way to the node.
+/// The socket to the node.
 struct Channel {
     stream: BufReader<UnixStream>,
-    /// What the node said last.
+    /// The token that the node sent last.
     token: String,
 }
 

@@ -15,14 +15,15 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::protocol::{Assignment, Description, MAGIC, MAX_REPORT, Report, Said, Settings, Step};
 
-/// How long a trial may take.
+/// The time that a trial may take.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long the process may take to end once it has said that all went well.
+/// The time that the process may take to end once it has reported that all went
+/// well.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
-/// What the library may write to standard output, and to standard error, in
-/// bytes. More is not a slip of its author.
+/// The number of bytes that the library may write to standard output, and to
+/// standard error. More is not a slip of its author.
 const MAX_OUTPUT: u64 = 1024 * 1024;
-/// Lines of that which are logged, at most.
+/// The most lines of its output that are logged.
 const MAX_LOGGED: usize = 100;
 
 /// Tries a library out in a process of its own, with what the node would give
@@ -51,13 +52,13 @@ pub(crate) fn try_out(prepared: &Prepared, settings: &Settings) -> Result<Descri
 
 /// Why a library has not passed.
 enum Failed {
-    /// It was refused in so many words.
+    /// The process refused it, for this reason.
     Refused(String),
-    /// What it did to the process, with the subject of that.
+    /// The process ended or was ended; a clause with its subject says how.
     Fatal(String),
 }
 
-/// What comes from the process.
+/// An event from the process.
 enum Event {
     Line(Vec<u8>),
     /// It, or something it started, wrote too much to standard output or
@@ -144,8 +145,8 @@ impl Trial {
         }
     }
 
-    /// A report that answers what was said last. Nobody who merely writes to
-    /// every descriptor makes one.
+    /// Reads a report, which must carry the token that was sent last: a library
+    /// that merely writes to every descriptor cannot make one.
     fn report(&self, line: &[u8]) -> Result<Said, Failed> {
         let report: Report = serde_json::from_slice(line).map_err(|_| forged())?;
         match report.token == self.token {
@@ -154,8 +155,8 @@ impl Trial {
         }
     }
 
-    /// Steps come in their order, each once, and each with a token that was
-    /// nowhere in that process before.
+    /// Takes note that a step begins and sends a new token. Steps come in their
+    /// order, each once, and each token was nowhere in that process before.
     fn goes_on(&mut self, step: Step) -> Result<(), Failed> {
         let next = match self.step {
             None => Step::Load,
@@ -201,7 +202,7 @@ impl Trial {
         }
     }
 
-    /// How the process ended.
+    /// A clause that says how the process ended.
     fn ending(&mut self) -> String {
         for _ in 0..500 {
             match self.child.try_wait() {

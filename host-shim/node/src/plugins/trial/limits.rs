@@ -5,9 +5,9 @@ use std::fs;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const MIB: u64 = 1 << 20;
-/// Memory it may write to (RLIMIT_DATA).
+/// Bytes of memory that the process may write to (RLIMIT_DATA).
 const MAX_DATA: u64 = 512 * MIB;
-/// Address space (RLIMIT_AS): threads reserve a lot of it.
+/// Bytes of address space (RLIMIT_AS): threads reserve a lot of it.
 const MAX_ADDRESS_SPACE: u64 = 8192 * MIB;
 /// CPU time for opening a library, in seconds: many times what the largest takes. One whose tables lead in circles ends
 /// there.
@@ -26,12 +26,13 @@ pub(super) fn begin() {
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
 }
 
-/// The library is open: the limits for what comes next.
+/// Sets the limits for the steps after the library was opened.
 pub(super) fn opened() {
     limit_soft(Resource::Cpu, ALL_CPU);
 }
 
-/// What is stricter already stays. Without a limit the trial is worth as much; it may last longer.
+/// Sets a limit unless a stricter one is in force. Where it cannot be set the
+/// trial is worth as much; it may last longer.
 fn limit(resource: Resource, most: u64) {
     let now = getrlimit(resource).maximum.unwrap_or(u64::MAX);
     let most = Some(most.min(now));

@@ -43,7 +43,7 @@ impl From<&PluginsConfig> for Settings {
     }
 }
 
-/// What to try out.
+/// The library to try out, with its settings.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Assignment {
     /// The private copy to open.
@@ -55,7 +55,7 @@ pub(super) struct Assignment {
     pub(super) settings: Settings,
 }
 
-/// What the process of a trial says.
+/// A message of the process of a trial.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Report {
     /// The token that came last; empty before the first.
@@ -66,11 +66,12 @@ pub(super) struct Report {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Said {
-    /// It goes on with this step once it has a new token, which is the answer.
+    /// The process goes on with this step once it has a new token, which is the
+    /// answer.
     Begins(Step),
     /// The library cannot be used, and why.
     Refused(String),
-    /// It went all the way.
+    /// The library went through all steps.
     Passed(Description),
 }
 
