@@ -94,7 +94,7 @@ pub(crate) fn faults(draft: &Draft, user: &str, network: &AccountIds) -> Vec<Str
     faults
 }
 
-/// The first part of a path that the account may not enter or, at its end and
+/// The innermost part of a path that the account may not enter or, at its end and
 /// if `readable`, may not read.
 fn first_closed(path: &Path, readable: bool, network: &AccountIds) -> Option<PathBuf> {
     let real = path.canonicalize().ok()?;
