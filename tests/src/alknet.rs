@@ -1,3 +1,5 @@
+//! The client `alknet` as a user with a home directory and a `nodes.toml`.
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,7 +13,7 @@ pub struct Alknet {
     shares: bool,
 }
 
-/// What the user calls the node.
+/// The name of the node in the user's `nodes.toml`.
 pub const NODE: &str = "test-node";
 
 impl Alknet {
@@ -20,21 +22,21 @@ impl Alknet {
         Self::at(node, node.addr)
     }
 
-    /// The same, who finds the node at another address.
+    /// As [`to`](Self::to), but finds the node at another address.
     pub fn at(node: &TestNode, addr: SocketAddr) -> Self {
         let user = Self::stranger(node);
         user.knows(node, addr, "");
         user
     }
 
-    /// The same, who has more to say of the node in `nodes.toml`.
+    /// As [`at`](Self::at), with more lines about the node in `nodes.toml`.
     pub fn told(node: &TestNode, addr: SocketAddr, more: &str) -> Self {
         let user = Self::stranger(node);
         user.knows(node, addr, more);
         user
     }
 
-    /// The same, whose commands share one connection.
+    /// As [`to`](Self::to), with commands that share one connection.
     pub fn sharing(node: &TestNode) -> Self {
         let mut user = Self::stranger(node);
         user.shares(node, node.addr);
@@ -86,7 +88,7 @@ impl Alknet {
         self
     }
 
-    /// `~/.ssh`.
+    /// The directory `~/.ssh`.
     pub fn ssh_folder(&self) -> PathBuf {
         self.home.join(".ssh")
     }

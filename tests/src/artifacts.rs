@@ -1,3 +1,6 @@
+//! The binaries and libraries under test, built by cargo or named by
+//! variables.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

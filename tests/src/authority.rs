@@ -1,3 +1,5 @@
+//! A certificate authority that signs user certificates with `ssh-keygen`.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

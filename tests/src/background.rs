@@ -1,3 +1,5 @@
+//! A program that runs beside the test, whose output is followed.
+
 use std::io::Write;
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 

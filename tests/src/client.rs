@@ -1,3 +1,5 @@
+//! Our own client library towards a node: QUIC connections and log-ins.
+
 use std::time::Duration;
 
 use alknet_quic::{
@@ -11,7 +13,8 @@ use crate::TestNode;
 pub struct Dialled {
     /// The connection.
     pub connection: quinn::Connection,
-    /// Its endpoint. Dropped without a word, the node hears nothing more.
+    /// The connection's endpoint. When it is dropped, the node hears nothing
+    /// more and is told nothing.
     pub endpoint: quinn::Endpoint,
 }
 
@@ -30,7 +33,7 @@ pub async fn dial(node: &TestNode) -> Dialled {
 /// Connects to any service of the node.
 ///
 /// # Errors
-/// What the client is told.
+/// The error that the client sees.
 pub async fn dial_as(
     node: &TestNode,
     key: Option<NodeSecret>,

@@ -1,3 +1,5 @@
+//! Many OpenSSH clients at once whose data is checked all the time.
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
@@ -10,13 +12,14 @@ use crate::node::Tail;
 use crate::target::{answers, connect, exchange, free_port};
 use crate::{HANG, Random, Setup, Ssh, Target, TestNode, Transport, eventually, sha256};
 
-/// What is sent through a session, and must come back, in one go.
+/// The number of bytes that are sent through a session in one go and must come
+/// back.
 const THROUGH_SESSION: usize = 32 << 10;
-/// Likewise through a connection of a forward that stays open.
+/// The same for a connection of a forward that stays open.
 const THROUGH_FORWARD: usize = 16 << 10;
-/// Likewise through a connection that is made anew each time.
+/// The same for a connection of a forward that is made anew each time.
 const THROUGH_NEW: usize = 4 << 10;
-/// The pauses in between.
+/// The pause between two rounds.
 const PACE: Duration = Duration::from_millis(200);
 
 /// Stock OpenSSH clients that send random bytes to their node and compare
@@ -31,10 +34,10 @@ pub struct Crowd {
     tcp: Ssh,
 }
 
-/// Who is in a crowd.
+/// One client of a crowd.
 #[derive(Clone, Debug)]
 pub struct Member {
-    /// How it came.
+    /// The transport it uses.
     pub transport: Transport,
     /// Its address, as the node sees it.
     pub addr: SocketAddr,
@@ -242,10 +245,10 @@ struct Session {
     name: String,
     transport: Transport,
     child: Child,
-    /// Until somebody uses them.
+    /// The pipes of its command, until somebody uses them.
     pipes: Option<(ChildStdin, ChildStdout)>,
     stderr: Tail,
-    /// Of its forwards, until somebody uses them.
+    /// The ports of its forwards, until somebody uses them.
     ports: Vec<(&'static str, u16)>,
     member: Option<Member>,
 }

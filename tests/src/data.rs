@@ -1,3 +1,5 @@
+//! Reproducible random bytes, and digests to compare them by.
+
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;

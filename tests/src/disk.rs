@@ -1,3 +1,5 @@
+//! A node's disk that a test can fill, without filling the machine's.
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -20,9 +22,9 @@ pub struct Disk {
 
 /// A disk that is full, until this is dropped.
 pub enum Full {
-    /// By a file.
+    /// Full because of this file.
     By(PathBuf),
-    /// By a limit, of this process.
+    /// Full because of a limit on this process.
     Limited(Pid),
 }
 

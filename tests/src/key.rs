@@ -1,3 +1,5 @@
+//! A fresh Ed25519 key in all the forms that tests need.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -44,7 +46,7 @@ impl TestKey {
         Arc::new(PrivateKey::from_openssh(text.as_bytes()).unwrap())
     }
 
-    /// What all of the key is made from.
+    /// The seed (32 bytes, RFC 8032) that the key is made from.
     pub fn seed(&self) -> [u8; 32] {
         *self.key.expose_seed()
     }

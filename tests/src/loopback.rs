@@ -1,3 +1,5 @@
+//! Connections from other loopback addresses, as if from other machines.
+
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
@@ -41,15 +43,15 @@ impl Loopback {
     /// A QUIC connection to the node's SSH service.
     ///
     /// # Errors
-    /// What the client is told.
+    /// The error that the client sees.
     pub async fn quic(self, node: &TestNode) -> Result<Dialled, ConnectError> {
         self.quic_at(node, node.addr).await
     }
 
-    /// The same where the node is found at another address.
+    /// A QUIC connection to a node that is reached at another address.
     ///
     /// # Errors
-    /// What the client is told.
+    /// The error that the client sees.
     pub async fn quic_at(self, node: &TestNode, at: SocketAddr) -> Result<Dialled, ConnectError> {
         let endpoint = quinn::Endpoint::client(SocketAddr::new(self.ip(), 0)).unwrap();
         let client = QuicClient {
@@ -82,7 +84,7 @@ pub async fn log_in(
     Ok(client)
 }
 
-/// The same with a key file and the certificate beside it.
+/// Logs in with a key file and the certificate beside it.
 ///
 /// # Errors
 /// Why that failed.
@@ -118,7 +120,7 @@ async fn greet(node: &TestNode, dialled: &Dialled) -> Result<Client, String> {
     .map_err(|error: ClientError| error.to_string())
 }
 
-/// No terminal to ask on.
+/// A user without a terminal, who cannot be asked for a passphrase.
 struct Nobody;
 
 impl AskPassphrase for Nobody {

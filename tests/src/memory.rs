@@ -1,3 +1,5 @@
+//! The memory of a process, followed while a test runs (proc(5)).
+
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,3 +1,5 @@
+//! A running node: started, watched by its log, signalled and stopped.
+
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,9 +16,9 @@ use crate::{Run, Setup, eventually};
 pub struct TestNode {
     /// Its state directory.
     pub setup: Setup,
-    /// Where it listens.
+    /// The address it serves QUIC on.
     pub addr: SocketAddr,
-    /// Where it listens on TCP, if it does.
+    /// The address it serves TCP on, if it does.
     pub tcp: Option<SocketAddr>,
     /// The key it proves itself with in TLS.
     pub node_key: NodeKey,
@@ -36,25 +38,26 @@ pub struct Stopped {
 }
 
 impl TestNode {
-    /// `alknet-node run`, ready.
+    /// Starts `alknet-node run` and waits until it is ready.
     pub fn start(setup: Setup) -> Self {
         let run = setup.on_state("run");
         Self::started(setup, run)
     }
 
-    /// `alknet-node run` by another program that becomes it, ready.
+    /// Starts `alknet-node run` by another program that becomes it, and waits
+    /// until it is ready.
     pub fn start_under(wrapper: &[&str], setup: Setup) -> Self {
         let run = setup.on_state("run").under(wrapper);
         Self::started(setup, run)
     }
 
-    /// `alknet-node up`, ready.
+    /// Starts `alknet-node up` and waits until it is ready.
     pub fn up(setup: Setup) -> Self {
         let run = setup.on_state("up").args(["--listen", "127.0.0.1:0"]);
         Self::started(setup, run)
     }
 
-    /// A command that serves, ready.
+    /// Starts a command that serves, and waits until it is ready.
     pub fn starting(setup: Setup, run: Run) -> Self {
         Self::started(setup, run)
     }
@@ -215,7 +218,7 @@ impl Tail {
         self.text.lock().unwrap().clone()
     }
 
-    /// All of it, once nobody writes any more.
+    /// The whole text, once nobody writes any more.
     pub(crate) fn end(&mut self) -> String {
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();

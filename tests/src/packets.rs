@@ -1,3 +1,6 @@
+//! An SSH client that sends single messages, well-formed or not (RFC 4250 to
+//! 4254).
+
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
@@ -35,14 +38,14 @@ const ALGORITHMS: [&str; 10] = [
 const BANNER: &str = "SSH-2.0-packets";
 
 impl Packets {
-    /// Over TCP, logged in.
+    /// Connects over TCP and logs in.
     pub fn login(node: &TestNode, key: &TestKey) -> Self {
         let (mut packets, session) = Self::connected(node);
         packets.authenticate(&session, key).unwrap();
         packets
     }
 
-    /// Over TCP, encrypted, with nobody logged in.
+    /// Connects over TCP and agrees on keys, without logging in.
     pub fn connect(node: &TestNode) -> Self {
         Self::connected(node).0
     }
@@ -137,8 +140,8 @@ impl Packets {
         Ok(body)
     }
 
-    /// RFC 4253 sections 4, 7 and 8, RFC 8731, RFC 5647 as OpenSSH has it.
-    /// Returns the session's id.
+    /// Runs the key exchange: RFC 4253 sections 4, 7 and 8, RFC 8731, RFC 5647
+    /// as OpenSSH has it. Returns the session's id.
     fn agree_on_keys(&mut self) -> io::Result<Vec<u8>> {
         self.stream.write_all(format!("{BANNER}\r\n").as_bytes())?;
         let mut theirs = Vec::new();
@@ -191,7 +194,7 @@ impl Packets {
         Ok(session)
     }
 
-    /// RFC 4252 section 7.
+    /// Logs in with a key (RFC 4252 section 7).
     fn authenticate(&mut self, session: &[u8], key: &TestKey) -> io::Result<()> {
         self.send(&Message::new(5).string("ssh-userauth"))?;
         self.read_one_of(&[6])?;
@@ -223,7 +226,7 @@ impl Packets {
 pub struct Message(Vec<u8>);
 
 impl Message {
-    /// One of this kind (RFC 4250 section 4.1.2).
+    /// A message of this kind (RFC 4250 section 4.1.2).
     pub fn new(kind: u8) -> Self {
         Self(vec![kind])
     }
@@ -274,24 +277,24 @@ impl Message {
         Self::new(94).u32(channel).string(bytes)
     }
 
-    /// As they are.
+    /// Appends bytes as they are.
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
         self.0.extend_from_slice(bytes);
         self
     }
 
-    /// A number.
+    /// Appends a number (`uint32`).
     pub fn u32(self, number: u32) -> Self {
         self.bytes(&number.to_be_bytes())
     }
 
-    /// A text with its length.
+    /// Appends a text with its length (`string`).
     pub fn string(self, text: impl AsRef<[u8]>) -> Self {
         let text = text.as_ref();
         self.u32(u32::try_from(text.len()).unwrap()).bytes(text)
     }
 
-    /// A positive number of any size (RFC 4251 section 5).
+    /// Appends a positive number of any size (`mpint`, RFC 4251 section 5).
     fn mpint(self, number: &[u8]) -> Self {
         let zeros = number.iter().take_while(|&&byte| byte == 0).count();
         let number = &number[zeros..];

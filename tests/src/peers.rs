@@ -1,3 +1,5 @@
+//! The peers file of a node, written and rewritten by a test.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -18,12 +20,12 @@ struct Peer {
 }
 
 impl Peers {
-    /// Nobody.
+    /// A file without peers.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One peer more, whose processes are not confined: it has
+    /// Adds a peer whose processes are not confined: it has
     /// `ssh:unconfined` beside these scopes.
     pub fn add(&mut self, id: &str, key: &TestKey, scopes: &[&str]) -> &mut Self {
         self.0.push(Peer {
@@ -37,19 +39,19 @@ impl Peers {
         self
     }
 
-    /// One peer more, with these scopes and no others: a guest.
+    /// Adds a peer with these scopes and no others: a guest.
     pub fn add_guest(&mut self, id: &str, key: &TestKey, scopes: &[&str]) -> &mut Self {
         self.add(id, key, scopes).get(id).confined = true;
         self
     }
 
-    /// More lines of a peer's entry, such as `files = ["/srv:ro"]`.
+    /// Adds lines to a peer's entry, such as `files = ["/srv:ro"]`.
     pub fn more(&mut self, id: &str, lines: &str) -> &mut Self {
         self.get(id).more = format!("{lines}\n");
         self
     }
 
-    /// Other scopes for a peer.
+    /// Gives a peer other scopes.
     pub fn rescope(&mut self, id: &str, scopes: &[&str]) -> &mut Self {
         self.get(id).scopes = owned(scopes);
         self

@@ -1,3 +1,6 @@
+//! Programs run to their end, with their output and a guard against hanging;
+//! and the loud skip of a test.
+
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
@@ -8,8 +11,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// After this, something hangs. Far more than anything takes on a busy
-/// machine.
+/// The time after which something counts as hanging: far more than anything
+/// takes on a busy machine.
 pub const HANG: Duration = Duration::from_secs(120);
 
 /// A program to be run to its end, with a guard against hanging.
@@ -27,7 +30,7 @@ enum Input {
 
 /// A program that has ended.
 pub struct Ended {
-    /// How.
+    /// The exit status.
     pub status: ExitStatus,
     /// Its standard output.
     pub stdout: Vec<u8>,
@@ -41,19 +44,19 @@ impl Run {
         Self::from(Command::new(program))
     }
 
-    /// One more argument.
+    /// Adds an argument.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.command.arg(arg);
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         self.command.args(args);
         self
     }
 
-    /// The same, run by another program, which takes it as its last arguments.
+    /// Has another program run this one, which it takes as its last arguments.
     pub fn under(self, wrapper: &[&str]) -> Self {
         let mut command = Command::new(wrapper[0]);
         command.args(&wrapper[1..]).arg(self.command.get_program());
@@ -67,31 +70,31 @@ impl Run {
         Self { command, ..self }
     }
 
-    /// A variable of its environment.
+    /// Sets a variable of its environment.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// The directory it runs in.
+    /// Sets the directory it runs in.
     pub fn dir(mut self, dir: &Path) -> Self {
         self.command.current_dir(dir);
         self
     }
 
-    /// What it reads from standard input.
+    /// Sets the bytes of its standard input.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = Input::Bytes(bytes.into());
         self
     }
 
-    /// The file it reads from standard input.
+    /// Sets the file of its standard input.
     pub fn stdin_file(mut self, path: &Path) -> Self {
         self.input = Input::File(File::open(path).unwrap());
         self
     }
 
-    /// The file its standard output goes to.
+    /// Sets the file that its standard output goes to.
     pub fn stdout_file(mut self, path: &Path) -> Self {
         self.output = Some(File::create(path).unwrap());
         self

@@ -21,9 +21,9 @@ pub struct Relay {
 /// One datagram that came to the relay, whether or not it was passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram {
-    /// When, counted from the relay's start.
+    /// The time at which it came, counted from the relay's start.
     pub at: Duration,
-    /// From the client to the node, or the other way.
+    /// Whether it went from the client to the node, or the other way.
     pub to_node: bool,
     /// Bytes of UDP payload.
     pub length: usize,
@@ -33,7 +33,7 @@ pub struct Datagram {
 
 struct Shared {
     started: Instant,
-    /// Where clients send to.
+    /// The socket that clients send to.
     front: UdpSocket,
     state: Mutex<State>,
     due: Condvar,
@@ -42,17 +42,17 @@ struct Shared {
 struct State {
     node: SocketAddr,
     delay: Duration,
-    /// Of 1000 datagrams.
+    /// The number of datagrams lost of 1000.
     lost_of_1000: u64,
     random: Random,
     /// Bytes a second that come out towards the client, if bounded.
     rate: Option<u64>,
     /// The longest datagram that passes, in bytes.
     longest: usize,
-    /// When the next one may come out there.
+    /// The time at which the next datagram may leave towards the client.
     next_out: Instant,
     is_cut: bool,
-    /// What clients' datagrams pretend to come from.
+    /// The socket whose address the clients' datagrams pretend to come from.
     spoofed: Option<Arc<UdpSocket>>,
     /// The relay's socket towards the node for each client.
     backs: HashMap<SocketAddr, Arc<UdpSocket>>,
@@ -78,9 +78,9 @@ enum To {
 
 const LARGEST: usize = 65_536;
 const SOCKET_BUFFER: usize = 4 << 20;
-/// How often the threads look whether it is over.
+/// The interval at which the threads check whether the relay was dropped.
 const LOOK: Duration = Duration::from_millis(100);
-/// What a bounded link holds before it drops.
+/// The time's worth of data that a bounded link holds before it drops any.
 const QUEUE: Duration = Duration::from_millis(200);
 
 impl Relay {

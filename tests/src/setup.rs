@@ -1,3 +1,5 @@
+//! A state directory in a temporary home, before its node starts.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

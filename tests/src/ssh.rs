@@ -1,3 +1,6 @@
+//! The stock OpenSSH client, configured for one node and apart from the
+//! caller's own files.
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,16 +15,16 @@ pub struct Ssh {
     config: PathBuf,
 }
 
-/// What became of a connection through the node.
+/// The outcome of a connection through the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reached {
-    /// It was made, and the target answered.
+    /// The connection was made, and the target answered.
     Served,
-    /// The policy refused it.
+    /// The policy refused the connection.
     Prohibited,
-    /// It was allowed, but could not be made.
+    /// The connection was allowed, but could not be made.
     ConnectFailed,
-    /// What ssh said of something else.
+    /// Something else happened; this is ssh's message.
     Otherwise(String),
 }
 
@@ -29,22 +32,22 @@ pub enum Reached {
 const ALIAS: &str = "node";
 
 impl Ssh {
-    /// With the authorised key, by the stanza that our programs print.
+    /// A client with the authorised key, by the stanza that our programs print.
     pub fn to(node: &TestNode) -> Self {
         Self::with_key(node, &node.setup.key)
     }
 
-    /// The same, which finds the node at another address.
+    /// As [`to`](Self::to), but finds the node at another address.
     pub fn at(node: &TestNode, addr: SocketAddr) -> Self {
         Self::by_stanza(node, addr, None, &node.setup.key)
     }
 
-    /// The same, by a stanza that names a TCP address as well.
+    /// As [`at`](Self::at), by a stanza that names a TCP address as well.
     pub fn at_or_tcp(node: &TestNode, addr: SocketAddr, tcp: &str) -> Self {
         Self::by_stanza(node, addr, Some(tcp), &node.setup.key)
     }
 
-    /// With another key.
+    /// As [`to`](Self::to), with another key.
     pub fn with_key(node: &TestNode, key: &TestKey) -> Self {
         Self::by_stanza(node, node.addr, None, key)
     }
@@ -68,12 +71,12 @@ impl Ssh {
         Self { config }
     }
 
-    /// With the authorised key over plain TCP, without our client.
+    /// A client with the authorised key over plain TCP, without our client.
     pub fn over_tcp(node: &TestNode) -> Self {
         Self::over(Transport::Tcp, node, &node.setup.key)
     }
 
-    /// Either way, with any key.
+    /// A client over either transport, with any key.
     pub fn over(transport: Transport, node: &TestNode, key: &TestKey) -> Self {
         if transport == Transport::Quic {
             return Self::with_key(node, key);
@@ -82,7 +85,7 @@ impl Ssh {
         Self::directly(addr, &node.host_key, key, node.setup.folder())
     }
 
-    /// To a stock sshd, with the key that it lets in.
+    /// A client of a stock sshd, with the key that it lets in.
     pub fn to_sshd(sshd: &Sshd, key: &TestKey, folder: &Path) -> Self {
         Self::directly(sshd.addr, &sshd.host_key, key, folder)
     }
@@ -103,14 +106,14 @@ impl Ssh {
         Self { config }
     }
 
-    /// More lines of configuration, before all others.
+    /// Adds lines of configuration, before all others.
     pub fn configure(&self, lines: &str) -> &Self {
         let text = fs::read_to_string(&self.config).unwrap();
         fs::write(&self.config, format!("{lines}\n{text}")).unwrap();
         self
     }
 
-    /// `ssh -N` with some forwards, once they all are there.
+    /// Starts `ssh -N` with some forwards, and waits until all of them listen.
     ///
     /// # Errors
     /// When ssh ends because a forward is refused.
@@ -132,7 +135,7 @@ impl Ssh {
         }
     }
 
-    /// What becomes of `ssh -W host:port` towards an echo.
+    /// The outcome of `ssh -W host:port` towards an echo.
     pub fn reach(&self, host: &str, port: u16) -> Reached {
         let target = if host.contains(':') {
             format!("[{host}]:{port}")

@@ -1,3 +1,5 @@
+//! A stock OpenSSH server, for comparison with the node.
+
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -7,7 +9,7 @@ use crate::{Background, Run, TestKey};
 
 /// A stock sshd on a port of its own.
 pub struct Sshd {
-    /// Where it listens.
+    /// The address it listens on.
     pub addr: SocketAddr,
     /// Its host key: type, base64 and comment.
     pub host_key: String,
@@ -15,13 +17,13 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// With these authorised keys, and more lines of configuration.
+    /// Starts one with these authorised keys and more lines of configuration.
     pub fn start(folder: &Path, authorized_keys: &str, config: &str) -> Self {
         let here = Ipv4Addr::LOCALHOST.into();
         Self::start_under(&["env"], here, folder, authorized_keys, config)
     }
 
-    /// The same by another program that becomes it, at another address.
+    /// Starts one by another program that becomes it, at another address.
     pub fn start_under(
         wrapper: &[&str],
         ip: IpAddr,

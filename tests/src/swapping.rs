@@ -1,3 +1,5 @@
+//! Plugins that are installed, swapped and damaged while a node serves.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -65,12 +67,12 @@ pub struct Odd {
 }
 
 impl Odd {
-    /// With these settings, `NAME=value` a line.
+    /// Starts a node with these settings, `NAME=value` a line.
     pub fn start(settings: &str) -> Self {
         Self::start_with(settings, Setup::new(), TestNode::start)
     }
 
-    /// In a state directory of one's own, and in one's own way.
+    /// Starts a node in the given state directory, by the given function.
     pub fn start_with(
         settings: &str,
         mut setup: Setup,
@@ -112,7 +114,7 @@ impl Echo {
         echo
     }
 
-    /// What is sent comes back.
+    /// Checks that what is sent comes back.
     pub async fn works(&mut self) {
         self.stream.write_all(b"still here").await.unwrap();
         let mut back = [0; 10];
@@ -121,13 +123,13 @@ impl Echo {
     }
 }
 
-/// Contents that are no plugin.
+/// Contents of a file that is not a plugin.
 pub struct BadLibrary {
-    /// What it is, in one word.
+    /// A one-word name of the fault.
     pub name: &'static str,
     /// The contents.
     pub bytes: Vec<u8>,
-    /// What the node says of it.
+    /// The words of the node's message about it.
     pub words: &'static str,
 }
 

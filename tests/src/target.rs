@@ -1,3 +1,5 @@
+//! Servers that forwards lead to, and clients that use a forward.
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -12,13 +14,13 @@ use crate::{HANG, Random};
 
 /// A connected socket of either family.
 pub trait Pipe: Read + Write + Send {
-    /// Says that no more will be written.
+    /// Shuts the writing side down.
     fn finish(&self);
-    /// The same socket once more, for another thread.
+    /// Another handle of the socket, for another thread.
     fn twin(&self) -> Box<dyn Pipe>;
 }
 
-/// See [`Pipe`].
+/// A boxed [`Pipe`].
 pub type Socket = Box<dyn Pipe>;
 
 impl Pipe for TcpStream {
@@ -43,7 +45,7 @@ impl Pipe for UnixStream {
 
 /// A server that forwards lead to. It serves until the test's process ends.
 pub struct Target {
-    /// Where it listens; port 0 for a Unix socket.
+    /// The address it listens on; port 0 for a Unix socket.
     pub addr: SocketAddr,
     accepted: Arc<AtomicUsize>,
 }
@@ -114,7 +116,7 @@ pub fn echo(mut socket: Socket) {
     socket.finish();
 }
 
-/// Never reads.
+/// Serves a connection from which nothing is ever read.
 pub fn never_reads(socket: Socket) {
     std::thread::sleep(4 * HANG);
     drop(socket);
@@ -196,7 +198,7 @@ pub fn connect(addr: SocketAddr) -> std::io::Result<Socket> {
     Ok(Box::new(socket))
 }
 
-/// Connects to a Unix socket, likewise.
+/// Connects to a Unix socket, with a guard against hanging.
 pub fn connect_unix(path: &Path) -> std::io::Result<Socket> {
     let socket = UnixStream::connect(path)?;
     socket.set_read_timeout(Some(HANG))?;

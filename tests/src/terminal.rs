@@ -1,3 +1,5 @@
+//! A program on a pseudo-terminal (pty(7)), with a user who types and reads.
+
 use std::io::{Read, Write};
 use std::process::{Child, ExitStatus};
 use std::sync::{Arc, Mutex};
@@ -15,7 +17,7 @@ pub struct Terminal {
     near: Arc<Pty>,
     child: Child,
     shown: Arc<Mutex<Vec<u8>>>,
-    /// How much of it was read.
+    /// The number of bytes that were searched already.
     read: usize,
     screen: Option<JoinHandle<()>>,
 }
@@ -51,13 +53,13 @@ impl Terminal {
         self.child.id()
     }
 
-    /// The user presses these keys.
+    /// Types these keys, as a user would.
     pub fn types(&mut self, keys: &str) -> &mut Self {
         (&*self.near).write_all(keys.as_bytes()).unwrap();
         self
     }
 
-    /// The user makes the window this large.
+    /// Gives the window this size, as a user would.
     pub fn resize(&mut self, rows: u16, columns: u16) -> &mut Self {
         self.near.resize(Size::new(rows, columns)).unwrap();
         self

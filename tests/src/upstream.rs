@@ -1,3 +1,5 @@
+//! A SOCKS5 or HTTP proxy that the node's connections go out through.
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -13,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// How long a target may take to answer.
+/// The time that a target may take to answer.
 const CONNECT: Duration = Duration::from_secs(3);
 
 /// A proxy for a node to go out through, on a thread of its own, so that tests
@@ -41,12 +43,12 @@ impl UpstreamProxy {
         Self::start(Dialect::Http, credentials)
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// What those that it let in have asked for so far, as `host:port`.
+    /// The targets that accepted clients have asked for so far, as `host:port`.
     pub fn targets(&self) -> Vec<String> {
         self.targets.lock().unwrap().clone()
     }

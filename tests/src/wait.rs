@@ -1,3 +1,5 @@
+//! Waiting for a condition, with a guard against hanging.
+
 use std::time::{Duration, Instant};
 
 use crate::HANG;

@@ -1,3 +1,6 @@
+//! Processor time and memory of a group of processes, by cgroup (cgroups(7))
+//! or by /proc (proc(5)).
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,3 +1,5 @@
+//! The machine and the programs of a run, described for the results page.
+
 use std::fs;
 use std::process::Command;
 

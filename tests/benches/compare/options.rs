@@ -1,3 +1,5 @@
+//! The command line of the benchmark.
+
 use std::path::PathBuf;
 
 use crate::measure::Effort;

@@ -1,3 +1,5 @@
+//! Median, percentile and spread of a few samples.
+
 /// The value below which so many in a hundred are; NaN of none.
 pub(crate) fn percentile(values: &[f64], of_100: f64) -> f64 {
     let mut sorted = values.to_vec();

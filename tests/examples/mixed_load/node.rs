@@ -1,3 +1,5 @@
+//! The node under load, and everything that is done to it.
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;

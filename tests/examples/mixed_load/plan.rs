@@ -1,3 +1,5 @@
+//! The sequence of events of a run, drawn from its seed.
+
 use std::time::Duration;
 
 use integration_tests::Random;

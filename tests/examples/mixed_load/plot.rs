@@ -1,3 +1,5 @@
+//! The plot of a run, as SVG.
+
 use std::fmt::Write as _;
 
 use crate::samples::Sample;

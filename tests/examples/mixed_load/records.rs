@@ -1,3 +1,5 @@
+//! The check of the audit file: no record is missing without being counted.
+
 use serde_json::Value;
 
 use crate::tally::Tally;

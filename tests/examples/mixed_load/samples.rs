@@ -1,3 +1,5 @@
+//! Samples of the node's memory and load, taken once a second.
+
 use std::fs;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};

@@ -1,3 +1,5 @@
+//! The counts of what went well, what a kill excuses, and every failure.
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};

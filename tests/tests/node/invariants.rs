@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::rings::Crate;
 
-/// The crates a crate needs to run, itself among them.
+/// The crates that a crate needs to run, itself among them.
 fn tree(package: &str) -> BTreeSet<String> {
     cargo(&[
         "tree", "--locked", "-e", "normal", "--prefix", "none", "-p", package,
@@ -99,8 +99,9 @@ fn there_is_one_crypto_backend_and_one_russh() {
     assert!(russh[0].starts_with("version = \"0.65."), "{russh:?}");
 }
 
-/// What a room of the SSH crate must not know. Its services stand beside each other,
-/// on the server's session; dispatch is on top.
+/// The modules that each directory of the SSH crate must not import. Its
+/// services stand beside each other, on the server's session; dispatch is on
+/// top.
 const KNOWS_NOTHING_OF: [(&str, &[&str]); 12] = [
     ("connection", &["client", "server", "sftp_protocol"]),
     ("sftp_protocol", &["client", "server", "connection"]),

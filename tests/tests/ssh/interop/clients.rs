@@ -1,3 +1,6 @@
+//! The SSH clients of others (Paramiko, asyncssh, ssh2 for Node.js, Go's, PuTTY,
+//! Dropbear), each behind the same methods.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
