@@ -64,7 +64,7 @@ impl LoadedPlugin {
     }
 
     /// Makes a private copy of the library's contents again, which are those of
-    /// `file`, before somebody uses the library anew.
+    /// `file`, before somebody uses the library again.
     ///
     /// # Errors
     /// When it cannot be staged.
