@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::auth::LogIn;
 use super::check_system;
 use super::state::access::{NEEDS_PRIVILEGE, NEEDS_ROOT, is_privileged};
-use super::state::core::Core;
+use super::state::server_state::ServerState;
 
 /// What the node may ask.
 #[derive(Deserialize)]
@@ -152,7 +152,7 @@ struct AddressVerdict {
 ///
 /// # Errors
 /// When it is not understood.
-pub(super) fn answer(core: &Core, request: &str) -> Result<String, ConfigError> {
+pub(super) fn answer(core: &ServerState, request: &str) -> Result<String, ConfigError> {
     let request = serde_json::from_str(request).map_err(|error| ConfigError {
         pointer: String::new(),
         message: format!("the request is not understood: {error}"),
@@ -213,7 +213,7 @@ pub(super) fn answer(core: &Core, request: &str) -> Result<String, ConfigError> 
 }
 
 fn explain(
-    core: &Core,
+    core: &ServerState,
     identity: &Identity,
     log_in: &Circumstances,
     question: &Question,

@@ -34,14 +34,14 @@ use russh::keys::PrivateKey;
 
 pub use self::egress::resolve::{LookUpSlot, Resolver, SystemResolver};
 pub use self::process::{Launcher, run_helper};
-use self::state::core::Core;
+use self::state::server_state::ServerState;
 use crate::connection::host_key::check_host_keys;
 
 /// Serves SSH on the connections of an endpoint.
 ///
 /// All tasks run on the tokio runtime that polls `handle`.
 #[derive(Debug)]
-pub struct SshHandler(Arc<Core>);
+pub struct SshHandler(Arc<ServerState>);
 
 impl SshHandler {
     /// A handler that proves itself with `host_keys` and asks `identities` who
@@ -84,7 +84,7 @@ impl SshHandler {
         resolver: Arc<dyn Resolver>,
     ) -> Result<Self, ConfigError> {
         check_host_keys(&host_keys)?;
-        let core = Core::new(
+        let core = ServerState::new(
             config,
             host_keys,
             capabilities,

@@ -15,7 +15,7 @@ use crate::server::auth::Owner;
 use crate::server::display::Peer as Address;
 use crate::server::metrics::Rejection;
 use crate::server::session::endpoint::Endpoint;
-use crate::server::state::core::Core;
+use crate::server::state::server_state::ServerState;
 use crate::server::status::Live;
 
 /// How long a peer that is turned away may take to hear why.
@@ -29,7 +29,7 @@ const STRANGERS: usize = 1;
 /// Serves every stream of a connection as an SSH connection; returns when the
 /// connection accepts no more and the last of them has ended.
 pub(crate) async fn serve(
-    core: Arc<Core>,
+    core: Arc<ServerState>,
     connection: Arc<dyn Connection>,
     auth: AuthContext,
 ) -> Result<(), HandlerError> {
@@ -101,7 +101,7 @@ struct Entrance<'a> {
 /// Lets a connection in. One that is known to be somebody's does not count
 /// among those on which nobody has logged in.
 fn admitted(
-    core: &Core,
+    core: &ServerState,
     address: Option<SocketAddr>,
     is_known: bool,
 ) -> Result<Option<Startup>, Rejection> {
@@ -119,7 +119,7 @@ fn admitted(
 
 /// Says why nothing will come of a connection, as far as the peer can be told.
 async fn turn_away(
-    core: &Core,
+    core: &ServerState,
     connection: &dyn Connection,
     address: Option<SocketAddr>,
     rejection: Rejection,
@@ -135,7 +135,7 @@ async fn turn_away(
 }
 
 /// Counts, records and logs a connection that was turned away.
-fn note(core: &Core, address: Option<SocketAddr>, rejection: Rejection) {
+fn note(core: &ServerState, address: Option<SocketAddr>, rejection: Rejection) {
     core.counters.metrics.rejected(rejection);
     let Some(left_out) = core.rejections.pass() else {
         return;
@@ -172,7 +172,7 @@ async fn turn_away_stream(mut stream: BoxStream, rejection: Rejection) {
 }
 
 async fn accept(
-    core: &Arc<Core>,
+    core: &Arc<ServerState>,
     connection: &Arc<dyn Connection>,
     entrance: &Entrance<'_>,
     mut startup: Option<Startup>,
@@ -246,7 +246,7 @@ async fn place(strangers: &Arc<Semaphore>, owner: &Owner) -> Option<OwnedSemapho
 
 /// Completes when nobody has logged in for as long as a login may take and no
 /// session is left that could, or for twice as long whatever goes on.
-async fn nobody_logs_in(core: &Core, owner: &Owner, sessions: &TaskTracker) {
+async fn nobody_logs_in(core: &ServerState, owner: &Owner, sessions: &TaskTracker) {
     let grace = Duration::from_secs(core.active().config.limits.login_grace_seconds.into());
     tokio::time::sleep(grace).await;
     if sessions.is_empty() && !owner.is_known() {

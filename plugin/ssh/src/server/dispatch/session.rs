@@ -20,8 +20,8 @@ use crate::server::exec::jobs;
 use crate::server::process::Origin;
 use crate::server::session::context::Shared;
 use crate::server::session::endpoint::Endpoint;
-use crate::server::state::core::{Active, Core};
 use crate::server::state::end::End;
+use crate::server::state::server_state::{Active, ServerState};
 use crate::server::state::sessions::LiveSession;
 use crate::server::status::{Live, count};
 
@@ -66,7 +66,12 @@ pub(crate) struct Peer {
 }
 
 /// Serves one SSH connection from the first byte to the last process.
-pub(crate) async fn serve(core: Arc<Core>, active: Arc<Active>, stream: BoxStream, peer: Peer) {
+pub(crate) async fn serve(
+    core: Arc<ServerState>,
+    active: Arc<Active>,
+    stream: BoxStream,
+    peer: Peer,
+) {
     let _live = Live::new(&core.counters.sessions);
     count(&core.counters.sessions_total);
     let address = peer.address;
@@ -135,7 +140,7 @@ struct Entrant {
 
 /// Runs the protocol; says why it ended, and how many bytes came and went.
 async fn run(
-    core: &Core,
+    core: &ServerState,
     shared: &Arc<Shared>,
     stream: BoxStream,
     entrant: Entrant,
@@ -172,7 +177,7 @@ async fn run(
 }
 
 async fn converse(
-    core: &Core,
+    core: &ServerState,
     shared: &Arc<Shared>,
     mut transport: Transport<BoxStream>,
     control: &dyn Control,
@@ -233,7 +238,7 @@ async fn failed(shared: &Shared, control: &dyn Control, error: russh::Error) -> 
 
 /// Waits for what ends a session from our side.
 async fn reason_to_end(
-    core: &Core,
+    core: &ServerState,
     shared: &Shared,
     control: &dyn Control,
     login_end: Instant,
@@ -293,7 +298,7 @@ async fn linger(control: &dyn Control, session: &mut RunningSession<RusshHandler
 
 /// Asks the store a few times: a session is not to end because of a hiccup.
 async fn look_up_again(
-    core: &Core,
+    core: &ServerState,
     credential: &Credential,
 ) -> Result<Option<Identity>, IdentityError> {
     let mut attempt = 1;
@@ -325,7 +330,7 @@ impl Shared {
 
     /// Follows changes of the policy, of identities and of the peer's address:
     /// what is no longer granted ends. Completes when that is the whole session.
-    async fn revoked(&self, core: &Core, revision: &mut watch::Receiver<u64>) -> End {
+    async fn revoked(&self, core: &ServerState, revision: &mut watch::Receiver<u64>) -> End {
         self.authenticated.cancelled().await;
         let mut address = self.origin.peer.map(|peer| peer.ip());
         loop {

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use crate::server::session::note::{InForce, Note, Standing};
-use crate::server::state::core::Core;
+use crate::server::state::server_state::ServerState;
 
 /// The longest time between two looks at the clock: it may be set.
 const LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(60);
@@ -17,7 +17,7 @@ const LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(60);
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Judges them again whenever permissions change, or time runs out for one.
-pub(crate) fn watch(core: &Arc<Core>) {
+pub(crate) fn watch(core: &Arc<ServerState>) {
     if core
         .launcher
         .as_ref()
@@ -29,7 +29,7 @@ pub(crate) fn watch(core: &Arc<Core>) {
 }
 
 /// Ends all jobs of a session.
-pub(crate) async fn end_session(core: &Core, session: u64) {
+pub(crate) async fn end_session(core: &ServerState, session: u64) {
     let filter = JobFilter {
         session: Some((core.generation(), session)),
         ..JobFilter::default()
@@ -51,7 +51,7 @@ pub(crate) async fn until(time: Option<SystemTime>) {
 
 /// Ends with the handler.
 async fn judge_again(
-    handler: Weak<Core>,
+    handler: Weak<ServerState>,
     mut revision: watch::Receiver<u64>,
     detached: Arc<Notify>,
 ) {
@@ -100,7 +100,7 @@ impl Wait {
     }
 }
 
-async fn judge(core: &Core) -> Wait {
+async fn judge(core: &ServerState) -> Wait {
     let Some(monitor) = core
         .launcher
         .as_ref()
@@ -132,7 +132,7 @@ async fn judge(core: &Core) -> Wait {
     wait
 }
 
-async fn judge_one(core: &Core, job: &Job, note: &Note) -> Wait {
+async fn judge_one(core: &ServerState, job: &Job, note: &Note) -> Wait {
     let permissions = core.permissions();
     let rules = core.login_rules();
     let now = InForce {
@@ -162,7 +162,7 @@ async fn judge_one(core: &Core, job: &Job, note: &Note) -> Wait {
     }
 }
 
-async fn end(core: &Core, filter: JobFilter) {
+async fn end(core: &ServerState, filter: JobFilter) {
     let Some(monitor) = core
         .launcher
         .as_ref()

@@ -22,7 +22,7 @@ use crate::server::egress::way_out::ConnectError;
 use crate::server::session::context::Shared;
 use crate::server::session::denial::{self, Asked};
 use crate::server::state::access::{Grant, Refused, Request};
-use crate::server::state::core::Active;
+use crate::server::state::server_state::Active;
 
 /// Why a channel was not connected.
 #[derive(Debug, thiserror::Error)]

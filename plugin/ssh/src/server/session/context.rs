@@ -20,8 +20,8 @@ use crate::server::display::Peer as Address;
 use crate::server::metrics::{ChannelKind, RequestKind, Verdict};
 use crate::server::process::Origin;
 use crate::server::state::access::Access;
-use crate::server::state::core::{Active, Core};
 use crate::server::state::end::End;
+use crate::server::state::server_state::{Active, ServerState};
 use crate::server::state::sessions::LiveSession;
 use crate::server::status::{Counters, Live, count};
 
@@ -46,7 +46,7 @@ pub(crate) struct Shared {
     pub(crate) asks_for_channel: AtomicBool,
     pub(crate) since: SystemTime,
     pub(crate) opened: Instant,
-    pub(crate) core: Arc<Core>,
+    pub(crate) core: Arc<ServerState>,
     pub(crate) audit: SessionAudit,
     budget: Budget,
     windows: Mutex<Windows>,
@@ -86,7 +86,7 @@ impl Shared {
     /// What a connection begins with. `address` is the peer's and `local` ours, where
     /// they are known.
     pub(crate) fn new(
-        core: &Arc<Core>,
+        core: &Arc<ServerState>,
         active: Arc<Active>,
         connection: Arc<dyn Connection>,
         origin: Origin,
@@ -99,7 +99,7 @@ impl Shared {
             .part(buffer.max(config.transport.window_bytes) as usize);
         let id = core.list.next_id();
         Self {
-            audit: SessionAudit::new(Arc::<Core>::clone(core), id, origin.peer),
+            audit: SessionAudit::new(Arc::<ServerState>::clone(core), id, origin.peer),
             taken: Arc::default(),
             startup: Mutex::new(startup),
             counters: Arc::clone(&core.counters),

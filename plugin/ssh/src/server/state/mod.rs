@@ -2,7 +2,7 @@
 //! may do, who is connected and what listens.
 
 pub(crate) mod access;
-pub(crate) mod core;
 pub(crate) mod end;
 pub(crate) mod listeners;
+pub(crate) mod server_state;
 pub(crate) mod sessions;

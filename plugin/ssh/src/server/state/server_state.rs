@@ -39,7 +39,7 @@ const MOST_READ_AHEAD: usize = 16 << 20;
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// What all connections of a handler share.
-pub(crate) struct Core {
+pub(crate) struct ServerState {
     pub(crate) identities: Arc<dyn IdentityProvider>,
     pub(crate) counters: Arc<Counters>,
     /// What starts processes; without it none is started.
@@ -92,7 +92,7 @@ struct Next {
     login_rules: Arc<LoginRules>,
 }
 
-impl Core {
+impl ServerState {
     pub(crate) fn new(
         config: SshConfig,
         host_keys: Vec<PrivateKey>,
@@ -385,15 +385,15 @@ fn russh_config(
     }
 }
 
-impl AuditSource for Core {
+impl AuditSource for ServerState {
     fn in_force(&self) -> (Arc<Audit>, u64) {
         (Arc::clone(&self.active().audit), self.generation())
     }
 }
 
-impl fmt::Debug for Core {
+impl fmt::Debug for ServerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Core")
+        f.debug_struct("ServerState")
             .field("counters", &self.counters)
             .finish_non_exhaustive()
     }
