@@ -21,7 +21,7 @@ use crate::server::process::Origin;
 use crate::server::session::context::Shared;
 use crate::server::session::endpoint::Endpoint;
 use crate::server::state::end::End;
-use crate::server::state::server_state::{Active, ServerState};
+use crate::server::state::server_state::{ActiveConfig, ServerState};
 use crate::server::state::sessions::LiveSession;
 use crate::server::status::{Live, count};
 
@@ -68,7 +68,7 @@ pub(crate) struct Peer {
 /// Serves one SSH connection from the first byte to the last process.
 pub(crate) async fn serve(
     core: Arc<ServerState>,
-    active: Arc<Active>,
+    active: Arc<ActiveConfig>,
     stream: BoxStream,
     peer: Peer,
 ) {

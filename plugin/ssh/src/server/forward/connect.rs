@@ -22,7 +22,7 @@ use crate::server::egress::way_out::ConnectError;
 use crate::server::session::context::Shared;
 use crate::server::session::denial::{self, Asked};
 use crate::server::state::access::{Grant, Refused, Request};
-use crate::server::state::server_state::Active;
+use crate::server::state::server_state::ActiveConfig;
 
 /// Why a channel was not connected.
 #[derive(Debug, thiserror::Error)]
@@ -197,7 +197,7 @@ async fn look_up(shared: &Shared, name: &str, port: u16) -> Result<Vec<SocketAdd
     found.map_err(Refusal::LookUp)
 }
 
-fn patience(active: &Active) -> Duration {
+fn patience(active: &ActiveConfig) -> Duration {
     Duration::from_secs(active.config.forwarding.connect_timeout_seconds.into())
 }
 

@@ -21,7 +21,7 @@ use crate::server::metrics::{ChannelKind, RequestKind, Verdict};
 use crate::server::process::Origin;
 use crate::server::state::access::Access;
 use crate::server::state::end::End;
-use crate::server::state::server_state::{Active, ServerState};
+use crate::server::state::server_state::{ActiveConfig, ServerState};
 use crate::server::state::sessions::LiveSession;
 use crate::server::status::{Counters, Live, count};
 
@@ -31,7 +31,7 @@ const AWAY_AFTER: Duration = Duration::from_secs(10);
 
 /// What the parts of one SSH connection share.
 pub(crate) struct Shared {
-    pub(crate) active: Arc<Active>,
+    pub(crate) active: Arc<ActiveConfig>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) origin: Origin,
     /// Its number among those of the handler.
@@ -87,7 +87,7 @@ impl Shared {
     /// they are known.
     pub(crate) fn new(
         core: &Arc<ServerState>,
-        active: Arc<Active>,
+        active: Arc<ActiveConfig>,
         connection: Arc<dyn Connection>,
         origin: Origin,
         startup: Option<Startup>,

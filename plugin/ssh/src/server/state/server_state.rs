@@ -32,7 +32,7 @@ use crate::server::throttle::Throttle;
 const CHANNEL_MESSAGES: usize = 64;
 const SESSION_MESSAGES: usize = 10;
 
-/// See [`Active::read_ahead`].
+/// See [`ActiveConfig::read_ahead`].
 const MOST_READ_AHEAD: usize = 16 << 20;
 
 /// The longest a drain is timed; tokio's clock does not reach beyond all dates.
@@ -61,7 +61,7 @@ pub(crate) struct ServerState {
     /// Names that are being looked up.
     pub(crate) look_ups: LookUps,
     capabilities: Capabilities,
-    active: RwLock<Arc<Active>>,
+    active: RwLock<Arc<ActiveConfig>>,
     /// Those of the active configuration.
     pub(crate) permissions: Arc<RwLock<Arc<Permissions>>>,
     /// The same for log-ins.
@@ -76,7 +76,7 @@ pub(crate) struct ServerState {
 }
 
 /// The configuration new sessions get.
-pub(crate) struct Active {
+pub(crate) struct ActiveConfig {
     pub(crate) config: SshConfig,
     pub(crate) egress: Egress,
     pub(crate) audit: Arc<Audit>,
@@ -87,7 +87,7 @@ pub(crate) struct Active {
 
 /// A configuration that may be put in force.
 struct Next {
-    active: Active,
+    active: ActiveConfig,
     permissions: Arc<Permissions>,
     login_rules: Arc<LoginRules>,
 }
@@ -108,7 +108,7 @@ impl ServerState {
         let budget = Budget::new(config.limits.total_buffer_bytes as usize);
         let counters: Arc<Counters> = Arc::default();
         let audit = Audit::new(&config.audit, None, &capabilities, &counters.metrics)?;
-        let active = Active::new(config, host_keys, &capabilities, audit)?;
+        let active = ActiveConfig::new(config, host_keys, &capabilities, audit)?;
         Ok(Self {
             permissions,
             login_rules: Arc::new(RwLock::new(Arc::new(login_rules))),
@@ -137,7 +137,7 @@ impl ServerState {
         })
     }
 
-    pub(crate) fn active(&self) -> Arc<Active> {
+    pub(crate) fn active(&self) -> Arc<ActiveConfig> {
         Arc::clone(&self.active.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -169,7 +169,7 @@ impl ServerState {
         self.next(config, &self.active()).map(drop)
     }
 
-    fn next(&self, config: &str, active: &Active) -> Result<Next, ConfigError> {
+    fn next(&self, config: &str, active: &ActiveConfig) -> Result<Next, ConfigError> {
         let config = SshConfig::from_json(config).map_err(config_error)?;
         if config.runtime != active.config.runtime {
             return Err(ConfigError {
@@ -187,7 +187,7 @@ impl ServerState {
         let before = Some(active.audit.as_ref());
         let audit = Audit::new(&config.audit, before, &self.capabilities, metrics)?;
         Ok(Next {
-            active: Active::new(config, host_keys, &self.capabilities, audit)?,
+            active: ActiveConfig::new(config, host_keys, &self.capabilities, audit)?,
             permissions,
             login_rules,
         })
@@ -292,7 +292,7 @@ impl ServerState {
     }
 }
 
-impl Active {
+impl ActiveConfig {
     fn new(
         config: SshConfig,
         host_keys: Vec<PrivateKey>,
