@@ -12,7 +12,7 @@ use crate::connection::Signal;
 use crate::connection::queue::ByteQueue;
 use crate::server::audit::{About, ChannelRecord};
 use crate::server::process::Size;
-use crate::server::session::context::Shared;
+use crate::server::session::context::SessionContext;
 use crate::server::traffic::Traffic;
 
 /// How often a channel that takes nothing is looked at, and how long it is
@@ -28,7 +28,7 @@ pub(crate) struct Input {
     pub(crate) queue: ByteQueue,
     /// What goes out is to be counted there.
     pub(crate) traffic: Arc<Traffic>,
-    shared: Arc<Shared>,
+    shared: Arc<SessionContext>,
     _record: ChannelRecord,
     full: Option<Full>,
 }
@@ -62,7 +62,7 @@ impl Input {
     pub(crate) fn new(
         reader: ChannelReadHalf,
         queue: ByteQueue,
-        shared: Arc<Shared>,
+        shared: Arc<SessionContext>,
         about: &About<'_>,
     ) -> Self {
         let traffic = Arc::new(Traffic::new());

@@ -20,7 +20,7 @@ use crate::server::exec::{start, subsystem};
 use crate::server::forward::{self, Listeners, NotListening, Opening};
 use crate::server::metrics::{ChannelKind, Refusal, RequestKind, Verdict};
 use crate::server::process::{Size, TerminalRequest};
-use crate::server::session::context::{Place, Shared};
+use crate::server::session::context::{Place, SessionContext};
 use crate::server::session::denial::{self, Asked};
 use crate::server::session::endpoint::Endpoint;
 use crate::server::state::end::End;
@@ -40,7 +40,7 @@ const MOST_ENVIRONMENT: usize = 64 * 1024;
 pub(crate) struct RusshHandler {
     auth: Authenticator,
     endpoint: Option<Arc<Endpoint>>,
-    shared: Arc<Shared>,
+    shared: Arc<SessionContext>,
     transport: Arc<dyn Control>,
     channels: HashMap<ChannelId, Requests>,
     /// The channel that we open for the peer's first command, once it is open.
@@ -64,7 +64,7 @@ impl RusshHandler {
     pub(crate) fn new(
         auth: Authenticator,
         endpoint: Option<Arc<Endpoint>>,
-        shared: Arc<Shared>,
+        shared: Arc<SessionContext>,
         transport: Arc<dyn Control>,
     ) -> Self {
         Self {

@@ -18,7 +18,7 @@ use crate::server::auth::{Authenticator, Claims, Credential, Holder, Owner, Reco
 use crate::server::display::Peer as Address;
 use crate::server::exec::jobs;
 use crate::server::process::Origin;
-use crate::server::session::context::Shared;
+use crate::server::session::context::SessionContext;
 use crate::server::session::endpoint::Endpoint;
 use crate::server::state::end::End;
 use crate::server::state::server_state::{ActiveConfig, ServerState};
@@ -80,11 +80,11 @@ pub(crate) async fn serve(
         peer: address,
         local: peer.local,
     };
-    let shared = Shared::new(&core, active, peer.connection, origin, peer.startup);
+    let shared = SessionContext::new(&core, active, peer.connection, origin, peer.startup);
     let shared = Arc::new(shared);
     let id = shared.id;
     shared.audit.record(|| AuditEvent::SessionOpened);
-    let live: Arc<dyn LiveSession> = Arc::<Shared>::clone(&shared);
+    let live: Arc<dyn LiveSession> = Arc::<SessionContext>::clone(&shared);
     let listed = core.list.enter(&live);
     let entrant = Entrant {
         owner: Arc::clone(&peer.owner),
@@ -141,7 +141,7 @@ struct Entrant {
 /// Runs the protocol; says why it ended, and how many bytes came and went.
 async fn run(
     core: &ServerState,
-    shared: &Arc<Shared>,
+    shared: &Arc<SessionContext>,
     stream: BoxStream,
     entrant: Entrant,
 ) -> (End, (u64, u64)) {
@@ -178,7 +178,7 @@ async fn run(
 
 async fn converse(
     core: &ServerState,
-    shared: &Arc<Shared>,
+    shared: &Arc<SessionContext>,
     mut transport: Transport<BoxStream>,
     control: &dyn Control,
     handler: RusshHandler,
@@ -227,7 +227,7 @@ async fn converse(
 
 /// A session that broke off: what was sent before still reaches the peer, which
 /// can only then say what it finds wrong (that no algorithm is common, say).
-async fn failed(shared: &Shared, control: &dyn Control, error: russh::Error) -> End {
+async fn failed(shared: &SessionContext, control: &dyn Control, error: russh::Error) -> End {
     let end = End::of_error(error);
     if !matches!(end, End::PeerGone) {
         let time = shared.linger(LAST_BYTES);
@@ -239,7 +239,7 @@ async fn failed(shared: &Shared, control: &dyn Control, error: russh::Error) -> 
 /// Waits for what ends a session from our side.
 async fn reason_to_end(
     core: &ServerState,
-    shared: &Shared,
+    shared: &SessionContext,
     control: &dyn Control,
     login_end: Instant,
     revision: &mut watch::Receiver<u64>,
@@ -274,7 +274,7 @@ async fn reason_to_end(
 
 /// Tells the peer why, then sees to it that the session ends.
 async fn say_goodbye(
-    shared: &Shared,
+    shared: &SessionContext,
     control: &dyn Control,
     session: &mut RunningSession<RusshHandler>,
     end: &End,
@@ -317,7 +317,7 @@ async fn look_up_again(
     }
 }
 
-impl Shared {
+impl SessionContext {
     /// How long to wait for the peer at the end: `time` where somebody has
     /// logged in.
     fn linger(&self, time: Duration) -> Duration {

@@ -18,7 +18,7 @@ use crate::server::process::{
     Environment, Job, Launch, Launched, Peer, Program, Size, StartError, Status, Streams,
     TerminalControl, TerminalRequest, helper,
 };
-use crate::server::session::context::Shared;
+use crate::server::session::context::SessionContext;
 use crate::server::state::access::Grant;
 use crate::server::status::{Live, count};
 use crate::server::traffic::Traffic;
@@ -60,7 +60,7 @@ pub(crate) async fn run(
     mut input: Input,
     writer: &ChannelWriteHalf<Msg>,
     handle: &Handle,
-    shared: &Arc<Shared>,
+    shared: &Arc<SessionContext>,
 ) {
     let words = Words::of(&task.program);
     let mut resized = None;
@@ -156,7 +156,7 @@ async fn closed(input: &mut Input, resized: &mut Option<Size>) {
 }
 
 /// Starts what was granted.
-async fn start(task: &Task, shared: &Shared) -> Result<Launched, StartError> {
+async fn start(task: &Task, shared: &SessionContext) -> Result<Launched, StartError> {
     let launch = Launch {
         program: &task.program,
         services: &shared.active.config.services,
@@ -365,7 +365,7 @@ async fn end(writer: &ChannelWriteHalf<Msg>) {
 }
 
 /// The peer has been told; it is the operator who can do something about it.
-fn warn_of_root(program: &Program, status: Option<Status>, shared: &Shared) {
+fn warn_of_root(program: &Program, status: Option<Status>, shared: &SessionContext) {
     let is_files = matches!(program, Program::Files(_));
     if is_files && status == Some(Status::Exited(helper::NO_ROOT.into())) {
         let root = shared.active.config.services.sftp.root.clone();

@@ -6,7 +6,7 @@ use alknet_ssh_policy::{Command, QUIET_ENVIRONMENT, can_start_programs};
 use super::channel::Start;
 use super::command::{Setup, Task};
 use crate::server::process::{Environment, Program, helper};
-use crate::server::session::context::Shared;
+use crate::server::session::context::SessionContext;
 use crate::server::session::peer;
 use crate::server::state::access::{Grant, Refused, Request};
 
@@ -14,7 +14,11 @@ use crate::server::state::access::{Grant, Refused, Request};
 ///
 /// # Errors
 /// When that is not granted.
-pub(crate) fn command(shared: &Shared, asked: &[u8], mut setup: Setup) -> Result<Start, Refused> {
+pub(crate) fn command(
+    shared: &SessionContext,
+    asked: &[u8],
+    mut setup: Setup,
+) -> Result<Start, Refused> {
     let restrictions = shared.access.restrictions()?;
     if restrictions.forces_sftp() {
         return file_transfer(shared, setup);
@@ -53,7 +57,7 @@ fn is_of_ssh_copy_id(asked: &[u8]) -> bool {
 ///
 /// # Errors
 /// When that is not granted.
-pub(crate) fn shell(shared: &Shared, setup: Setup) -> Result<Start, Refused> {
+pub(crate) fn shell(shared: &SessionContext, setup: Setup) -> Result<Start, Refused> {
     if shared.access.restrictions()?.force_command.is_some() {
         return command(shared, b"", setup);
     }
@@ -65,7 +69,7 @@ pub(crate) fn shell(shared: &Shared, setup: Setup) -> Result<Start, Refused> {
 ///
 /// # Errors
 /// When that is not granted.
-pub(crate) fn sftp(shared: &Shared, setup: Setup) -> Result<Start, Refused> {
+pub(crate) fn sftp(shared: &SessionContext, setup: Setup) -> Result<Start, Refused> {
     if shared.access.restrictions()?.force_command.is_some() {
         // As OpenSSH names it to the forced command.
         return command(shared, b"internal-sftp", setup);
@@ -75,7 +79,7 @@ pub(crate) fn sftp(shared: &Shared, setup: Setup) -> Result<Start, Refused> {
 
 /// Takes out of the environment what the peer has set to have other programs
 /// started. What its identity brings, the operator has set.
-fn keep_to_the_program(shared: &Shared, environment: &mut Environment) {
+fn keep_to_the_program(shared: &SessionContext, environment: &mut Environment) {
     let holder = shared.access.holder();
     let brought = holder.map(|holder| holder.environment).unwrap_or_default();
     environment
@@ -83,7 +87,7 @@ fn keep_to_the_program(shared: &Shared, environment: &mut Environment) {
         .retain(|variable| !can_start_programs(&variable.0) || brought.contains(variable));
 }
 
-fn file_transfer(shared: &Shared, setup: Setup) -> Result<Start, Refused> {
+fn file_transfer(shared: &SessionContext, setup: Setup) -> Result<Start, Refused> {
     let grant = shared.access.grant(Request::Sftp)?;
     let sftp = &shared.active.config.services.sftp;
     let launcher = shared.core.launcher.as_ref();
@@ -105,7 +109,12 @@ fn file_transfer(shared: &Shared, setup: Setup) -> Result<Start, Refused> {
     task(shared, Program::Files(request), setup, grant)
 }
 
-fn task(shared: &Shared, program: Program, setup: Setup, grant: Grant) -> Result<Start, Refused> {
+fn task(
+    shared: &SessionContext,
+    program: Program,
+    setup: Setup,
+    grant: Grant,
+) -> Result<Start, Refused> {
     let peer = peer::peer(shared, &grant)?;
     Ok(Start::Command(Box::new(Task {
         program,

@@ -3,7 +3,7 @@
 use super::channel::Start;
 use super::command::Setup;
 use super::start;
-use crate::server::session::context::Shared;
+use crate::server::session::context::SessionContext;
 use crate::server::session::denial::{self, Asked};
 use crate::server::state::access::Refused;
 
@@ -24,7 +24,11 @@ pub(crate) enum Unavailable {
 ///
 /// # Errors
 /// When there is none of that name, or not for this peer.
-pub(crate) fn start(name: &str, setup: Setup, shared: &Shared) -> Result<Start, Unavailable> {
+pub(crate) fn start(
+    name: &str,
+    setup: Setup,
+    shared: &SessionContext,
+) -> Result<Start, Unavailable> {
     if name == "sftp" {
         return Ok(start::sftp(shared, setup)?);
     }
@@ -35,7 +39,7 @@ pub(crate) fn start(name: &str, setup: Setup, shared: &Shared) -> Result<Start, 
 }
 
 /// What the user is told when there is none of that name, or not for this peer.
-pub(crate) fn denied(name: &str, unavailable: &Unavailable, shared: &Shared) -> String {
+pub(crate) fn denied(name: &str, unavailable: &Unavailable, shared: &SessionContext) -> String {
     let id = shared.identity();
     let refused = match unavailable {
         Unavailable::Unknown => {

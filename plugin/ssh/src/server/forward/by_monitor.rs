@@ -11,7 +11,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use crate::server::process::{BoundUnix, FoundUnix, Monitor, MonitorError};
-use crate::server::session::context::Shared;
+use crate::server::session::context::SessionContext;
 use crate::server::session::peer;
 
 /// The monitor answers sooner, whatever the file system.
@@ -37,7 +37,7 @@ impl<'a> ByMonitor<'a> {
     /// When the peer has no rights of its own here: no account, or nothing can
     /// confine it.
     pub(super) fn new(
-        shared: &'a Shared,
+        shared: &'a SessionContext,
         path: &Path,
         beneath: Option<&Path>,
     ) -> io::Result<Option<Self>> {

@@ -19,7 +19,7 @@ use super::socket::Socket;
 use crate::connection::not_connected::NotConnected;
 use crate::server::egress::dial::dial;
 use crate::server::egress::way_out::ConnectError;
-use crate::server::session::context::Shared;
+use crate::server::session::context::SessionContext;
 use crate::server::session::denial::{self, Asked};
 use crate::server::state::access::{Grant, Refused, Request};
 use crate::server::state::server_state::ActiveConfig;
@@ -130,7 +130,7 @@ pub(super) fn is_shortage(error: &io::Error) -> bool {
 
 /// Connects to a host that a peer asked for.
 pub(super) async fn tcp(
-    shared: &Shared,
+    shared: &SessionContext,
     host: &str,
     port: u32,
 ) -> Result<(Socket, Grant), Refusal> {
@@ -166,7 +166,7 @@ pub(super) async fn tcp(
 
 /// The addresses to dial, each checked; they are never looked up again.
 async fn allowed_addresses(
-    shared: &Shared,
+    shared: &SessionContext,
     text: &str,
     asked: &Host,
     port: u16,
@@ -191,7 +191,11 @@ async fn allowed_addresses(
         .collect())
 }
 
-async fn look_up(shared: &Shared, name: &str, port: u16) -> Result<Vec<SocketAddr>, Refusal> {
+async fn look_up(
+    shared: &SessionContext,
+    name: &str,
+    port: u16,
+) -> Result<Vec<SocketAddr>, Refusal> {
     let slot = shared.core.look_ups.slot(&shared.identity()).await;
     let found = shared.core.resolver.resolve(name, port, slot).await;
     found.map_err(Refusal::LookUp)
@@ -213,7 +217,10 @@ fn canonical_socket(address: SocketAddr) -> SocketAddr {
 
 /// Connects to a Unix socket that a peer asked for. What is found is checked,
 /// and what was checked is connected to.
-pub(super) async fn unix(shared: &Shared, path: String) -> Result<(Socket, Grant), Refusal> {
+pub(super) async fn unix(
+    shared: &SessionContext,
+    path: String,
+) -> Result<(Socket, Grant), Refusal> {
     // Asked first without a look at the file system.
     let (granted, _) = shared
         .access

@@ -28,7 +28,7 @@ use super::{connect, host_and_port, pump, say_how_it_ended};
 use crate::server::audit::About;
 use crate::server::channel::input::Input;
 use crate::server::metrics::{ChannelKind, Verdict};
-use crate::server::session::context::{Place, Shared};
+use crate::server::session::context::{Place, SessionContext};
 use crate::server::state::access::{Grant, Refused, Request};
 use crate::server::state::listeners::Name;
 use crate::server::state::sessions::LiveSession;
@@ -89,7 +89,7 @@ impl Listeners {
         asked: &str,
         port: u32,
         handle: Handle,
-        shared: &Arc<Shared>,
+        shared: &Arc<SessionContext>,
     ) -> Result<u16, NotListening> {
         let port = u16::try_from(port).map_err(|_| NotListening::Port { port })?;
         let granted = granted(shared, asked, port)?;
@@ -138,7 +138,7 @@ impl Listeners {
         &mut self,
         path: &str,
         handle: Handle,
-        shared: &Arc<Shared>,
+        shared: &Arc<SessionContext>,
     ) -> Result<(), NotListening> {
         // Asked first without a look at the file system.
         let (granted, _) = shared
@@ -189,7 +189,7 @@ impl Listeners {
     }
 
     fn insert(&mut self, name: Name, together: Together) {
-        let session: Arc<dyn LiveSession> = Arc::<Shared>::clone(&together.shared);
+        let session: Arc<dyn LiveSession> = Arc::<SessionContext>::clone(&together.shared);
         together.shared.core.listeners.add(
             name.clone(),
             &session,
@@ -224,7 +224,7 @@ impl Listeners {
     pub(crate) async fn agent(
         &mut self,
         handle: Handle,
-        shared: &Arc<Shared>,
+        shared: &Arc<SessionContext>,
     ) -> Result<(), NotListening> {
         let grant = shared.access.grant(Request::Agent)?;
         if self.agent_socket().is_some() {
@@ -264,7 +264,7 @@ impl Listeners {
         entry.is_accepting().then(|| path.clone())
     }
 
-    fn check(&mut self, name: &Name, shared: &Shared) -> Result<(), NotListening> {
+    fn check(&mut self, name: &Name, shared: &SessionContext) -> Result<(), NotListening> {
         self.by_name.retain(|_, entry| entry.is_accepting());
         if self.by_name.contains_key(name) {
             Err(NotListening::Twice)
@@ -279,7 +279,7 @@ impl Listeners {
 /// Listeners under one name, which end together.
 struct Together {
     handle: Handle,
-    shared: Arc<Shared>,
+    shared: Arc<SessionContext>,
     cancelled: CancellationToken,
     gone: CancellationToken,
     /// Says [`gone`](Self::gone) with the last of them.
@@ -287,7 +287,7 @@ struct Together {
 }
 
 impl Together {
-    fn new(handle: Handle, shared: &Arc<Shared>) -> Self {
+    fn new(handle: Handle, shared: &Arc<SessionContext>) -> Self {
         let gone = CancellationToken::new();
         Self {
             handle,
@@ -345,7 +345,11 @@ fn listen_in(place: UnixSocketPlace) -> io::Result<(UnixListener, BoundPath)> {
 }
 
 /// The addresses that `asked` stands for and that are granted.
-fn granted(shared: &Shared, asked: &str, port: u16) -> Result<Vec<(IpAddr, Grant)>, Refused> {
+fn granted(
+    shared: &SessionContext,
+    asked: &str,
+    port: u16,
+) -> Result<Vec<(IpAddr, Grant)>, Refused> {
     let mut grants = Vec::new();
     let mut refused = None;
     for bind in listen_addresses(asked)? {
@@ -371,7 +375,7 @@ type Bound = (StdListener, Grant);
 /// Binds all addresses to the same port. Where the peer wants any, one is found
 /// that is free for all of them and that no rule denies.
 fn bind_all(
-    shared: &Shared,
+    shared: &SessionContext,
     asked: &str,
     addresses: &[IpAddr],
     port: u16,
@@ -515,7 +519,7 @@ struct Accepting {
     grant: Arc<Grant>,
     cancelled: CancellationToken,
     handle: Handle,
-    shared: Arc<Shared>,
+    shared: Arc<SessionContext>,
     _accepting: Arc<DropGuard>,
 }
 
@@ -581,7 +585,7 @@ async fn forwarded(
     from: SocketAddr,
     handle: Handle,
     grant: Arc<Grant>,
-    shared: Arc<Shared>,
+    shared: Arc<SessionContext>,
     _place: Place,
 ) {
     let kind = match origin {

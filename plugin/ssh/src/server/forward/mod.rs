@@ -24,7 +24,7 @@ use super::audit::About;
 use super::channel::input::Input;
 use super::egress::way_out::ConnectError;
 use super::metrics::{ChannelKind, Verdict};
-use super::session::context::{Place, Shared};
+use super::session::context::{Place, SessionContext};
 use super::session::denial::Asked;
 use super::state::access::Grant;
 use super::status::{Live, count};
@@ -35,7 +35,7 @@ pub(super) struct Opening {
     pub(super) channel: russh::Channel<Msg>,
     pub(super) queue: ByteQueue,
     pub(super) reply: ChannelOpenHandle,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SessionContext>,
     pub(super) place: Place,
 }
 
@@ -130,7 +130,7 @@ fn name(kind: ChannelKind) -> &'static str {
 }
 
 /// The destination stays out of it.
-fn say_why_not(shared: &Shared, about: &About<'_>, refusal: &Refusal) {
+fn say_why_not(shared: &SessionContext, about: &About<'_>, refusal: &Refusal) {
     let kind = about.kind;
     if refusal.code() == ChannelOpenFailure::AdministrativelyProhibited {
         shared.counters.metrics.channel(kind, Verdict::Denied);
@@ -152,7 +152,7 @@ fn say_why_not(shared: &Shared, about: &About<'_>, refusal: &Refusal) {
     }
 }
 
-fn say_how_it_ended(shared: &Shared, kind: ChannelKind, end: &End) {
+fn say_how_it_ended(shared: &SessionContext, kind: ChannelKind, end: &End) {
     match end {
         End::Stalled => {
             count(&shared.counters.stalled);

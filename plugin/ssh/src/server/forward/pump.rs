@@ -18,7 +18,7 @@ use super::socket::Socket;
 use crate::connection::queue::ByteQueue;
 use crate::server::channel::input::{Event, Input};
 use crate::server::channel::outflow::{self, Source};
-use crate::server::session::context::Shared;
+use crate::server::session::context::SessionContext;
 use crate::server::traffic::Traffic;
 
 /// How a forwarded channel ended.
@@ -45,7 +45,7 @@ pub(super) async fn run(
     writer: &ChannelWriteHalf<Msg>,
     socket: Socket,
     revoked: CancellationToken,
-    shared: &Shared,
+    shared: &SessionContext,
 ) -> End {
     let end = match socket {
         Socket::Tcp(stream) => {
@@ -67,7 +67,7 @@ async fn carry(
     read: impl Source,
     write: impl AsyncWrite + Unpin,
     revoked: CancellationToken,
-    shared: &Shared,
+    shared: &SessionContext,
 ) -> End {
     let queue = input.queue.clone();
     let traffic = Arc::clone(&input.traffic);

@@ -30,7 +30,7 @@ use crate::server::status::{Counters, Live, count};
 const AWAY_AFTER: Duration = Duration::from_secs(10);
 
 /// What the parts of one SSH connection share.
-pub(crate) struct Shared {
+pub(crate) struct SessionContext {
     pub(crate) active: Arc<ActiveConfig>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) origin: Origin,
@@ -82,7 +82,7 @@ impl Drop for Place {
     }
 }
 
-impl Shared {
+impl SessionContext {
     /// What a connection begins with. `address` is the peer's and `local` ours, where
     /// they are known.
     pub(crate) fn new(
@@ -265,7 +265,7 @@ impl Shared {
     }
 }
 
-impl LiveSession for Shared {
+impl LiveSession for SessionContext {
     fn id(&self) -> u64 {
         self.id
     }

@@ -7,7 +7,7 @@ use alknet_session::{Confinement, HandlerSessions, Mode};
 use super::note::Note;
 use crate::server::auth::Holder;
 use crate::server::process::Peer;
-use crate::server::session::context::Shared;
+use crate::server::session::context::SessionContext;
 use crate::server::state::access::{Grant, Refused};
 
 /// The kinds of resources that say what a guest may reach beside its home.
@@ -25,7 +25,7 @@ const LONGEST_NOTE: usize = 16 * 1024;
 ///
 /// # Errors
 /// When nobody has logged in.
-pub(crate) fn peer(shared: &Shared, grant: &Grant) -> Result<Peer, Refused> {
+pub(crate) fn peer(shared: &SessionContext, grant: &Grant) -> Result<Peer, Refused> {
     let holder = shared.access.holder().ok_or(Refused::NotAuthenticated)?;
     let context = shared
         .core
