@@ -20,7 +20,7 @@ use crate::server::exec::{start, subsystem};
 use crate::server::forward::{self, Listeners, NotListening, Opening};
 use crate::server::metrics::{ChannelKind, Refusal, RequestKind, Verdict};
 use crate::server::process::{Size, TerminalRequest};
-use crate::server::session::context::{Place, SessionContext};
+use crate::server::session::context::{ChannelSlot, SessionContext};
 use crate::server::session::denial::{self, Asked};
 use crate::server::session::endpoint::Endpoint;
 use crate::server::state::end::End;
@@ -44,7 +44,7 @@ pub(crate) struct RusshHandler {
     transport: Arc<dyn Control>,
     channels: HashMap<ChannelId, Requests>,
     /// The channel that we open for the peer's first command, once it is open.
-    first: Option<oneshot::Receiver<(Channel<Msg>, Place)>>,
+    first: Option<oneshot::Receiver<(Channel<Msg>, ChannelSlot)>>,
     listeners: Listeners,
 }
 
@@ -191,8 +191,8 @@ impl RusshHandler {
         channel: Channel<Msg>,
         reply: ChannelOpenHandle,
     ) -> Option<Opening> {
-        let Some(place) = self.shared.place() else {
-            self.shared.no_place(kind);
+        let Some(place) = self.shared.channel_slot() else {
+            self.shared.no_channel_slot(kind);
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return None;
         };
@@ -210,7 +210,7 @@ impl RusshHandler {
     fn open_first(&mut self, session: &Session) {
         let (opened, open) = oneshot::channel();
         let handle = session.handle();
-        let Some(place) = self.shared.place() else {
+        let Some(place) = self.shared.channel_slot() else {
             return;
         };
         let over = self.shared.over.clone();
@@ -224,7 +224,7 @@ impl RusshHandler {
     }
 
     /// Serves a session channel that is open, or will be in a moment.
-    fn serve(&mut self, channel: Channel<Msg>, place: Place, session: &Session) {
+    fn serve(&mut self, channel: Channel<Msg>, place: ChannelSlot, session: &Session) {
         let metrics = &self.shared.counters.metrics;
         metrics.channel(ChannelKind::Session, Verdict::Granted);
         let (start, starts) = mpsc::channel(1);
@@ -366,8 +366,8 @@ impl Handler for RusshHandler {
     ) -> Result<(), Self::Error> {
         self.channels
             .retain(|_, requests| !requests.start.is_closed());
-        let Some(place) = self.shared.place() else {
-            self.shared.no_place(ChannelKind::Session);
+        let Some(place) = self.shared.channel_slot() else {
+            self.shared.no_channel_slot(ChannelKind::Session);
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         };

@@ -11,7 +11,7 @@ use crate::connection::queue::ByteQueue;
 use crate::server::audit::About;
 use crate::server::channel::input::{Event, Input, close_with_words, finish, tell};
 use crate::server::metrics::ChannelKind;
-use crate::server::session::context::{Place, SessionContext};
+use crate::server::session::context::{ChannelSlot, SessionContext};
 
 /// The exit status of what is not permitted, as shells have it for what cannot
 /// be run.
@@ -32,7 +32,7 @@ pub(crate) async fn serve(
     queue: ByteQueue,
     mut starts: mpsc::Receiver<Start>,
     shared: Arc<SessionContext>,
-    _place: Place,
+    _place: ChannelSlot,
 ) {
     let (reader, writer) = channel.split();
     let about = About {

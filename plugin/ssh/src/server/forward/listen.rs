@@ -28,7 +28,7 @@ use super::{connect, host_and_port, pump, say_how_it_ended};
 use crate::server::audit::About;
 use crate::server::channel::input::Input;
 use crate::server::metrics::{ChannelKind, Verdict};
-use crate::server::session::context::{Place, SessionContext};
+use crate::server::session::context::{ChannelSlot, SessionContext};
 use crate::server::state::access::{Grant, Refused, Request};
 use crate::server::state::listeners::Name;
 use crate::server::state::sessions::LiveSession;
@@ -562,7 +562,7 @@ impl Accepting {
     }
 
     fn forward(&self, socket: Socket, from: SocketAddr) {
-        let Some(place) = self.shared.place() else {
+        let Some(place) = self.shared.channel_slot() else {
             tracing::debug!("a forwarded connection was dropped: no channel is free");
             return;
         };
@@ -586,7 +586,7 @@ async fn forwarded(
     handle: Handle,
     grant: Arc<Grant>,
     shared: Arc<SessionContext>,
-    _place: Place,
+    _place: ChannelSlot,
 ) {
     let kind = match origin {
         Origin::Tcp { .. } => ChannelKind::ForwardedTcpip,

@@ -24,7 +24,7 @@ use super::audit::About;
 use super::channel::input::Input;
 use super::egress::way_out::ConnectError;
 use super::metrics::{ChannelKind, Verdict};
-use super::session::context::{Place, SessionContext};
+use super::session::context::{ChannelSlot, SessionContext};
 use super::session::denial::Asked;
 use super::state::access::Grant;
 use super::status::{Live, count};
@@ -36,7 +36,7 @@ pub(super) struct Opening {
     pub(super) queue: ByteQueue,
     pub(super) reply: ChannelOpenHandle,
     pub(super) shared: Arc<SessionContext>,
-    pub(super) place: Place,
+    pub(super) place: ChannelSlot,
 }
 
 /// Serves a `direct-tcpip` channel (RFC 4254 section 7.2).

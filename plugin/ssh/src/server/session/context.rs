@@ -69,13 +69,13 @@ pub(crate) struct SessionContext {
 }
 
 /// One of the channels a connection may have; given back when dropped.
-pub(crate) struct Place {
+pub(crate) struct ChannelSlot {
     _permit: OwnedSemaphorePermit,
     _live: Live,
     taken: Arc<watch::Sender<usize>>,
 }
 
-impl Drop for Place {
+impl Drop for ChannelSlot {
     fn drop(&mut self) {
         self.taken
             .send_modify(|taken| *taken = taken.saturating_sub(1));
@@ -182,10 +182,10 @@ impl SessionContext {
     }
 
     /// Room for one more channel, if there is any.
-    pub(crate) fn place(&self) -> Option<Place> {
+    pub(crate) fn channel_slot(&self) -> Option<ChannelSlot> {
         let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
         self.taken.send_modify(|taken| *taken += 1);
-        Some(Place {
+        Some(ChannelSlot {
             taken: Arc::clone(&self.taken),
             _permit: permit,
             _live: Live::new(&self.counters.channels),
@@ -200,7 +200,7 @@ impl SessionContext {
     }
 
     /// Counts, records and logs a channel for which there is no room.
-    pub(crate) fn no_place(&self, kind: ChannelKind) {
+    pub(crate) fn no_channel_slot(&self, kind: ChannelKind) {
         self.counters.metrics.channel(kind, Verdict::Failed);
         let reason = format!(
             "more than {} channels at a time (/limits/max_channels)",
