@@ -23,12 +23,12 @@ pub struct HostName {
 #[derive(Clone, Debug, Default)]
 pub(super) struct KnownHosts {
     entries: Vec<Entry>,
-    passed_over: Vec<Place>,
+    passed_over: Vec<FileLine>,
 }
 
 /// Where something is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct FileLine {
     /// The file.
     pub path: Arc<Path>,
     /// The line, counted from 1.
@@ -41,7 +41,7 @@ pub(super) struct Entry {
     pub(super) marker: Marker,
     hosts: HostPatterns,
     pub(super) key: PublicKey,
-    pub(super) place: Place,
+    pub(super) place: FileLine,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl fmt::Display for HostName {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FileLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.path.display(), self.line)
     }
@@ -119,7 +119,7 @@ impl KnownHosts {
         };
         let path: Arc<Path> = Arc::from(path);
         for (index, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
-            let place = Place {
+            let place = FileLine {
                 path: Arc::clone(&path),
                 line: index + 1,
             };
@@ -138,7 +138,7 @@ impl KnownHosts {
     }
 
     /// The lines that were passed over.
-    pub(super) fn passed_over(&self) -> &[Place] {
+    pub(super) fn passed_over(&self) -> &[FileLine] {
         &self.passed_over
     }
 

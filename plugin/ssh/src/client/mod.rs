@@ -38,7 +38,7 @@ pub use forwards::{Incoming, RemoteForward, RemoteListener};
 use given::Given;
 use handler::{Check, ClientHandler, Story};
 pub use key_file::{AskPassphrase, KeyFile, KeyFileError};
-pub use known_hosts::{HostName, KnownHostsError, Place, record_host};
+pub use known_hosts::{FileLine, HostName, KnownHostsError, record_host};
 pub use login::Identities;
 pub use process::{
     Exit, Program, RemoteControl, RemoteEnd, RemoteInput, RemoteOutput, RemoteProcess,

@@ -5,7 +5,7 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertificate};
 
 use super::known_hosts::{Entry, KnownHosts, Marker, matches};
-use super::{HostName, KnownHostsError, Place};
+use super::{FileLine, HostName, KnownHostsError};
 
 /// What a server must prove to be the right one.
 ///
@@ -51,7 +51,7 @@ Ask whoever runs the host for its key. If the new one is right, remove line
         /// The key it is known by.
         expected: Box<PublicKey>,
         /// Where that is written.
-        place: Place,
+        place: FileLine,
         /// The key it proved to hold.
         presented: Box<PublicKey>,
     },
@@ -96,7 +96,7 @@ Ask whoever runs the host for a new key. Do not remove that line.",
         /// The revoked key.
         key: Box<PublicKey>,
         /// Where it is revoked.
-        place: Place,
+        place: FileLine,
     },
     /// An authority that is trusted for the host signed its certificate, which
     /// is not valid all the same.
@@ -109,7 +109,7 @@ Ask whoever runs the host for a new key. Do not remove that line.",
         /// What is wrong with it.
         fault: CertificateFault,
         /// Where the authority is trusted.
-        place: Place,
+        place: FileLine,
     },
 }
 
@@ -170,7 +170,7 @@ impl HostTrust {
     }
 
     /// The lines of those files that could not be understood.
-    pub fn passed_over(&self) -> &[Place] {
+    pub fn passed_over(&self) -> &[FileLine] {
         self.known.passed_over()
     }
 
