@@ -23,7 +23,7 @@ use crate::server::process::{Size, TerminalRequest};
 use crate::server::session::context::{ChannelSlot, SessionContext};
 use crate::server::session::denial::{self, Asked};
 use crate::server::session::endpoint::Endpoint;
-use crate::server::state::end::End;
+use crate::server::state::end::SessionEndReason;
 
 /// Why nobody has a terminal.
 const NO_TERMINALS: &str = "terminals are switched off; the node's operator turns them on with \
@@ -85,7 +85,7 @@ impl RusshHandler {
 
     fn rejected(&self) -> Auth {
         if self.auth.exhausted() {
-            self.shared.end(End::TooManyFailures);
+            self.shared.end(SessionEndReason::TooManyFailures);
         }
         Auth::reject()
     }
@@ -266,7 +266,7 @@ impl RusshHandler {
             Instant::now(),
         );
         if next.wait().await.is_err() {
-            self.shared.end(End::WindowExceeded);
+            self.shared.end(SessionEndReason::WindowExceeded);
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::server::exec::jobs;
 use crate::server::process::Origin;
 use crate::server::session::context::SessionContext;
 use crate::server::session::endpoint::Endpoint;
-use crate::server::state::end::End;
+use crate::server::state::end::SessionEndReason;
 use crate::server::state::server_state::{ActiveConfig, ServerState};
 use crate::server::state::sessions::LiveSession;
 use crate::server::status::{Live, count};
@@ -144,7 +144,7 @@ async fn run(
     shared: &Arc<SessionContext>,
     stream: BoxStream,
     entrant: Entrant,
-) -> (End, (u64, u64)) {
+) -> (SessionEndReason, (u64, u64)) {
     let authenticator = Authenticator::new(
         Arc::clone(&core.identities),
         Arc::clone(&core.counters),
@@ -182,7 +182,7 @@ async fn converse(
     mut transport: Transport<BoxStream>,
     control: &dyn Control,
     handler: RusshHandler,
-) -> End {
+) -> SessionEndReason {
     let grace = shared.active.config.limits.login_grace_seconds;
     let login_end = Instant::now() + Duration::from_secs(grace.into());
     let mut revision = core.revision();
@@ -201,13 +201,13 @@ async fn converse(
         },
         () = sleep_until(login_end) => {
             count(&core.counters.login_timeouts);
-            return End::LoginGrace;
+            return SessionEndReason::LoginGrace;
         }
         () = core.drained() => return core.drain_end(),
     };
     tokio::select! {
         outcome = &mut session => match outcome {
-            Ok(()) => End::Normal,
+            Ok(()) => SessionEndReason::Normal,
             Err(error) => failed(shared, control, error).await,
         },
         end = reason_to_end(core, shared, control, login_end, &mut revision) => {
@@ -220,16 +220,20 @@ async fn converse(
         () = control.shut_down() => {
             shared.over.cancel();
             linger(control, &mut session, STRANGER_LINGER).await;
-            End::Normal
+            SessionEndReason::Normal
         }
     }
 }
 
 /// A session that broke off: what was sent before still reaches the peer, which
 /// can only then say what it finds wrong (that no algorithm is common, say).
-async fn failed(shared: &SessionContext, control: &dyn Control, error: russh::Error) -> End {
-    let end = End::of_error(error);
-    if !matches!(end, End::PeerGone) {
+async fn failed(
+    shared: &SessionContext,
+    control: &dyn Control,
+    error: russh::Error,
+) -> SessionEndReason {
+    let end = SessionEndReason::of_error(error);
+    if !matches!(end, SessionEndReason::PeerGone) {
         let time = shared.linger(LAST_BYTES);
         let _ = timeout(time, control.finish()).await;
     }
@@ -243,7 +247,7 @@ async fn reason_to_end(
     control: &dyn Control,
     login_end: Instant,
     revision: &mut watch::Receiver<u64>,
-) -> End {
+) -> SessionEndReason {
     let lifetime = shared.active.config.limits.session_lifetime_seconds;
     let lifetime_over = async {
         match lifetime {
@@ -260,13 +264,13 @@ async fn reason_to_end(
     tokio::select! {
         () = login_over => {
             count(&core.counters.login_timeouts);
-            End::LoginGrace
+            SessionEndReason::LoginGrace
         }
-        () = shared.no_service(control) => End::NoService,
-        () = lifetime_over => End::Lifetime,
+        () = shared.no_service(control) => SessionEndReason::NoService,
+        () = lifetime_over => SessionEndReason::Lifetime,
         () = core.drained() => core.drain_end(),
-        () = shared.silence(control) => End::Silence,
-        () = shared.unused() => End::Unused,
+        () = shared.silence(control) => SessionEndReason::Silence,
+        () = shared.unused() => SessionEndReason::Unused,
         end = shared.revoked(core, revision) => end,
         end = shared.asked_to_end() => end,
     }
@@ -277,7 +281,7 @@ async fn say_goodbye(
     shared: &SessionContext,
     control: &dyn Control,
     session: &mut RunningSession<RusshHandler>,
-    end: &End,
+    end: &SessionEndReason,
 ) {
     let handle = session.handle();
     let goodbye = handle.disconnect(end.disconnect(), end.to_string(), String::new());
@@ -330,12 +334,16 @@ impl SessionContext {
 
     /// Follows changes of the policy, of identities and of the peer's address:
     /// what is no longer granted ends. Completes when that is the whole session.
-    async fn revoked(&self, core: &ServerState, revision: &mut watch::Receiver<u64>) -> End {
+    async fn revoked(
+        &self,
+        core: &ServerState,
+        revision: &mut watch::Receiver<u64>,
+    ) -> SessionEndReason {
         self.authenticated.cancelled().await;
         let mut address = self.origin.peer.map(|peer| peer.ip());
         loop {
             let Some(holder) = self.access.holder() else {
-                return End::Revoked;
+                return SessionEndReason::Revoked;
             };
             tokio::select! {
                 changed = revision.changed() => if changed.is_err() {
@@ -347,16 +355,16 @@ impl SessionContext {
             revision.mark_unchanged();
             let credential = &holder.credential;
             if credential.check(&core.login_rules()).is_err() || !credential.admits(address) {
-                return End::Revoked;
+                return SessionEndReason::Revoked;
             }
             // Rules first: the look-up may take its time.
             let by_rules = self.access.update(holder.clone());
             let identity = match look_up_again(core, &holder.credential).await {
                 Ok(Some(identity)) if identity.id == holder.identity.id => identity,
-                Ok(_) => return End::Revoked,
+                Ok(_) => return SessionEndReason::Revoked,
                 Err(error) => {
                     tracing::error!(%error, "an identity look-up failed");
-                    return End::Unconfirmed;
+                    return SessionEndReason::Unconfirmed;
                 }
             };
             let now = SystemTime::now();
@@ -370,10 +378,10 @@ impl SessionContext {
                 now,
             );
             let Ok(holder) = holder else {
-                return End::Revoked;
+                return SessionEndReason::Revoked;
             };
             if holder.account != account {
-                return End::Revoked;
+                return SessionEndReason::Revoked;
             }
             let revoked = by_rules + self.access.update(holder);
             if revoked > 0 {

@@ -20,7 +20,7 @@ use crate::server::display::Peer as Address;
 use crate::server::metrics::{ChannelKind, RequestKind, Verdict};
 use crate::server::process::Origin;
 use crate::server::state::access::Access;
-use crate::server::state::end::End;
+use crate::server::state::end::SessionEndReason;
 use crate::server::state::server_state::{ActiveConfig, ServerState};
 use crate::server::state::sessions::LiveSession;
 use crate::server::status::{Counters, Live, count};
@@ -64,7 +64,7 @@ pub(crate) struct SessionContext {
     /// The client has asked for the service `ssh-userauth`.
     pub(crate) service: CancellationToken,
     pub(crate) authenticated: CancellationToken,
-    end: OnceLock<End>,
+    end: OnceLock<SessionEndReason>,
     end_notify: Notify,
 }
 
@@ -151,7 +151,7 @@ impl SessionContext {
     }
 
     /// Asks for the session's end; the peer is told the reason.
-    pub(crate) fn end(&self, end: End) {
+    pub(crate) fn end(&self, end: SessionEndReason) {
         let _ = self.end.set(end);
         self.end_notify.notify_one();
     }
@@ -254,7 +254,7 @@ impl SessionContext {
     }
 
     /// Completes when somebody has asked for the session's end; says why.
-    pub(crate) async fn asked_to_end(&self) -> End {
+    pub(crate) async fn asked_to_end(&self) -> SessionEndReason {
         loop {
             let notified = self.end_notify.notified();
             if let Some(end) = self.end.get() {
@@ -294,7 +294,7 @@ impl LiveSession for SessionContext {
         self.listeners.len()
     }
 
-    fn end(&self, end: End) {
+    fn end(&self, end: SessionEndReason) {
         self.end(end);
     }
 }

@@ -8,7 +8,7 @@ use crate::server::metrics::SessionEnd;
 /// Why an SSH connection ended, or is to end; what the peer and the log are
 /// told.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(crate) enum End {
+pub(crate) enum SessionEndReason {
     #[error("the session ended")]
     Normal,
     #[error("the peer went away")]
@@ -43,7 +43,7 @@ pub(crate) enum End {
     Failed(String),
 }
 
-impl End {
+impl SessionEndReason {
     /// How russh's session broke off by itself.
     pub(crate) fn of_error(error: russh::Error) -> Self {
         match error {

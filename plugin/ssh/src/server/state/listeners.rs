@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::end::End;
+use super::end::SessionEndReason;
 use super::sessions::LiveSession;
 use crate::server::display::Peer;
 
@@ -96,7 +96,7 @@ impl AllListeners {
                 "a listener moved to a newer session: the peer is away"
             );
             if owner.channels() == 0 && !self.has_any(owner.id()) {
-                owner.end(End::TakenOver);
+                owner.end(SessionEndReason::TakenOver);
             }
         }
         released

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::access::Permissions;
-use super::end::End;
+use super::end::SessionEndReason;
 use super::listeners::AllListeners;
 use super::sessions::Sessions;
 use crate::connection::SSH_ID;
@@ -235,10 +235,10 @@ impl ServerState {
     }
 
     /// Why a session ends when the handler drains.
-    pub(crate) fn drain_end(&self) -> End {
+    pub(crate) fn drain_end(&self) -> SessionEndReason {
         match self.replaced.get() {
-            Some(why) => End::Replaced(why.clone()),
-            None => End::Drained,
+            Some(why) => SessionEndReason::Replaced(why.clone()),
+            None => SessionEndReason::Drained,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::end::End;
+use super::end::SessionEndReason;
 
 /// A connection as the lists of its handler know it.
 pub(crate) trait LiveSession: Send + Sync {
@@ -32,7 +32,7 @@ pub(crate) trait LiveSession: Send + Sync {
     fn listeners(&self) -> usize;
 
     /// Asks it to end; the peer is told the reason.
-    fn end(&self, end: End);
+    fn end(&self, end: SessionEndReason);
 }
 
 /// The connections by number.
@@ -102,7 +102,7 @@ impl Sessions {
     pub(crate) fn close(&self, id: u64) -> bool {
         let session = lock(&self.0).live.get(&id).and_then(Weak::upgrade);
         session.is_some_and(|session| {
-            session.end(End::Closed);
+            session.end(SessionEndReason::Closed);
             true
         })
     }
