@@ -62,8 +62,8 @@ pub(crate) async fn serve(
     sessions.close();
     sessions.wait().await;
     match end {
-        End::Closed | End::Draining => {}
-        End::Idle { used } => {
+        AcceptEndReason::Closed | AcceptEndReason::Draining => {}
+        AcceptEndReason::Idle { used } => {
             if !used {
                 let limits = &core.active().config.limits;
                 core.admission
@@ -71,7 +71,7 @@ pub(crate) async fn serve(
             }
             connection.close(0, "nobody logged in on this connection");
         }
-        End::Failed(error) => return Err(HandlerError::StreamError(error)),
+        AcceptEndReason::Failed(error) => return Err(HandlerError::StreamError(error)),
     }
     if core.is_draining() {
         connection.close(0, &core.drain_end().to_string());
@@ -80,7 +80,7 @@ pub(crate) async fn serve(
 }
 
 /// Why a connection's streams are no longer accepted.
-enum End {
+enum AcceptEndReason {
     Closed,
     Draining,
     /// Nobody logged in in time; sessions may have tried.
@@ -177,7 +177,7 @@ async fn accept(
     entrance: &Entrance<'_>,
     mut startup: Option<Startup>,
     sessions: &TaskTracker,
-) -> End {
+) -> AcceptEndReason {
     let owner = entrance.owner;
     let mut used = false;
     // One for the whole connection: further streams gain a peer no time.
@@ -187,19 +187,19 @@ async fn accept(
     loop {
         let place = tokio::select! {
             place = place(&strangers, owner) => place,
-            () = core.draining() => return End::Draining,
-            () = &mut nobody_logs_in => return End::Idle { used },
+            () = core.draining() => return AcceptEndReason::Draining,
+            () = &mut nobody_logs_in => return AcceptEndReason::Idle { used },
         };
         let stream = tokio::select! {
             stream = connection.accept_bi() => stream,
-            () = core.draining() => return End::Draining,
-            () = &mut nobody_logs_in => return End::Idle { used },
+            () = core.draining() => return AcceptEndReason::Draining,
+            () = &mut nobody_logs_in => return AcceptEndReason::Idle { used },
         };
         let stream = match stream {
             Ok(stream) => stream,
-            Err(StreamError::ConnectionClosed) => return End::Closed,
+            Err(StreamError::ConnectionClosed) => return AcceptEndReason::Closed,
             Err(StreamError::StreamClosed) => continue,
-            Err(error) => return End::Failed(error),
+            Err(error) => return AcceptEndReason::Failed(error),
         };
         let active = core.active();
         if sessions.len() >= active.config.limits.max_streams as usize {

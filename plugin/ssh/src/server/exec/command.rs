@@ -118,16 +118,16 @@ pub(crate) async fn run(
         warn_of_root(&task.program, status, shared);
     };
     let end = tokio::select! {
-        () = output => End::Reported,
+        () = output => CommandEndReason::Reported,
         end = watch(&mut input, &job, &words, terminal) => end,
-        () = feeding => End::Reported,
-        () = task.grant.revoked() => End::Cut(words.revoked.clone()),
+        () = feeding => CommandEndReason::Reported,
+        () = task.grant.revoked() => CommandEndReason::Cut(words.revoked.clone()),
     };
     queue.close();
     // Lets the session go on, whatever still comes for the command.
     drop(input);
-    let cut = matches!(end, End::Cut(_));
-    if let End::Cut(why) = end {
+    let cut = matches!(end, CommandEndReason::Cut(_));
+    if let CommandEndReason::Cut(why) = end {
         close_with_words(writer, &why).await;
     }
     let grace = Duration::from_secs(exec.kill_grace_seconds.into());
@@ -178,7 +178,7 @@ fn background(exec: &alknet_ssh_config::Exec) -> Option<Duration> {
     given.or(exec.end_with_channel.then_some(SILENCE_BEFORE_THE_END))
 }
 
-enum End {
+enum CommandEndReason {
     Reported,
     Closed,
     /// We end it, and say why.
@@ -220,7 +220,7 @@ async fn watch(
     job: &Job,
     words: &Words,
     terminal: Option<TerminalControl>,
-) -> End {
+) -> CommandEndReason {
     loop {
         match input.next().await {
             Event::Signal(signal) => match signal.to_unix() {
@@ -232,9 +232,9 @@ async fn watch(
                     terminal.resize(size);
                 }
             }
-            Event::Closed => return End::Closed,
-            Event::Stalled => return End::Cut(words.stalled.clone()),
-            Event::Idle => return End::Cut(words.idle.clone()),
+            Event::Closed => return CommandEndReason::Closed,
+            Event::Stalled => return CommandEndReason::Cut(words.stalled.clone()),
+            Event::Idle => return CommandEndReason::Cut(words.idle.clone()),
         }
     }
 }

@@ -19,7 +19,7 @@ use russh::server::{ChannelOpenHandle, Msg};
 
 use self::connect::Refusal;
 pub(super) use self::listen::{Listeners, NotListening};
-use self::pump::End;
+use self::pump::ForwardEndReason;
 use super::audit::About;
 use super::channel::input::Input;
 use super::egress::way_out::ConnectError;
@@ -152,9 +152,9 @@ fn say_why_not(shared: &SessionContext, about: &About<'_>, refusal: &Refusal) {
     }
 }
 
-fn say_how_it_ended(shared: &SessionContext, kind: ChannelKind, end: &End) {
+fn say_how_it_ended(shared: &SessionContext, kind: ChannelKind, end: &ForwardEndReason) {
     match end {
-        End::Stalled => {
+        ForwardEndReason::Stalled => {
             count(&shared.counters.stalled);
             tracing::warn!(
                 target: "alknet_ssh::forward",
@@ -164,7 +164,7 @@ fn say_how_it_ended(shared: &SessionContext, kind: ChannelKind, end: &End) {
                 "closed a channel: its target took nothing while it held up other channels"
             );
         }
-        End::Idle => {
+        ForwardEndReason::Idle => {
             tracing::info!(
                 target: "alknet_ssh::forward",
                 remote_addr = %super::display::Peer(shared.origin.peer),
@@ -172,7 +172,7 @@ fn say_how_it_ended(shared: &SessionContext, kind: ChannelKind, end: &End) {
                 "closed a channel: nothing went through it for too long"
             );
         }
-        End::Revoked => {
+        ForwardEndReason::Revoked => {
             tracing::info!(
                 target: "alknet_ssh::policy",
                 remote_addr = %super::display::Peer(shared.origin.peer),
@@ -180,7 +180,7 @@ fn say_how_it_ended(shared: &SessionContext, kind: ChannelKind, end: &End) {
                 "closed a channel: it is no longer permitted"
             );
         }
-        End::Finished | End::Closed | End::Broken(_) => {
+        ForwardEndReason::Finished | ForwardEndReason::Closed | ForwardEndReason::Broken(_) => {
             tracing::debug!(
                 target: "alknet_ssh::forward",
                 request = name(kind),

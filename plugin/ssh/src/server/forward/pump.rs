@@ -23,7 +23,7 @@ use crate::server::traffic::Traffic;
 
 /// How a forwarded channel ended.
 #[derive(Debug)]
-pub(super) enum End {
+pub(super) enum ForwardEndReason {
     /// Both sides had said all they had to say.
     Finished,
     /// The peer closed the channel, or the session is over.
@@ -46,7 +46,7 @@ pub(super) async fn run(
     socket: Socket,
     revoked: CancellationToken,
     shared: &SessionContext,
-) -> End {
+) -> ForwardEndReason {
     let end = match socket {
         Socket::Tcp(stream) => {
             let (read, write) = stream.into_split();
@@ -68,7 +68,7 @@ async fn carry(
     write: impl AsyncWrite + Unpin,
     revoked: CancellationToken,
     shared: &SessionContext,
-) -> End {
+) -> ForwardEndReason {
     let queue = input.queue.clone();
     let traffic = Arc::clone(&input.traffic);
     let mut inward = pin!(feed(&queue, write).fuse());
@@ -78,13 +78,16 @@ async fn carry(
     };
     let end = tokio::select! {
         outcome = both_ways => match outcome {
-            Ok(_) => End::Finished,
-            Err(error) => End::Broken(error),
+            Ok(_) => ForwardEndReason::Finished,
+            Err(error) => ForwardEndReason::Broken(error),
         },
         event = watch(&mut input) => event,
-        () = revoked.cancelled() => End::Revoked,
+        () = revoked.cancelled() => ForwardEndReason::Revoked,
     };
-    if matches!(end, End::Closed) && !inward.is_terminated() && !shared.over.is_cancelled() {
+    if matches!(end, ForwardEndReason::Closed)
+        && !inward.is_terminated()
+        && !shared.over.is_cancelled()
+    {
         // The peer may have closed right after its last byte.
         queue.finish();
         let patience = shared.active.config.limits.stalled_channel_seconds;
@@ -123,13 +126,13 @@ async fn outward(
 }
 
 /// Follows the channel; ends only when something ends the channel.
-async fn watch(input: &mut Input) -> End {
+async fn watch(input: &mut Input) -> ForwardEndReason {
     loop {
         match input.next().await {
             Event::Signal(_) | Event::Resize(_) => {}
-            Event::Closed => return End::Closed,
-            Event::Stalled => return End::Stalled,
-            Event::Idle => return End::Idle,
+            Event::Closed => return ForwardEndReason::Closed,
+            Event::Stalled => return ForwardEndReason::Stalled,
+            Event::Idle => return ForwardEndReason::Idle,
         }
     }
 }
