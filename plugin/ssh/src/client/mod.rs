@@ -45,7 +45,7 @@ pub use process::{
     SessionChannel, SessionRequest, Terminal, TerminalSize,
 };
 pub use tried::{Tried, TriedOutcome};
-pub use trust::{CertificateFault, HostKeyError, HostTrust, fingerprint};
+pub use trust::{CertificateError, HostKeyError, HostTrust, fingerprint};
 
 use crate::connection::queue::Budget;
 use crate::connection::transport::{Control, Transport};

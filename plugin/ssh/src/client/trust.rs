@@ -107,7 +107,7 @@ Ask whoever runs the host for a new key. Do not remove that line.",
         /// The host.
         name: HostName,
         /// What is wrong with it.
-        fault: CertificateFault,
+        fault: CertificateError,
         /// Where the authority is trusted.
         place: FileLine,
     },
@@ -115,7 +115,7 @@ Ask whoever runs the host for a new key. Do not remove that line.",
 
 /// What is wrong with a host's certificate (PROTOCOL.certkeys of OpenSSH).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CertificateFault {
+pub enum CertificateError {
     /// It is one for users.
     #[error("it is for users, not for hosts")]
     NotForHosts,
@@ -281,30 +281,30 @@ fn without_hash(algorithm: &Algorithm) -> Algorithm {
     }
 }
 
-fn check(certificate: &Certificate, name: &HostName) -> Result<(), CertificateFault> {
+fn check(certificate: &Certificate, name: &HostName) -> Result<(), CertificateError> {
     if certificate.cert_type() != CertType::Host {
-        return Err(CertificateFault::NotForHosts);
+        return Err(CertificateError::NotForHosts);
     }
     let sha1 = Algorithm::Rsa { hash: None };
     if certificate.signature().algorithm() == sha1 || certificate.verify_signature().is_err() {
-        return Err(CertificateFault::Signature);
+        return Err(CertificateError::Signature);
     }
     let names = certificate.valid_principals();
     if !names.iter().any(|pattern| matches(pattern, name.host())) {
-        return Err(CertificateFault::OtherHost {
+        return Err(CertificateError::OtherHost {
             names: names.to_vec(),
         });
     }
     if let Some((name, _)) = certificate.critical_options().iter().next() {
-        return Err(CertificateFault::CriticalOption { name: name.clone() });
+        return Err(CertificateError::CriticalOption { name: name.clone() });
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |since| since.as_secs());
     if now < certificate.valid_after() {
-        return Err(CertificateFault::Early);
+        return Err(CertificateError::Early);
     }
     if now >= certificate.valid_before() {
-        return Err(CertificateFault::Expired);
+        return Err(CertificateError::Expired);
     }
     Ok(())
 }
@@ -478,25 +478,25 @@ mod tests {
             b.valid_principal("other.example").unwrap();
         });
         let names = vec!["other.example".to_owned()];
-        assert_eq!(fault(other_host), CertificateFault::OtherHost { names });
+        assert_eq!(fault(other_host), CertificateError::OtherHost { names });
         let option = certificate(&host, &authority, |b| {
             b.valid_principal("node.example").unwrap();
             b.critical_option("force-command", "x").unwrap();
         });
         assert!(matches!(
             fault(option),
-            CertificateFault::CriticalOption { .. }
+            CertificateError::CriticalOption { .. }
         ));
         let mut expired =
             Builder::new_with_random_nonce(&mut rand::rng(), host.public_key(), 0, 1).unwrap();
         expired.cert_type(CertType::Host).unwrap();
         expired.valid_principal("node.example").unwrap();
         let expired = expired.sign(&authority).unwrap();
-        assert_eq!(fault(expired.into()), CertificateFault::Expired);
+        assert_eq!(fault(expired.into()), CertificateError::Expired);
         let user = certificate_of(CertType::User, &host, &authority, |b| {
             b.valid_principal("node.example").unwrap();
         });
-        assert_eq!(fault(user), CertificateFault::NotForHosts);
+        assert_eq!(fault(user), CertificateError::NotForHosts);
     }
 
     #[test]
