@@ -10,9 +10,9 @@ use russh::keys::{Algorithm, Certificate, PublicKey};
 
 use super::accounts::Accounts;
 use super::certificate::{self, UserCertificate};
+use super::connection_identity::ConnectionIdentity;
 use super::credential::{Credential, Holder};
 use super::key::{check_algorithm, fingerprint};
-use super::owner::Owner;
 use super::rules::LoginRules;
 use crate::server::audit::SessionAudit;
 use crate::server::display::{Peer, shown};
@@ -29,7 +29,7 @@ pub(crate) struct Authenticator {
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) max_tries: u32,
     pub(crate) max_offers: u32,
-    pub(crate) owner: Arc<Owner>,
+    pub(crate) owner: Arc<ConnectionIdentity>,
     accounts: Accounts,
     rules: Arc<RwLock<Arc<LoginRules>>>,
     recorder: Recorder,
@@ -42,7 +42,7 @@ pub(crate) struct Authenticator {
 
 /// Who a peer may turn out to be.
 pub(crate) struct Claims {
-    pub(crate) owner: Arc<Owner>,
+    pub(crate) owner: Arc<ConnectionIdentity>,
     pub(crate) accounts: Accounts,
 }
 

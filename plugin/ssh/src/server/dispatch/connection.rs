@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::session::{self, Peer};
 use crate::server::admission::{Offence, Startup};
-use crate::server::auth::Owner;
+use crate::server::auth::ConnectionIdentity;
 use crate::server::display::Peer as Address;
 use crate::server::metrics::Rejection;
 use crate::server::session::endpoint::Endpoint;
@@ -50,7 +50,7 @@ pub(crate) async fn serve(
             return Ok(());
         }
     };
-    let owner = Arc::new(Owner::new(auth.identity.as_ref()));
+    let owner = Arc::new(ConnectionIdentity::new(auth.identity.as_ref()));
     let sessions = TaskTracker::new();
     let entrance = Entrance {
         address,
@@ -94,7 +94,7 @@ enum AcceptEndReason {
 struct Entrance<'a> {
     address: Option<SocketAddr>,
     local: Option<SocketAddr>,
-    owner: &'a Arc<Owner>,
+    owner: &'a Arc<ConnectionIdentity>,
     endpoint: Option<Arc<Endpoint>>,
 }
 
@@ -237,7 +237,10 @@ async fn accept(
 
 /// A place for a stream on which nobody has logged in. None is needed once the
 /// connection is known to be somebody's.
-async fn place(strangers: &Arc<Semaphore>, owner: &Owner) -> Option<OwnedSemaphorePermit> {
+async fn place(
+    strangers: &Arc<Semaphore>,
+    owner: &ConnectionIdentity,
+) -> Option<OwnedSemaphorePermit> {
     if owner.is_known() {
         return None;
     }
@@ -246,7 +249,7 @@ async fn place(strangers: &Arc<Semaphore>, owner: &Owner) -> Option<OwnedSemapho
 
 /// Completes when nobody has logged in for as long as a login may take and no
 /// session is left that could, or for twice as long whatever goes on.
-async fn nobody_logs_in(core: &ServerState, owner: &Owner, sessions: &TaskTracker) {
+async fn nobody_logs_in(core: &ServerState, owner: &ConnectionIdentity, sessions: &TaskTracker) {
     let grace = Duration::from_secs(core.active().config.limits.login_grace_seconds.into());
     tokio::time::sleep(grace).await;
     if sessions.is_empty() && !owner.is_known() {

@@ -14,7 +14,9 @@ use super::russh_handler::RusshHandler;
 use crate::connection::transport::{Control, Transport};
 use crate::server::admission::Startup;
 use crate::server::audit::millis;
-use crate::server::auth::{Authenticator, Claims, Credential, Holder, Owner, Recorder};
+use crate::server::auth::{
+    Authenticator, Claims, ConnectionIdentity, Credential, Holder, Recorder,
+};
 use crate::server::display::Peer as Address;
 use crate::server::exec::jobs;
 use crate::server::process::Origin;
@@ -59,7 +61,7 @@ pub(crate) struct Peer {
     /// Our end.
     pub(crate) local: Option<SocketAddr>,
     pub(crate) connection: Arc<dyn Connection>,
-    pub(crate) owner: Arc<Owner>,
+    pub(crate) owner: Arc<ConnectionIdentity>,
     pub(crate) endpoint: Option<Arc<Endpoint>>,
     /// Absent where the connection is known to be somebody's.
     pub(crate) startup: Option<Startup>,
@@ -132,7 +134,7 @@ pub(crate) async fn serve(
 
 /// Who wants to log in.
 struct Entrant {
-    owner: Arc<Owner>,
+    owner: Arc<ConnectionIdentity>,
     endpoint: Option<Arc<Endpoint>>,
     /// Whether an attempt was refused.
     refused: Arc<AtomicBool>,

@@ -7,9 +7,9 @@ use alknet_handler::Identity;
 /// refused, so that one connection is never two people with the scopes of
 /// both.
 #[derive(Debug, Default)]
-pub(crate) struct Owner(Mutex<Option<String>>);
+pub(crate) struct ConnectionIdentity(Mutex<Option<String>>);
 
-impl Owner {
+impl ConnectionIdentity {
     pub(crate) fn new(identity: Option<&Identity>) -> Self {
         Self(Mutex::new(identity.map(|identity| identity.id.clone())))
     }
