@@ -52,13 +52,13 @@ pub(crate) async fn serve(
     };
     let owner = Arc::new(ConnectionIdentity::new(auth.identity.as_ref()));
     let sessions = TaskTracker::new();
-    let entrance = Entrance {
+    let context = LoginContext {
         address,
         local: auth.local_addr,
         owner: &owner,
         endpoint,
     };
-    let end = accept(&core, &connection, &entrance, startup, &sessions).await;
+    let end = accept(&core, &connection, &context, startup, &sessions).await;
     sessions.close();
     sessions.wait().await;
     match end {
@@ -91,7 +91,7 @@ enum AcceptEndReason {
 }
 
 /// Whose a connection may be.
-struct Entrance<'a> {
+struct LoginContext<'a> {
     address: Option<SocketAddr>,
     local: Option<SocketAddr>,
     owner: &'a Arc<ConnectionIdentity>,
@@ -174,11 +174,11 @@ async fn turn_away_stream(mut stream: BoxStream, rejection: Rejection) {
 async fn accept(
     core: &Arc<ServerState>,
     connection: &Arc<dyn Connection>,
-    entrance: &Entrance<'_>,
+    context: &LoginContext<'_>,
     mut startup: Option<Startup>,
     sessions: &TaskTracker,
 ) -> AcceptEndReason {
-    let owner = entrance.owner;
+    let owner = context.owner;
     let mut used = false;
     // One for the whole connection: further streams gain a peer no time.
     let nobody_logs_in = nobody_logs_in(core, owner, sessions);
@@ -209,7 +209,7 @@ async fn accept(
             );
             continue;
         }
-        let address = connection.remote_addr().or(entrance.address);
+        let address = connection.remote_addr().or(context.address);
         let startup = match startup.take() {
             Some(startup) => Some(startup),
             None => match admitted(core, address, owner.is_known()) {
@@ -224,10 +224,10 @@ async fn accept(
         used = true;
         let peer = Peer {
             address,
-            local: entrance.local,
+            local: context.local,
             connection: Arc::clone(connection),
             owner: Arc::clone(owner),
-            endpoint: entrance.endpoint.clone(),
+            endpoint: context.endpoint.clone(),
             startup: startup.map(|startup| startup.with_place(place)),
         };
         let task = session::serve(Arc::clone(core), active, stream, peer);

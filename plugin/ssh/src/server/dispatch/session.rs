@@ -88,13 +88,13 @@ pub(crate) async fn serve(
     shared.audit.record(|| AuditEvent::SessionOpened);
     let live: Arc<dyn LiveSession> = Arc::<SessionContext>::clone(&shared);
     let listed = core.list.enter(&live);
-    let entrant = Entrant {
+    let context = LoginContext {
         owner: Arc::clone(&peer.owner),
         endpoint: peer.endpoint,
         refused: Arc::default(),
     };
-    let refused = Arc::clone(&entrant.refused);
-    let (end, traffic) = run(&core, &shared, stream, entrant).await;
+    let refused = Arc::clone(&context.refused);
+    let (end, traffic) = run(&core, &shared, stream, context).await;
     core.counters.metrics.ended(end.label());
     if !shared.authenticated.is_cancelled() && !peer.owner.is_known() {
         let refused = refused.load(Ordering::Relaxed);
@@ -133,7 +133,7 @@ pub(crate) async fn serve(
 }
 
 /// Who wants to log in.
-struct Entrant {
+struct LoginContext {
     owner: Arc<ConnectionIdentity>,
     endpoint: Option<Arc<Endpoint>>,
     /// Whether an attempt was refused.
@@ -145,7 +145,7 @@ async fn run(
     core: &ServerState,
     shared: &Arc<SessionContext>,
     stream: BoxStream,
-    entrant: Entrant,
+    context: LoginContext,
 ) -> (SessionEndReason, (u64, u64)) {
     let authenticator = Authenticator::new(
         Arc::clone(&core.identities),
@@ -153,13 +153,13 @@ async fn run(
         shared.origin.peer,
         &shared.active.config.limits,
         Claims {
-            owner: entrant.owner,
+            owner: context.owner,
             accounts: core.accounts.clone(),
         },
         Arc::clone(&core.login_rules),
         Recorder {
             audit: shared.audit.clone(),
-            refused: entrant.refused,
+            refused: context.refused,
         },
     );
     let (transport, control) = Transport::new(
@@ -170,7 +170,7 @@ async fn run(
     control.before_login(STRANGER_BYTES, &core.budget);
     let handler = RusshHandler::new(
         authenticator,
-        entrant.endpoint,
+        context.endpoint,
         Arc::clone(shared),
         Arc::clone(&control),
     );
