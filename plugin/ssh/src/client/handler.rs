@@ -16,7 +16,7 @@ pub(crate) struct ClientHandler {
     check: Check,
     forwards: Forwards,
     given: Given,
-    story: Story,
+    info: ConnectionInfo,
 }
 
 /// How the server's host key is checked.
@@ -27,37 +27,42 @@ pub(super) enum Check {
 
 /// What became known of the server and of the connection's end.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Story(Arc<Mutex<Chapters>>);
+pub(super) struct ConnectionInfo(Arc<Mutex<Info>>);
 
 #[derive(Debug, Default)]
-struct Chapters {
+struct Info {
     version: String,
     end: Option<String>,
 }
 
-impl Story {
+impl ConnectionInfo {
     /// The server's version line.
     pub(super) fn version(&self) -> String {
-        self.with(|chapters| chapters.version.clone())
+        self.with(|info| info.version.clone())
     }
 
     /// How the connection ended, if it has.
     pub(super) fn end(&self) -> Option<String> {
-        self.with(|chapters| chapters.end.clone())
+        self.with(|info| info.end.clone())
     }
 
-    fn with<R>(&self, look: impl FnOnce(&mut Chapters) -> R) -> R {
+    fn with<R>(&self, look: impl FnOnce(&mut Info) -> R) -> R {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl ClientHandler {
-    pub(super) fn new(check: Check, forwards: Forwards, given: Given, story: Story) -> Self {
+    pub(super) fn new(
+        check: Check,
+        forwards: Forwards,
+        given: Given,
+        info: ConnectionInfo,
+    ) -> Self {
         Self {
             check,
             forwards,
             given,
-            story,
+            info,
         }
     }
 }
@@ -104,7 +109,7 @@ impl Handler for ClientHandler {
     ) -> Result<(), ClientError> {
         let version = visible_bytes(session.remote_sshid());
         tracing::debug!(?names, version, "keys are agreed on");
-        self.story.with(|chapters| chapters.version = version);
+        self.info.with(|info| info.version = version);
         Ok(())
     }
 
@@ -126,7 +131,7 @@ impl Handler for ClientHandler {
             DisconnectReason::Error(error) => (error.to_string(), Err(error)),
         };
         tracing::debug!(end, "the connection ended");
-        self.story.with(|chapters| chapters.end = Some(end));
+        self.info.with(|info| info.end = Some(end));
         outcome
     }
 

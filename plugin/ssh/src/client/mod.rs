@@ -36,7 +36,7 @@ pub use files::{
 use forwards::Forwards;
 pub use forwards::{Incoming, RemoteForward, RemoteListener};
 use given::Given;
-use handler::{Check, ClientHandler, Story};
+use handler::{Check, ClientHandler, ConnectionInfo};
 pub use key_file::{AskPassphrase, KeyFile, KeyFileError};
 pub use known_hosts::{FileLine, HostName, KnownHostsError, record_host};
 pub use login::Identities;
@@ -126,7 +126,7 @@ pub struct Client {
     budget: Budget,
     forwards: Forwards,
     given: Given,
-    story: Story,
+    info: ConnectionInfo,
     timeout: Duration,
 }
 
@@ -176,9 +176,9 @@ impl Client {
         };
         let budget = Budget::new(ALL_UNREAD_OUTPUT);
         let forwards = Forwards::new(budget.clone());
-        let story = Story::default();
+        let info = ConnectionInfo::default();
         let given = Given::new(options.for_command);
-        let handler = ClientHandler::new(check, forwards.clone(), given.clone(), story.clone());
+        let handler = ClientHandler::new(check, forwards.clone(), given.clone(), info.clone());
         let config = Arc::new(config(options, preferred));
         let setup = russh::client::connect_stream(config, transport, handler);
         let handle = timeout(options.timeout, setup)
@@ -190,7 +190,7 @@ impl Client {
             budget,
             forwards,
             given,
-            story,
+            info,
             timeout: options.timeout,
         })
     }
@@ -372,13 +372,13 @@ impl Client {
 
     /// The server's version line (RFC 4253 section 4.2).
     pub fn server_version(&self) -> String {
-        self.story.version()
+        self.info.version()
     }
 
     /// How the connection ended, if it has: what the server said, or what
     /// failed.
     pub fn end(&self) -> Option<String> {
-        self.story.end()
+        self.info.end()
     }
 
     /// Completes when the connection has ended.
