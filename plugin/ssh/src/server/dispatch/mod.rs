@@ -2,6 +2,6 @@
 //! life, and russh's calls.
 
 pub(crate) mod connection;
-pub(crate) mod greeting;
 pub(crate) mod russh_handler;
 pub(crate) mod session;
+pub(crate) mod version_exchange;

@@ -9,8 +9,8 @@ use russh::server::RunningSession;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::greeting;
 use super::russh_handler::RusshHandler;
+use super::version_exchange;
 use crate::connection::transport::{Control, Transport};
 use crate::server::admission::Startup;
 use crate::server::audit::millis;
@@ -189,11 +189,13 @@ async fn converse(
     let login_end = Instant::now() + Duration::from_secs(grace.into());
     let mut revision = core.revision();
     let setup = async {
-        let caller = greeting::exchange(&mut transport).await?;
-        shared.our_client.store(caller.is_ours, Ordering::Relaxed);
-        let asks = caller.asks_for_channel;
+        let client_version = version_exchange::exchange(&mut transport).await?;
+        shared
+            .our_client
+            .store(client_version.is_ours, Ordering::Relaxed);
+        let asks = client_version.asks_for_channel;
         shared.asks_for_channel.store(asks, Ordering::Relaxed);
-        let config = shared.active.russh_for(caller.kind);
+        let config = shared.active.russh_for(client_version.kind);
         russh::server::run_stream(config, transport, handler).await
     };
     let mut session = tokio::select! {

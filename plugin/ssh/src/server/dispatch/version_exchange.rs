@@ -20,7 +20,7 @@ const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(1);
 const OURS: &[u8] = b"SSH-2.0-alknet_";
 
 /// What a client's first words tell.
-pub(crate) struct Caller {
+pub(crate) struct ClientVersion {
     pub(crate) kind: ClientKind,
     /// It is our own client.
     pub(crate) is_ours: bool,
@@ -32,7 +32,9 @@ pub(crate) struct Caller {
 /// client proposes, because what is to be offered depends on it; leaves the
 /// transport as if nothing had been said. Our own client is known to have what
 /// we offer, and is spared the wait.
-pub(crate) async fn exchange<S: ByteStream>(transport: &mut Transport<S>) -> io::Result<Caller> {
+pub(crate) async fn exchange<S: ByteStream>(
+    transport: &mut Transport<S>,
+) -> io::Result<ClientVersion> {
     let ours = format!("{SSH_ID}\r\n");
     transport.write_all(ours.as_bytes()).await?;
     transport.flush().await?;
@@ -43,7 +45,7 @@ pub(crate) async fn exchange<S: ByteStream>(transport: &mut Transport<S>) -> io:
         }
     }
     let is_ours = theirs.starts_with(OURS);
-    let mut caller = Caller {
+    let mut client_version = ClientVersion {
         kind: ClientKind::of(&theirs),
         is_ours,
         asks_for_channel: is_ours && comment(&theirs) == first_channel::ASKED.as_bytes(),
@@ -53,11 +55,11 @@ pub(crate) async fn exchange<S: ByteStream>(transport: &mut Transport<S>) -> io:
         if let Ok(proposal) = proposal
             && let Some(proposal) = proposal?
         {
-            caller.kind = ClientKind::of_proposal(&proposal);
+            client_version.kind = ClientKind::of_proposal(&proposal);
         }
     }
     transport.rewind(theirs, ours.len());
-    Ok(caller)
+    Ok(client_version)
 }
 
 /// Reads on behind the identification line, up to the end of the client's
