@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use crate::connection::Signal;
 use crate::connection::queue::ByteQueue;
 use crate::server::channel::input::{Event, Input, STDERR, close_with_words, finish, tell};
-use crate::server::channel::outflow;
+use crate::server::channel::output;
 use crate::server::process::{
     Environment, Job, Launch, Launched, Peer, Program, Size, StartError, Status, Streams,
     TerminalControl, TerminalRequest, helper,
@@ -185,7 +185,7 @@ enum CommandEndReason {
     Cut(String),
 }
 
-/// How far passing output on has come: see [`outflow::pass`].
+/// How far passing output on has come: see [`output::pass`].
 #[derive(Default)]
 struct Steps {
     out: AtomicU64,
@@ -261,8 +261,8 @@ async fn pass_pipes(
     traffic: &Traffic,
 ) {
     let _ = tokio::join!(
-        outflow::pass(&stdout, writer, None, &steps.out, traffic),
-        outflow::pass(&stderr, writer, Some(STDERR), &steps.err, traffic),
+        output::pass(&stdout, writer, None, &steps.out, traffic),
+        output::pass(&stderr, writer, Some(STDERR), &steps.err, traffic),
     );
 }
 
@@ -273,7 +273,7 @@ async fn pass_terminal(
     steps: &Steps,
     traffic: &Traffic,
 ) {
-    let passed = outflow::pass_terminal(&mut terminal, writer, &steps.out, traffic).await;
+    let passed = output::pass_terminal(&mut terminal, writer, &steps.out, traffic).await;
     if let Err(error) = passed {
         tracing::debug!(%error, "a terminal's output ended early");
     }

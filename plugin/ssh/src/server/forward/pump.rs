@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::socket::Socket;
 use crate::connection::queue::ByteQueue;
 use crate::server::channel::input::{Event, Input};
-use crate::server::channel::outflow::{self, Source};
+use crate::server::channel::output::{self, Source};
 use crate::server::session::context::SessionContext;
 use crate::server::traffic::Traffic;
 
@@ -118,7 +118,7 @@ async fn outward(
     writer: &ChannelWriteHalf<Msg>,
     traffic: &Traffic,
 ) -> io::Result<()> {
-    outflow::pass(socket, writer, None, &AtomicU64::new(0), traffic).await?;
+    output::pass(socket, writer, None, &AtomicU64::new(0), traffic).await?;
     writer
         .eof()
         .await
