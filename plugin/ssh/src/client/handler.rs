@@ -6,7 +6,7 @@ use russh::keys::{PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Names};
 
 use super::forwards::{Forwards, RemoteListener};
-use super::given::Given;
+use super::server_opened_channel::ServerOpenedChannel;
 use super::{ClientError, HostTrust};
 use crate::connection::first_channel;
 
@@ -15,7 +15,7 @@ use crate::connection::first_channel;
 pub(crate) struct ClientHandler {
     check: Check,
     forwards: Forwards,
-    given: Given,
+    server_opened: ServerOpenedChannel,
     info: ConnectionInfo,
 }
 
@@ -55,13 +55,13 @@ impl ClientHandler {
     pub(super) fn new(
         check: Check,
         forwards: Forwards,
-        given: Given,
+        server_opened: ServerOpenedChannel,
         info: ConnectionInfo,
     ) -> Self {
         Self {
             check,
             forwards,
-            given,
+            server_opened,
             info,
         }
     }
@@ -70,7 +70,7 @@ impl ClientHandler {
 impl Drop for ClientHandler {
     fn drop(&mut self) {
         self.forwards.end();
-        self.given.over();
+        self.server_opened.over();
     }
 }
 
@@ -115,7 +115,7 @@ impl Handler for ClientHandler {
 
     async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), ClientError> {
         if banner == first_channel::PROMISED {
-            self.given.promised();
+            self.server_opened.promised();
         }
         Ok(())
     }
@@ -188,7 +188,7 @@ impl Handler for ClientHandler {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), ClientError> {
-        let Some(place) = self.given.place() else {
+        let Some(place) = self.server_opened.place() else {
             return refuse(reply).await;
         };
         reply.accept().await;

@@ -6,12 +6,12 @@ mod channel;
 mod error;
 mod files;
 mod forwards;
-mod given;
 mod handler;
 mod key_file;
 mod known_hosts;
 mod login;
 mod process;
+mod server_opened_channel;
 mod tried;
 mod trust;
 mod unread;
@@ -35,7 +35,6 @@ pub use files::{
 };
 use forwards::Forwards;
 pub use forwards::{Incoming, RemoteForward, RemoteListener};
-use given::Given;
 use handler::{Check, ClientHandler, ConnectionInfo};
 pub use key_file::{AskPassphrase, KeyFile, KeyFileError};
 pub use known_hosts::{FileLine, HostName, KnownHostsError, record_host};
@@ -44,6 +43,7 @@ pub use process::{
     Exit, Program, RemoteControl, RemoteEnd, RemoteInput, RemoteOutput, RemoteProcess,
     SessionChannel, SessionRequest, Terminal, TerminalSize,
 };
+use server_opened_channel::ServerOpenedChannel;
 pub use tried::{Tried, TriedOutcome};
 pub use trust::{CertificateError, HostKeyError, HostTrust, fingerprint};
 
@@ -125,7 +125,7 @@ pub struct Client {
     control: Arc<dyn Control>,
     budget: Budget,
     forwards: Forwards,
-    given: Given,
+    server_opened: ServerOpenedChannel,
     info: ConnectionInfo,
     timeout: Duration,
 }
@@ -177,8 +177,9 @@ impl Client {
         let budget = Budget::new(ALL_UNREAD_OUTPUT);
         let forwards = Forwards::new(budget.clone());
         let info = ConnectionInfo::default();
-        let given = Given::new(options.for_command);
-        let handler = ClientHandler::new(check, forwards.clone(), given.clone(), info.clone());
+        let server_opened = ServerOpenedChannel::new(options.for_command);
+        let handler =
+            ClientHandler::new(check, forwards.clone(), server_opened.clone(), info.clone());
         let config = Arc::new(config(options, preferred));
         let setup = russh::client::connect_stream(config, transport, handler);
         let handle = timeout(options.timeout, setup)
@@ -189,7 +190,7 @@ impl Client {
             control: cut.keep(),
             budget,
             forwards,
-            given,
+            server_opened,
             info,
             timeout: options.timeout,
         })
@@ -273,7 +274,7 @@ impl Client {
     /// # Errors
     /// When the server refuses the channel, or the connection fails.
     pub async fn session(&self) -> Result<SessionChannel, ClientError> {
-        let channel = match self.given_channel().await {
+        let channel = match self.take_server_opened().await {
             Some(channel) => channel,
             None => self.handle.channel_open_session().await?,
         };
@@ -281,8 +282,11 @@ impl Client {
     }
 
     /// The channel that the server has opened, if it promised one.
-    async fn given_channel(&self) -> Option<Channel<Msg>> {
-        timeout(self.timeout, self.given.take()?).await.ok()?.ok()
+    async fn take_server_opened(&self) -> Option<Channel<Msg>> {
+        timeout(self.timeout, self.server_opened.take()?)
+            .await
+            .ok()?
+            .ok()
     }
 
     /// Has the server connect to a TCP target, whose name it resolves. The

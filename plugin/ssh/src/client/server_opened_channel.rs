@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 /// The one session channel that we let the server open: the one it has promised
 /// for our first command.
 #[derive(Clone, Debug)]
-pub(super) struct Given(Arc<Mutex<State>>);
+pub(super) struct ServerOpenedChannel(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -17,7 +17,7 @@ struct State {
     coming: Option<oneshot::Receiver<Channel<Msg>>>,
 }
 
-impl Given {
+impl ServerOpenedChannel {
     pub(super) fn new(is_asked: bool) -> Self {
         Self(Arc::new(Mutex::new(State {
             is_asked,
