@@ -8,7 +8,7 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Names};
 use super::forwards::{Forwards, RemoteListener};
 use super::server_opened_channel::ServerOpenedChannel;
 use super::{ClientError, HostTrust};
-use crate::connection::first_channel;
+use crate::connection::server_opened_channel;
 
 /// Answers russh's calls: checks the host key, and refuses every channel that
 /// was not asked for.
@@ -114,7 +114,7 @@ impl Handler for ClientHandler {
     }
 
     async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), ClientError> {
-        if banner == first_channel::PROMISED {
+        if banner == server_opened_channel::PROMISED {
             self.server_opened.promised();
         }
         Ok(())

@@ -48,8 +48,9 @@ pub use tried::{Tried, TriedOutcome};
 pub use trust::{CertificateError, HostKeyError, HostTrust, fingerprint};
 
 use crate::connection::queue::Budget;
+use crate::connection::server_opened_channel::ASKED;
 use crate::connection::transport::{Control, Transport};
-use crate::connection::{SSH_ID, algorithms, first_channel};
+use crate::connection::{SSH_ID, algorithms};
 
 /// Messages russh keeps for one channel.
 const CHANNEL_MESSAGES: usize = 64;
@@ -466,7 +467,7 @@ fn config(options: &ClientOptions, preferred: Preferred) -> Config {
     let transport = &options.transport;
     let rekey_bytes = usize::try_from(transport.rekey_bytes).unwrap_or(usize::MAX);
     let client_id = if options.for_command {
-        format!("{SSH_ID} {}", first_channel::ASKED).into()
+        format!("{SSH_ID} {ASKED}").into()
     } else {
         SSH_ID.into()
     };

@@ -3,12 +3,12 @@
 
 pub(crate) mod algorithms;
 mod clear_text;
-pub(crate) mod first_channel;
 pub(crate) mod host_key;
 pub(crate) mod kexinit;
 pub(crate) mod not_connected;
 mod path;
 pub(crate) mod queue;
+pub(crate) mod server_opened_channel;
 mod signal;
 pub(crate) mod transport;
 pub(crate) mod window;

@@ -11,7 +11,7 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Pty};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::connection::first_channel;
+use crate::connection::server_opened_channel;
 use crate::connection::transport::Control;
 use crate::server::auth::{Authenticator, Holder};
 use crate::server::exec::channel::{self, Start};
@@ -344,7 +344,7 @@ impl Handler for RusshHandler {
     async fn authentication_banner(&mut self) -> Result<Option<String>, Self::Error> {
         self.shared.service.cancel();
         let asked = self.shared.asks_for_channel.load(Ordering::Relaxed);
-        Ok(asked.then(|| first_channel::PROMISED.to_owned()))
+        Ok(asked.then(|| server_opened_channel::PROMISED.to_owned()))
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::connection::algorithms::ClientKind;
 use crate::connection::kexinit::{NotKexInit, Proposal};
 use crate::connection::transport::Transport;
-use crate::connection::{SSH_ID, first_channel};
+use crate::connection::{SSH_ID, server_opened_channel};
 
 /// Longest identification line (RFC 4253 section 4.2).
 const LONGEST: usize = 255;
@@ -48,7 +48,7 @@ pub(crate) async fn exchange<S: ByteStream>(
     let mut client_version = ClientVersion {
         kind: ClientKind::of(&theirs),
         is_ours,
-        asks_for_channel: is_ours && comment(&theirs) == first_channel::ASKED.as_bytes(),
+        asks_for_channel: is_ours && comment(&theirs) == server_opened_channel::ASKED.as_bytes(),
     };
     if !is_ours {
         let proposal = timeout(PROPOSAL_TIMEOUT, proposal(transport, &mut theirs)).await;
