@@ -1,6 +1,6 @@
 use super::tried::Tried;
 use super::trust::HostKeyError;
-use crate::connection::not_connected::NotConnected;
+use crate::connection::open_failure::OpenFailure;
 
 /// Why something asked of an SSH server did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -88,11 +88,11 @@ impl From<russh::ChannelOpenFailure> for OpenRefusal {
             2 => Self::ConnectFailed,
             3 => Self::UnknownType,
             4 => Self::Shortage,
-            code => match NotConnected::from_code(code) {
-                Some(NotConnected::Refused) => Self::Refused,
-                Some(NotConnected::Unreachable) => Self::Unreachable,
-                Some(NotConnected::NoAddress) => Self::NoAddress,
-                Some(NotConnected::TimedOut) => Self::TimedOut,
+            code => match OpenFailure::from_code(code) {
+                Some(OpenFailure::Refused) => Self::Refused,
+                Some(OpenFailure::Unreachable) => Self::Unreachable,
+                Some(OpenFailure::NoAddress) => Self::NoAddress,
+                Some(OpenFailure::TimedOut) => Self::TimedOut,
                 None => Self::Other(code),
             },
         }

@@ -5,7 +5,7 @@ pub(crate) mod algorithms;
 mod clear_text;
 pub(crate) mod host_key;
 pub(crate) mod kexinit;
-pub(crate) mod not_connected;
+pub(crate) mod open_failure;
 mod path;
 pub(crate) mod queue;
 pub(crate) mod server_opened_channel;

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::by_monitor::ByMonitor;
 use super::socket::Socket;
-use crate::connection::not_connected::NotConnected;
+use crate::connection::open_failure::OpenFailure;
 use crate::server::egress::dial::dial;
 use crate::server::egress::way_out::ConnectError;
 use crate::server::session::context::SessionContext;
@@ -89,17 +89,17 @@ impl Refusal {
         }
     }
 
-    fn at_the_target(&self) -> Option<NotConnected> {
+    fn at_the_target(&self) -> Option<OpenFailure> {
         use upstream::UpstreamError;
         match self {
             Self::Refused(Refused::Denied(Denied::BadHost(_) | Denied::NoAddress))
-            | Self::LookUp(_) => Some(NotConnected::NoAddress),
-            Self::TimedOut(_) => Some(NotConnected::TimedOut),
-            Self::Connect(ConnectError::Io(error)) => NotConnected::of(error),
+            | Self::LookUp(_) => Some(OpenFailure::NoAddress),
+            Self::TimedOut(_) => Some(OpenFailure::TimedOut),
+            Self::Connect(ConnectError::Io(error)) => OpenFailure::of(error),
             Self::Connect(ConnectError::Proxy(error)) => match error {
-                UpstreamError::Refused => Some(NotConnected::Refused),
-                UpstreamError::Unreachable => Some(NotConnected::Unreachable),
-                UpstreamError::TimedOut => Some(NotConnected::TimedOut),
+                UpstreamError::Refused => Some(OpenFailure::Refused),
+                UpstreamError::Unreachable => Some(OpenFailure::Unreachable),
+                UpstreamError::TimedOut => Some(OpenFailure::TimedOut),
                 _ => None,
             },
             Self::Refused(_) | Self::Link(_) | Self::Port { .. } => None,

@@ -4,7 +4,7 @@ use russh::ChannelOpenFailure;
 
 /// Why a target could not be connected to, as far as the user is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotConnected {
+pub(crate) enum OpenFailure {
     /// The target refused.
     Refused,
     /// There is no way to it.
@@ -21,7 +21,7 @@ const PRIVATE: u32 = 0xFE00_0000;
 
 const CONNECT_FAILED: u32 = 2;
 
-impl NotConnected {
+impl OpenFailure {
     const ALL: [Self; 4] = [
         Self::Refused,
         Self::Unreachable,
@@ -80,13 +80,13 @@ mod tests {
 
     #[test]
     fn our_client_is_told_by_number_and_others_in_words() {
-        for reason in NotConnected::ALL {
+        for reason in OpenFailure::ALL {
             let ours = reason.answer(true);
-            assert_eq!(NotConnected::from_code(ours.code()), Some(reason));
+            assert_eq!(OpenFailure::from_code(ours.code()), Some(reason));
             let others = reason.answer(false);
             assert_eq!(others.code(), ChannelOpenFailure::ConnectFailed.code());
             assert_eq!(others.description(), ours.description());
         }
-        assert_eq!(NotConnected::from_code(2), None);
+        assert_eq!(OpenFailure::from_code(2), None);
     }
 }
