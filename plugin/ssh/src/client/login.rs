@@ -43,10 +43,10 @@ pub(super) async fn run(
     user: &str,
     identities: &mut Identities,
     ask: &dyn AskPassphrase,
-    patience: Duration,
+    time_limit: Duration,
 ) -> Result<(), ClientError> {
     if identities.vouched {
-        let login = timeout(patience, handle.authenticate_none(user)).await;
+        let login = timeout(time_limit, handle.authenticate_none(user)).await;
         if login.map_err(|_| ClientError::Timeout("authentication"))?? == AuthResult::Success {
             return Ok(());
         }
@@ -105,7 +105,7 @@ pub(super) async fn run(
         let outcome = if may_ask {
             login.await
         } else {
-            let ended = timeout(patience, login).await;
+            let ended = timeout(time_limit, login).await;
             ended.map_err(|_| ClientError::Timeout("authentication"))?
         };
         match outcome {

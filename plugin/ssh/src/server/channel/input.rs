@@ -145,15 +145,15 @@ impl Input {
             looked: now,
             packets,
         });
-        let patience = self.shared.active.config.limits.stalled_channel_seconds;
-        let patience = Duration::from_secs(patience.into());
+        let time_limit = self.shared.active.config.limits.stalled_channel_seconds;
+        let time_limit = Duration::from_secs(time_limit.into());
         // While the whole connection waits, nobody else can do anything.
-        let patience = if is_held {
-            patience.min(LOOK_AGAIN)
+        let time_limit = if is_held {
+            time_limit.min(LOOK_AGAIN)
         } else {
-            patience
+            time_limit
         };
-        Some(now + patience.saturating_sub(held_up))
+        Some(now + time_limit.saturating_sub(held_up))
     }
 
     /// Completes when the channel is closed, whatever else comes.

@@ -428,7 +428,7 @@ impl SessionContext {
         loop {
             let seconds = self.core.active().config.limits.session_idle_seconds;
             let unused = *taken.borrow_and_update() == 0 && seconds > 0;
-            let patience = async {
+            let time_limit = async {
                 if unused {
                     sleep(Duration::from_secs(seconds.into())).await;
                 } else {
@@ -436,7 +436,7 @@ impl SessionContext {
                 }
             };
             tokio::select! {
-                () = patience => return,
+                () = time_limit => return,
                 _ = taken.changed() => {}
             }
         }
@@ -449,10 +449,10 @@ impl SessionContext {
         let Some(interval) = self.active.russh.keepalive_interval else {
             return std::future::pending().await;
         };
-        let patience = interval * (limits.client_alive_count_max + 1);
+        let time_limit = interval * (limits.client_alive_count_max + 1);
         loop {
             let before = control.moved();
-            sleep(patience).await;
+            sleep(time_limit).await;
             if control.moved() == before {
                 return;
             }

@@ -141,7 +141,7 @@ pub(super) async fn tcp(
         .decide(|policy, subject| policy.forward_possible(subject, &asked, port))?;
     // As configured now, however old the session is.
     let active = shared.core.active();
-    let patience = patience(&active);
+    let time_limit = connect_timeout(&active);
     let connected = async {
         let allowed = allowed_addresses(shared, host, &asked, port).await?;
         dial(&allowed, |address| {
@@ -152,9 +152,9 @@ pub(super) async fn tcp(
         .await
         .map_err(Refusal::Connect)
     };
-    let (stream, address) = timeout(patience, connected)
+    let (stream, address) = timeout(time_limit, connected)
         .await
-        .map_err(|_| Refusal::TimedOut(patience))??;
+        .map_err(|_| Refusal::TimedOut(time_limit))??;
     // Asked again: the permissions may have changed in the meantime.
     let grant = shared.access.grant(Request::Forward {
         host: asked,
@@ -201,7 +201,7 @@ async fn look_up(
     found.map_err(Refusal::LookUp)
 }
 
-fn patience(active: &ActiveConfig) -> Duration {
+fn connect_timeout(active: &ActiveConfig) -> Duration {
     Duration::from_secs(active.config.forwarding.connect_timeout_seconds.into())
 }
 
@@ -241,7 +241,7 @@ pub(super) async fn unix(
         found: Some(file.real_path().map_err(ConnectError::Io)?),
         path,
     })?;
-    let timeout_after = patience(&shared.core.active());
+    let timeout_after = connect_timeout(&shared.core.active());
     let stream = timeout(timeout_after, connect_to_file(&file))
         .await
         .map_err(|_| Refusal::TimedOut(timeout_after))?

@@ -90,10 +90,10 @@ async fn carry(
     {
         // The peer may have closed right after its last byte.
         queue.finish();
-        let patience = shared.active.config.limits.stalled_channel_seconds;
+        let time_limit = shared.active.config.limits.stalled_channel_seconds;
         tokio::select! {
             () = inward => {}
-            () = no_progress(&queue, Duration::from_secs(patience.into())) => {}
+            () = no_progress(&queue, Duration::from_secs(time_limit.into())) => {}
             () = revoked.cancelled() => {}
             () = shared.over.cancelled() => {}
         }
@@ -138,10 +138,10 @@ async fn watch(input: &mut Input) -> ForwardEndReason {
 }
 
 /// Completes when nothing has been taken from the queue for so long.
-async fn no_progress(queue: &ByteQueue, patience: Duration) {
+async fn no_progress(queue: &ByteQueue, time_limit: Duration) {
     loop {
         let before = queue.taken();
-        sleep(patience).await;
+        sleep(time_limit).await;
         if queue.taken() == before {
             return;
         }
