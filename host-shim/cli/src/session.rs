@@ -279,7 +279,7 @@ fn identities(node: &Node, login: &LoginArgs, options: &Options, terminal: Termi
     let named = named_identity_files(node, login);
     let mut identities = Identities {
         files_first: !named.is_empty(),
-        vouched: node.identity_key.is_some(),
+        has_tls_identity: node.identity_key.is_some(),
         agent: agent(options),
         ..Identities::default()
     };

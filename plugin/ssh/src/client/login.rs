@@ -34,7 +34,7 @@ pub struct Identities {
     pub only_files: bool,
     /// The stream below has shown already who we are, as the key of a QUIC
     /// handshake does: the server may let us in without another.
-    pub vouched: bool,
+    pub has_tls_identity: bool,
 }
 
 /// Tries one key after the other.
@@ -45,7 +45,7 @@ pub(super) async fn run(
     ask: &dyn AskPassphrase,
     time_limit: Duration,
 ) -> Result<(), ClientError> {
-    if identities.vouched {
+    if identities.has_tls_identity {
         let login = timeout(time_limit, handle.authenticate_none(user)).await;
         if login.map_err(|_| ClientError::Timeout("authentication"))?? == AuthResult::Success {
             return Ok(());
