@@ -164,9 +164,9 @@ pub fn record_host(path: &Path, name: &HostName, key: &PublicKey) -> Result<(), 
 }
 
 fn append(path: &Path, name: &HostName, key: &PublicKey) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
+    if let Some(directory) = path.parent() {
         let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(folder)?;
+        builder.recursive(true).mode(0o700).create(directory)?;
     }
     let mut file: File = OpenOptions::new()
         .read(true)

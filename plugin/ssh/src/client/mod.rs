@@ -30,8 +30,8 @@ pub use agent::{Agent, AgentError, AgentKey};
 pub use channel::ChannelStream;
 pub use error::{ClientError, OpenRefusal};
 pub use files::{
-    FileAttributes, FileKind, Files, FilesError, FolderEntry, Limits as FileLimits, ListingLimit,
-    OpenHow, Pending, RemoteFile, Status as FileStatus,
+    DirectoryEntry, FileAttributes, FileKind, Files, FilesError, Limits as FileLimits,
+    ListingLimit, OpenHow, Pending, RemoteFile, Status as FileStatus,
 };
 use forwards::Forwards;
 pub use forwards::{Incoming, RemoteForward, RemoteListener};

@@ -325,8 +325,8 @@ mod tests {
     }
 
     fn trust(name: &HostName, text: &str) -> HostTrust {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("known_hosts");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("known_hosts");
         std::fs::write(&path, text).unwrap();
         HostTrust::new(name.clone()).known_hosts(&path).unwrap()
     }
@@ -513,8 +513,8 @@ mod tests {
 
     #[test]
     fn a_recorded_host_is_known() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("new/known_hosts");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/known_hosts");
         let known = key();
         let name = HostName::new("::1", 4433);
         super::super::record_host(&path, &HostName::new("a", 22), key().public_key()).unwrap();

@@ -12,14 +12,14 @@ pub(super) enum Answer {
     Status(u32, String),
     Handle(Bytes),
     Data(Bytes),
-    Names(Vec<FolderEntry>),
+    Names(Vec<DirectoryEntry>),
     Attributes(FileAttributes),
     Extended(Bytes),
 }
 
 /// Something in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FolderEntry {
+pub struct DirectoryEntry {
     /// Its name, as the server says it: it may be anything.
     pub name: Vec<u8>,
     /// What is known of it; of a link, not of where it leads.
@@ -146,7 +146,7 @@ impl Answer {
         }
     }
 
-    pub(super) fn names(self) -> Result<Vec<FolderEntry>, FilesError> {
+    pub(super) fn names(self) -> Result<Vec<DirectoryEntry>, FilesError> {
         match self {
             Self::Names(names) => Ok(names),
             other => Err(other.refusal()),
@@ -207,11 +207,11 @@ impl From<Attributes> for FileAttributes {
     }
 }
 
-fn entry(from: &mut Reader<'_>) -> Result<FolderEntry, Malformed> {
+fn entry(from: &mut Reader<'_>) -> Result<DirectoryEntry, Malformed> {
     let name = from.string()?.to_vec();
     // A line for people, of no fixed form.
     from.string()?;
-    Ok(FolderEntry {
+    Ok(DirectoryEntry {
         name,
         attributes: Attributes::read(from)?.into(),
     })

@@ -8,7 +8,7 @@ mod file;
 
 use std::sync::Arc;
 
-pub use answer::{FileAttributes, FileKind, FolderEntry};
+pub use answer::{DirectoryEntry, FileAttributes, FileKind};
 use channel::Channel;
 pub use error::{FilesError, Status};
 pub use file::{Pending, RemoteFile};
@@ -187,13 +187,15 @@ impl Files {
         &self,
         path: &[u8],
         most: ListingLimit,
-    ) -> Result<Vec<FolderEntry>, FilesError> {
+    ) -> Result<Vec<DirectoryEntry>, FilesError> {
         let opened = self.channel.ask(OPENDIR, |to| to.put_string(path));
-        let folder = RemoteFile::new(self.clone(), opened.await?.handle()?);
-        let mut entries: Vec<FolderEntry> = Vec::new();
+        let directory = RemoteFile::new(self.clone(), opened.await?.handle()?);
+        let mut entries: Vec<DirectoryEntry> = Vec::new();
         let mut bytes = 0;
         loop {
-            let answer = self.channel.ask(READDIR, |to| to.put_string(folder.name()));
+            let answer = self
+                .channel
+                .ask(READDIR, |to| to.put_string(directory.name()));
             match answer.await?.names() {
                 Ok(more) if more.is_empty() => break,
                 Ok(more) => {
@@ -210,13 +212,13 @@ impl Files {
                 Err(error) => return Err(error),
             }
         }
-        folder.close().await?;
+        directory.close().await?;
         entries.retain(|entry| entry.name != b"." && entry.name != b"..");
         Ok(entries)
     }
 
     /// Makes a directory.
-    pub async fn make_folder(&self, path: &[u8], permissions: u32) -> Result<(), FilesError> {
+    pub async fn make_directory(&self, path: &[u8], permissions: u32) -> Result<(), FilesError> {
         let answer = self.channel.ask(MKDIR, |to| {
             to.put_string(path);
             to.put_u32(WITH_PERMISSIONS);

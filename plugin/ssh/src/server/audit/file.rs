@@ -191,8 +191,11 @@ mod tests {
 
     #[test]
     fn a_file_is_made_for_its_owner_alone_and_follows_a_rename() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, moved) = (folder.path().join("a.jsonl"), folder.path().join("a.1"));
+        let directory = tempfile::tempdir().unwrap();
+        let (path, moved) = (
+            directory.path().join("a.jsonl"),
+            directory.path().join("a.1"),
+        );
         let mut file = AuditFile::open(path.clone()).unwrap();
         let mode = fs::metadata(&path).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -207,8 +210,8 @@ mod tests {
 
     #[test]
     fn a_torn_line_is_ended_whoever_left_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.jsonl");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.jsonl");
         let mut one = AuditFile::open(path.clone()).unwrap();
         let mut other = AuditFile::open(path.clone()).unwrap();
         one.append(b"1\n").unwrap();
@@ -222,14 +225,14 @@ mod tests {
 
     #[test]
     fn what_is_no_file_of_our_own_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let target = folder.path().join("target");
-        let link = folder.path().join("link");
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("target");
+        let link = directory.path().join("link");
         fs::write(&target, "").unwrap();
         std::os::unix::fs::symlink(&target, &link).unwrap();
         for (path, why) in [
             (Path::new("/dev/null"), "not a regular file"),
-            (folder.path(), "cannot open"),
+            (directory.path(), "cannot open"),
             (&link, "cannot open"),
             (Path::new("/nowhere/at/all"), "cannot open"),
         ] {

@@ -214,8 +214,8 @@ mod tests {
 
     #[test]
     fn records_are_written_in_order_one_a_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("audit");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit");
         let metrics = Arc::new(Metrics::default());
         let stream = Stream::open(path.clone(), metrics).unwrap();
         for session in 0..1000 {
@@ -261,8 +261,8 @@ mod tests {
 
     #[test]
     fn a_loss_is_noted_without_a_record_after_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("audit");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit");
         let (mut writer, _) = writer(AuditFile::open(path.clone()).unwrap());
         writer.losses.add(117);
         let (queue, items) = sync_channel::<Item>(1);

@@ -245,14 +245,14 @@ impl Listeners {
             self.agent = Some((path, together.entry()));
             return Ok(());
         }
-        let folder = tempfile::Builder::new()
+        let directory = tempfile::Builder::new()
             .prefix("alknet-agent-")
             .permissions(Permissions::from_mode(0o700))
             .tempdir()?;
-        let path = std::fs::canonicalize(folder.path())?.join("agent");
+        let path = std::fs::canonicalize(directory.path())?.join("agent");
         let (listener, file) = listen_in(UnixSocketPlace::open(&path, None)?)?;
         let together = Together::new(handle, shared);
-        let listener = Listener::Agent(listener, file, folder);
+        let listener = Listener::Agent(listener, file, directory);
         together.accept(listener, Origin::Agent, grant);
         self.agent = Some((path, together.entry()));
         Ok(())

@@ -138,8 +138,8 @@ impl Server {
                 let tree = &self.tree;
                 let open = || {
                     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-                    let folder = tree.open_file(path, flags, Mode::empty())?;
-                    Ok(Handle::Folder(Dir::new(folder)?))
+                    let directory = tree.open_file(path, flags, Mode::empty())?;
+                    Ok(Handle::Directory(Dir::new(directory)?))
                 };
                 replies.handle(id, &self.handles.add(open)?);
             }
@@ -158,7 +158,7 @@ impl Server {
             Request::ReadFolder { handle } => {
                 let confined = self.tree.is_confined();
                 let accounts = (!confined).then_some(&self.accounts);
-                let entries = entries(self.handles.folder(handle)?, accounts)?;
+                let entries = entries(self.handles.directory(handle)?, accounts)?;
                 replies.entries(id, &entries);
             }
             Request::Stat { path, follow } => {
@@ -250,7 +250,7 @@ impl Server {
             }
             Request::MakeFolder { path, attributes } => {
                 let mode = attributes.mode().unwrap_or(Mode::from_raw_mode(0o777));
-                self.tree.make_folder(path, mode)?;
+                self.tree.make_directory(path, mode)?;
             }
             Request::RemoveFolder { path } => self.tree.remove_folder(path)?,
             Request::Remove { path } => self.tree.remove(path)?,
@@ -471,12 +471,12 @@ fn owners<'a>(accounts: Option<&'a Accounts>, stat: &Stat) -> (Option<&'a [u8]>,
 }
 
 /// The next names in a directory. What is removed meanwhile is left out.
-fn entries(folder: &mut Dir, accounts: Option<&Accounts>) -> Result<Vec<Entry>, Failed> {
+fn entries(directory: &mut Dir, accounts: Option<&Accounts>) -> Result<Vec<Entry>, Failed> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
     let mut entries = Vec::new();
     while entries.len() < ENTRIES {
-        let entry = match folder.read() {
+        let entry = match directory.read() {
             Some(entry) => entry?,
             None => break,
         };
@@ -487,7 +487,7 @@ fn entries(folder: &mut Dir, accounts: Option<&Accounts>) -> Result<Vec<Entry>, 
         } else {
             name
         };
-        let Ok(stat) = statat(folder.fd()?, at, AtFlags::SYMLINK_NOFOLLOW) else {
+        let Ok(stat) = statat(directory.fd()?, at, AtFlags::SYMLINK_NOFOLLOW) else {
             continue;
         };
         entries.push(Entry {

@@ -16,7 +16,7 @@ pub(super) struct Handles {
 #[derive(Debug)]
 pub(super) enum Handle {
     File(OwnedFd),
-    Folder(Dir),
+    Directory(Dir),
 }
 
 impl Handles {
@@ -58,7 +58,7 @@ impl Handles {
     pub(super) fn file(&self, name: &[u8]) -> Result<BorrowedFd<'_>, Failed> {
         match self.handle(name)? {
             Handle::File(file) => Ok(file.as_fd()),
-            Handle::Folder(_) => Err(Failed::NoSuchHandle),
+            Handle::Directory(_) => Err(Failed::NoSuchHandle),
         }
     }
 
@@ -66,13 +66,13 @@ impl Handles {
     pub(super) fn any(&self, name: &[u8]) -> Result<BorrowedFd<'_>, Failed> {
         match self.handle(name)? {
             Handle::File(file) => Ok(file.as_fd()),
-            Handle::Folder(folder) => Ok(folder.fd()?),
+            Handle::Directory(directory) => Ok(directory.fd()?),
         }
     }
 
-    pub(super) fn folder(&mut self, name: &[u8]) -> Result<&mut Dir, Failed> {
+    pub(super) fn directory(&mut self, name: &[u8]) -> Result<&mut Dir, Failed> {
         match self.open.get_mut(name) {
-            Some(Handle::Folder(folder)) => Ok(folder),
+            Some(Handle::Directory(directory)) => Ok(directory),
             _ => Err(Failed::NoSuchHandle),
         }
     }

@@ -51,9 +51,9 @@ impl Tree {
     /// When the directory cannot be opened, or the system cannot confine paths
     /// to it (Linux before 5.6).
     pub(super) fn open(root: &[u8], home: &[u8], private: &[PathBuf]) -> Result<Self, Errno> {
-        let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut tree = Self {
-            root: openat(CWD, root, folder, Mode::empty())?,
+            root: openat(CWD, root, directory, Mode::empty())?,
             confined: true,
             home: b"/".to_vec(),
             private: private
@@ -65,7 +65,7 @@ impl Tree {
         tree.confined = tree.host_path(&tree.root)? != b"/";
         // Shows as well whether paths can be confined.
         tree.resolve(b"/", OFlags::PATH, Mode::empty())?;
-        if let Ok(home) = openat(CWD, home, folder, Mode::empty())
+        if let Ok(home) = openat(CWD, home, directory, Mode::empty())
             && let Ok(home) = tree.path_of(&home)
         {
             tree.home = home;
@@ -150,19 +150,19 @@ impl Tree {
         }
     }
 
-    pub(super) fn make_folder(&self, path: &[u8], mode: Mode) -> Result<(), Errno> {
-        let (folder, name) = self.place(path)?;
-        mkdirat(folder, name, mode)
+    pub(super) fn make_directory(&self, path: &[u8], mode: Mode) -> Result<(), Errno> {
+        let (directory, name) = self.place(path)?;
+        mkdirat(directory, name, mode)
     }
 
     pub(super) fn remove_folder(&self, path: &[u8]) -> Result<(), Errno> {
-        let (folder, name) = self.place(path)?;
-        unlinkat(folder, name, AtFlags::REMOVEDIR)
+        let (directory, name) = self.place(path)?;
+        unlinkat(directory, name, AtFlags::REMOVEDIR)
     }
 
     pub(super) fn remove(&self, path: &[u8]) -> Result<(), Errno> {
-        let (folder, name) = self.place(path)?;
-        unlinkat(folder, name, AtFlags::empty())
+        let (directory, name) = self.place(path)?;
+        unlinkat(directory, name, AtFlags::empty())
     }
 
     /// Gives a file another name; without `replace` none that is in use.
@@ -200,8 +200,8 @@ impl Tree {
     }
 
     pub(super) fn symlink(&self, target: &[u8], link: &[u8]) -> Result<(), Errno> {
-        let (folder, name) = self.place(link)?;
-        symlinkat(target, folder, name)
+        let (directory, name) = self.place(link)?;
+        symlinkat(target, directory, name)
     }
 
     pub(super) fn hard_link(&self, from: &[u8], to: &[u8]) -> Result<(), Errno> {
@@ -226,8 +226,8 @@ impl Tree {
         match self.find(path, true) {
             Ok(file) => self.path_of(&file),
             Err(Errno::NOENT) => {
-                let (folder, name) = self.place(path)?;
-                Ok(join(&self.path_of(&folder)?, name))
+                let (directory, name) = self.place(path)?;
+                Ok(join(&self.path_of(&directory)?, name))
             }
             Err(error) => Err(error),
         }
@@ -249,7 +249,7 @@ impl Tree {
         }
         let last = path.iter().rposition(|byte| *byte != b'/');
         let path = last.map_or(&b""[..], |last| path.get(..=last).unwrap_or_default());
-        let (folder, name) = match path.iter().rposition(|byte| *byte == b'/') {
+        let (directory, name) = match path.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => path.split_at_checked(slash + 1).unwrap_or_default(),
             None => (&b"."[..], path),
         };
@@ -258,7 +258,7 @@ impl Tree {
             return Err(Errno::BUSY);
         }
         let how = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok((self.resolve(folder, how, Mode::empty())?, name))
+        Ok((self.resolve(directory, how, Mode::empty())?, name))
     }
 
     /// The one way from a path to a file.
@@ -337,10 +337,10 @@ fn is_within(path: &[u8], directory: &[u8]) -> bool {
 }
 
 /// A path taken from a directory: itself, where it begins at the root.
-pub(super) fn join(folder: &[u8], path: &[u8]) -> Vec<u8> {
+pub(super) fn join(directory: &[u8], path: &[u8]) -> Vec<u8> {
     if path.starts_with(b"/") {
         return path.to_vec();
     }
-    let between: &[u8] = if folder.ends_with(b"/") { b"" } else { b"/" };
-    [folder, between, path].concat()
+    let between: &[u8] = if directory.ends_with(b"/") { b"" } else { b"/" };
+    [directory, between, path].concat()
 }

@@ -17,7 +17,7 @@ use crate::sftp_protocol::wire::{Put, Reader};
 
 /// A server with a root, beside which lies what nobody may reach.
 struct World {
-    folder: TempDir,
+    directory: TempDir,
     server: Server,
 }
 
@@ -40,35 +40,35 @@ impl World {
     }
 
     fn with(change: impl FnOnce(&mut Settings)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("root/home")).unwrap();
-        fs::create_dir(folder.path().join("outside")).unwrap();
-        fs::write(folder.path().join("outside/secret"), SECRET).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("root/home")).unwrap();
+        fs::create_dir(directory.path().join("outside")).unwrap();
+        fs::write(directory.path().join("outside/secret"), SECRET).unwrap();
         let mut settings = Settings {
-            root: folder.path().join("root").to_str().unwrap().to_owned(),
+            root: directory.path().join("root").to_str().unwrap().to_owned(),
             read_only: false,
             max_open_files: 8,
             account: b"me".to_vec(),
-            home: folder
+            home: directory
                 .path()
                 .join("root/home")
                 .as_os_str()
                 .as_bytes()
                 .to_vec(),
-            private: vec![folder.path().join("root/private")],
+            private: vec![directory.path().join("root/private")],
         };
         change(&mut settings);
         let mut server = Server::new(&settings).unwrap();
         server.introduced = true;
-        Self { folder, server }
+        Self { directory, server }
     }
 
     fn root(&self) -> PathBuf {
-        self.folder.path().join("root")
+        self.directory.path().join("root")
     }
 
     fn outside(&self) -> PathBuf {
-        self.folder.path().join("outside")
+        self.directory.path().join("outside")
     }
 
     /// One request, one answer.
@@ -335,8 +335,8 @@ fn nothing_leads_out_of_the_root() {
         assert_ne!(world.set_mode(path, 0o777), OK, "{path}");
         assert_ne!(world.status(17, &[path.as_bytes()]), OK, "{path}");
     }
-    for folder in ["/to_folder", "/home/climbs", "../../outside"] {
-        let inside = format!("{folder}/new");
+    for directory in ["/to_folder", "/home/climbs", "../../outside"] {
+        let inside = format!("{directory}/new");
         assert!(world.write(inside.as_bytes(), b"x").is_err());
         let new = inside.as_bytes();
         let mkdir = world.ask(14, |to| {
@@ -344,13 +344,13 @@ fn nothing_leads_out_of_the_root() {
             to.put_u32(0);
         });
         assert_ne!(status(&mkdir), OK);
-        let target = format!("{folder}/secret");
+        let target = format!("{directory}/secret");
         assert_ne!(world.status(13, &[target.as_bytes()]), OK);
         assert_ne!(world.status(18, &[target.as_bytes(), b"/stolen"]), OK);
         assert_ne!(world.status(20, &[b"x", new]), OK);
         let link = [&b"hardlink@openssh.com"[..], target.as_bytes(), b"/stolen"];
         assert_ne!(world.status(200, &link), OK);
-        assert_ne!(world.status(11, &[folder.as_bytes()]), OK);
+        assert_ne!(world.status(11, &[directory.as_bytes()]), OK);
     }
     // The link itself can be given other times, its target not.
     let dated = world.ask(200, |to| {
