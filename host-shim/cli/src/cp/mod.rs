@@ -208,7 +208,7 @@ impl Copying {
             return Ok(());
         };
         for folder in &plan.folders {
-            to.make_folder(&folder.to, folder.attributes.permissions)
+            to.make_directory(&folder.to, folder.attributes.permissions)
                 .await?;
         }
         let copier = &Copier::new(

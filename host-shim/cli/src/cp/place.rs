@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use alknet_ssh::client::{
-    FileAttributes, FileKind, FileStatus, Files, FilesError, FolderEntry, ListingLimit,
+    DirectoryEntry, FileAttributes, FileKind, FileStatus, Files, FilesError, ListingLimit,
 };
 use tokio::task::spawn_blocking;
 
@@ -18,13 +18,18 @@ pub(super) trait Place {
     async fn stat(&self, path: &[u8]) -> Result<Option<FileAttributes>, FilesError>;
 
     /// All that is in a directory, if that is not more than `most`.
-    async fn list(&self, path: &[u8], most: ListingLimit) -> Result<Vec<FolderEntry>, FilesError>;
+    async fn list(
+        &self,
+        path: &[u8],
+        most: ListingLimit,
+    ) -> Result<Vec<DirectoryEntry>, FilesError>;
 
     /// The path without links.
     async fn real_path(&self, path: &[u8]) -> Result<Vec<u8>, FilesError>;
 
     /// Makes a directory, if there is none.
-    async fn make_folder(&self, path: &[u8], permissions: Option<u32>) -> Result<(), FilesError>;
+    async fn make_directory(&self, path: &[u8], permissions: Option<u32>)
+    -> Result<(), FilesError>;
 
     /// Gives a directory the permissions and times of another one.
     async fn preserve(&self, path: &[u8], like: &FileAttributes) -> Result<(), FilesError>;
@@ -57,7 +62,11 @@ impl Place for Remote {
         }
     }
 
-    async fn list(&self, path: &[u8], most: ListingLimit) -> Result<Vec<FolderEntry>, FilesError> {
+    async fn list(
+        &self,
+        path: &[u8],
+        most: ListingLimit,
+    ) -> Result<Vec<DirectoryEntry>, FilesError> {
         self.0.read_folder(path, most).await
     }
 
@@ -65,9 +74,13 @@ impl Place for Remote {
         self.0.real_path(path).await
     }
 
-    async fn make_folder(&self, path: &[u8], permissions: Option<u32>) -> Result<(), FilesError> {
+    async fn make_directory(
+        &self,
+        path: &[u8],
+        permissions: Option<u32>,
+    ) -> Result<(), FilesError> {
         let permissions = permissions.unwrap_or(USUAL) & PLAIN | OWNERS;
-        let refused = match self.0.make_folder(path, permissions).await {
+        let refused = match self.0.make_directory(path, permissions).await {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
@@ -97,7 +110,11 @@ impl Place for Local {
         }
     }
 
-    async fn list(&self, path: &[u8], most: ListingLimit) -> Result<Vec<FolderEntry>, FilesError> {
+    async fn list(
+        &self,
+        path: &[u8],
+        most: ListingLimit,
+    ) -> Result<Vec<DirectoryEntry>, FilesError> {
         let path = here(path).to_owned();
         let listing = spawn_blocking(move || {
             let mut entries = Vec::new();
@@ -108,7 +125,7 @@ impl Place for Local {
                 }
                 // What is removed meanwhile is left out.
                 if let Ok(metadata) = entry.metadata() {
-                    entries.push(FolderEntry {
+                    entries.push(DirectoryEntry {
                         name: entry.file_name().into_vec(),
                         attributes: attributes(&metadata),
                     });
@@ -127,7 +144,11 @@ impl Place for Local {
         Ok(real.into_os_string().into_vec())
     }
 
-    async fn make_folder(&self, path: &[u8], permissions: Option<u32>) -> Result<(), FilesError> {
+    async fn make_directory(
+        &self,
+        path: &[u8],
+        permissions: Option<u32>,
+    ) -> Result<(), FilesError> {
         let mode = permissions.unwrap_or(USUAL) & PLAIN | OWNERS;
         match DirBuilder::new().mode(mode).create(here(path)) {
             Err(_) if here(path).is_dir() => Ok(()),

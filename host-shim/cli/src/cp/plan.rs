@@ -315,7 +315,7 @@ fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use alknet_ssh::client::FolderEntry;
+    use alknet_ssh::client::DirectoryEntry;
 
     use super::*;
 
@@ -345,14 +345,14 @@ mod tests {
             &self,
             path: &[u8],
             most: ListingLimit,
-        ) -> Result<Vec<FolderEntry>, FilesError> {
+        ) -> Result<Vec<DirectoryEntry>, FilesError> {
             if self.names(b"/a") == Some(&["endless"]) {
                 return endless(path, most);
             }
             let mut entries = Vec::new();
             for name in self.names(path).unwrap() {
                 let inner = join(path, name.as_bytes());
-                entries.push(FolderEntry {
+                entries.push(DirectoryEntry {
                     name: name.as_bytes().to_vec(),
                     attributes: self.stat(&inner).await?.unwrap(),
                 });
@@ -364,7 +364,7 @@ mod tests {
             Ok(path.to_vec())
         }
 
-        async fn make_folder(&self, _: &[u8], _: Option<u32>) -> Result<(), FilesError> {
+        async fn make_directory(&self, _: &[u8], _: Option<u32>) -> Result<(), FilesError> {
             unreachable!()
         }
 
@@ -374,8 +374,8 @@ mod tests {
     }
 
     /// As many directories as may be, each of which holds as many.
-    fn endless(path: &[u8], most: ListingLimit) -> Result<Vec<FolderEntry>, FilesError> {
-        let entry = |number: usize| FolderEntry {
+    fn endless(path: &[u8], most: ListingLimit) -> Result<Vec<DirectoryEntry>, FilesError> {
+        let entry = |number: usize| DirectoryEntry {
             name: number.to_string().into_bytes(),
             attributes: FileAttributes {
                 kind: Some(FileKind::Folder),
