@@ -17,7 +17,7 @@ use crate::server::auth::{Authenticator, Holder};
 use crate::server::exec::channel::{self, Start};
 use crate::server::exec::command::Setup;
 use crate::server::exec::{start, subsystem};
-use crate::server::forward::{self, Listeners, NotListening, Opening};
+use crate::server::forward::{self, ListenError, Listeners, Opening};
 use crate::server::metrics::{ChannelKind, Refusal, RequestKind, Verdict};
 use crate::server::process::{Size, TerminalRequest};
 use crate::server::session::context::{ChannelSlot, SessionContext};
@@ -172,11 +172,11 @@ impl RusshHandler {
     fn remark(
         &self,
         asked: Asked<'_>,
-        reason: &NotListening,
+        reason: &ListenError,
         session: &mut Session,
     ) -> Result<(), russh::Error> {
         let sentence = match reason {
-            NotListening::Refused(refused) => {
+            ListenError::Refused(refused) => {
                 denial::sentence(asked, refused, &self.shared.identity())
             }
             reason => reason.to_string(),

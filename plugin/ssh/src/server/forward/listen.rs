@@ -56,7 +56,7 @@ struct Entry {
 
 /// Why nothing listens.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NotListening {
+pub(crate) enum ListenError {
     #[error(transparent)]
     Refused(#[from] Refused),
     #[error("the port {port} does not exist")]
@@ -69,7 +69,7 @@ pub(crate) enum NotListening {
     Io(#[from] io::Error),
 }
 
-impl NotListening {
+impl ListenError {
     /// Whether it is forbidden, rather than not to be had.
     pub(crate) fn verdict(&self) -> Verdict {
         match self {
@@ -90,8 +90,8 @@ impl Listeners {
         port: u32,
         handle: Handle,
         shared: &Arc<SessionContext>,
-    ) -> Result<u16, NotListening> {
-        let port = u16::try_from(port).map_err(|_| NotListening::Port { port })?;
+    ) -> Result<u16, ListenError> {
+        let port = u16::try_from(port).map_err(|_| ListenError::Port { port })?;
         let granted = granted(shared, asked, port)?;
         let addresses: Vec<IpAddr> = granted.into_iter().map(|(address, _)| address).collect();
         let name = |port| Name::Tcp {
@@ -100,7 +100,7 @@ impl Listeners {
         };
         self.check(&name(port), shared)?;
         let bound = match bind_all(shared, asked, &addresses, port) {
-            Err(NotListening::Io(error)) if error.kind() == io::ErrorKind::AddrInUse => {
+            Err(ListenError::Io(error)) if error.kind() == io::ErrorKind::AddrInUse => {
                 let all = &shared.core.listeners;
                 if !all.release(&name(port), shared.as_ref()).await {
                     return Err(error.into());
@@ -139,7 +139,7 @@ impl Listeners {
         path: &str,
         handle: Handle,
         shared: &Arc<SessionContext>,
-    ) -> Result<(), NotListening> {
+    ) -> Result<(), ListenError> {
         // Asked first without a look at the file system.
         let (granted, _) = shared
             .access
@@ -155,7 +155,7 @@ impl Listeners {
                 found: Some(found),
             })
         };
-        let bind = async || -> Result<_, NotListening> {
+        let bind = async || -> Result<_, ListenError> {
             Ok(match ByMonitor::new(shared, Path::new(path), beneath)? {
                 Some(by_monitor) => {
                     let found = by_monitor.find_place().await?;
@@ -172,7 +172,7 @@ impl Listeners {
             })
         };
         let bound = match bind().await {
-            Err(NotListening::Io(error)) if error.kind() == io::ErrorKind::AddrInUse => {
+            Err(ListenError::Io(error)) if error.kind() == io::ErrorKind::AddrInUse => {
                 if !shared.core.listeners.release(&name, shared.as_ref()).await {
                     return Err(error.into());
                 }
@@ -225,7 +225,7 @@ impl Listeners {
         &mut self,
         handle: Handle,
         shared: &Arc<SessionContext>,
-    ) -> Result<(), NotListening> {
+    ) -> Result<(), ListenError> {
         let grant = shared.access.grant(Request::Agent)?;
         if self.agent_socket().is_some() {
             return Ok(());
@@ -264,12 +264,12 @@ impl Listeners {
         entry.is_accepting().then(|| path.clone())
     }
 
-    fn check(&mut self, name: &Name, shared: &SessionContext) -> Result<(), NotListening> {
+    fn check(&mut self, name: &Name, shared: &SessionContext) -> Result<(), ListenError> {
         self.by_name.retain(|_, entry| entry.is_accepting());
         if self.by_name.contains_key(name) {
-            Err(NotListening::Twice)
+            Err(ListenError::Twice)
         } else if self.by_name.len() >= shared.active.config.limits.max_listeners as usize {
-            Err(NotListening::TooMany)
+            Err(ListenError::TooMany)
         } else {
             Ok(())
         }
@@ -379,7 +379,7 @@ fn bind_all(
     asked: &str,
     addresses: &[IpAddr],
     port: u16,
-) -> Result<(Vec<Bound>, u16), NotListening> {
+) -> Result<(Vec<Bound>, u16), ListenError> {
     if port != 0 {
         let (sockets, port) = try_bind(addresses, port)?;
         let mut granted = granted(shared, asked, port)?;
@@ -396,7 +396,7 @@ fn bind_all(
         let (sockets, found) = match try_bind(addresses, 0) {
             Ok(bound) => bound,
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                failure = Some(NotListening::Io(error));
+                failure = Some(ListenError::Io(error));
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -419,7 +419,7 @@ fn bind_all(
             return Ok((bound, found));
         }
     }
-    Err(failure.unwrap_or_else(|| NotListening::Io(io::ErrorKind::AddrInUse.into())))
+    Err(failure.unwrap_or_else(|| ListenError::Io(io::ErrorKind::AddrInUse.into())))
 }
 
 /// One socket for each address that this machine has, and their port.

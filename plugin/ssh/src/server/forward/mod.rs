@@ -18,7 +18,7 @@ use russh::ChannelOpenFailure;
 use russh::server::{ChannelOpenHandle, Msg};
 
 use self::connect::Refusal;
-pub(super) use self::listen::{Listeners, NotListening};
+pub(super) use self::listen::{ListenError, Listeners};
 use self::pump::ForwardEndReason;
 use super::audit::About;
 use super::channel::input::Input;
