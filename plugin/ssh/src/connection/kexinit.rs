@@ -17,7 +17,7 @@ pub(crate) struct Proposal {
 
 /// What came is not a `SSH_MSG_KEXINIT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NotKexInit;
+pub(crate) struct KexInitError;
 
 impl Proposal {
     /// Reads the packet that `bytes` begin with; `None` while it is not there
@@ -25,25 +25,25 @@ impl Proposal {
     ///
     /// # Errors
     /// When it is another packet, or none.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Option<Self>, NotKexInit> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Option<Self>, KexInitError> {
         let Some((length, rest)) = bytes.split_first_chunk::<4>() else {
             return Ok(None);
         };
         let length = u32::from_be_bytes(*length) as usize;
         if length > MAX_PACKET {
-            return Err(NotKexInit);
+            return Err(KexInitError);
         }
         let Some(packet) = rest.get(..length) else {
             return Ok(None);
         };
-        let (padding, payload) = packet.split_first().ok_or(NotKexInit)?;
+        let (padding, payload) = packet.split_first().ok_or(KexInitError)?;
         let length = payload.len().checked_sub((*padding).into());
         let payload = length.and_then(|length| payload.get(..length));
-        let (kind, payload) = payload.and_then(<[u8]>::split_first).ok_or(NotKexInit)?;
+        let (kind, payload) = payload.and_then(<[u8]>::split_first).ok_or(KexInitError)?;
         if *kind != KEXINIT {
-            return Err(NotKexInit);
+            return Err(KexInitError);
         }
-        let mut lists = Lists(payload.get(COOKIE..).ok_or(NotKexInit)?);
+        let mut lists = Lists(payload.get(COOKIE..).ok_or(KexInitError)?);
         // Key exchange and host key algorithms.
         lists.next()?;
         lists.next()?;
@@ -58,12 +58,12 @@ impl Proposal {
 struct Lists<'a>(&'a [u8]);
 
 impl Lists<'_> {
-    fn next(&mut self) -> Result<Vec<String>, NotKexInit> {
-        let (length, rest) = self.0.split_first_chunk::<4>().ok_or(NotKexInit)?;
+    fn next(&mut self) -> Result<Vec<String>, KexInitError> {
+        let (length, rest) = self.0.split_first_chunk::<4>().ok_or(KexInitError)?;
         let length = u32::from_be_bytes(*length) as usize;
-        let (list, rest) = rest.split_at_checked(length).ok_or(NotKexInit)?;
+        let (list, rest) = rest.split_at_checked(length).ok_or(KexInitError)?;
         self.0 = rest;
-        let list = std::str::from_utf8(list).map_err(|_| NotKexInit)?;
+        let list = std::str::from_utf8(list).map_err(|_| KexInitError)?;
         Ok(list.split(',').map(str::to_owned).collect())
     }
 }
@@ -110,7 +110,7 @@ mod tests {
             vec![255; 5],
             b"GET / HTTP/1.1\r\n".to_vec(),
         ] {
-            assert_eq!(Proposal::read(&bytes), Err(NotKexInit), "{bytes:?}");
+            assert_eq!(Proposal::read(&bytes), Err(KexInitError), "{bytes:?}");
         }
     }
 }

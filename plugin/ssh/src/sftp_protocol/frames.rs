@@ -12,7 +12,7 @@ pub(crate) struct Frames(BytesMut);
 /// What came is not a file transfer, or not any more: a message of this length
 /// is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BadLength(pub(crate) u32);
+pub(crate) struct LengthError(pub(crate) u32);
 
 impl Frames {
     pub(crate) fn push(&mut self, chunk: &[u8]) {
@@ -25,7 +25,7 @@ impl Frames {
     }
 
     /// The next message that is complete.
-    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, BadLength> {
+    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, LengthError> {
         let Some(length) = self.length()? else {
             return Ok(None);
         };
@@ -34,14 +34,14 @@ impl Frames {
     }
 
     /// How long the next message is, if it is complete.
-    fn length(&self) -> Result<Option<usize>, BadLength> {
+    fn length(&self) -> Result<Option<usize>, LengthError> {
         let Some((length, rest)) = self.0.split_first_chunk() else {
             return Ok(None);
         };
         let claimed = u32::from_be_bytes(*length);
         let length = claimed as usize;
         if length == 0 || length > LONGEST_MESSAGE {
-            return Err(BadLength(claimed));
+            return Err(LengthError(claimed));
         }
         Ok((rest.len() >= length).then_some(length))
     }
@@ -74,7 +74,7 @@ mod tests {
             let mut frames = Frames::default();
             frames.push(&length.to_be_bytes());
             assert!(frames.is_ready());
-            assert_eq!(frames.next(), Err(BadLength(length)));
+            assert_eq!(frames.next(), Err(LengthError(length)));
         }
     }
 }

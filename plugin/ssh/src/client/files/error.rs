@@ -1,5 +1,5 @@
 use super::super::ClientError;
-use crate::sftp_protocol::frames::BadLength;
+use crate::sftp_protocol::frames::LengthError;
 use crate::sftp_protocol::wire::Malformed;
 
 /// Why something asked of the server's files did not happen.
@@ -104,8 +104,8 @@ impl From<Malformed> for FilesError {
     }
 }
 
-impl From<BadLength> for FilesError {
-    fn from(_: BadLength) -> Self {
+impl From<LengthError> for FilesError {
+    fn from(_: LengthError) -> Self {
         Self::Protocol("something that is not a file transfer")
     }
 }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::connection::algorithms::ClientKind;
-use crate::connection::kexinit::{NotKexInit, Proposal};
+use crate::connection::kexinit::{KexInitError, Proposal};
 use crate::connection::transport::Transport;
 use crate::connection::{SSH_ID, server_opened_channel};
 
@@ -74,7 +74,7 @@ async fn proposal<S: ByteStream>(
         match packet.map(Proposal::read) {
             Some(Ok(None)) => {}
             Some(Ok(proposal)) => return Ok(proposal),
-            Some(Err(NotKexInit)) | None => return Ok(None),
+            Some(Err(KexInitError)) | None => return Ok(None),
         }
         if transport.read_buf(theirs).await? == 0 {
             return Ok(None);

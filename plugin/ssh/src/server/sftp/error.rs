@@ -2,7 +2,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-use crate::sftp_protocol::frames::BadLength;
+use crate::sftp_protocol::frames::LengthError;
 
 /// Why file transfer ended early.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,8 +29,8 @@ pub(crate) enum SftpError {
     Gone,
 }
 
-impl From<BadLength> for SftpError {
-    fn from(BadLength(length): BadLength) -> Self {
+impl From<LengthError> for SftpError {
+    fn from(LengthError(length): LengthError) -> Self {
         Self::Length(length)
     }
 }
