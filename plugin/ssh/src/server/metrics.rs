@@ -1,8 +1,8 @@
 //! What is counted by kind, for who collects metrics. Every label takes its
 //! values from a fixed list.
 
+mod admission_error;
 mod refusal;
-mod rejection;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+pub(crate) use self::admission_error::AdmissionError;
 pub(crate) use self::refusal::Refusal;
-pub(crate) use self::rejection::Rejection;
 use crate::connection::transport::PassedBytes;
 
 /// What a channel is for.
@@ -119,7 +119,7 @@ impl Metrics {
     }
 
     /// A connection was turned away before it could log in.
-    pub(crate) fn rejected(&self, rejection: Rejection) {
+    pub(crate) fn rejected(&self, rejection: AdmissionError) {
         self.rejected.add(rejection as usize);
     }
 
@@ -262,7 +262,7 @@ const REFUSALS: [&str; 22] = [
     "two_commands",
     "conditions",
 ];
-/// In the order of [`Rejection`].
+/// In the order of [`AdmissionError`].
 const REJECTIONS: [&str; 4] = ["penalised", "per_source", "max_startups", "unbound"];
 const ENDS: [&str; 8] = [
     "normal",

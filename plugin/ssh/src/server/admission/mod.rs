@@ -17,7 +17,7 @@ pub(super) use self::penalties::Offence;
 use self::penalties::Penalties;
 use self::source::Source;
 use self::startups::Startups;
-use super::metrics::Rejection;
+use super::metrics::AdmissionError;
 
 /// Penalised addresses that `status` names.
 const SHOWN: usize = 20;
@@ -58,7 +58,7 @@ impl Admission {
         &self,
         peer: Option<SocketAddr>,
         limits: &Limits,
-    ) -> Result<Startup, Rejection> {
+    ) -> Result<Startup, AdmissionError> {
         let source = peer.map(|peer| Source::of(peer.ip()));
         let exempt = source.is_some_and(|source| source.is_exempt(limits));
         let mut state = self.lock();
@@ -67,7 +67,7 @@ impl Admission {
             && !exempt
             && state.penalties.refuses(source, Instant::now())
         {
-            return Err(Rejection::Penalised);
+            return Err(AdmissionError::Penalised);
         }
         state
             .startups

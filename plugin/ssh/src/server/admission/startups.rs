@@ -3,7 +3,7 @@ use std::collections::HashMap;
 use alknet_ssh_config::MaxStartups;
 
 use super::source::Source;
-use crate::server::metrics::Rejection;
+use crate::server::metrics::AdmissionError;
 
 /// The connections on which nobody has logged in yet.
 #[derive(Default)]
@@ -25,15 +25,15 @@ impl Startups {
         exempt: bool,
         limits: &MaxStartups,
         percentile: u32,
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), AdmissionError> {
         let of_source = source.and_then(|source| self.by_source.get(&source));
         let of_source = of_source.copied().unwrap_or_default();
         let most = limits.per_source as usize;
         if most > 0 && !exempt && of_source >= most {
-            return Err(Rejection::Source);
+            return Err(AdmissionError::Source);
         }
         if percentile < dropped_percent(self.total, limits) {
-            return Err(Rejection::Startups);
+            return Err(AdmissionError::Startups);
         }
         self.total += 1;
         if let Some(source) = source {
@@ -104,7 +104,7 @@ mod tests {
         }
         assert_eq!(
             startups.begin(here, false, &limits, 0),
-            Err(Rejection::Source)
+            Err(AdmissionError::Source)
         );
         startups.begin(here, true, &limits, 0).unwrap();
         startups.begin(there, false, &limits, 0).unwrap();

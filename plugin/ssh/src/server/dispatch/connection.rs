@@ -13,7 +13,7 @@ use super::session::{self, Peer};
 use crate::server::admission::{Offence, Startup};
 use crate::server::auth::ConnectionIdentity;
 use crate::server::display::Peer as Address;
-use crate::server::metrics::Rejection;
+use crate::server::metrics::AdmissionError;
 use crate::server::session::endpoint::Endpoint;
 use crate::server::state::server_state::ServerState;
 use crate::server::status::Live;
@@ -104,13 +104,13 @@ fn admitted(
     core: &ServerState,
     address: Option<SocketAddr>,
     is_known: bool,
-) -> Result<Option<Startup>, Rejection> {
+) -> Result<Option<Startup>, AdmissionError> {
     let active = core.active();
     if is_known {
         return Ok(None);
     }
     if active.config.endpoint_identity.require_bound_identity {
-        return Err(Rejection::Unbound);
+        return Err(AdmissionError::Unbound);
     }
     core.admission
         .admit(address, &active.config.limits)
@@ -122,7 +122,7 @@ async fn turn_away(
     core: &ServerState,
     connection: &dyn Connection,
     address: Option<SocketAddr>,
-    rejection: Rejection,
+    rejection: AdmissionError,
 ) {
     note(core, address, rejection);
     let stream = timeout(LAST_WORDS, connection.accept_bi()).await;
@@ -135,7 +135,7 @@ async fn turn_away(
 }
 
 /// Counts, records and logs a connection that was turned away.
-fn note(core: &ServerState, address: Option<SocketAddr>, rejection: Rejection) {
+fn note(core: &ServerState, address: Option<SocketAddr>, rejection: AdmissionError) {
     core.counters.metrics.rejected(rejection);
     let Some(left_out) = core.rejections.pass() else {
         return;
@@ -160,13 +160,13 @@ fn note(core: &ServerState, address: Option<SocketAddr>, rejection: Rejection) {
 
 /// A line before the identification, which clients may show (RFC 4253 section
 /// 4.2).
-async fn tell(stream: &mut BoxStream, rejection: Rejection) {
+async fn tell(stream: &mut BoxStream, rejection: AdmissionError) {
     let words = format!("{}\r\n", rejection.words());
     let _ = timeout(LAST_WORDS, stream.write_all(words.as_bytes())).await;
 }
 
 /// Says why nothing will come of one of several streams.
-async fn turn_away_stream(mut stream: BoxStream, rejection: Rejection) {
+async fn turn_away_stream(mut stream: BoxStream, rejection: AdmissionError) {
     tell(&mut stream, rejection).await;
     let _ = timeout(LAST_WORDS, stream.shutdown()).await;
 }

@@ -1,6 +1,6 @@
 /// Why a connection is turned away before it may log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Rejection {
+pub(crate) enum AdmissionError {
     /// Its address misbehaved.
     #[error("penalised address")]
     Penalised,
@@ -15,7 +15,7 @@ pub(crate) enum Rejection {
     Unbound,
 }
 
-impl Rejection {
+impl AdmissionError {
     /// What the peer is told.
     pub(crate) fn words(self) -> &'static str {
         match self {
