@@ -26,7 +26,7 @@ use crate::server::state::server_state::ActiveConfig;
 
 /// Why a channel was not connected.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum ForwardError {
     #[error(transparent)]
     Refused(#[from] Refused),
     #[error("the port {port} does not exist")]
@@ -41,7 +41,7 @@ pub(super) enum Refusal {
     TimedOut(Duration),
 }
 
-impl Refusal {
+impl ForwardError {
     /// The reason code of RFC 4254 section 5.1.
     pub(super) fn code(&self) -> ChannelOpenFailure {
         match self {
@@ -107,7 +107,7 @@ impl Refusal {
     }
 }
 
-impl From<Denied> for Refusal {
+impl From<Denied> for ForwardError {
     fn from(denied: Denied) -> Self {
         Self::Refused(denied.into())
     }
@@ -133,8 +133,8 @@ pub(super) async fn tcp(
     shared: &SessionContext,
     host: &str,
     port: u32,
-) -> Result<(Socket, Grant), Refusal> {
-    let port = u16::try_from(port).map_err(|_| Refusal::Port { port })?;
+) -> Result<(Socket, Grant), ForwardError> {
+    let port = u16::try_from(port).map_err(|_| ForwardError::Port { port })?;
     let asked = Host::parse(host).map_err(Denied::from)?;
     shared
         .access
@@ -150,11 +150,11 @@ pub(super) async fn tcp(
                 .connect(address, shared.core.resolver.as_ref())
         })
         .await
-        .map_err(Refusal::Connect)
+        .map_err(ForwardError::Connect)
     };
     let (stream, address) = timeout(time_limit, connected)
         .await
-        .map_err(|_| Refusal::TimedOut(time_limit))??;
+        .map_err(|_| ForwardError::TimedOut(time_limit))??;
     // Asked again: the permissions may have changed in the meantime.
     let grant = shared.access.grant(Request::Forward {
         host: asked,
@@ -170,7 +170,7 @@ async fn allowed_addresses(
     text: &str,
     asked: &Host,
     port: u16,
-) -> Result<Vec<SocketAddr>, Refusal> {
+) -> Result<Vec<SocketAddr>, ForwardError> {
     let found = match asked {
         Host::Address(address) if !text.contains('%') => vec![SocketAddr::new(*address, port)],
         Host::Name(name) => look_up(shared, name, port).await?,
@@ -195,10 +195,10 @@ async fn look_up(
     shared: &SessionContext,
     name: &str,
     port: u16,
-) -> Result<Vec<SocketAddr>, Refusal> {
+) -> Result<Vec<SocketAddr>, ForwardError> {
     let slot = shared.core.look_ups.slot(&shared.identity()).await;
     let found = shared.core.resolver.resolve(name, port, slot).await;
-    found.map_err(Refusal::LookUp)
+    found.map_err(ForwardError::LookUp)
 }
 
 fn connect_timeout(active: &ActiveConfig) -> Duration {
@@ -220,7 +220,7 @@ fn canonical_socket(address: SocketAddr) -> SocketAddr {
 pub(super) async fn unix(
     shared: &SessionContext,
     path: String,
-) -> Result<(Socket, Grant), Refusal> {
+) -> Result<(Socket, Grant), ForwardError> {
     // Asked first without a look at the file system.
     let (granted, _) = shared
         .access
@@ -244,7 +244,7 @@ pub(super) async fn unix(
     let timeout_after = connect_timeout(&shared.core.active());
     let stream = timeout(timeout_after, connect_to_file(&file))
         .await
-        .map_err(|_| Refusal::TimedOut(timeout_after))?
+        .map_err(|_| ForwardError::TimedOut(timeout_after))?
         .map_err(ConnectError::Io)?;
     Ok((stream.into(), grant))
 }
@@ -266,9 +266,11 @@ async fn connect_to_file(file: &UnixSocketFile) -> io::Result<UnixStream> {
 
 /// Whether a link is in the way, which [`alknet_session`] says in words of its
 /// own, or the system says no.
-fn not_opened(error: io::Error) -> Refusal {
+fn not_opened(error: io::Error) -> ForwardError {
     match error.kind() {
-        io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => Refusal::Link(error),
+        io::ErrorKind::PermissionDenied if error.raw_os_error().is_none() => {
+            ForwardError::Link(error)
+        }
         _ => ConnectError::Io(error).into(),
     }
 }

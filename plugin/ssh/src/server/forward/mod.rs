@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 use russh::ChannelOpenFailure;
 use russh::server::{ChannelOpenHandle, Msg};
 
-use self::connect::Refusal;
+use self::connect::ForwardError;
 pub(super) use self::listen::{ListenError, Listeners};
 use self::pump::ForwardEndReason;
 use super::audit::About;
@@ -85,7 +85,7 @@ impl Opening {
         self,
         about: &About<'_>,
         asked: Asked<'_>,
-        connected: Result<(socket::Socket, Grant), Refusal>,
+        connected: Result<(socket::Socket, Grant), ForwardError>,
     ) {
         let Self {
             channel,
@@ -130,7 +130,7 @@ fn name(kind: ChannelKind) -> &'static str {
 }
 
 /// The destination stays out of it.
-fn say_why_not(shared: &SessionContext, about: &About<'_>, refusal: &Refusal) {
+fn say_why_not(shared: &SessionContext, about: &About<'_>, refusal: &ForwardError) {
     let kind = about.kind;
     if refusal.code() == ChannelOpenFailure::AdministrativelyProhibited {
         shared.counters.metrics.channel(kind, Verdict::Denied);
@@ -140,7 +140,7 @@ fn say_why_not(shared: &SessionContext, about: &About<'_>, refusal: &Refusal) {
         shared.audit.not_opened(about, Verdict::Failed, refusal);
         count(&shared.counters.forwards_failed);
         shared.counters.metrics.channel(kind, Verdict::Failed);
-        if let Refusal::Connect(ConnectError::Proxy(error)) = refusal {
+        if let ForwardError::Connect(ConnectError::Proxy(error)) = refusal {
             shared.core.active().egress.complain(error);
         }
         tracing::debug!(
