@@ -2,7 +2,7 @@
 //! values from a fixed list.
 
 mod admission_error;
-mod refusal;
+mod auth_error;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 pub(crate) use self::admission_error::AdmissionError;
-pub(crate) use self::refusal::Refusal;
+pub(crate) use self::auth_error::AuthError;
 use crate::connection::transport::PassedBytes;
 
 /// What a channel is for.
@@ -127,7 +127,7 @@ impl Metrics {
         self.audit.add_many(outcome as usize, records);
     }
 
-    pub(crate) fn refused(&self, refusal: Refusal) {
+    pub(crate) fn refused(&self, refusal: AuthError) {
         self.refused.add(refusal as usize);
     }
 
@@ -237,7 +237,7 @@ const REQUESTS: [&str; 9] = [
     "agent",
     "x11",
 ];
-/// In the order of [`Refusal`].
+/// In the order of [`AuthError`].
 const REFUSALS: [&str; 22] = [
     "unknown_key",
     "signature",
@@ -380,8 +380,8 @@ mod tests {
         let metrics = Metrics::default();
         metrics.channel(ChannelKind::Agent, Verdict::Failed);
         metrics.request(RequestKind::X11, Verdict::Denied);
-        metrics.refused(Refusal::StoreFailed);
-        metrics.refused(Refusal::UnknownKey);
+        metrics.refused(AuthError::StoreFailed);
+        metrics.refused(AuthError::UnknownKey);
         metrics.ended(SessionEnd::Error);
         let told = metrics.to_json();
         let counted: Vec<String> = told

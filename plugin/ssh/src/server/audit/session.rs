@@ -8,7 +8,7 @@ use alknet_ssh_config::{AuditEvent, AuditVerdict};
 
 use super::Audit;
 use crate::server::display::shown;
-use crate::server::metrics::{ChannelKind, Refusal, Verdict};
+use crate::server::metrics::{AuthError, ChannelKind, Verdict};
 use crate::server::traffic::Traffic;
 
 /// Says where records go at the moment: the configuration may change under a session.
@@ -77,7 +77,7 @@ impl SessionAudit {
     }
 
     /// An attempt to log in; refused for a reason, or not.
-    pub(crate) fn auth(&self, user: &str, key: &str, refused: Option<Refusal>) {
+    pub(crate) fn auth(&self, user: &str, key: &str, refused: Option<AuthError>) {
         self.record(|| AuditEvent::Auth {
             user: shown(user),
             key_fingerprint: (!key.is_empty()).then(|| key.to_owned()),

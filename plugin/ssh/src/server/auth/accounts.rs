@@ -1,6 +1,6 @@
 use alknet_handler::Identity;
 
-use crate::server::metrics::Refusal;
+use crate::server::metrics::AuthError;
 
 /// The kind of the resource that lists the accounts a peer may log in to.
 const KIND: &str = "accounts";
@@ -29,7 +29,7 @@ impl Accounts {
         &self,
         identity: &Identity,
         user: &str,
-    ) -> Result<Option<String>, Refusal> {
+    ) -> Result<Option<String>, AuthError> {
         let Self::OfPeers { default } = self else {
             return Ok(None);
         };
@@ -40,7 +40,7 @@ impl Accounts {
         match (accounts, default) {
             (_, Some(default)) => Ok(Some(default.clone())),
             (None, None) => Ok(None),
-            (Some(_), None) => Err(Refusal::Account),
+            (Some(_), None) => Err(AuthError::Account),
         }
     }
 }
@@ -66,10 +66,10 @@ mod tests {
         let two = identity(Some(&["deploy", "www"]));
         let strict = Accounts::OfPeers { default: None };
         assert_eq!(strict.choose(&two, "www"), named("www"));
-        assert_eq!(strict.choose(&two, "root"), Err(Refusal::Account));
+        assert_eq!(strict.choose(&two, "root"), Err(AuthError::Account));
         assert_eq!(
             strict.choose(&identity(Some(&[])), "www"),
-            Err(Refusal::Account)
+            Err(AuthError::Account)
         );
         assert_eq!(strict.choose(&identity(None), "www"), Ok(None));
         let default = Accounts::OfPeers {

@@ -16,7 +16,7 @@ use super::key::{check_algorithm, fingerprint};
 use super::rules::LoginRules;
 use crate::server::audit::SessionAudit;
 use crate::server::display::{Peer, shown};
-use crate::server::metrics::Refusal;
+use crate::server::metrics::AuthError;
 use crate::server::status::{Counters, count};
 
 /// An identity store that has not answered by then refuses.
@@ -58,7 +58,7 @@ struct Offer {
     key: PublicKey,
     algorithm: Algorithm,
     /// Why the key alone will not do. It may belong to a certificate.
-    alone: Option<Refusal>,
+    alone: Option<AuthError>,
 }
 
 impl Authenticator {
@@ -104,7 +104,7 @@ impl Authenticator {
         self.close_open_offer();
         self.offers += 1;
         if self.offers > self.max_offers {
-            self.log_refusal(user, Some(key), Refusal::TooManyOffers);
+            self.log_refusal(user, Some(key), AuthError::TooManyOffers);
             return false;
         }
         let alone = match check_algorithm(key, algorithm) {
@@ -153,7 +153,7 @@ impl Authenticator {
     pub(crate) async fn by_endpoint(&mut self, user: &str, name: &str) -> Option<Holder> {
         let found = match Credential::of_endpoint(name) {
             Some(credential) => self.look_up(user, credential).await,
-            None => Err(Refusal::Algorithm),
+            None => Err(AuthError::Algorithm),
         };
         self.conclude(user, name, None, found, false)
     }
@@ -168,12 +168,12 @@ impl Authenticator {
         let offer = self.take_offer(user, &key);
         let was_offered = offer.is_some();
         let checked = match offer {
-            _ if !self.rules().certificates => Err(Refusal::CertificatesOff),
+            _ if !self.rules().certificates => Err(AuthError::CertificatesOff),
             // What signed is known from the offer alone.
             Some(offer) if certificate::is_for(certificate, &key, &offer.algorithm) => {
                 UserCertificate::check(certificate, user, self.peer_ip(), SystemTime::now())
             }
-            _ => Err(Refusal::NoValidSignature),
+            _ => Err(AuthError::NoValidSignature),
         };
         let (certificate, found) = match checked {
             Ok(certificate) => {
@@ -207,12 +207,12 @@ impl Authenticator {
         user: &str,
         fingerprint: &str,
         certificate: Option<&UserCertificate>,
-        found: Result<Holder, Refusal>,
+        found: Result<Holder, AuthError>,
         was_offered: bool,
     ) -> Option<Holder> {
         let owned = found.and_then(|holder| {
             let owned = self.owner.claim(&holder.identity);
-            owned.then_some(holder).ok_or(Refusal::OtherIdentity)
+            owned.then_some(holder).ok_or(AuthError::OtherIdentity)
         });
         match owned {
             Ok(holder) => {
@@ -237,7 +237,7 @@ impl Authenticator {
     }
 
     /// An attempt that public keys have no part in.
-    pub(crate) fn refuse(&mut self, user: &str, refusal: Refusal) {
+    pub(crate) fn refuse(&mut self, user: &str, refusal: AuthError) {
         self.offered = None;
         self.failures += 1;
         self.log_refusal(user, None, refusal);
@@ -248,7 +248,7 @@ impl Authenticator {
     /// good ones.
     pub(crate) fn close_open_offer(&mut self) {
         if let Some(offer) = self.offered.take() {
-            let refusal = offer.alone.unwrap_or(Refusal::NoValidSignature);
+            let refusal = offer.alone.unwrap_or(AuthError::NoValidSignature);
             if offer.alone.is_none() {
                 self.failures += 1;
             }
@@ -256,11 +256,11 @@ impl Authenticator {
         }
     }
 
-    async fn look_up(&self, user: &str, credential: Credential) -> Result<Holder, Refusal> {
+    async fn look_up(&self, user: &str, credential: Credential) -> Result<Holder, AuthError> {
         credential.check(&self.rules())?;
         let unknown = match credential.certificate {
-            Some(_) => Refusal::UnknownCertificate,
-            None => Refusal::UnknownKey,
+            Some(_) => AuthError::UnknownCertificate,
+            None => AuthError::UnknownKey,
         };
         let answer = tokio::time::timeout(LOOK_UP, credential.resolve(self.identities.as_ref()));
         let identity = match answer.await {
@@ -269,16 +269,16 @@ impl Authenticator {
             Ok(Err(error)) => {
                 tracing::error!(target: "alknet_ssh::auth", %error, "an identity look-up failed");
                 count(&self.counters.auth_errors);
-                return Err(Refusal::StoreFailed);
+                return Err(AuthError::StoreFailed);
             }
             Err(_) => {
                 tracing::error!(target: "alknet_ssh::auth", "an identity look-up took more than {LOOK_UP:?}");
                 count(&self.counters.auth_errors);
-                return Err(Refusal::StoreFailed);
+                return Err(AuthError::StoreFailed);
             }
         };
         if !self.owner.admits(&identity) {
-            return Err(Refusal::OtherIdentity);
+            return Err(AuthError::OtherIdentity);
         }
         let now = SystemTime::now();
         Holder::new(
@@ -300,7 +300,7 @@ impl Authenticator {
         self.peer.map(|peer| peer.ip())
     }
 
-    fn log_refusal(&self, user: &str, key: Option<&PublicKey>, refusal: Refusal) {
+    fn log_refusal(&self, user: &str, key: Option<&PublicKey>, refusal: AuthError) {
         let fingerprint = key.map(fingerprint).unwrap_or_default();
         self.log(user, &fingerprint, None, refusal);
     }
@@ -310,7 +310,7 @@ impl Authenticator {
         user: &str,
         fingerprint: &str,
         certificate: Option<&UserCertificate>,
-        refusal: Refusal,
+        refusal: AuthError,
     ) {
         count(&self.counters.auth_refused);
         self.counters.metrics.refused(refusal);
@@ -325,7 +325,7 @@ impl Authenticator {
         user: &str,
         fingerprint: &str,
         certificate: Option<&UserCertificate>,
-        outcome: Result<&str, Refusal>,
+        outcome: Result<&str, AuthError>,
     ) {
         self.recorder.audit.auth(user, fingerprint, outcome.err());
         let certificate = certificate.map(|certificate| &certificate.query);
@@ -346,14 +346,14 @@ impl Authenticator {
 }
 
 /// Refusals of a key that do not hold for a certificate with that key in it.
-fn may_be_a_certificate(refusal: Refusal) -> bool {
+fn may_be_a_certificate(refusal: AuthError) -> bool {
     matches!(
         refusal,
-        Refusal::UnknownKey
-            | Refusal::OtherIdentity
-            | Refusal::Address
-            | Refusal::Expired
-            | Refusal::Account
+        AuthError::UnknownKey
+            | AuthError::OtherIdentity
+            | AuthError::Address
+            | AuthError::Expired
+            | AuthError::Account
     )
 }
 

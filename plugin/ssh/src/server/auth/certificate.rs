@@ -8,7 +8,7 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
 
 use super::key::{check_algorithm, fingerprint};
-use crate::server::metrics::Refusal;
+use crate::server::metrics::AuthError;
 
 /// An OpenSSH user certificate (`PROTOCOL.certkeys`) that is sound in itself.
 /// Whether its authority is trusted, and for whom, others know.
@@ -31,15 +31,15 @@ impl UserCertificate {
         user: &str,
         peer: Option<IpAddr>,
         now: SystemTime,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, AuthError> {
         if certificate.cert_type() != CertType::User {
-            return Err(Refusal::HostCertificate);
+            return Err(AuthError::HostCertificate);
         }
         let authority = PublicKey::from(certificate.signature_key().clone());
         check_algorithm(&authority, &certificate.signature().algorithm())?;
         check_dates_and_signature(certificate, &authority, now)?;
         if certificate.valid_principals().is_empty() {
-            return Err(Refusal::NoPrincipal);
+            return Err(AuthError::NoPrincipal);
         }
         let (force_command, sources) = critical_options(certificate.critical_options())?;
         let permits = |name: &str| {
@@ -64,7 +64,7 @@ impl UserCertificate {
             sources,
         };
         if !checked.admits(peer) {
-            return Err(Refusal::Address);
+            return Err(AuthError::Address);
         }
         Ok(checked)
     }
@@ -82,22 +82,22 @@ fn check_dates_and_signature(
     certificate: &Certificate,
     authority: &PublicKey,
     now: SystemTime,
-) -> Result<(), Refusal> {
+) -> Result<(), AuthError> {
     let now = now.duration_since(UNIX_EPOCH);
-    let now = now.map_err(|_| Refusal::CertificateDates)?.as_secs();
+    let now = now.map_err(|_| AuthError::CertificateDates)?.as_secs();
     if now < certificate.valid_after() || now >= certificate.valid_before() {
-        return Err(Refusal::CertificateDates);
+        return Err(AuthError::CertificateDates);
     }
     certificate
         .validate_at(now, [&authority.fingerprint(HashAlg::Sha256)])
-        .map_err(|_| Refusal::CertificateSignature)
+        .map_err(|_| AuthError::CertificateSignature)
 }
 
 /// The forced command, and where it may be used from. Whatever else is
 /// critical and not understood here refuses the certificate.
 fn critical_options(
     options: &BTreeMap<String, String>,
-) -> Result<(Option<Vec<u8>>, Option<Sources>), Refusal> {
+) -> Result<(Option<Vec<u8>>, Option<Sources>), AuthError> {
     let (mut force_command, mut sources) = (None, None);
     for (name, value) in options {
         match name.as_str() {
@@ -105,10 +105,10 @@ fn critical_options(
                 force_command = Some(value.clone().into_bytes());
             }
             "source-address" => {
-                let read = Sources::networks(value).map_err(|_| Refusal::CriticalOption)?;
+                let read = Sources::networks(value).map_err(|_| AuthError::CriticalOption)?;
                 sources = Some(read);
             }
-            _ => return Err(Refusal::CriticalOption),
+            _ => return Err(AuthError::CriticalOption),
         }
     }
     Ok((force_command, sources))

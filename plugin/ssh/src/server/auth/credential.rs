@@ -11,7 +11,7 @@ use super::accounts::Accounts;
 use super::certificate::UserCertificate;
 use super::key::fingerprint;
 use super::rules::LoginRules;
-use crate::server::metrics::Refusal;
+use crate::server::metrics::AuthError;
 
 /// What a peer proved itself with: enough to ask again later who it is.
 #[derive(Clone, Debug)]
@@ -101,10 +101,10 @@ impl Credential {
     }
 
     /// What the rules in force say of it, whoever it belongs to.
-    pub(crate) fn check(&self, rules: &LoginRules) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, rules: &LoginRules) -> Result<(), AuthError> {
         let revoked = &rules.revoked;
         let revoked = match &self.certificate {
-            Some(_) if !rules.certificates => return Err(Refusal::CertificatesOff),
+            Some(_) if !rules.certificates => return Err(AuthError::CertificatesOff),
             Some(certificate) => {
                 let query = &certificate.query;
                 revoked.holds_key(&self.key)
@@ -118,7 +118,7 @@ impl Credential {
             None => revoked.holds_key(&self.key),
         };
         if revoked {
-            Err(Refusal::Revoked)
+            Err(AuthError::Revoked)
         } else {
             Ok(())
         }
@@ -136,16 +136,17 @@ impl Holder {
         peer: Option<IpAddr>,
         accounts: &Accounts,
         now: SystemTime,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, AuthError> {
         let account = accounts.choose(&identity, user)?;
-        let conditions = Conditions::read(&identity.resources).map_err(|_| Refusal::Conditions)?;
+        let conditions =
+            Conditions::read(&identity.resources).map_err(|_| AuthError::Conditions)?;
         if let Some(sources) = &conditions.from
             && !peer.is_some_and(|peer| sources.admit(peer))
         {
-            return Err(Refusal::Address);
+            return Err(AuthError::Address);
         }
         if conditions.expires.is_some_and(|expires| now >= expires) {
-            return Err(Refusal::Expired);
+            return Err(AuthError::Expired);
         }
         let mut restrictions = conditions.restrictions();
         if let Some(certificate) = &credential.certificate {
@@ -173,9 +174,9 @@ impl Holder {
 }
 
 /// Of two forced commands there cannot be both, unless they are one.
-pub(super) fn both(one: &Restrictions, other: &Restrictions) -> Result<Restrictions, Refusal> {
+pub(super) fn both(one: &Restrictions, other: &Restrictions) -> Result<Restrictions, AuthError> {
     let force_command = match (&one.force_command, &other.force_command) {
-        (Some(one), Some(other)) if one != other => return Err(Refusal::TwoCommands),
+        (Some(one), Some(other)) if one != other => return Err(AuthError::TwoCommands),
         (one, other) => one.clone().or_else(|| other.clone()),
     };
     Ok(Restrictions {

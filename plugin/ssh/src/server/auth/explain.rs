@@ -9,7 +9,7 @@ use super::certificate::UserCertificate;
 use super::credential::Credential;
 use super::credential::both;
 use super::rules::LoginRules;
-use crate::server::metrics::Refusal;
+use crate::server::metrics::AuthError;
 
 /// A log-in that is only thought of.
 pub(crate) struct LogIn<'a> {
@@ -56,8 +56,8 @@ impl LogIn<'_> {
                 certificate: None,
             });
         };
-        let of = |refusal: Refusal| match (refusal, self.from) {
-            (Refusal::Address, None) => {
+        let of = |refusal: AuthError| match (refusal, self.from) {
+            (AuthError::Address, None) => {
                 "the certificate has a source-address: say where it comes from with --from"
                     .to_owned()
             }

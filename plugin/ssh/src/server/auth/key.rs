@@ -3,24 +3,24 @@
 use russh::keys::{Algorithm, HashAlg, PublicKey};
 
 use crate::connection::host_key::{MIN_RSA_BITS, rsa_bits};
-use crate::server::metrics::Refusal;
+use crate::server::metrics::AuthError;
 
 /// Whether a signature by this key with this algorithm is accepted.
 ///
 /// # Errors
 /// Why it is not.
-pub(super) fn check_algorithm(key: &PublicKey, algorithm: &Algorithm) -> Result<(), Refusal> {
+pub(super) fn check_algorithm(key: &PublicKey, algorithm: &Algorithm) -> Result<(), AuthError> {
     match algorithm {
         // It would be known by the key in it, but not be found among revoked ones.
-        _ if key.key_data().is_certificate() => Err(Refusal::Algorithm),
+        _ if key.key_data().is_certificate() => Err(AuthError::Algorithm),
         Algorithm::Ed25519 | Algorithm::Ecdsa { .. } => Ok(()),
-        Algorithm::Rsa { hash: None } => Err(Refusal::Sha1),
+        Algorithm::Rsa { hash: None } => Err(AuthError::Sha1),
         Algorithm::Rsa { hash: Some(_) } => match rsa_bits(key) {
             Some(bits) if bits >= MIN_RSA_BITS => Ok(()),
-            _ => Err(Refusal::WeakRsa),
+            _ => Err(AuthError::WeakRsa),
         },
-        Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => Err(Refusal::SecurityKey),
-        _ => Err(Refusal::Algorithm),
+        Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256 => Err(AuthError::SecurityKey),
+        _ => Err(AuthError::Algorithm),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::server::exec::channel::{self, Start};
 use crate::server::exec::command::Setup;
 use crate::server::exec::{start, subsystem};
 use crate::server::forward::{self, ListenError, Listeners, Opening};
-use crate::server::metrics::{ChannelKind, Refusal, RequestKind, Verdict};
+use crate::server::metrics::{AuthError, ChannelKind, RequestKind, Verdict};
 use crate::server::process::{Size, TerminalRequest};
 use crate::server::session::context::{ChannelSlot, SessionContext};
 use crate::server::session::denial::{self, Asked};
@@ -78,7 +78,7 @@ impl RusshHandler {
         }
     }
 
-    fn refuse(&mut self, user: &str, refusal: Refusal) -> Auth {
+    fn refuse(&mut self, user: &str, refusal: AuthError) -> Auth {
         self.auth.refuse(user, refusal);
         self.rejected()
     }
@@ -293,7 +293,7 @@ impl Handler for RusshHandler {
     }
 
     async fn auth_password(&mut self, user: &str, _: &str) -> Result<Auth, Self::Error> {
-        Ok(self.refuse(user, Refusal::Method))
+        Ok(self.refuse(user, AuthError::Method))
     }
 
     async fn auth_keyboard_interactive<'a>(
@@ -302,7 +302,7 @@ impl Handler for RusshHandler {
         _: &str,
         _: Option<Response<'a>>,
     ) -> Result<Auth, Self::Error> {
-        Ok(self.refuse(user, Refusal::Method))
+        Ok(self.refuse(user, AuthError::Method))
     }
 
     async fn auth_openssh_certificate(

@@ -1,6 +1,6 @@
 /// Why an attempt to authenticate was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
+pub(crate) enum AuthError {
     #[error("unknown key")]
     UnknownKey,
     #[error("the key's signature is missing or wrong")]
@@ -49,7 +49,7 @@ pub(crate) enum Refusal {
     Conditions,
 }
 
-impl Refusal {
+impl AuthError {
     /// Whether another key or certificate could fare better although nothing
     /// was forged: not a failed attempt, only one more offer.
     pub(crate) fn is_only_an_offer(self) -> bool {
