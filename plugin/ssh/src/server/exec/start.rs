@@ -8,7 +8,7 @@ use super::command::{Setup, Task};
 use crate::server::process::{Environment, Program, helper};
 use crate::server::session::context::SessionContext;
 use crate::server::session::peer;
-use crate::server::state::access::{Grant, Refused, Request};
+use crate::server::state::access::{AccessError, Grant, Request};
 
 /// What a request for a command starts.
 ///
@@ -18,7 +18,7 @@ pub(crate) fn command(
     shared: &SessionContext,
     asked: &[u8],
     mut setup: Setup,
-) -> Result<Start, Refused> {
+) -> Result<Start, AccessError> {
     let restrictions = shared.access.restrictions()?;
     if restrictions.forces_sftp() {
         return file_transfer(shared, setup);
@@ -29,7 +29,7 @@ pub(crate) fn command(
     }
     let (command, grant) = shared.access.exec(asked, setup.terminal.is_some())?;
     if !is_forced && is_of_ssh_copy_id(asked) {
-        return Err(Refused::CopiesKey);
+        return Err(AccessError::CopiesKey);
     }
     if is_forced || matches!(command, Command::Direct { .. }) {
         keep_to_the_program(shared, &mut setup.environment);
@@ -57,7 +57,7 @@ fn is_of_ssh_copy_id(asked: &[u8]) -> bool {
 ///
 /// # Errors
 /// When that is not granted.
-pub(crate) fn shell(shared: &SessionContext, setup: Setup) -> Result<Start, Refused> {
+pub(crate) fn shell(shared: &SessionContext, setup: Setup) -> Result<Start, AccessError> {
     if shared.access.restrictions()?.force_command.is_some() {
         return command(shared, b"", setup);
     }
@@ -69,7 +69,7 @@ pub(crate) fn shell(shared: &SessionContext, setup: Setup) -> Result<Start, Refu
 ///
 /// # Errors
 /// When that is not granted.
-pub(crate) fn sftp(shared: &SessionContext, setup: Setup) -> Result<Start, Refused> {
+pub(crate) fn sftp(shared: &SessionContext, setup: Setup) -> Result<Start, AccessError> {
     if shared.access.restrictions()?.force_command.is_some() {
         // As OpenSSH names it to the forced command.
         return command(shared, b"internal-sftp", setup);
@@ -87,7 +87,7 @@ fn keep_to_the_program(shared: &SessionContext, environment: &mut Environment) {
         .retain(|variable| !can_start_programs(&variable.0) || brought.contains(variable));
 }
 
-fn file_transfer(shared: &SessionContext, setup: Setup) -> Result<Start, Refused> {
+fn file_transfer(shared: &SessionContext, setup: Setup) -> Result<Start, AccessError> {
     let grant = shared.access.grant(Request::Sftp)?;
     let sftp = &shared.active.config.services.sftp;
     let launcher = shared.core.launcher.as_ref();
@@ -114,7 +114,7 @@ fn task(
     program: Program,
     setup: Setup,
     grant: Grant,
-) -> Result<Start, Refused> {
+) -> Result<Start, AccessError> {
     let peer = peer::peer(shared, &grant)?;
     Ok(Start::Command(Box::new(Task {
         program,

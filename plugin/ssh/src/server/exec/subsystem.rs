@@ -5,7 +5,7 @@ use super::command::Setup;
 use super::start;
 use crate::server::session::context::SessionContext;
 use crate::server::session::denial::{self, Asked};
-use crate::server::state::access::Refused;
+use crate::server::state::access::AccessError;
 
 /// Why a subsystem is not available.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +15,7 @@ pub(crate) enum Unavailable {
     Unknown,
     /// It is not for this peer.
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] AccessError),
 }
 
 /// What a request for the subsystem `name` starts: one arm for each that is

@@ -21,14 +21,14 @@ use crate::server::egress::dial::dial;
 use crate::server::egress::way_out::ConnectError;
 use crate::server::session::context::SessionContext;
 use crate::server::session::denial::{self, Asked};
-use crate::server::state::access::{Grant, Refused, Request};
+use crate::server::state::access::{AccessError, Grant, Request};
 use crate::server::state::server_state::ActiveConfig;
 
 /// Why a channel was not connected.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ForwardError {
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] AccessError),
     #[error("the port {port} does not exist")]
     Port { port: u32 },
     #[error("the name could not be looked up: {0}")]
@@ -46,7 +46,7 @@ impl ForwardError {
     pub(super) fn code(&self) -> ChannelOpenFailure {
         match self {
             // Nobody could connect there.
-            Self::Refused(Refused::Denied(
+            Self::Refused(AccessError::Denied(
                 Denied::BadHost(_)
                 | Denied::BadPort { .. }
                 | Denied::BadPath(_)
@@ -92,7 +92,7 @@ impl ForwardError {
     fn at_the_target(&self) -> Option<OpenFailure> {
         use upstream::UpstreamError;
         match self {
-            Self::Refused(Refused::Denied(Denied::BadHost(_) | Denied::NoAddress))
+            Self::Refused(AccessError::Denied(Denied::BadHost(_) | Denied::NoAddress))
             | Self::LookUp(_) => Some(OpenFailure::NoAddress),
             Self::TimedOut(_) => Some(OpenFailure::TimedOut),
             Self::Connect(ConnectError::Io(error)) => OpenFailure::of(error),

@@ -29,7 +29,7 @@ use crate::server::audit::About;
 use crate::server::channel::input::Input;
 use crate::server::metrics::{ChannelKind, Verdict};
 use crate::server::session::context::{ChannelSlot, SessionContext};
-use crate::server::state::access::{Grant, Refused, Request};
+use crate::server::state::access::{AccessError, Grant, Request};
 use crate::server::state::listeners::Name;
 use crate::server::state::sessions::LiveSession;
 use crate::server::status::{Live, count};
@@ -58,7 +58,7 @@ struct Entry {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] AccessError),
     #[error("the port {port} does not exist")]
     Port { port: u32 },
     #[error("the connection has as many listeners as /limits/max_listeners allows")]
@@ -234,7 +234,7 @@ impl Listeners {
         let path = std::env::temp_dir().join(name);
         if let Some(by_monitor) = ByMonitor::new(shared, &path, None)? {
             if by_monitor.is_confined() {
-                return Err(Refused::Confined.into());
+                return Err(AccessError::Confined.into());
             }
             let found = by_monitor.find_place().await?;
             let path = found.path().to_owned();
@@ -349,7 +349,7 @@ fn granted(
     shared: &SessionContext,
     asked: &str,
     port: u16,
-) -> Result<Vec<(IpAddr, Grant)>, Refused> {
+) -> Result<Vec<(IpAddr, Grant)>, AccessError> {
     let mut grants = Vec::new();
     let mut refused = None;
     for bind in listen_addresses(asked)? {

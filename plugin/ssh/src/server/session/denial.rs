@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use alknet_ssh_policy::{Denied, Service};
 
-use crate::server::state::access::Refused;
+use crate::server::state::access::AccessError;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug)]
@@ -31,20 +31,20 @@ pub(crate) enum Asked<'a> {
 
 /// One line: what is refused, why, and what the node's operator does to allow
 /// it. `id` is the peer's identity.
-pub(crate) fn sentence(asked: Asked<'_>, refused: &Refused, id: &str) -> String {
+pub(crate) fn sentence(asked: Asked<'_>, refused: &AccessError, id: &str) -> String {
     let mut line = format!("{} is refused: {refused}", asked.name());
     let remedy = match refused {
-        Refused::NotAuthenticated | Refused::Private => None,
-        Refused::Privileged => Some("the node's operator sets that to true to allow it".to_owned()),
-        Refused::CopiesKey => Some(
+        AccessError::NotAuthenticated | AccessError::Private => None,
+        AccessError::Privileged => Some("the node's operator sets that to true to allow it".to_owned()),
+        AccessError::CopiesKey => Some(
             "the node's operator lets a key in with `alknet-node peers add ID KEY.pub --scope ssh:exec`"
                 .to_owned(),
         ),
-        Refused::Confined => Some(format!(
+        AccessError::Confined => Some(format!(
             "the node's operator grants the peer {id:?} the scope ssh:unconfined to allow it"
         )),
-        Refused::NoSftpRoot => Some(format!("the node's operator sets one for the peer {id:?}")),
-        Refused::Denied(denied) => remedy(asked, *denied, id),
+        AccessError::NoSftpRoot => Some(format!("the node's operator sets one for the peer {id:?}")),
+        AccessError::Denied(denied) => remedy(asked, *denied, id),
     };
     if let Some(remedy) = remedy {
         // Writing to a string cannot fail.
@@ -54,7 +54,7 @@ pub(crate) fn sentence(asked: Asked<'_>, refused: &Refused, id: &str) -> String 
 }
 
 /// The sentence as a line on the user's standard error.
-pub(crate) fn line(asked: Asked<'_>, refused: &Refused, id: &str) -> String {
+pub(crate) fn line(asked: Asked<'_>, refused: &AccessError, id: &str) -> String {
     format!("alknet: {}\r\n", sentence(asked, refused, id))
 }
 
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     fn told(asked: Asked<'_>, denied: Denied) -> String {
-        sentence(asked, &Refused::Denied(denied), "alice")
+        sentence(asked, &AccessError::Denied(denied), "alice")
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::note::Note;
 use crate::server::auth::Holder;
 use crate::server::process::Peer;
 use crate::server::session::context::SessionContext;
-use crate::server::state::access::{Grant, Refused};
+use crate::server::state::access::{AccessError, Grant};
 
 /// The kinds of resources that say what a guest may reach beside its home.
 const FILES: &str = "files";
@@ -25,8 +25,11 @@ const LONGEST_NOTE: usize = 16 * 1024;
 ///
 /// # Errors
 /// When nobody has logged in.
-pub(crate) fn peer(shared: &SessionContext, grant: &Grant) -> Result<Peer, Refused> {
-    let holder = shared.access.holder().ok_or(Refused::NotAuthenticated)?;
+pub(crate) fn peer(shared: &SessionContext, grant: &Grant) -> Result<Peer, AccessError> {
+    let holder = shared
+        .access
+        .holder()
+        .ok_or(AccessError::NotAuthenticated)?;
     let context = shared
         .core
         .launcher

@@ -78,7 +78,7 @@ pub(crate) struct Grant {
 
 /// Why something is not granted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refused {
+pub(crate) enum AccessError {
     #[error("nobody has logged in")]
     NotAuthenticated,
     #[error(transparent)]
@@ -132,22 +132,26 @@ impl Access {
     pub(crate) fn decide<T>(
         &self,
         decision: impl FnOnce(&Policy, &Subject<'_>) -> Result<T, Denied>,
-    ) -> Result<T, Refused> {
+    ) -> Result<T, AccessError> {
         self.lock().decide(decision)
     }
 
     /// What the peer's credentials withhold.
-    pub(crate) fn restrictions(&self) -> Result<Restrictions, Refused> {
+    pub(crate) fn restrictions(&self) -> Result<Restrictions, AccessError> {
         self.decide(|_, subject| Ok(subject.restrictions.clone()))
     }
 
     /// Decides on a terminal, before it is known what runs on it.
-    pub(crate) fn terminal(&self) -> Result<(), Refused> {
+    pub(crate) fn terminal(&self) -> Result<(), AccessError> {
         self.decide(|policy, subject| policy.terminal(subject, None))
     }
 
     /// Decides on a command, on a terminal or not.
-    pub(crate) fn exec(&self, command: &[u8], terminal: bool) -> Result<(Command, Grant), Refused> {
+    pub(crate) fn exec(
+        &self,
+        command: &[u8],
+        terminal: bool,
+    ) -> Result<(Command, Grant), AccessError> {
         let (granted, _) = self.decide(|policy, subject| policy.exec(subject, command))?;
         let request = Request::Exec {
             command: command.to_vec(),
@@ -158,7 +162,7 @@ impl Access {
     }
 
     /// Decides, and keeps the permission under watch while it is in use.
-    pub(crate) fn grant(&self, request: Request) -> Result<Grant, Refused> {
+    pub(crate) fn grant(&self, request: Request) -> Result<Grant, AccessError> {
         let mut state = self.lock();
         state.check(&request)?;
         state.last_grant += 1;
@@ -196,17 +200,17 @@ impl State {
     fn decide<T>(
         &self,
         decision: impl FnOnce(&Policy, &Subject<'_>) -> Result<T, Denied>,
-    ) -> Result<T, Refused> {
-        let holder = self.holder.as_ref().ok_or(Refused::NotAuthenticated)?;
-        decision(&self.permissions().policy, &holder.subject()).map_err(Refused::from)
+    ) -> Result<T, AccessError> {
+        let holder = self.holder.as_ref().ok_or(AccessError::NotAuthenticated)?;
+        decision(&self.permissions().policy, &holder.subject()).map_err(AccessError::from)
     }
 
-    fn check(&self, request: &Request) -> Result<(), Refused> {
+    fn check(&self, request: &Request) -> Result<(), AccessError> {
         if let Request::Listen { port, .. } = request
             && is_privileged(*port)
             && !self.permissions().privileged_ports
         {
-            return Err(Refused::Privileged);
+            return Err(AccessError::Privileged);
         }
         if let Request::StreamLocal {
             found: Some(real), ..
@@ -214,7 +218,7 @@ impl State {
         {
             let permissions = self.permissions();
             if permissions.private.iter().any(|own| real.starts_with(own)) {
-                return Err(Refused::Private);
+                return Err(AccessError::Private);
             }
         }
         if *request == Request::Sftp && !self.permissions().has_sftp_root {
@@ -222,7 +226,7 @@ impl State {
             // What is switched off or not granted comes first.
             self.decide(|policy, subject| policy.sftp(subject))?;
             if !unconfined {
-                return Err(Refused::NoSftpRoot);
+                return Err(AccessError::NoSftpRoot);
             }
         }
         self.decide(|policy, subject| request.decide(policy, subject))
