@@ -10,9 +10,11 @@
 // in this crate does.
 #![deny(unsafe_code)]
 
+#[path = "../sdk/src/bridge/mod.rs"]
 mod bridge;
 mod factory;
 mod helper;
+#[path = "../sdk/src/logs.rs"]
 mod logs;
 mod registration;
 mod sessions;
