@@ -33,6 +33,8 @@
 
 pub mod built_with;
 mod connection;
+#[cfg(feature = "handler")]
+mod convert;
 mod events;
 mod guard;
 mod handler;
@@ -49,6 +51,8 @@ pub use abi_stable;
 pub use async_ffi;
 
 pub use connection::{Connection, Connection_TO, ConnectionObject, StreamError};
+#[cfg(feature = "handler")]
+pub use convert::{from_identity_result, identity_result};
 pub use events::{EventSink, EventSink_TO, EventSinkObject, Level};
 pub use guard::{guard, guard_future, guarded_drop, panic_message};
 pub use handler::{Handler, Handler_TO, HandlerContext, HandlerError, HandlerObject, PluginError};

@@ -13,7 +13,6 @@ use alknet_plugin_interface::{
 };
 use tokio::runtime::Handle;
 
-use super::identities::from_ffi;
 use super::stream::PluginStream;
 
 /// A connection of the node, for a plugin to use.
@@ -54,7 +53,7 @@ impl PluginConnection {
         let outcome = async move {
             match task.await {
                 Ok(stream) => RResult::ROk(ByteStream_TO::from_value(stream, TD_Opaque)),
-                Err(error) => RResult::RErr(into_ffi(error)),
+                Err(error) => RResult::RErr(error.into()),
             }
         };
         guard_future(outcome, |panic| RResult::RErr(panicked(panic))).into_ffi()
@@ -106,7 +105,7 @@ impl FfiConnection for PluginConnection {
     fn set_identity(&self, identity: Identity) -> bool {
         guard(
             || match &self.inner {
-                Some(connection) => connection.set_identity(from_ffi(identity)).is_ok(),
+                Some(connection) => connection.set_identity(identity.into()).is_ok(),
                 None => false,
             },
             |_| false,
@@ -159,13 +158,4 @@ fn answer(
 
 fn panicked(message: &str) -> FfiStreamError {
     FfiStreamError::Internal(format!("the node's connection panicked: {message}").into())
-}
-
-fn into_ffi(error: StreamError) -> FfiStreamError {
-    match error {
-        StreamError::ConnectionClosed => FfiStreamError::ConnectionClosed,
-        StreamError::StreamClosed => FfiStreamError::StreamClosed,
-        StreamError::Timeout => FfiStreamError::Timeout,
-        StreamError::Internal(message) => FfiStreamError::Internal(message.into()),
-    }
 }

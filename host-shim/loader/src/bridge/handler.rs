@@ -8,20 +8,19 @@ use std::time::Duration;
 
 use alknet_handler::{
     AuthContext, BoxFuture, Capabilities, ConfigError, Connection, HandlerError, IdentityProvider,
-    ProtocolHandler, Secret, StreamError,
+    ProtocolHandler, Secret,
 };
 use alknet_plugin_interface::abi_stable::erased_types::TD_Opaque;
 use alknet_plugin_interface::abi_stable::std_types::{RResult, RStr};
 use alknet_plugin_interface::{
-    AuthContext as FfiAuthContext, Connection_TO, EventSink_TO, HandlerContext,
-    HandlerError as FfiHandlerError, HandlerObject, IdentityProvider_TO, NamedSecret, PluginError,
-    SecretBytes, StreamError as FfiStreamError, guard_future,
+    AuthContext as FfiAuthContext, Connection_TO, EventSink_TO, HandlerContext, HandlerObject,
+    IdentityProvider_TO, NamedSecret, PluginError, SecretBytes, guard_future,
 };
 use tokio::runtime::Handle;
 
 use super::connection::PluginConnection;
 use super::events::NodeEvents;
-use super::identities::{PluginIdentities, into_ffi};
+use super::identities::PluginIdentities;
 use crate::load::LoadedPlugin;
 use crate::text::one_line;
 
@@ -121,7 +120,7 @@ impl ProtocolHandler for PluginHandler {
         let handled = self.object.handle(
             Connection_TO::from_value(connection, TD_Opaque),
             FfiAuthContext {
-                identity: auth.identity.map(into_ffi).into(),
+                identity: auth.identity.map(Into::into).into(),
                 alpn: auth.alpn.into(),
                 remote_addr: auth.remote_addr.map(|addr| addr.to_string().into()).into(),
                 tls_client_fingerprint: auth.tls_client_fingerprint.map(Into::into).into(),
@@ -138,7 +137,7 @@ impl ProtocolHandler for PluginHandler {
             async move {
                 match handled.await {
                     RResult::ROk(()) => Ok(()),
-                    RResult::RErr(error) => Err(handler_error(error)),
+                    RResult::RErr(error) => Err(error.into()),
                 }
             },
             |panic| Err(HandlerError::Internal(format!("panicked: {panic}"))),
@@ -202,19 +201,5 @@ impl From<PluginError> for PluginFault {
             pointer: one_line(&error.pointer),
             message: one_line(&error.message),
         }
-    }
-}
-
-fn handler_error(error: FfiHandlerError) -> HandlerError {
-    match error {
-        FfiHandlerError::ConnectionClosed => HandlerError::ConnectionClosed,
-        FfiHandlerError::StreamError(error) => HandlerError::StreamError(match error {
-            FfiStreamError::ConnectionClosed => StreamError::ConnectionClosed,
-            FfiStreamError::StreamClosed => StreamError::StreamClosed,
-            FfiStreamError::Timeout => StreamError::Timeout,
-            FfiStreamError::Internal(message) => StreamError::Internal(message.into()),
-        }),
-        FfiHandlerError::AuthRequired => HandlerError::AuthRequired,
-        FfiHandlerError::Internal(message) => HandlerError::Internal(message.into()),
     }
 }

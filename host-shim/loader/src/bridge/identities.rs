@@ -7,8 +7,8 @@ use alknet_handler::{CertificateQuery, Identity, IdentityError, IdentityProvider
 use alknet_plugin_interface::abi_stable::std_types::{RResult, RString};
 use alknet_plugin_interface::async_ffi::{FfiFuture, FutureExt};
 use alknet_plugin_interface::{
-    CertificateQuery as FfiCertificateQuery, Identity as FfiIdentity,
-    IdentityProvider as FfiIdentityProvider, IdentityResult, Resource, guard, guard_future,
+    CertificateQuery as FfiCertificateQuery, IdentityProvider as FfiIdentityProvider,
+    IdentityResult, guard, guard_future, identity_result,
 };
 use tokio::runtime::Handle;
 
@@ -34,8 +34,7 @@ impl PluginIdentities {
         let task = self.runtime.spawn(ask(Arc::clone(&self.inner)));
         let answer = async move {
             match task.await {
-                Ok(Ok(identity)) => RResult::ROk(identity.map(into_ffi).into()),
-                Ok(Err(error)) => RResult::RErr(error.0.into()),
+                Ok(answer) => identity_result(answer),
                 Err(error) => RResult::RErr(error.to_string().into()),
             }
         };
@@ -68,13 +67,7 @@ impl FfiIdentityProvider for PluginIdentities {
     ) -> FfiFuture<IdentityResult> {
         guard(
             || {
-                let certificate = CertificateQuery {
-                    ca_fingerprint: certificate.ca_fingerprint.into(),
-                    key_id: certificate.key_id.into(),
-                    serial: certificate.serial,
-                    principals: certificate.principals.into_iter().map(Into::into).collect(),
-                    requested_user: certificate.requested_user.into(),
-                };
+                let certificate = CertificateQuery::from(certificate);
                 self.lookup(|identities| async move {
                     identities.resolve_from_certificate(&certificate).await
                 })
@@ -90,36 +83,4 @@ fn refused(panic: &str) -> FfiFuture<IdentityResult> {
 
 fn panicked(message: &str) -> RString {
     format!("the node's identity provider panicked: {message}").into()
-}
-
-/// An identity that came across the boundary.
-pub(super) fn from_ffi(identity: FfiIdentity) -> Identity {
-    Identity {
-        id: identity.id.into(),
-        scopes: identity.scopes.into_iter().map(Into::into).collect(),
-        resources: identity
-            .resources
-            .into_iter()
-            .map(|resource| {
-                let values = resource.values.into_iter().map(Into::into).collect();
-                (resource.kind.into(), values)
-            })
-            .collect(),
-    }
-}
-
-/// An identity to send across the boundary.
-pub(super) fn into_ffi(identity: Identity) -> FfiIdentity {
-    FfiIdentity {
-        id: identity.id.into(),
-        scopes: identity.scopes.into_iter().map(Into::into).collect(),
-        resources: identity
-            .resources
-            .into_iter()
-            .map(|(kind, values)| Resource {
-                kind: kind.into(),
-                values: values.into_iter().map(Into::into).collect(),
-            })
-            .collect(),
-    }
 }
