@@ -19,7 +19,7 @@ pub struct Artifacts {
     pub plugin: PathBuf,
     /// The library of `fixtures/odd-plugin`.
     pub odd: PathBuf,
-    /// The library of `fixtures/echo`.
+    /// The library of `plugin/echo`.
     pub echo: PathBuf,
 }
 

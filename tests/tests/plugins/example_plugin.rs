@@ -301,7 +301,7 @@ fn a_deep_check_survives_a_library_that_kills_its_loader() {
 fn the_guide_quotes_the_example() {
     let read = |path: &str| fs::read_to_string(integration_tests::workspace().join(path)).unwrap();
     let guide = read("host-shim/docs/writing-a-plugin.md");
-    let example = read("tests/fixtures/echo/src/lib.rs");
+    let example = read("plugin/echo/src/lib.rs");
     let own = example.lines().map(str::trim);
     let own = own.filter(|line| !line.is_empty() && !line.starts_with("//"));
     assert!(own.count() < 150, "the example is to be read in one go");
