@@ -1,7 +1,7 @@
 //! The logging bridge. The plugin has its own copy of tracing, of log and of
 //! the panic hook: what they get goes to the node's event sink.
 //!
-//! Targets within our SSH crate lose the crate's name on the way, so that
+//! Targets within the plugin's own crate lose the crate's name on the way, so that
 //! `alknet_ssh::auth` is `auth` to the node, which puts the plugin's name in
 //! front. A filter directive for `auth` works on both spellings.
 
@@ -22,7 +22,28 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry, reload};
 
-const OWN_CRATE: &str = "alknet_ssh";
+/// How the log records of a plugin are named.
+#[derive(Clone, Copy, Debug)]
+pub struct LogRules {
+    /// The crate whose name is left out of targets.
+    pub own_crate: &'static str,
+    /// Crates that say less than asked for: at most warnings unless a filter names
+    /// them, and never what is below `info`.
+    pub quiet_crates: &'static [&'static str],
+}
+
+impl LogRules {
+    /// The rules of a plugin in a crate of that name.
+    pub const fn of_crate(own_crate: &'static str) -> Self {
+        Self {
+            own_crate,
+            quiet_crates: &[],
+        }
+    }
+}
+
+/// The rules of this library, and the plugin's name.
+static RULES: OnceLock<(&'static str, LogRules)> = OnceLock::new();
 
 static SINK: RwLock<Option<Arc<EventSinkObject>>> = RwLock::new(None);
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
@@ -40,7 +61,13 @@ pub(crate) fn work_for(generation: u64) {
 
 /// Sends all events to `sink` from now on. The subscriber and the panic hook
 /// are installed at the first call; later calls replace sink and filter.
-pub(crate) fn install(sink: EventSinkObject, filter: &str) -> Result<(), String> {
+pub(crate) fn install(
+    plugin: &'static str,
+    rules: &LogRules,
+    sink: EventSinkObject,
+    filter: &str,
+) -> Result<(), String> {
+    RULES.get_or_init(|| (plugin, *rules));
     let targets = parse_filter(filter)?;
     *SINK.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(sink));
     FILTER.get_or_init(|| {
@@ -78,25 +105,32 @@ fn apply(targets: Targets) -> Result<(), String> {
 fn parse_filter(filter: &str) -> Result<Targets, String> {
     let given =
         Targets::from_str(filter).map_err(|error| format!("log filter {filter:?}: {error}"))?;
-    let own: Vec<_> = given
-        .iter()
-        .map(|(target, level)| match target {
-            "ssh" => (OWN_CRATE.to_owned(), level),
-            target => (format!("{OWN_CRATE}::{target}"), level),
-        })
-        .collect();
-    let mut filter = given.clone().with_targets(own);
-    // russh tells of every rekey at `info`.
-    if !given.iter().any(|(target, _)| target.starts_with("russh")) {
-        let most = given.default_level().unwrap_or(LevelFilter::OFF);
-        filter = filter.with_target("russh", most.min(LevelFilter::WARN));
+    let Some((plugin, rules)) = RULES.get() else {
+        return Ok(given);
+    };
+    Ok(by_rules(plugin, rules, given))
+}
+
+fn by_rules(plugin: &str, rules: &LogRules, given: Targets) -> Targets {
+    let own = rules.own_crate;
+    let of_own = given.iter().map(|(target, level)| match target {
+        target if target == plugin => (own.to_owned(), level),
+        target => (format!("{own}::{target}"), level),
+    });
+    let mut filter = given.clone().with_targets(of_own);
+    for quiet in rules.quiet_crates {
+        let named: Vec<_> = given
+            .iter()
+            .filter(|(target, _)| target.starts_with(quiet))
+            .map(|(target, level)| (target, level.min(LevelFilter::INFO)))
+            .collect();
+        if named.is_empty() {
+            let most = given.default_level().unwrap_or(LevelFilter::OFF);
+            filter = filter.with_target(*quiet, most.min(LevelFilter::WARN));
+        }
+        filter = filter.with_targets(named);
     }
-    // From `debug` on it tells what is forwarded where.
-    let of_russh = given
-        .iter()
-        .filter(|(target, _)| target.starts_with("russh"));
-    let capped = of_russh.map(|(target, level)| (target, level.min(LevelFilter::INFO)));
-    Ok(filter.with_targets(capped))
+    filter
 }
 
 /// Panics so far, in all handlers of this library.
@@ -212,8 +246,11 @@ fn level(metadata: &Metadata<'_>) -> Level {
 }
 
 fn short_target(target: &str) -> &str {
-    match target.strip_prefix(OWN_CRATE) {
-        Some("") => "ssh",
+    let Some((plugin, rules)) = RULES.get() else {
+        return target;
+    };
+    match target.strip_prefix(rules.own_crate) {
+        Some("") => plugin,
         Some(rest) => rest.strip_prefix("::").unwrap_or(target),
         None => target,
     }

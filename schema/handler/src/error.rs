@@ -54,3 +54,34 @@ pub struct ConfigError {
     /// What is wrong and what to do about it.
     pub message: String,
 }
+
+impl ConfigError {
+    /// An error that is not about one place of the configuration.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self::at("", message)
+    }
+
+    /// An error about one place of the configuration.
+    pub fn at(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl From<std::io::Error> for StreamError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::TimedOut => Self::Timeout,
+            std::io::ErrorKind::BrokenPipe => Self::StreamClosed,
+            _ => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<std::io::Error> for HandlerError {
+    fn from(error: std::io::Error) -> Self {
+        Self::StreamError(error.into())
+    }
+}

@@ -150,8 +150,8 @@ fn rooms_of_the_ssh_crate_know_only_what_is_below_them() {
 const WITH_UNSAFE: [&str; 4] = [
     "alknet-loader",
     "alknet-monitor",
+    "alknet-plugin",
     "alknet-plugin-interface",
-    "alknet-ssh-plugin",
 ];
 
 #[test]

@@ -7,7 +7,6 @@ use alknet_plugin_interface::{
     StreamError as FfiStreamError,
 };
 
-use super::identity::{from_ffi, into_ffi};
 use super::stream::NodeStream;
 
 /// A connection of the node, as the plain trait.
@@ -33,7 +32,7 @@ impl Connection for NodeConnection {
     }
 
     fn set_identity(&self, identity: Identity) -> Result<(), IdentityAlreadySet> {
-        if self.0.set_identity(into_ffi(identity)) {
+        if self.0.set_identity(identity.into()) {
             Ok(())
         } else {
             Err(IdentityAlreadySet)
@@ -48,7 +47,7 @@ impl Connection for NodeConnection {
 /// What the node knew before the protocol started, as the plain type.
 pub(super) fn auth_context(auth: FfiAuthContext) -> alknet_handler::AuthContext {
     alknet_handler::AuthContext {
-        identity: auth.identity.into_option().map(from_ffi),
+        identity: auth.identity.into_option().map(Into::into),
         alpn: auth.alpn.into(),
         remote_addr: auth
             .remote_addr
@@ -70,11 +69,6 @@ fn into_stream(
 ) -> Result<BoxStream, StreamError> {
     match outcome {
         RResult::ROk(stream) => Ok(Box::new(NodeStream(stream))),
-        RResult::RErr(error) => Err(match error {
-            FfiStreamError::ConnectionClosed => StreamError::ConnectionClosed,
-            FfiStreamError::StreamClosed => StreamError::StreamClosed,
-            FfiStreamError::Timeout => StreamError::Timeout,
-            FfiStreamError::Internal(message) => StreamError::Internal(message.into()),
-        }),
+        RResult::RErr(error) => Err(error.into()),
     }
 }

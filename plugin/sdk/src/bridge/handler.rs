@@ -1,30 +1,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alknet_handler::{ConfigError, HandlerError, ProtocolHandler, StreamError};
+use alknet_handler::ProtocolHandler;
 use alknet_plugin_interface::abi_stable::std_types::{RResult, RStr, RString};
 use alknet_plugin_interface::async_ffi::{FfiFuture, FutureExt};
 use alknet_plugin_interface::{
-    AuthContext, ConnectionObject, Handler, HandlerError as FfiHandlerError, PluginError,
-    StreamError as FfiStreamError, guard, guard_future,
+    AuthContext, ConnectionObject, Handler, HandlerError as FfiHandlerError, PluginError, guard,
+    guard_future,
 };
-use alknet_ssh::SshHandler;
 use tokio::runtime::Runtime;
 
 use super::connection::{NodeConnection, auth_context};
 use crate::logs;
 
-/// The SSH handler and the runtime its sessions live on.
-pub(crate) struct SshPluginHandler {
-    handler: Arc<SshHandler>,
-    // Taken when dropped; the sessions go on until then.
+/// A handler, and the runtime that its work lives on.
+pub(crate) struct ExportedHandler {
+    handler: Arc<dyn ProtocolHandler>,
+    // Taken when dropped; the work goes on until then.
     runtime: Option<Runtime>,
 }
 
-impl SshPluginHandler {
-    pub(crate) fn new(handler: SshHandler, runtime: Runtime) -> Self {
+impl ExportedHandler {
+    pub(crate) fn new(handler: Arc<dyn ProtocolHandler>, runtime: Runtime) -> Self {
         Self {
-            handler: Arc::new(handler),
+            handler,
             runtime: Some(runtime),
         }
     }
@@ -46,7 +45,7 @@ impl SshPluginHandler {
         let outcome = async move {
             match task.await {
                 Ok(Ok(())) => RResult::ROk(()),
-                Ok(Err(error)) => RResult::RErr(handler_error(error)),
+                Ok(Err(error)) => RResult::RErr(error.into()),
                 Err(_) => RResult::RErr(FfiHandlerError::Internal(
                     "the connection's task ended early; a panic is in the log".into(),
                 )),
@@ -56,7 +55,7 @@ impl SshPluginHandler {
     }
 }
 
-impl SshPluginHandler {
+impl ExportedHandler {
     /// The handler's status, and what only the plugin can count.
     fn status(&self) -> String {
         let status = self.handler.status();
@@ -84,12 +83,12 @@ impl SshPluginHandler {
         }
         match self.handler.control(request) {
             Ok(answer) => RResult::ROk(answer.into()),
-            Err(error) => RResult::RErr(config_error(error)),
+            Err(error) => RResult::RErr(error.into()),
         }
     }
 }
 
-impl Handler for SshPluginHandler {
+impl Handler for ExportedHandler {
     fn handle(
         &self,
         connection: ConnectionObject,
@@ -105,7 +104,7 @@ impl Handler for SshPluginHandler {
         guard(
             || match self.handler.reconfigure(config.as_str()) {
                 Ok(()) => RResult::ROk(()),
-                Err(error) => RResult::RErr(config_error(error)),
+                Err(error) => RResult::RErr(error.into()),
             },
             |panic| RResult::RErr(PluginError::new(format!("panicked: {panic}"))),
         )
@@ -154,7 +153,7 @@ impl Handler for SshPluginHandler {
     }
 }
 
-impl Drop for SshPluginHandler {
+impl Drop for ExportedHandler {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             // Waiting for tasks here would hold up the node's thread.
@@ -169,26 +168,4 @@ fn answer<T: Send + 'static>(value: T) -> FfiFuture<T> {
 
 fn panicked(message: &str) -> FfiHandlerError {
     FfiHandlerError::Internal(format!("panicked: {message}").into())
-}
-
-/// A configuration error to send across the boundary.
-pub(crate) fn config_error(error: ConfigError) -> PluginError {
-    PluginError {
-        pointer: error.pointer.into(),
-        message: error.message.into(),
-    }
-}
-
-fn handler_error(error: HandlerError) -> FfiHandlerError {
-    match error {
-        HandlerError::ConnectionClosed => FfiHandlerError::ConnectionClosed,
-        HandlerError::StreamError(error) => FfiHandlerError::StreamError(match error {
-            StreamError::ConnectionClosed => FfiStreamError::ConnectionClosed,
-            StreamError::StreamClosed => FfiStreamError::StreamClosed,
-            StreamError::Timeout => FfiStreamError::Timeout,
-            StreamError::Internal(message) => FfiStreamError::Internal(message.into()),
-        }),
-        HandlerError::AuthRequired => FfiHandlerError::AuthRequired,
-        HandlerError::Internal(message) => FfiHandlerError::Internal(message.into()),
-    }
 }

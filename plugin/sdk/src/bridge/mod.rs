@@ -6,5 +6,5 @@ mod handler;
 mod identity;
 mod stream;
 
-pub(crate) use handler::{SshPluginHandler, config_error};
+pub(crate) use handler::ExportedHandler;
 pub(crate) use identity::NodeIdentities;

@@ -1,0 +1,124 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use alknet_handler::AuthContext;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The connections of a handler.
+#[derive(Default)]
+pub(crate) struct Connections {
+    tracker: TaskTracker,
+    live: Mutex<BTreeMap<u64, Entry>>,
+    opened: AtomicU64,
+    /// All of them are to end.
+    ending: CancellationToken,
+}
+
+struct Entry {
+    identity: Option<String>,
+    remote_addr: Option<String>,
+    since: SystemTime,
+    ending: CancellationToken,
+}
+
+impl Connections {
+    /// Counts a connection until what it gives is dropped. `None` once no more
+    /// are served.
+    pub(crate) fn open(self: &Arc<Self>, auth: &AuthContext) -> Option<LiveConnection> {
+        if self.is_draining() {
+            return None;
+        }
+        let id = self.opened.fetch_add(1, Ordering::Relaxed) + 1;
+        let entry = Entry {
+            identity: auth.identity.as_ref().map(|identity| identity.id.clone()),
+            remote_addr: auth.remote_addr.map(|addr| addr.to_string()),
+            since: SystemTime::now(),
+            ending: self.ending.child_token(),
+        };
+        let ending = entry.ending.clone();
+        self.live().insert(id, entry);
+        Some(LiveConnection {
+            id,
+            of: Arc::clone(self),
+            ending,
+            _tracked: self.tracker.token(),
+        })
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.tracker.is_closed()
+    }
+
+    /// How many are open.
+    pub(crate) fn count(&self) -> usize {
+        self.live().len()
+    }
+
+    /// How many there were.
+    pub(crate) fn total(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// Serves no more, waits for those that are open, and ends what is left after
+    /// the deadline.
+    pub(crate) async fn drain(&self, deadline: Duration) {
+        self.tracker.close();
+        if timeout(deadline, self.tracker.wait()).await.is_err() {
+            self.ending.cancel();
+            self.tracker.wait().await;
+        }
+    }
+
+    /// Ends one of them. Whether there is one of that number.
+    pub(crate) fn end(&self, id: u64) -> bool {
+        let live = self.live();
+        let found = live.get(&id);
+        found.inspect(|entry| entry.ending.cancel()).is_some()
+    }
+
+    /// As the control request `sessions` lists them.
+    pub(crate) fn list(&self) -> Vec<Value> {
+        let live = self.live();
+        let listed = live.iter().map(|(id, entry)| {
+            let since = entry.since.duration_since(SystemTime::UNIX_EPOCH);
+            let since = since.map_or(0, |since| since.as_millis());
+            json!({
+                "id": id,
+                "identity": entry.identity,
+                "remote_addr": entry.remote_addr,
+                "since_unix_ms": u64::try_from(since).unwrap_or(u64::MAX),
+            })
+        });
+        listed.collect()
+    }
+
+    fn live(&self) -> MutexGuard<'_, BTreeMap<u64, Entry>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One of them, for as long as it lives.
+pub(crate) struct LiveConnection {
+    id: u64,
+    of: Arc<Connections>,
+    ending: CancellationToken,
+    _tracked: tokio_util::task::task_tracker::TaskTrackerToken,
+}
+
+impl LiveConnection {
+    /// Runs the future until it ends, or the connection is to end: then `None`.
+    pub(crate) async fn run<T>(&self, served: impl Future<Output = T>) -> Option<T> {
+        self.ending.run_until_cancelled(served).await
+    }
+}
+
+impl Drop for LiveConnection {
+    fn drop(&mut self) {
+        self.of.live().remove(&self.id);
+    }
+}
