@@ -93,6 +93,13 @@ pub(super) const MANUAL: Manual = Manual {
             )],
         },
         Examples {
+            page: "alknet-node-plugins-new",
+            examples: &[(
+                "A plugin for ALPN alknet/hello",
+                "alknet-node plugins new hello\ncd hello && cargo build --release",
+            )],
+        },
+        Examples {
             page: "alknet-node-secret-set",
             examples: &[(
                 "The password of a proxy",

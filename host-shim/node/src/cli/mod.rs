@@ -43,6 +43,7 @@ mod check;
 mod conformance;
 mod import;
 mod manual;
+mod new_plugin;
 mod peers;
 mod policy;
 mod reload;
@@ -141,6 +142,8 @@ enum PluginsCommand {
         #[arg(long, value_name = "FILE", requires = "deep")]
         config: Option<PathBuf>,
     },
+    /// Write the crate of a plugin, ready to build.
+    New(new_plugin::NewArgs),
     /// Show the versions that serve or have connections left.
     List(swap::ListArgs),
     /// Have the running node load what changed in its plugins directory. Live
@@ -174,6 +177,7 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::schema(args),
         Command::Completions(args) => args.print(Cli::command()).map_err(fail),
         Command::Man(args) => args.write(Cli::command(), &manual::MANUAL).map_err(fail),
+        Command::Plugins(PluginsCommand::New(args)) => new_plugin::new(args),
         Command::Plugins(PluginsCommand::List(args)) => swap::list(args),
         Command::Plugins(PluginsCommand::Reload(args)) => swap::reload(args),
         Command::Plugins(PluginsCommand::Rollback(args)) => swap::rollback(args),
