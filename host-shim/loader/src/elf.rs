@@ -73,6 +73,12 @@ struct Library<'a, H> {
 impl<'a, H: FileHeader<Endian = Endianness>> Library<'a, H> {
     /// Reads as much of the header as is needed to know that the rest is in this machine's form.
     fn parse(path: &'a Path, bytes: &'a [u8]) -> Result<Self, Refusal> {
+        if let Some(found) = other_crate_type(path, bytes) {
+            return Err(Refusal::CrateType {
+                path: path.to_owned(),
+                found,
+            });
+        }
         if !bytes.starts_with(&elf::ELFMAG) {
             return Err(Refusal::NotElf {
                 path: path.to_owned(),
@@ -131,10 +137,15 @@ impl<'a, H: FileHeader<Endian = Endianness>> Library<'a, H> {
         let sections = self.sections()?;
         self.check_dynamic(segments)?;
         let symbols = self.symbols()?;
+        if self.is_rust_dylib() {
+            return Err(Refusal::CrateType {
+                path: self.path.to_owned(),
+                found: "a Rust dylib, which only that very compiler's programs can load",
+            });
+        }
         if !self.exports_root(sections, &symbols) {
             return Err(Refusal::NotAPlugin {
                 path: self.path.to_owned(),
-                symbol: ROOT_SYMBOL,
             });
         }
         if self.aborts(&symbols) {
@@ -305,6 +316,12 @@ impl<'a, H: FileHeader<Endian = Endianness>> Library<'a, H> {
             .map_err(|e| self.malformed(e.to_string()))
     }
 
+    /// Whether rustc's metadata is in it, as in libraries of the crate types `dylib` and `proc-macro`.
+    fn is_rust_dylib(&self) -> bool {
+        let table = self.header.sections(self.endian, self.bytes);
+        table.is_ok_and(|table| table.section_by_name(self.endian, b".rustc").is_some())
+    }
+
     fn exports_root(&self, sections: &'a [H::SectionHeader], symbols: &SymbolTable<'a, H>) -> bool {
         symbols.iter().any(|symbol| {
             let in_section = symbol.st_shndx(self.endian).index();
@@ -422,6 +439,18 @@ fn running_machine() -> String {
 }
 
 /// What a file that is not ELF seems to be.
+/// What cargo makes of a library that is not a `cdylib`.
+fn other_crate_type(path: &Path, bytes: &[u8]) -> Option<&'static str> {
+    if !bytes.starts_with(b"!<arch>\n") {
+        return None;
+    }
+    match path.extension()?.to_str()? {
+        "rlib" => Some("a Rust library (.rlib), not a shared library"),
+        "a" => Some("a static library, not a shared library"),
+        _ => None,
+    }
+}
+
 fn looks_like(bytes: &[u8]) -> &'static str {
     const MAGICS: &[(&[u8], &str)] = &[
         (b"#!", "a script"),

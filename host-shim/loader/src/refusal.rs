@@ -18,6 +18,17 @@ pub enum Refusal {
         /// The library.
         path: PathBuf,
     },
+    /// cargo built the crate as something else.
+    #[error(
+        "{}: is {found}; a plugin's Cargo.toml has [lib] crate-type = [\"cdylib\"]",
+        shown(path)
+    )]
+    CrateType {
+        /// The file.
+        path: PathBuf,
+        /// What it is, with its article.
+        found: &'static str,
+    },
     /// The file, or a directory on its path, could not be opened or read.
     #[error("{}: cannot {action}: {source}", shown(path))]
     Io {
@@ -254,14 +265,12 @@ pub enum Refusal {
     },
     /// A sound library that exports no plugin.
     #[error(
-        "{}: is not an alknet plugin: it exports no symbol {symbol}",
+        "{}: is not an alknet plugin: it has no `export_plugin!`, which stands in the lib.rs of every plugin",
         shown(path)
     )]
     NotAPlugin {
         /// The library.
         path: PathBuf,
-        /// The symbol every plugin exports.
-        symbol: &'static str,
     },
     /// A panic in it would end the whole process.
     #[error(
@@ -282,7 +291,7 @@ pub enum Refusal {
     },
     /// The library is built for another interface.
     #[error(
-        "{}: is built for plugin interface {found}, this node speaks {expected}; install the plugin version that goes with this node",
+        "{}: is built for plugin interface {found}, this node speaks {expected}; install the plugin version that goes with this node, or build it with that version of alknet-plugin",
         shown(path)
     )]
     Interface {
@@ -355,6 +364,7 @@ impl Refusal {
     pub fn path(&self) -> &Path {
         match self {
             Self::Missing { path, .. }
+            | Self::CrateType { path, .. }
             | Self::Io { path, .. }
             | Self::Symlink { path, .. }
             | Self::NotAFile { path, .. }
@@ -391,6 +401,7 @@ impl Refusal {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Missing { .. } => "missing",
+            Self::CrateType { .. } => "crate_type",
             Self::Io { .. } => "io",
             Self::Symlink { .. } => "symlink",
             Self::NotAFile { .. } => "not_a_file",

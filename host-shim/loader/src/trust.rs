@@ -353,6 +353,11 @@ fn open(path: &Path) -> Result<File, Refusal> {
             Errno::LOOP => Refusal::Symlink {
                 path: path.to_owned(),
             },
+            // What an author finds who did not ask cargo for a `cdylib`.
+            Errno::NOENT if path.with_extension("rlib").is_file() => Refusal::CrateType {
+                path: path.to_owned(),
+                found: "not there, but a Rust library (.rlib) of that name is",
+            },
             Errno::NOENT => Refusal::Missing {
                 path: path.to_owned(),
             },

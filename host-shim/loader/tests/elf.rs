@@ -122,7 +122,7 @@ fn a_library_that_is_no_plugin_is_named_so() {
     let foreign = compile("int alknet(void) { return 7; }", &["-shared", "-fPIC"]);
     let message = refusal(&foreign).to_string();
     assert!(
-        message.starts_with("libx.so: is not an alknet plugin: it exports no symbol "),
+        message.starts_with("libx.so: is not an alknet plugin: it has no `export_plugin!`"),
         "{message}"
     );
     // Using the symbol is not exporting it.
@@ -153,4 +153,19 @@ fn a_plugin_whose_panics_end_the_process_is_refused() {
 
 fn refusal(bytes: &[u8]) -> Refusal {
     alknet_loader::elf::check(Path::new("libx.so"), bytes).unwrap_err()
+}
+
+#[test]
+fn what_cargo_builds_without_cdylib_is_named_so() {
+    let rlib = alknet_loader::elf::check(Path::new("libx.rlib"), b"!<arch>\n/               0");
+    let message = rlib.unwrap_err().to_string();
+    assert!(
+        message.starts_with("libx.rlib: is a Rust library (.rlib)")
+            && message.ends_with("crate-type = [\"cdylib\"]"),
+        "{message}"
+    );
+    let section =
+        "__attribute__((section(\".rustc\"))) int metadata = 1; int f(void) { return 1; }";
+    let dylib = refusal(&compile(section, &["-shared", "-fPIC"]));
+    assert_eq!(dylib.kind(), "crate_type", "{dylib}");
 }
