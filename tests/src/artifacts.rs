@@ -65,16 +65,37 @@ pub fn library_built_with(folder: &str, args: &[&str]) -> Vec<u8> {
     // Another build may put another library in the same place.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let built = cargo_build(&workspace().join(folder), args);
+    let args = [&["--locked"], args].concat();
+    let built = cargo_build(&workspace().join(folder), &args);
     let found = built.iter().rev().find_map(library);
     let path = found.unwrap_or_else(|| panic!("cargo built no library with {args:?}"));
     fs::read(path).unwrap()
 }
 
+/// The library that cargo builds of a crate outside the workspace, of dependencies
+/// that are on this machine.
+pub fn library_of_crate(directory: &Path, target: &str) -> PathBuf {
+    let args = ["--offline", "--target-dir", target, "--config", NO_DEBUG];
+    let built = cargo_build(directory, &args);
+    let built = built.last().expect("cargo built the crate");
+    let mut files = built["filenames"].as_array().unwrap().iter();
+    let path = files.find_map(|file| {
+        let file = file.as_str()?;
+        [".so", ".rlib"]
+            .iter()
+            .any(|end| file.ends_with(end))
+            .then_some(file)
+    });
+    path.expect("cargo built a library").into()
+}
+
+/// For crates that are built for a test alone.
+pub const NO_DEBUG: &str = "profile.dev.debug=false";
+
 fn build() -> Vec<Value> {
     // All of it: for a part, cargo would choose other features of the
     // dependencies and build those again.
-    let mut args = vec!["--workspace"];
+    let mut args = vec!["--locked", "--workspace"];
     if !cfg!(debug_assertions) {
         args.push("--release");
     }
@@ -86,7 +107,7 @@ fn cargo_build(folder: &Path, args: &[&str]) -> Vec<Value> {
     let mut command = Command::new(cargo);
     command
         .current_dir(folder)
-        .args(["build", "--locked", "--message-format=json"])
+        .args(["build", "--message-format=json"])
         .args(args)
         .stderr(Stdio::inherit());
     // What cargo told this test of its own package would make build scripts

@@ -35,7 +35,9 @@ mod upstream;
 mod wait;
 
 pub use alknet::{Alknet, NODE};
-pub use artifacts::{Artifacts, artifacts, library_built_with, workspace};
+pub use artifacts::{
+    Artifacts, NO_DEBUG, artifacts, library_built_with, library_of_crate, workspace,
+};
 pub use authority::TestAuthority;
 pub use background::Background;
 pub use client::{Dialled, connect_ssh, dial, dial_as};

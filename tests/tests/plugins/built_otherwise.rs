@@ -3,8 +3,8 @@
 
 use std::fs;
 
-use integration_tests::library_built_with;
 use integration_tests::swapping::{Echo, ODD, Odd, install, plugins, serving, swap};
+use integration_tests::{NO_DEBUG, library_built_with};
 
 /// What is built here is none of what else is built.
 const APART: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/otherwise");
@@ -77,7 +77,7 @@ fn unoptimised(panic: &str) -> Vec<u8> {
 }
 
 fn older(args: &[&str]) -> Vec<u8> {
-    let args = [&["--target-dir", APART], args].concat();
+    let args = [&["--target-dir", APART, "--config", NO_DEBUG], args].concat();
     library_built_with("tests/fixtures/older-interface", &args)
 }
 

@@ -6,5 +6,6 @@ mod leftovers;
 mod live_faults;
 mod live_swaps;
 mod loader;
+mod new_plugin;
 mod swap;
 mod trial;
