@@ -1,3 +1,6 @@
+//! The ssh-agent of the user: lists its keys, adds one, and has it sign
+//! (draft-miller-ssh-agent).
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,11 +23,11 @@ pub struct AgentKey {
     pub key: PublicKey,
     /// Whether it comes with a certificate.
     pub is_certificate: bool,
-    /// What the agent calls it.
+    /// The agent's name for it.
     pub comment: String,
 }
 
-/// Why an agent is of no help.
+/// Why an agent cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// It does not answer.
@@ -35,7 +38,7 @@ pub enum AgentError {
     Failed(#[from] russh::keys::Error),
 }
 
-/// How long an agent may take to list its keys.
+/// The time that an agent may take to list its keys.
 const LISTS_WITHIN: Duration = Duration::from_secs(10);
 
 impl Agent {
@@ -54,7 +57,7 @@ impl Agent {
             .map_err(|_| AgentError::Silent)?
     }
 
-    /// What it holds.
+    /// The keys that the agent holds.
     pub fn keys(&self) -> impl Iterator<Item = AgentKey> {
         self.identities.iter().map(|identity| AgentKey {
             key: identity.public_key().into_owned(),
@@ -63,7 +66,7 @@ impl Agent {
         })
     }
 
-    /// Gives it a key to keep.
+    /// Gives the agent a key to keep.
     ///
     /// # Errors
     /// When it refuses or has gone.
@@ -80,7 +83,8 @@ impl Agent {
         Ok(self.client.sign_request(with, hash, message).await?)
     }
 
-    /// The plain key if it has that, or else a certificate for it.
+    /// The agent's plain key if it has that, or else its certificate for the
+    /// key.
     pub(super) fn holds(&self, public: &PublicKey) -> Option<&AgentIdentity> {
         let same = |held: &&AgentIdentity| held.public_key().key_data() == public.key_data();
         let is_plain = |held: &&AgentIdentity| matches!(held, AgentIdentity::PublicKey { .. });

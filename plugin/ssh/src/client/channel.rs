@@ -1,3 +1,5 @@
+//! The byte stream of a forwarded channel (RFC 4254 section 7).
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -21,7 +23,8 @@ pub struct ChannelStream {
     unread: Unread,
     writer: Pin<Box<dyn AsyncWrite + Send>>,
     ended: bool,
-    /// The server has closed the channel: a write would wait for good.
+    /// Completes when the server has closed the channel: a write would then
+    /// wait for good.
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
     lost: CancellationToken,
     _close_on_drop: DropGuard,
@@ -102,8 +105,8 @@ impl std::fmt::Debug for ChannelStream {
     }
 }
 
-/// Follows the channel to its end, and says whether it was the target's end or
-/// ours; it is not, when the connection fails.
+/// Follows the channel to its end. Returns whether it ended in order, by the
+/// target or by us, rather than because the connection failed.
 async fn follow(
     mut reader: ChannelReadHalf,
     queue: &ByteQueue,

@@ -1,8 +1,11 @@
+//! The errors of the client, and the reasons for which a server does not open
+//! a channel.
+
 use super::tried::Tried;
 use super::trust::HostKeyError;
 use crate::connection::open_failure::OpenFailure;
 
-/// Why something asked of an SSH server did not happen.
+/// Why a request to an SSH server did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The caller did not accept the server's host key.
@@ -37,7 +40,7 @@ pub enum ClientError {
     /// The server does not listen there for this user.
     #[error("the server refused to listen there")]
     ForwardRefused,
-    /// No answer in time, with what was waited for.
+    /// An answer did not come in time; the text says which.
     #[error("no answer from the server in time ({0})")]
     Timeout(&'static str),
     /// The connection ended.
@@ -61,7 +64,7 @@ pub enum OpenRefusal {
     /// The target refused the connection.
     #[error("connection refused")]
     Refused,
-    /// There is no way from the server to the target.
+    /// The server has no route to the target.
     #[error("no route to host")]
     Unreachable,
     /// The target's name is not known to the server.

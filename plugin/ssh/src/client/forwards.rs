@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::ChannelStream;
 use crate::connection::queue::Budget;
 
-/// Where the server listens for us.
+/// A listener of the server on our behalf.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RemoteListener {
     /// A TCP port.
@@ -29,9 +29,9 @@ pub enum RemoteListener {
 /// A connection that somebody made to such a listener.
 #[derive(Debug)]
 pub struct Incoming {
-    /// The bytes.
+    /// The stream of the connection.
     pub stream: ChannelStream,
-    /// Where it came from, as the server says; unknown for Unix sockets.
+    /// The address it came from, as the server says; `None` for Unix sockets.
     pub from: Option<(String, u32)>,
 }
 
@@ -85,7 +85,7 @@ pub(super) struct Forwards(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// A request has been answered.
+    /// Notified when a request has been answered.
     answered: Notify,
     over: CancellationToken,
     budget: Budget,
@@ -94,8 +94,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     listeners: HashMap<RemoteListener, mpsc::Sender<Incoming>>,
-    /// Requests for any port that the server may have granted already without
-    /// our having read which.
+    /// The number of requests for any free port whose answer was not read yet.
     open_requests: usize,
 }
 
@@ -140,7 +139,7 @@ impl Forwards {
         OpenRequest(self.clone())
     }
 
-    /// The connection is over; nothing comes any more.
+    /// Ends all listeners: the connection is over.
     pub(super) fn end(&self) {
         self.0.over.cancel();
         self.lock().listeners.clear();
@@ -151,7 +150,7 @@ impl Forwards {
         self.0.over.cancelled().await;
     }
 
-    /// The server has a connection for one of our listeners, it says.
+    /// Takes in a connection that the server offers for one of the listeners.
     pub(super) async fn offer(
         &self,
         listener: RemoteListener,

@@ -1,3 +1,6 @@
+//! The callbacks that russh's client makes: host key, banner, forwarded
+//! channels, the end of the connection.
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use alknet_text::visible_bytes;
@@ -181,7 +184,8 @@ impl Handler for ClientHandler {
         std::future::ready(false)
     }
 
-    /// What runs on it is up to us: it is our request that comes next.
+    /// Accepts a session channel if the server has promised one. The client
+    /// decides what runs on it, since its request comes next.
     async fn server_channel_open_session(
         &mut self,
         channel: Channel<Msg>,

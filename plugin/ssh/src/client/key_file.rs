@@ -1,3 +1,5 @@
+//! Private key files and their passphrases, as `ssh-keygen` makes them.
+
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ use zeroize::Zeroizing;
 
 /// Asks whoever sits at the terminal for a passphrase.
 pub trait AskPassphrase: Send + Sync {
-    /// The answer to `question`; none where nobody can be asked.
+    /// The answer to `question`; `None` where nobody can be asked.
     fn ask<'a>(&'a self, question: &'a str) -> BoxFuture<'a, Option<Zeroizing<String>>>;
 }
 
@@ -35,7 +37,7 @@ enum Secret {
 /// Why a key file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(#[source] io::Error),
     /// Others on this machine may read it.
@@ -49,13 +51,13 @@ pub enum KeyFileError {
     /// It holds no key, or one of an unknown kind.
     #[error("is not a private key that can be understood")]
     NotUnderstood,
-    /// The certificate beside it is none, or of another key.
+    /// The file beside it is not a certificate, or one of another key.
     #[error("the certificate {} cannot be understood or is of another key", path.display())]
     Certificate {
         /// The certificate's file.
         path: PathBuf,
     },
-    /// It is encrypted and nobody is there to ask.
+    /// The key is encrypted, and nobody is there to ask for the passphrase.
     #[error(
         "is encrypted, and there is no terminal to ask for the passphrase on; add it to an agent with ssh-add first"
     )]
@@ -110,7 +112,7 @@ impl KeyFile {
         }
     }
 
-    /// Where it lies.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -196,7 +198,7 @@ impl std::fmt::Debug for KeyFile {
     }
 }
 
-/// As often as ssh.
+/// The number of times that a passphrase is asked for, as in ssh.
 const TRIES: usize = 3;
 
 fn certificate_beside(

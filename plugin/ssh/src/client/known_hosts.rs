@@ -19,7 +19,7 @@ pub struct HostName {
     port: u16,
 }
 
-/// What some files say, in their order.
+/// The entries of some files, in their order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct KnownHosts {
     entries: Vec<Entry>,
@@ -51,7 +51,7 @@ pub(super) enum Marker {
     Revoked,
 }
 
-/// Why a file of known hosts is of no help.
+/// Why a file of known hosts cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KnownHostsError {
     /// It cannot be read.
@@ -87,7 +87,7 @@ impl HostName {
     }
 }
 
-/// `host`, or `[host]:port` for any port but SSH's own.
+/// Writes `host`, or `[host]:port` for any port but SSH's own.
 impl fmt::Display for HostName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.port {
@@ -142,7 +142,7 @@ impl KnownHosts {
         &self.passed_over
     }
 
-    /// What is said of a host.
+    /// The entries about a host.
     pub(super) fn of(&self, name: &HostName) -> impl Iterator<Item = &Entry> {
         let name = name.to_string();
         self.entries

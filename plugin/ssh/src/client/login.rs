@@ -16,21 +16,21 @@ use super::handler::ClientHandler;
 use super::tried::{Tried, TriedOutcome};
 use super::{Agent, AskPassphrase, ClientError, KeyFile, KeyFileError, fingerprint};
 
-/// What a user has to log in with.
+/// The keys and certificates that a user can log in with.
 #[derive(Debug, Default)]
 pub struct Identities {
     /// Keys in files, in the order to try them.
     pub files: Vec<KeyFile>,
-    /// Files that were named and cannot be used, and why; they are told of when
-    /// no other key is accepted.
+    /// Files that were named and cannot be used, with the reason; the error
+    /// names them when no other key is accepted.
     pub unusable: Vec<(PathBuf, KeyFileError)>,
     /// The socket of an agent (`SSH_AUTH_SOCK`), whose keys are tried as well.
     pub agent: Option<PathBuf>,
-    /// Tries the files before what else the agent has, as for keys that the
-    /// user named. Otherwise the agent's come first.
+    /// Whether to try the files before the agent's other keys, as for keys that
+    /// the user named. Otherwise the agent's come first.
     pub files_first: bool,
-    /// Offers no other keys than those in the files; the agent may sign for
-    /// them.
+    /// Whether to offer no other keys than those in the files; the agent may
+    /// sign for them.
     pub only_files: bool,
     /// The stream below has shown already who we are, as the key of a QUIC
     /// handshake does: the server may let us in without another.
@@ -148,7 +148,8 @@ pub(super) async fn run(
 /// A key to be offered, and who can sign with it.
 struct Offer {
     name: String,
-    /// Unknown for encrypted files of old formats.
+    /// The public key; `None` for encrypted files of old formats, which hide
+    /// it.
     public: Option<PublicKey>,
     certificate: Option<Certificate>,
     by: By,
@@ -263,7 +264,7 @@ async fn unlock(
     }
 }
 
-/// An agent that cannot be reached has no keys, which is told.
+/// Connects to the agent. One that cannot be reached is noted in `tried`.
 async fn reach(socket: &Path, tried: &mut Vec<Tried>) -> Option<Agent> {
     match Agent::connect(socket).await {
         Ok(agent) => Some(agent),
@@ -326,7 +327,7 @@ impl russh::Signer for Signer<'_> {
     }
 }
 
-/// The signature as a string of SSH (RFC 4253 section 6.6).
+/// Signs the data; the signature is a string of SSH (RFC 4253 section 6.6).
 fn sign(
     key: &PrivateKey,
     hash: Option<HashAlg>,

@@ -52,17 +52,17 @@ use crate::connection::server_opened_channel::ASKED;
 use crate::connection::transport::{Control, Transport};
 use crate::connection::{SSH_ID, algorithms};
 
-/// Messages russh keeps for one channel.
+/// The number of messages that russh keeps for one channel.
 const CHANNEL_MESSAGES: usize = 64;
 /// Bytes kept of output nobody reads, of all the streams of a connection together: as
 /// [`unread::UNREAD_OUTPUT`].
 const ALL_UNREAD_OUTPUT: usize = 64 << 20;
 /// Bytes the server may have under way beside what is kept of it.
 const READ_AHEAD: usize = 64 << 20;
-/// Where a forwarded connection comes from: RFC 4254 wants it told, and it is
-/// nobody's business.
+/// The originator of a forwarded connection that the server is told. RFC 4254
+/// asks for one; the true one is kept private.
 const ORIGINATOR: (&str, u32) = ("127.0.0.1", 0);
-/// How long an orderly goodbye may take.
+/// The time that an orderly disconnect may take.
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// How a [`Client`] behaves.
@@ -86,9 +86,10 @@ pub struct ClientOptions {
 const RATE: u128 = 125_000_000;
 
 impl ClientOptions {
-    /// The same for a path with this round trip: windows of twice what the path
-    /// holds at 1 Gbit/s, since half of one is granted at a time. Never less than
-    /// `transport.window_bytes`, never more than `transport.max_window_bytes`.
+    /// Adapts the options to a path with this round trip: windows of twice what
+    /// the path holds at 1 Gbit/s, since half of one is granted at a time.
+    /// Never less than `transport.window_bytes`, never more than
+    /// `transport.max_window_bytes`.
     ///
     /// russh's client asks nobody how large a window shall become, so it must be
     /// known before the connection begins (ADR 68).
@@ -488,7 +489,7 @@ fn config(options: &ClientOptions, preferred: Preferred) -> Config {
     }
 }
 
-/// Cuts a stream whose connection did not come about.
+/// Cuts the stream when dropped, unless the connection was established.
 struct Cut {
     control: Arc<dyn Control>,
     armed: bool,

@@ -1,3 +1,6 @@
+//! A command, shell or subsystem at the server: its streams, its terminal, its
+//! signals and its end (RFC 4254 section 6).
+
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -41,22 +44,23 @@ pub struct SessionChannel {
     budget: Budget,
 }
 
-/// How a command ends, once it has.
+/// A receiver for the end of a command.
 #[derive(Debug)]
 pub struct RemoteEnd(oneshot::Receiver<Exit>);
 
-/// What can be told a command that runs, from anywhere.
+/// A handle that sends signals and window sizes to a running command, from any
+/// task.
 #[derive(Clone, Debug)]
 pub struct RemoteControl(Arc<ChannelWriteHalf<Msg>>);
 
 /// How a command ended (RFC 4254 section 6.10).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It exited.
+    /// The command exited with this status.
     Status(u32),
-    /// A signal ended it.
+    /// A signal ended the command.
     Signal {
-        /// Which one.
+        /// The signal.
         signal: Signal,
         /// Whether it left a core dump.
         core_dumped: bool,
@@ -82,12 +86,12 @@ pub struct RemoteOutput {
     _close_on_drop: Option<DropGuard>,
 }
 
-/// What is to run at the server, and in which surroundings.
+/// A program to run at the server, with its environment and terminal.
 #[derive(Clone, Debug)]
 pub struct SessionRequest {
-    /// What runs.
+    /// The program.
     pub program: Program,
-    /// Variables to set; it is up to the server which of them it does.
+    /// Variables to set; the server decides which of them it sets.
     pub environment: Vec<(String, String)>,
     /// The terminal it runs on, if any; standard error then comes with standard
     /// output.
@@ -146,7 +150,7 @@ impl SessionChannel {
     }
 }
 
-/// Asks for the surroundings and the program in one go, and waits for the
+/// Asks for environment, terminal and program in one go, and waits for the
 /// answers.
 async fn start(
     channel: Channel<Msg>,
@@ -247,7 +251,7 @@ impl RemoteProcess {
         self.has_terminal
     }
 
-    /// What signals and window sizes go through while the streams are in use.
+    /// A handle for signals and window sizes while the streams are in use.
     pub fn control(&self) -> RemoteControl {
         self.control.clone()
     }
@@ -339,19 +343,18 @@ impl Drop for RemoteOutput {
     }
 }
 
-/// What the server sends on a channel, sorted. Drained from the moment it
-/// opens; only the queues' limits stop it.
+/// The messages of the server on a channel, sorted into queues. They are read
+/// from the moment the channel opens; only the queues' limits stop that.
 struct Incoming {
     stdout: ByteQueue,
     stderr: ByteQueue,
     answered: mpsc::UnboundedSender<bool>,
     exit: Exit,
-    /// The output is at its end.
+    /// Whether the output has ended.
     ended: bool,
 }
 
-/// How long the server may take over its last words when we have closed the
-/// channel.
+/// The time that the server may take to close the channel after we have.
 const AFTER_CLOSE: Duration = Duration::from_secs(5);
 
 impl Incoming {

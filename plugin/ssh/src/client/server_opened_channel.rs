@@ -1,3 +1,6 @@
+//! The session channel that the server opens for the client's first command,
+//! if it promised to (ADR 44).
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use russh::Channel;
@@ -12,7 +15,8 @@ pub(super) struct ServerOpenedChannel(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     is_asked: bool,
-    /// The two ends of the way it takes; both are there once it is promised.
+    /// The two ends through which the channel is passed on, once it is
+    /// promised.
     to_come: Option<oneshot::Sender<Channel<Msg>>>,
     coming: Option<oneshot::Receiver<Channel<Msg>>>,
 }
@@ -25,7 +29,8 @@ impl ServerOpenedChannel {
         })))
     }
 
-    /// The server promises it. Means nothing unless we have asked.
+    /// Notes that the server promises the channel, if the client has asked for
+    /// it.
     pub(super) fn promised(&self) {
         let mut state = self.lock();
         if std::mem::take(&mut state.is_asked) {
@@ -35,20 +40,20 @@ impl ServerOpenedChannel {
         }
     }
 
-    /// Where the channel goes that the server opens; none if it may not open
-    /// any.
+    /// The sender for the channel that the server opens; `None` if it may not
+    /// open any.
     pub(super) fn place(&self) -> Option<oneshot::Sender<Channel<Msg>>> {
         let place = self.lock().to_come.take();
         place.filter(|place| !place.is_closed())
     }
 
-    /// What the channel comes through, for the first who asks; none if there
-    /// will be no channel.
+    /// The receiver of the channel, for the first caller; `None` if no channel
+    /// will come.
     pub(super) fn take(&self) -> Option<oneshot::Receiver<Channel<Msg>>> {
         self.lock().coming.take()
     }
 
-    /// It will not come any more.
+    /// Notes that the channel will not come any more.
     pub(super) fn over(&self) {
         *self.lock() = State::default();
     }

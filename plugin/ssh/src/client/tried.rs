@@ -4,18 +4,18 @@ use std::fmt;
 
 use super::key_file::KeyFileError;
 
-/// A key that was tried, and what became of it.
+/// A key that was tried, with its outcome.
 #[derive(Debug)]
 pub struct Tried {
     /// The file, or `agent` and the comment there.
     pub name: String,
     /// Kind and fingerprint, where they are known.
     pub key: String,
-    /// What became of it.
+    /// The outcome.
     pub outcome: TriedOutcome,
 }
 
-/// What became of a key that was tried.
+/// The outcome of trying a key.
 #[derive(Debug)]
 pub enum TriedOutcome {
     /// The server does not accept it.

@@ -1,3 +1,6 @@
+//! The check of a server's host key or certificate against a pinned key and
+//! files of known hosts.
+
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,7 +10,7 @@ use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, PublicKeyOrCertifi
 use super::known_hosts::{Entry, KnownHosts, Marker, matches};
 use super::{FileLine, HostName, KnownHostsError};
 
-/// What a server must prove to be the right one.
+/// The host keys and authorities by which a server is recognised.
 ///
 /// A key that a file of known hosts revokes is never accepted. Then a pinned
 /// key decides, if there is one; otherwise what the files say of the host.
@@ -50,7 +53,7 @@ Ask whoever runs the host for its key. If the new one is right, remove line
         name: HostName,
         /// The key it is known by.
         expected: Box<PublicKey>,
-        /// Where that is written.
+        /// The file and line of that key.
         place: FileLine,
         /// The key it proved to hold.
         presented: Box<PublicKey>,
@@ -95,7 +98,7 @@ Ask whoever runs the host for a new key. Do not remove that line.",
         name: HostName,
         /// The revoked key.
         key: Box<PublicKey>,
-        /// Where it is revoked.
+        /// The file and line that revokes it.
         place: FileLine,
     },
     /// An authority that is trusted for the host signed its certificate, which
@@ -108,7 +111,7 @@ Ask whoever runs the host for a new key. Do not remove that line.",
         name: HostName,
         /// What is wrong with it.
         fault: CertificateError,
-        /// Where the authority is trusted.
+        /// The file and line that trusts the authority.
         place: FileLine,
     },
 }
@@ -125,13 +128,13 @@ pub enum CertificateError {
         /// The hosts it names.
         names: Vec<String>,
     },
-    /// Its time has not come.
+    /// The certificate is not valid yet.
     #[error("it is not valid yet; is the clock right?")]
     Early,
-    /// Its time has passed.
+    /// The certificate has expired.
     #[error("it has expired")]
     Expired,
-    /// It demands something nobody knows.
+    /// The certificate has a critical option that is not known.
     #[error("it has the critical option {name:?}, which is not known")]
     CriticalOption {
         /// The option.
@@ -197,7 +200,7 @@ impl HostTrust {
         first.into_iter().chain(then).cloned().collect()
     }
 
-    /// Whether a certificate could convince us.
+    /// Whether a certificate could be accepted for this host.
     pub(crate) fn takes_certificates(&self) -> bool {
         self.pinned.is_none() && self.entries(Marker::CertAuthority).next().is_some()
     }
@@ -269,7 +272,7 @@ impl HostTrust {
     }
 }
 
-/// `SHA256:…`, as OpenSSH prints it.
+/// The fingerprint of a key, `SHA256:…`, as OpenSSH prints it.
 pub fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }

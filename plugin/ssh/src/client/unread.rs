@@ -1,3 +1,5 @@
+//! Output that has come from the server and was not read yet.
+
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -9,11 +11,11 @@ use crate::connection::queue::ByteQueue;
 /// connection is held back: russh's client asks nobody before it grants the server more.
 pub(super) const UNREAD_OUTPUT: usize = 16 << 20;
 
-/// What has come and was not read yet.
+/// The bytes of one stream that have come and were not read yet.
 #[derive(Debug)]
 pub(super) struct Unread {
     queue: ByteQueue,
-    /// What is left of the chunk that was taken last.
+    /// The rest of the chunk that was taken last.
     rest: Bytes,
 }
 

@@ -1,3 +1,6 @@
+//! The algorithms that server and client offer (RFC 4253 section 7.1), by what
+//! the peer can do.
+
 use std::borrow::Cow;
 
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
@@ -58,7 +61,7 @@ const AES_FIRST: &[cipher::Name] = &[
     cipher::AES_128_GCM,
     cipher::CHACHA20_POLY1305,
 ];
-/// With AES-CTR (RFC 4344) at the end, for those who have nothing newer.
+/// Ciphers with AES-CTR (RFC 4344) at the end, for clients without newer ones.
 const AES_FIRST_AND_CTR: &[cipher::Name] = &[
     cipher::AES_256_GCM,
     cipher::AES_128_GCM,
@@ -76,10 +79,10 @@ const CHACHA_FIRST_AND_CTR: &[cipher::Name] = &[
     cipher::AES_128_CTR,
 ];
 
-/// For AES-CTR alone: the other ciphers authenticate by themselves. Clients
-/// still insist on a common entry here.
+/// MACs, which AES-CTR alone uses: the other ciphers authenticate by
+/// themselves. Clients still insist on a common entry here.
 const MACS: &[mac::Name] = &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM];
-/// With the plain forms behind (RFC 6668), whose order of encryption and MAC
+/// MACs with the plain forms last (RFC 6668), whose order of encryption and MAC
 /// is the weaker.
 const MACS_AND_PLAIN: &[mac::Name] = &[
     mac::HMAC_SHA512_ETM,
@@ -92,11 +95,11 @@ const MACS_AND_PLAIN: &[mac::Name] = &[
 /// while it has not proposed anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientKind {
-    /// It has AES-GCM.
+    /// The client has AES-GCM.
     HasAesGcm,
-    /// Nothing. Dropbear as it is commonly built has no AES-GCM, Paramiko
-    /// before 3.5 and PuTTY before 0.81 neither; that Paramiko has no ChaCha20
-    /// on top.
+    /// Nothing is known. Dropbear as it is commonly built has no AES-GCM,
+    /// Paramiko before 3.5 and PuTTY before 0.81 neither; that Paramiko has no
+    /// ChaCha20 on top.
     Unknown,
     /// libssh2: before 1.11 it has AES-CTR alone, with plain MACs.
     Libssh2,
@@ -111,8 +114,9 @@ impl ClientKind {
         (b"SSH-2.0-libssh2_", Self::Libssh2),
     ];
 
-    /// By how the version line begins. A line that was changed on its way
-    /// fails the key exchange, which covers it (RFC 4253 section 8).
+    /// The kind of client by the beginning of its version line. A line that was
+    /// changed on its way fails the key exchange, which covers it (RFC 4253
+    /// section 8).
     pub(crate) fn of(version: &[u8]) -> Self {
         Self::BY_VERSION
             .iter()
@@ -122,7 +126,7 @@ impl ClientKind {
 }
 
 impl ClientKind {
-    /// By what the client proposes, whatever its version line says.
+    /// The kind of client by its proposal, whatever its version line says.
     pub(crate) fn of_proposal(proposal: &Proposal) -> Self {
         let both = |lists: &[Vec<String>; 2], has: &dyn Fn(&str) -> bool| {
             lists.iter().all(|list| list.iter().any(|name| has(name)))
@@ -142,9 +146,10 @@ impl ClientKind {
 
 const COMPRESSION: &[compression::Name] = &[compression::NONE];
 
-/// What the server offers. The client's order decides, and OpenSSH's starts
-/// with ChaCha20, which costs twice the CPU of AES-GCM where the processor has
-/// AES instructions: there it is not offered to who has AES-GCM.
+/// The algorithms that the server offers. The client's order decides, and
+/// OpenSSH's starts with ChaCha20, which costs twice the CPU of AES-GCM where
+/// the processor has AES instructions: there it is not offered to who has
+/// AES-GCM.
 pub(crate) fn for_server(client: ClientKind, post_quantum_only: bool) -> Preferred {
     let (ciphers, macs) = match (client, has_aes()) {
         (ClientKind::HasAesGcm, true) => (AES_GCM, MACS),
@@ -157,13 +162,14 @@ pub(crate) fn for_server(client: ClientKind, post_quantum_only: bool) -> Preferr
     preferred(kex(post_quantum_only), ciphers, macs)
 }
 
-/// What the client proposes, fastest first.
+/// The algorithms that our client proposes, fastest first.
 pub(crate) fn for_client() -> Preferred {
     preferred(KEX, if has_aes() { AES_FIRST } else { CHACHA_FIRST }, MACS)
 }
 
-/// What the client proposes to a host of which something is known: host keys as
-/// `order` puts them, and certificates where an authority for them is known.
+/// The algorithms that our client proposes to a host of which something is
+/// known: host keys as `order` puts them, and certificates where an authority
+/// for them is known.
 pub(crate) fn for_client_of(
     order: impl FnOnce(&[Algorithm]) -> Vec<Algorithm>,
     has_authority: bool,

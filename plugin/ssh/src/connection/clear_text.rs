@@ -1,8 +1,8 @@
 //! What a client says before its packets are encrypted, as far as it has to be
 //! understood to know where that ends.
 
-/// A packet's length, the length of its padding, its message number (RFC 4253
-/// section 6).
+/// The bytes at the start of a packet: its length, the length of its padding,
+/// its message number (RFC 4253 section 6).
 const HEAD: usize = 6;
 const NEWKEYS: u8 = 21;
 
@@ -19,7 +19,7 @@ enum State {
     Head(Vec<u8>),
     /// In a packet, with bytes to come, which may be the last in clear.
     Body { left: usize, is_last: bool },
-    /// What comes now is encrypted.
+    /// Past the last byte in clear: everything is encrypted.
     Over,
 }
 

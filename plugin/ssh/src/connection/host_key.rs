@@ -1,3 +1,5 @@
+//! The server's host keys: read from their files and checked for use.
+
 use alknet_handler::{ConfigError, Secret};
 use russh::keys::{Algorithm, PrivateKey};
 

@@ -1,3 +1,6 @@
+//! The outcome of a connect that failed, as our server tells it and our client
+//! understands it (RFC 4254 section 5.1).
+
 use std::io;
 
 use russh::ChannelOpenFailure;
@@ -7,7 +10,7 @@ use russh::ChannelOpenFailure;
 pub(crate) enum OpenFailure {
     /// The target refused.
     Refused,
-    /// There is no way to it.
+    /// The server has no route to the target.
     Unreachable,
     /// Its name leads to no address.
     NoAddress,
@@ -29,7 +32,8 @@ impl OpenFailure {
         Self::TimedOut,
     ];
 
-    /// What an error of the system says, if it is one of these.
+    /// The reason that an error of the system stands for, if it is one of
+    /// these.
     pub(crate) fn of(error: &io::Error) -> Option<Self> {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Some(Self::Refused),
@@ -41,8 +45,8 @@ impl OpenFailure {
         }
     }
 
-    /// As a server answers: in words that any client shows, and to our own by
-    /// number as well.
+    /// The server's answer: in words that any client shows, and for our own
+    /// client by number as well.
     pub(crate) fn answer(self, to_our_client: bool) -> ChannelOpenFailure {
         let code = if to_our_client {
             self.code()
@@ -55,7 +59,7 @@ impl OpenFailure {
         }
     }
 
-    /// What a server of ours means by a number.
+    /// The reason that a server of ours means by a number.
     pub(crate) fn from_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.code() == code)
     }

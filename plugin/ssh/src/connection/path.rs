@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-/// How long the least round trip counts: routes change.
+/// The time for which the least round trip counts: routes change.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// The least round trip of late. One for all channels of a connection.
@@ -20,7 +20,7 @@ pub(crate) struct RoundTrip {
     previous: Option<Duration>,
 }
 
-/// What arrives on one channel.
+/// The measurement of what arrives on one channel.
 #[derive(Debug, Default)]
 pub(crate) struct Arrivals {
     received: u64,
@@ -57,13 +57,13 @@ impl RoundTrip {
 }
 
 impl Arrivals {
-    /// The peer is granted more; it could still send `unused` bytes.
+    /// Notes a grant to the peer, which could still send `unused` bytes.
     pub(crate) fn granted(&mut self, unused: u32, now: Instant) {
         let limit = self.received + u64::from(unused);
         self.probe.get_or_insert(Probe { since: now, limit });
     }
 
-    /// So many bytes have come.
+    /// Notes that `length` bytes have come.
     pub(crate) fn received(&mut self, length: u32, round_trip: &mut RoundTrip, now: Instant) {
         let (since, before) = *self.measured.get_or_insert((now, self.received));
         self.received += u64::from(length);

@@ -1,3 +1,6 @@
+//! Bounded queues of bytes between a channel and its consumer, with a budget
+//! for all queues of a connection.
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,9 +12,10 @@ use tokio::sync::Notify;
 /// Chunks smaller than this are put together, so that many small ones cost no
 /// more memory than they hold bytes.
 const SMALL: usize = 1024;
-/// What counts as holding much when nothing is left for anybody.
+/// The bytes above which a queue counts as holding much when the budget is
+/// exhausted.
 const NOT_LITTLE: usize = 64 * 1024;
-/// What small chunks are put together to, at most.
+/// The most bytes that small chunks are put together to.
 const TOGETHER: usize = 16 * 1024;
 
 /// Bytes on their way from an SSH channel to whoever consumes them. One
@@ -20,14 +24,14 @@ const TOGETHER: usize = 16 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct ByteQueue(Arc<Shared>);
 
-/// How much all queues of one SSH connection may hold together.
+/// The number of bytes that all queues of one SSH connection may hold together.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget(Arc<BudgetState>);
 
 #[derive(Debug)]
 struct BudgetState {
     limit: usize,
-    /// What this is a part of.
+    /// The budget that this one is a part of.
     whole: Option<Budget>,
     used: AtomicUsize,
     freed: Notify,
@@ -46,11 +50,12 @@ struct State {
     chunks: VecDeque<Bytes>,
     small: BytesMut,
     size: usize,
-    /// Bytes taken so far.
+    /// The bytes taken so far.
     taken: u64,
-    /// No more will be pushed.
+    /// Whether no more will be pushed.
     finished: bool,
-    /// Nobody will take any more: what is pushed is thrown away.
+    /// Whether nobody will take any more, so that what is pushed is thrown
+    /// away.
     closed: bool,
     consumer: Option<Waker>,
 }
@@ -65,7 +70,7 @@ impl Budget {
         }))
     }
 
-    /// A part of this one: what it holds counts in both.
+    /// Makes a part of this budget: what the part holds counts in both.
     pub(crate) fn part(&self, limit: usize) -> Self {
         Self(Arc::new(BudgetState {
             limit,
@@ -75,7 +80,7 @@ impl Budget {
         }))
     }
 
-    /// Bytes all queues hold now.
+    /// The bytes that all queues hold now.
     pub(crate) fn used(&self) -> usize {
         self.0.used.load(Ordering::Acquire)
     }
@@ -168,14 +173,14 @@ impl ByteQueue {
         wake(state);
     }
 
-    /// No more will come; the consumer sees the end after what is queued.
+    /// Ends the queue: the consumer sees the end after what is queued.
     pub(crate) fn finish(&self) {
         let mut state = self.lock();
         state.finished = true;
         wake(state);
     }
 
-    /// Nobody takes from this queue any more; frees what it holds.
+    /// Closes the consumer's side, and frees what the queue holds.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -198,12 +203,12 @@ impl ByteQueue {
         state.closed || (state.finished && state.size == 0)
     }
 
-    /// Bytes it holds.
+    /// The bytes that the queue holds.
     pub(crate) fn size(&self) -> usize {
         self.lock().size
     }
 
-    /// Bytes taken since the beginning.
+    /// The bytes taken since the beginning.
     pub(crate) fn taken(&self) -> u64 {
         self.lock().taken
     }

@@ -1,3 +1,5 @@
+//! Signals by their SSH names (RFC 4254 section 6.10).
+
 use russh::Sig;
 use rustix::process::Signal as Unix;
 
@@ -33,8 +35,8 @@ impl Signal {
         &self.0
     }
 
-    /// What a process died of, by number. Signals that RFC 4254 does not name
-    /// get a private name, as its section 6.10 provides for.
+    /// The signal that a process died of, by its number. Signals that RFC 4254
+    /// does not name get a private name, as its section 6.10 provides for.
     pub(crate) fn from_number(number: i32) -> Self {
         match NAMES.iter().find(|(_, signal)| signal.as_raw() == number) {
             Some((name, _)) => Self::new(name),
@@ -72,8 +74,8 @@ impl From<Sig> for Signal {
 }
 
 impl From<Signal> for Sig {
-    /// russh writes any name as it is given; its own constants are only
-    /// shorthands.
+    /// Converts to russh's type, which writes any name as it is given; its own
+    /// constants are only shorthands.
     fn from(signal: Signal) -> Self {
         Sig::Custom(signal.0)
     }

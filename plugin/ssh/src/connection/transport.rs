@@ -29,13 +29,13 @@ use super::queue::Budget;
 
 /// A read for at least this many bytes goes straight to the caller's buffer.
 const DIRECT_READ: usize = 4 * 1024;
-/// Bytes asked for when the caller wants fewer: small packets then arrive in
-/// one read, and little of a large one is copied twice.
+/// The bytes asked for when the caller wants fewer: small packets then arrive
+/// in one read, and little of a large one is copied twice.
 const READ_AHEAD: usize = 4 * 1024;
 /// Bytes asked for at a time while a write is held up.
 const DRAIN: usize = 64 * 1024;
 
-/// Bytes that have passed, of all the streams together that count here.
+/// The bytes that have passed over all the streams that are counted here.
 #[derive(Debug, Default)]
 pub(crate) struct PassedBytes {
     pub(crate) received: AtomicU64,
@@ -47,7 +47,8 @@ pub(crate) struct PassedBytes {
 #[derive(Debug)]
 pub(crate) struct Transport<S>(Arc<Shared<S>>);
 
-/// What the owner of a session holds of its [`Transport`].
+/// The handle by which the owner of a session observes and ends its
+/// [`Transport`].
 pub(crate) trait Control: Send + Sync {
     /// Fails every operation from now on.
     fn trip(&self);
@@ -73,8 +74,8 @@ pub(crate) trait Control: Send + Sync {
     /// before the log-in.
     fn encrypted(&self) -> BoxFuture<'_, ()>;
 
-    /// Ends it; from now on up to `capacity` bytes may be kept while a write is
-    /// held up.
+    /// Ends the time before the log-in; from now on up to `capacity` bytes may
+    /// be kept while a write is held up.
     fn logged_in(&self, capacity: usize);
 
     /// Sees to it that a peer gets all that was written, although the session
@@ -102,13 +103,13 @@ struct State<S> {
     received: u64,
     written: u64,
     counted: Option<Arc<PassedBytes>>,
-    /// Until somebody has logged in.
+    /// The limits and counts that hold until somebody has logged in.
     before_login: Option<BeforeLogin>,
     /// Bytes of coming writes that have been sent already.
     sent: usize,
 }
 
-/// What a stranger may send, and what is counted of it.
+/// The limits on a peer that has not logged in, and what it has sent so far.
 #[derive(Debug)]
 struct BeforeLogin {
     most: u64,

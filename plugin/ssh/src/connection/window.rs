@@ -34,9 +34,9 @@ const TRICKLE: u32 = 16;
 /// Trickles in a row after which a channel no longer waits for the clock: the
 /// full channel's peer has nothing more to say.
 const ALONE: u32 = 8;
-/// How long a trickle is held on a connection that is quiet otherwise, so that
-/// it does not turn into a busy loop: at first, and once nothing has been
-/// consumed for a while.
+/// The time for which a trickle is held on a connection that is quiet
+/// otherwise, so that it does not turn into a busy loop: at first, and once
+/// nothing has been consumed for a while.
 const SHORT_PAUSE: Duration = Duration::from_micros(500);
 const LONG_PAUSE: Duration = Duration::from_millis(5);
 /// Bytes moved between two trickles that make a connection busy. A pause would
@@ -47,13 +47,15 @@ const LEAST: u32 = 1 << 10;
 /// Packets of the whole connection after which a channel that sent none of
 /// them counts as idle.
 const RECENT: u64 = 512;
-/// What a full channel may take of the room that is left, should a window that
-/// was meant for another reach it.
+/// The share of the room left (one part in so many) that a full channel may
+/// take, should a window that was meant for another reach it.
 const PART_OF_ROOM: usize = 128;
-/// What all channels that are sending may be granted of the room while none is
-/// full: if they are all left unread from now on, the other half is left.
+/// The share of the room (one part in so many) that all channels that are
+/// sending may be granted while none is full: if they are all left unread from
+/// now on, the other half is left.
 const HALF_OF_ROOM: usize = 2;
-/// How long before new keys are due windows are what the exchange allows.
+/// The time before new keys are due in which windows are what the exchange
+/// allows.
 const BEFORE_KEYS: Duration = Duration::from_secs(30);
 /// The same in bytes: what was granted before may still come.
 const WINDOWS_BEFORE_KEYS: u64 = 4;
@@ -64,7 +66,7 @@ pub(crate) struct Windows {
     sizes: Sizes,
     queue_limit: usize,
     budget: Budget,
-    /// By the number of the channel.
+    /// The channels by their numbers.
     channels: HashMap<u32, Channel>,
     /// Data packets received so far.
     packets: u64,
@@ -79,13 +81,14 @@ pub(crate) struct Windows {
 /// How large a channel's window may be, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
-    /// What a channel is granted at first.
+    /// The window that a channel is granted at first.
     pub(crate) first: u32,
-    /// What it is granted at most, on a path that holds so much.
+    /// The largest window that it is granted, on a path that holds so much.
     pub(crate) largest: u32,
 }
 
-/// Before when, and before how many bytes, our side asks for no new keys.
+/// The time, and the number of bytes, before which our side asks for no new
+/// keys.
 ///
 /// While it waits for the peer's answer, russh takes twice one first window
 /// from the whole connection and then gives up. It starts the exchange after so
@@ -102,10 +105,10 @@ pub(crate) struct KeysDue {
 struct Channel {
     queue: ByteQueue,
     arrivals: Arrivals,
-    /// What the peer may still send.
+    /// The bytes that the peer may still send.
     window: u32,
-    /// What it could send before the packet that is being looked at, if that
-    /// packet was answered with a grant.
+    /// The bytes that it could send before the packet at hand, if that packet
+    /// was answered with a grant.
     before_grant: Option<u32>,
     /// The number of its last packet.
     last_packet: u64,
@@ -116,14 +119,14 @@ struct Channel {
     alone: u32,
     pause: Duration,
     taken: u64,
-    /// What the connection had moved at the last trickle.
+    /// The bytes that the connection had carried at the last trickle.
     moved: u64,
 }
 
 /// What to do before the next packet is looked at.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// Nothing.
+    /// Go on: nothing is to be done.
     GoOn,
     /// Wait a moment, or until there is room.
     Pause(ByteQueue, Duration),
@@ -172,13 +175,14 @@ impl Windows {
         self.packets
     }
 
-    /// The peer has closed the channel.
+    /// Forgets a channel that the peer has closed.
     pub(crate) fn forget(&mut self, id: u32) {
         self.channels.remove(&id);
     }
 
-    /// A packet has come for the channel and its window was raised to
-    /// `granted`. What the next channel that is asked about shall have.
+    /// Notes that a packet has come for the channel and its window was raised
+    /// to `granted`. Returns the window for the next channel that is asked
+    /// about.
     pub(crate) fn granted(&mut self, id: u32, granted: u32, now: Instant) -> u32 {
         let heard = self.last_of_the_full();
         let packets = self.packets;
@@ -366,8 +370,8 @@ impl Channel {
 }
 
 impl KeysDue {
-    /// For a connection that begins now, and asks for new keys after so much
-    /// time or so many bytes; `largest` is the largest window in bytes.
+    /// The bounds for a connection that begins at `now` and asks for new keys
+    /// after `limit` or `bytes`; `largest` is the largest window in bytes.
     pub(crate) fn after(limit: Duration, bytes: u64, largest: u32, now: Instant) -> Self {
         let drained = WINDOWS_BEFORE_KEYS * u64::from(largest);
         Self {

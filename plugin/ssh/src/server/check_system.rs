@@ -8,11 +8,11 @@ use alknet_ssh_config::Services;
 
 use super::process::Account;
 
-/// Where programs without a path are looked for.
+/// The directories in which programs without a path are looked for.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 
-/// What is missing: a JSON pointer into the configuration, and what is wrong
-/// there.
+/// The faults of the machine: a JSON pointer into the configuration, and what
+/// is missing for the value there.
 pub(super) fn faults(services: &Services) -> Vec<(String, String)> {
     let mut faults = Vec::new();
     let mut program = |pointer: &str, path: &str| {
@@ -81,15 +81,15 @@ pub(super) fn faults(services: &Services) -> Vec<(String, String)> {
     faults
 }
 
-/// `NAME=value` before a program.
+/// Whether a word is an assignment before a program, `NAME=value`.
 fn is_assignment(word: &str) -> bool {
     let name = word.split_once('=').map(|(name, _)| name);
     name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
 }
 
 fn is_found(program: &str) -> bool {
-    /// Of the shell itself (POSIX.1-2017, section 2.14), as far as a subsystem
-    /// begins with one.
+    /// The words of the shell itself (POSIX.1-2017, section 2.14) that a
+    /// subsystem's command may begin with.
     const OF_THE_SHELL: [&str; 6] = ["exec", "cd", "set", "umask", "if", "{"];
     match program.contains('/') {
         // Relative to a home directory, or made by the shell.

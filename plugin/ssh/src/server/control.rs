@@ -14,40 +14,40 @@ use super::check_system;
 use super::state::access::{NEEDS_PRIVILEGE, NEEDS_ROOT, is_privileged};
 use super::state::server_state::ServerState;
 
-/// What the node may ask.
+/// A control request of the node.
 #[derive(Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 enum Request {
     /// The identity store changed.
     IdentitiesChanged {},
-    /// Whether a configuration would be taken in the place of the one in force.
+    /// Asks whether a configuration would be accepted.
     CheckConfig { config: serde_json::Value },
-    /// What would be decided.
+    /// Asks what the policy would decide.
     Explain {
         identity: Identity,
         request: Question,
         #[serde(default)]
         log_in: Circumstances,
     },
-    /// What the machine lacks of what the configuration names.
+    /// Asks what the configuration names and the machine lacks.
     CheckSystem {},
-    /// Which SSH connections there are.
+    /// Lists the SSH connections.
     Sessions {},
-    /// End one of them.
+    /// Ends one of them.
     CloseSession { id: u64 },
-    /// What a handler that takes this one's place should know.
+    /// Asks for the state that this handler's successor should know.
     HandOver {},
-    /// A version took this one's place, or the plugin was unloaded; what is
-    /// left is about to be ended.
+    /// Tells that a version took this one's place, or that the plugin was
+    /// unloaded, and that what is left is about to be ended.
     Replaced {
         #[serde(default)]
         by: Option<String>,
     },
-    /// What the handler before this one knew.
+    /// Gives this handler the state of its predecessor.
     TakeOver { state: HandedOver },
 }
 
-/// What one handler tells the next.
+/// The state that one handler hands to the next.
 #[derive(Default, Serialize, Deserialize)]
 struct HandedOver {
     #[serde(default)]
@@ -69,10 +69,10 @@ struct Circumstances {
     /// The address it comes from.
     #[serde(default)]
     from: Option<IpAddr>,
-    /// When, in seconds since 1970; now if not given.
+    /// The time of the log-in in seconds since 1970; now if not given.
     #[serde(default)]
     at: Option<u64>,
-    /// With which certificate, as in a `-cert.pub` file.
+    /// The certificate it logs in with, as in a `-cert.pub` file.
     #[serde(default)]
     certificate: Option<String>,
 }
@@ -104,7 +104,7 @@ enum Question {
     },
 }
 
-/// What is decided and why.
+/// A decision with its reason.
 #[derive(Default, Serialize)]
 struct Verdict {
     allowed: bool,
@@ -115,10 +115,10 @@ struct Verdict {
     scope: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     addresses: Vec<AddressVerdict>,
-    /// What runs in place of what is asked.
+    /// The command that runs in place of the one asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     runs: Option<String>,
-    /// What else counts, in sentences.
+    /// Further conditions, in sentences.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     conditions: Vec<String>,
     /// The certificate; whose it is, the node knows.
@@ -378,7 +378,7 @@ fn forward(
     verdict
 }
 
-/// What can be said of a name whose addresses are not known.
+/// The decision about a name whose addresses are not known.
 fn by_name_alone(
     policy: &Policy,
     subject: &Subject<'_>,
@@ -404,7 +404,8 @@ fn by_name_alone(
     verdict
 }
 
-/// Allowed where at least one of the addresses is.
+/// Decides on a listener, which is allowed where at least one of its addresses
+/// is.
 fn listen(
     policy: &Policy,
     subject: &Subject<'_>,
@@ -491,7 +492,8 @@ impl Rules<'_> {
         }
     }
 
-    /// The policy numbers the rules of both lists through.
+    /// The place of a rule in its list, from the policy's number, which counts
+    /// both lists.
     fn place(&self, index: usize) -> Rule {
         let forwarding = self.0.forwarding.rules.len();
         let pointer = match index.checked_sub(forwarding) {

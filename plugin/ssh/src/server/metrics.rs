@@ -14,7 +14,7 @@ pub(crate) use self::admission_error::AdmissionError;
 pub(crate) use self::auth_error::AuthError;
 use crate::connection::transport::PassedBytes;
 
-/// What a channel is for.
+/// The kind of a channel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ChannelKind {
     Session,
@@ -26,13 +26,13 @@ pub(crate) enum ChannelKind {
 }
 
 impl ChannelKind {
-    /// As metrics and records name it.
+    /// The name in metrics and audit records.
     pub(crate) fn name(self) -> &'static str {
         CHANNELS.get(self as usize).copied().unwrap_or_default()
     }
 }
 
-/// What a channel or global request is about.
+/// The kind of a channel or global request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RequestKind {
     Exec,
@@ -47,13 +47,13 @@ pub(crate) enum RequestKind {
 }
 
 impl RequestKind {
-    /// As metrics and records name it.
+    /// The name in metrics and audit records.
     pub(crate) fn name(self) -> &'static str {
         REQUESTS.get(self as usize).copied().unwrap_or_default()
     }
 }
 
-/// How it was answered.
+/// The answer to a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Verdict {
     Granted,
@@ -61,7 +61,7 @@ pub(crate) enum Verdict {
     Failed,
 }
 
-/// What became of a record for the audit file.
+/// The outcome of a record for the audit file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum AuditOutcome {
     Written,
@@ -84,7 +84,7 @@ pub(crate) enum SessionEnd {
     Error,
 }
 
-/// All of it.
+/// All counters of a handler.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     channels: Matrix<6, 3>,
@@ -113,12 +113,12 @@ impl Metrics {
         self.accepted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Somebody was logged in by the key of the handshake below SSH.
+    /// Counts a log-in by the key of the TLS handshake.
     pub(crate) fn accepted_by_endpoint(&self) {
         self.accepted_by_endpoint.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A connection was turned away before it could log in.
+    /// Counts a connection that was turned away before it could log in.
     pub(crate) fn rejected(&self, rejection: AdmissionError) {
         self.rejected.add(rejection as usize);
     }
@@ -135,7 +135,7 @@ impl Metrics {
         self.ended.add(end as usize);
     }
 
-    /// Somebody has logged in, so long after the connection was opened.
+    /// Counts a log-in, `after` so long since the connection was opened.
     pub(crate) fn logged_in(&self, after: Duration) {
         self.login.add(after);
     }
@@ -237,7 +237,7 @@ const REQUESTS: [&str; 9] = [
     "agent",
     "x11",
 ];
-/// In the order of [`AuthError`].
+/// The labels of failed log-ins, in the order of [`AuthError`].
 const REFUSALS: [&str; 22] = [
     "unknown_key",
     "signature",
@@ -262,7 +262,7 @@ const REFUSALS: [&str; 22] = [
     "two_commands",
     "conditions",
 ];
-/// In the order of [`AdmissionError`].
+/// The labels of rejected connections, in the order of [`AdmissionError`].
 const REJECTIONS: [&str; 4] = ["penalised", "per_source", "max_startups", "unbound"];
 const ENDS: [&str; 8] = [
     "normal",
@@ -306,7 +306,7 @@ impl<const N: usize> Row<N> {
     }
 }
 
-/// Kinds by verdicts.
+/// Counters by kind and verdict.
 #[derive(Debug)]
 struct Matrix<const N: usize, const M: usize>([Row<M>; N]);
 
@@ -335,7 +335,7 @@ impl<const N: usize, const M: usize> Matrix<N, M> {
     }
 }
 
-/// Seconds, cumulative when told.
+/// A histogram of seconds; the counts are cumulative in the output.
 #[derive(Debug, Default)]
 struct Histogram {
     buckets: Row<12>,

@@ -71,7 +71,7 @@ impl SshHandler {
         )
     }
 
-    /// The same with another way to look up the names of forwards.
+    /// As [`new`](Self::new), with another resolver for the names of forwards.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -97,7 +97,7 @@ impl SshHandler {
         Ok(Self(core))
     }
 
-    /// Tells the handler its number, for the audit stream. Once.
+    /// Tells the handler its generation, for the audit stream. Called once.
     pub fn set_generation(&self, generation: u64) {
         self.0.set_generation(generation);
     }

@@ -1,9 +1,11 @@
+//! The look-up of a secret that the configuration names.
+
 use alknet_handler::{Capabilities, ConfigError, Secret};
 
 /// The secret that the configuration names at `pointer`.
 ///
 /// # Errors
-/// When the node has granted none of that name.
+/// When the node has granted no secret with this name.
 pub(super) fn granted<'a>(
     capabilities: &'a Capabilities,
     name: &str,

@@ -1,9 +1,11 @@
+//! The counters that `status` shows.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::metrics::Metrics;
 
-/// What the handler is doing and has done; shown by `status`.
+/// The counters of a handler; shown by `status`.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) connections: Arc<AtomicU64>,

@@ -1,9 +1,11 @@
+//! A limit on log lines that anybody can cause.
+
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Log lines of one kind that are written in any [`EVERY`].
+/// The most log lines of one kind that are written in any [`EVERY`].
 const BURST: u32 = 20;
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -19,8 +21,8 @@ struct State {
 }
 
 impl Throttle {
-    /// Whether the line may be written; if so, how many were left out since
-    /// the last.
+    /// Returns, if the line may be written, how many were left out since the
+    /// last one.
     pub(super) fn pass(&self) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

@@ -1,15 +1,17 @@
+//! The bytes that have gone through a channel, and the time of the last one.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// What has gone through a channel, and when something did last.
+/// The bytes that have gone through a channel, and the time of the last one.
 #[derive(Debug)]
 pub(super) struct Traffic {
     opened: Instant,
     received: AtomicU64,
     sent: AtomicU64,
-    /// Milliseconds after the opening.
+    /// The time of the last byte, in milliseconds after the opening.
     last: AtomicU64,
 }
 
@@ -23,12 +25,12 @@ impl Traffic {
         }
     }
 
-    /// Bytes came from the peer.
+    /// Counts bytes that came from the peer.
     pub(super) fn received(&self, bytes: usize) {
         self.add(&self.received, bytes);
     }
 
-    /// Bytes went to the peer.
+    /// Counts bytes that went to the peer.
     pub(super) fn sent(&self, bytes: usize) {
         self.add(&self.sent, bytes);
     }

@@ -1,3 +1,6 @@
+//! File attributes as SFTP encodes them (draft-ietf-secsh-filexfer-02 section
+//! 5).
+
 use rustix::fs::{Mode, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
@@ -8,10 +11,10 @@ use super::wire::{Malformed, Put, Reader};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attributes {
     pub(crate) size: Option<u64>,
-    /// User and group.
+    /// The numbers of user and group.
     pub(crate) owner: Option<(u32, u32)>,
     pub(crate) permissions: Option<u32>,
-    /// Of the last access and the last change, in seconds since 1970.
+    /// The times of the last access and the last change, in seconds since 1970.
     pub(crate) times: Option<(u32, u32)>,
 }
 
@@ -66,13 +69,14 @@ impl Attributes {
     }
 }
 
-/// What to say of several changes that were all tried.
+/// The outcome of several changes that were all tried: the last failure, if
+/// any.
 pub(crate) fn last_failure(outcomes: [Option<Result<(), Errno>>; 4]) -> Result<(), Errno> {
     let mut failures = outcomes.into_iter().flatten().filter_map(Result::err);
     failures.next_back().map_or(Ok(()), Err)
 }
 
-/// Appends what is known of a file.
+/// Appends the attributes of a file.
 pub(crate) fn put_stat(to: &mut Vec<u8>, stat: &Stat) {
     to.put_u32(SIZE | OWNER | PERMISSIONS | TIMES);
     to.put_u64(u64::try_from(stat.st_size).unwrap_or(0));
@@ -83,12 +87,12 @@ pub(crate) fn put_stat(to: &mut Vec<u8>, stat: &Stat) {
     to.put_u32(seconds(stat.st_mtime));
 }
 
-/// Appends that nothing is known of a file.
+/// Appends attributes that say nothing of a file.
 pub(crate) fn put_nothing(to: &mut Vec<u8>) {
     to.put_u32(0);
 }
 
-/// The protocol knows the years 1970 to 2106.
+/// A time in the range of the protocol, the years 1970 to 2106.
 fn seconds(time: i64) -> u32 {
     u32::try_from(time.max(0)).unwrap_or(u32::MAX)
 }

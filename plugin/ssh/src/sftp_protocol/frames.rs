@@ -1,3 +1,6 @@
+//! The framing of SFTP messages in a stream of bytes
+//! (draft-ietf-secsh-filexfer-02 section 3).
+
 use bytes::{Buf, Bytes, BytesMut};
 
 /// The longest message either side sends, without its length field; what
@@ -9,8 +12,8 @@ pub(crate) const LONGEST_MESSAGE: usize = 256 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Frames(BytesMut);
 
-/// What came is not a file transfer, or not any more: a message of this length
-/// is not taken.
+/// A message has a length that is not accepted: the input is not a file
+/// transfer, or not any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LengthError(pub(crate) u32);
 
@@ -19,7 +22,7 @@ impl Frames {
         self.0.extend_from_slice(chunk);
     }
 
-    /// Whether there is something for [`next`](Self::next) to say.
+    /// Whether [`next`](Self::next) would return a message or an error.
     pub(crate) fn is_ready(&self) -> bool {
         !matches!(self.length(), Ok(None))
     }
@@ -33,7 +36,7 @@ impl Frames {
         Ok(Some(self.0.split_to(length).freeze()))
     }
 
-    /// How long the next message is, if it is complete.
+    /// The length of the next message, if it is complete.
     fn length(&self) -> Result<Option<usize>, LengthError> {
         let Some((length, rest)) = self.0.split_first_chunk() else {
             return Ok(None);

@@ -1,3 +1,6 @@
+//! The answers of an SFTP server as bytes (draft-ietf-secsh-filexfer-02
+//! section 7).
+
 use rustix::fs::{Stat, StatVfs};
 use rustix::io::Errno;
 
@@ -13,7 +16,7 @@ pub(crate) struct Replies(Vec<u8>);
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) name: Vec<u8>,
-    /// As people are to see it.
+    /// The line for people, like that of `ls -l`.
     pub(crate) line: Vec<u8>,
     pub(crate) stat: Stat,
 }
@@ -33,7 +36,7 @@ pub(crate) enum Code {
 /// Why a request could not be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failed {
-    /// There is no more to read.
+    /// The file or directory has no more to read.
     EndOfFile,
     /// The message makes no sense.
     BadMessage,
@@ -41,11 +44,11 @@ pub(crate) enum Failed {
     Unsupported,
     /// Nothing may be written here.
     ReadOnly,
-    /// There is no such handle.
+    /// The handle does not exist.
     NoSuchHandle,
     /// As many handles are open as may be.
     TooManyHandles,
-    /// The operating system says so.
+    /// The operating system refused it.
     System(Errno),
 }
 
@@ -54,7 +57,7 @@ const READ_ONLY: u64 = 1;
 const NO_SETUID: u64 = 2;
 
 impl Replies {
-    /// Bytes that wait to be sent.
+    /// The number of bytes that wait to be sent.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
@@ -114,7 +117,7 @@ impl Replies {
         });
     }
 
-    /// One name, of which nothing else is known.
+    /// An answer with one name, of which nothing else is known.
     pub(crate) fn name(&mut self, id: u32, name: &[u8]) {
         self.message(NAME, |to| {
             to.put_u32(id);
@@ -125,7 +128,7 @@ impl Replies {
         });
     }
 
-    /// A part of a directory.
+    /// An answer with a part of a directory's entries.
     pub(crate) fn entries(&mut self, id: u32, entries: &[Entry]) {
         self.message(NAME, |to| {
             to.put_u32(id);
@@ -138,10 +141,11 @@ impl Replies {
         });
     }
 
-    /// Data, read by `read` into what it is given; it says how much it was.
+    /// An answer with data, which `read` reads into what it is given; it
+    /// returns the number of bytes.
     ///
     /// # Errors
-    /// What `read` says; no answer has been added then.
+    /// The error of `read`; no answer has been added then.
     pub(crate) fn data(
         &mut self,
         id: u32,
@@ -200,7 +204,7 @@ impl Replies {
         });
     }
 
-    /// What parts of a file hash to, one after the other.
+    /// An answer with the hashes of parts of a file, one after the other.
     pub(crate) fn hashes(&mut self, id: u32, algorithm: &str, hashes: &[u8]) {
         self.message(EXTENDED, |to| {
             to.put_u32(id);
@@ -210,7 +214,7 @@ impl Replies {
         });
     }
 
-    /// Names, those of users and those of groups.
+    /// An answer with names, those of users and those of groups.
     pub(crate) fn names(&mut self, id: u32, users: &[u8], groups: &[u8]) {
         self.message(EXTENDED, |to| {
             to.put_u32(id);
@@ -249,7 +253,8 @@ fn set_length(message: &mut [u8], place: usize) {
     *length = u32::try_from(rest.len()).unwrap_or(u32::MAX).to_be_bytes();
 }
 
-/// The same for the same error as OpenSSH's server: clients rely on it.
+/// The status of an error, the same as with OpenSSH's server: clients rely on
+/// it.
 fn code(errno: Errno) -> Code {
     match errno {
         Errno::NOENT | Errno::NOTDIR | Errno::BADF | Errno::LOOP => Code::NoSuchFile,
@@ -260,7 +265,7 @@ fn code(errno: Errno) -> Code {
     }
 }
 
-/// The operating system's words, without the number Rust adds.
+/// The operating system's message, without the number that Rust adds.
 fn words(errno: Errno) -> String {
     let words = std::io::Error::from(errno).to_string();
     match words.find(" (os error") {

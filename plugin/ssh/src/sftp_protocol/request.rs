@@ -1,7 +1,10 @@
+//! The requests of an SFTP client, read from bytes
+//! (draft-ietf-secsh-filexfer-02 section 6).
+
 use super::attributes::Attributes;
 use super::wire::{Malformed, Reader};
 
-/// What a client asks for (draft-ietf-secsh-filexfer-02, and the extensions in
+/// A client's request (draft-ietf-secsh-filexfer-02, and the extensions in
 /// OpenSSH's PROTOCOL). Paths and handles are bytes: Unix file names are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request<'a> {
@@ -91,7 +94,7 @@ pub(crate) enum Request<'a> {
     CopyData {
         from: &'a [u8],
         from_offset: u64,
-        /// Zero: to the end.
+        /// The number of bytes; zero stands for all up to the end.
         length: u64,
         to: &'a [u8],
         to_offset: u64,
@@ -104,13 +107,13 @@ pub(crate) enum Request<'a> {
         users: &'a [u8],
         groups: &'a [u8],
     },
-    /// What a part of an open file hashes to.
+    /// The hash of a part of an open file.
     CheckFile {
         handle: &'a [u8],
         /// Names of hash algorithms, with commas between them.
         algorithms: &'a [u8],
         offset: u64,
-        /// Zero: to the end.
+        /// The number of bytes; zero stands for all up to the end.
         length: u64,
         /// Bytes of each part that is hashed on its own; zero: all in one.
         block: u32,
@@ -120,7 +123,7 @@ pub(crate) enum Request<'a> {
 /// A message from the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message<'a> {
-    /// The first: the highest version of the protocol it speaks.
+    /// The first message: the highest version of the protocol it speaks.
     Init { version: u32 },
     /// A request, which is answered with the same number.
     Request {
@@ -132,7 +135,7 @@ pub(crate) enum Message<'a> {
 /// A message with a number that asks for nothing we can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unusable {
-    /// It does not hold what its type says.
+    /// The message does not hold what its type says.
     Malformed,
     /// Its type, or the extension it names, is not known.
     Unknown,
@@ -308,7 +311,7 @@ fn extended<'a>(name: &[u8], from: &mut Reader<'a>) -> Result<Request<'a>, Unusa
     })
 }
 
-/// Numbers of four bytes each.
+/// Checks that bytes are numbers of four bytes each.
 fn ids(bytes: &[u8]) -> Result<&[u8], Malformed> {
     match bytes.len().is_multiple_of(4) {
         true => Ok(bytes),

@@ -32,7 +32,7 @@ impl<'a> Reader<'a> {
         Ok(string)
     }
 
-    /// What was not taken yet.
+    /// The bytes that were not taken yet.
     pub(crate) fn rest(&self) -> &'a [u8] {
         self.0
     }

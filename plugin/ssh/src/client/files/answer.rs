@@ -1,3 +1,5 @@
+//! The messages of an SFTP server, read and kept off the user's terminal.
+
 use alknet_text::visible_bytes;
 use bytes::Bytes;
 
@@ -6,7 +8,7 @@ use crate::sftp_protocol::attributes::Attributes;
 use crate::sftp_protocol::kinds::{ATTRIBUTES, DATA, EXTENDED, HANDLE, NAME, STATUS, VERSION};
 use crate::sftp_protocol::wire::{Malformed, Reader};
 
-/// What the server answers to a request.
+/// The server's answer to a request.
 #[derive(Debug)]
 pub(super) enum Answer {
     Status(u32, String),
@@ -17,29 +19,29 @@ pub(super) enum Answer {
     Extended(Bytes),
 }
 
-/// Something in a directory.
+/// An entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectoryEntry {
-    /// Its name, as the server says it: it may be anything.
+    /// The entry's name, as the server says it: it may be anything.
     pub name: Vec<u8>,
-    /// What is known of it; of a link, not of where it leads.
+    /// The entry's attributes; for a link, those of the link itself.
     pub attributes: FileAttributes,
 }
 
-/// What is known of a file; `None` where the server does not say.
+/// The attributes of a file; `None` where the server does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileAttributes {
     /// Its kind.
     pub kind: Option<FileKind>,
-    /// Bytes it holds.
+    /// The size in bytes.
     pub size: Option<u64>,
     /// The permission bits.
     pub permissions: Option<u32>,
-    /// When it was last read and changed, in seconds since 1970.
+    /// The times of the last access and the last change, in seconds since 1970.
     pub times: Option<(u32, u32)>,
 }
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// Something that holds bytes.
@@ -52,7 +54,7 @@ pub enum FileKind {
     Other,
 }
 
-/// The longest words of a server that are passed on.
+/// The most bytes of a server's message that are passed on.
 const LONGEST_WORDS: usize = 300;
 
 /// The number of the request that a message answers, and the answer.
@@ -106,14 +108,14 @@ pub(super) fn read_version(message: Bytes, wanted: u32) -> Result<Vec<String>, F
     Ok(names)
 }
 
-/// The numbers that `limits@openssh.com` is answered with.
+/// Reads the numbers that answer `limits@openssh.com`.
 pub(super) fn read_limits(answer: Answer) -> Result<[u64; 4], FilesError> {
     let body = answer.extended()?;
     let mut from = Reader::new(&body);
     Ok([from.u64()?, from.u64()?, from.u64()?, from.u64()?])
 }
 
-/// The hash that a request for one is answered with.
+/// Reads the hash that answers a request for one.
 pub(super) fn read_hash(answer: Answer, algorithm: &str) -> Result<Vec<u8>, FilesError> {
     let body = answer.extended()?;
     let mut from = Reader::new(&body);
@@ -217,7 +219,7 @@ fn entry(from: &mut Reader<'_>) -> Result<DirectoryEntry, Malformed> {
     })
 }
 
-/// Words of a server that do no harm on a terminal, cut where they are too many.
+/// A server's message made safe for a terminal, and cut where it is too long.
 pub(super) fn printable(words: &[u8]) -> String {
     visible_bytes(words.trim_ascii())
         .chars()

@@ -1,3 +1,6 @@
+//! The channel of the `sftp` subsystem: requests go out in order, answers go
+//! to their callers by number.
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -20,7 +23,7 @@ pub(super) struct Channel {
     asked: Arc<Asked>,
 }
 
-/// Who waits for which answer.
+/// The callers that wait for an answer, by the number of their request.
 #[derive(Debug, Default)]
 struct Asked(Mutex<State>);
 
@@ -30,7 +33,8 @@ struct State {
     waiting: HashMap<u32, oneshot::Sender<Answer>>,
     /// Waits for the server's first message.
     greeting: Option<oneshot::Sender<Bytes>>,
-    /// What the server wrote to standard error, if that is why it ended.
+    /// What the server wrote to standard error before it ended; `None` while it
+    /// runs.
     ended: Option<String>,
     fault: Option<&'static str>,
 }
@@ -41,9 +45,9 @@ pub(super) struct Awaited {
     asked: Arc<Asked>,
 }
 
-/// Requests that wait for the one before them to be sent.
+/// The most requests that wait for the one before them to be sent.
 const AHEAD: usize = 16;
-/// What is kept of the server's words about itself.
+/// The most bytes that are kept of the server's standard error.
 const LONGEST_WORDS: usize = 1000;
 
 impl Channel {
@@ -194,7 +198,7 @@ impl Asked {
         state.greeting = None;
     }
 
-    /// Why the server did not even greet.
+    /// The error when the server has ended before its first message.
     fn dismissal(&self) -> FilesError {
         let words = self.lock().ended.clone().unwrap_or_default();
         match self.loss() {
@@ -203,7 +207,7 @@ impl Asked {
         }
     }
 
-    /// Why there is no answer.
+    /// The error when the server has ended before its answer.
     fn loss(&self) -> FilesError {
         match self.lock().fault {
             Some(fault) => FilesError::Protocol(fault),

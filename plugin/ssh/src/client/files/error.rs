@@ -1,14 +1,17 @@
+//! The errors of file transfer, and the status codes of the server
+//! (draft-ietf-secsh-filexfer-02 section 7).
+
 use super::super::ClientError;
 use crate::sftp_protocol::frames::LengthError;
 use crate::sftp_protocol::wire::Malformed;
 
-/// Why something asked of the server's files did not happen.
+/// Why a request about the server's files did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
-    /// The server says no, or that it cannot.
+    /// The server refused the request, or failed to carry it out.
     #[error("{words}")]
     Refused {
-        /// Which kind of no it is.
+        /// The status that the server gave.
         status: Status,
         /// The server's words, without control characters.
         words: String,
@@ -16,7 +19,7 @@ pub enum FilesError {
     /// The server has no such service for this user.
     #[error("the node serves no files to you{}", because(.words))]
     NotServed {
-        /// What it said, if anything.
+        /// The server's message, if it sent any.
         words: String,
     },
     /// The channel or the connection has ended.
@@ -28,7 +31,7 @@ pub enum FilesError {
     /// A listing holds more than the caller takes.
     #[error("there is too much in it")]
     TooMany,
-    /// There is no channel.
+    /// The channel could not be opened.
     #[error(transparent)]
     Ssh(ClientError),
 }
@@ -36,17 +39,17 @@ pub enum FilesError {
 /// How a request ended (draft-ietf-secsh-filexfer-02 section 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// There is no more.
+    /// The file or directory has no more to read.
     EndOfFile,
-    /// There is no such file.
+    /// The file does not exist.
     NoSuchFile,
-    /// The user may not.
+    /// The user is not permitted to do it.
     PermissionDenied,
-    /// It failed.
+    /// The request failed for another reason.
     Failure,
-    /// The server does not know how.
+    /// The server does not support the request.
     Unsupported,
-    /// Another number.
+    /// A status that this client does not know.
     Other(u32),
 }
 

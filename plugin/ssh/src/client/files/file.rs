@@ -1,3 +1,5 @@
+//! An open file at the server, with several requests under way at a time.
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -50,12 +52,12 @@ impl RemoteFile {
         &self.handle
     }
 
-    /// Asks for bytes; what comes may be fewer, and is nothing at the end. So
+    /// Asks for bytes; fewer may come, and none at the end. So
     /// many at a time as [`Limits::read`](super::Limits::read) are given.
     ///
     /// # Errors
-    /// When the server does not, or the connection fails; so it is with all
-    /// that follow.
+    /// When the server refuses, or the connection fails; the same holds for all
+    /// methods below.
     pub async fn read(&self, offset: u64, length: u32) -> Result<Pending<Bytes>, FilesError> {
         let sent = self.channel().send(READ, |to| {
             to.put_string(&self.handle);
@@ -84,28 +86,29 @@ impl RemoteFile {
         })
     }
 
-    /// What is known of it.
+    /// The file's attributes.
     pub async fn stat(&self) -> Result<FileAttributes, FilesError> {
         let answer = self.channel().ask(FSTAT, |to| to.put_string(&self.handle));
         answer.await?.attributes()
     }
 
-    /// Makes it this long.
+    /// Sets the file's size in bytes.
     pub async fn truncate(&self, size: u64) -> Result<(), FilesError> {
         self.set(Change::Size(size)).await
     }
 
-    /// Sets its permission bits.
+    /// Sets the file's permission bits.
     pub async fn set_permissions(&self, permissions: u32) -> Result<(), FilesError> {
         self.set(Change::Permissions(permissions)).await
     }
 
-    /// Sets when it was last read and changed, in seconds since 1970.
+    /// Sets the times of the last access and the last change, in seconds since
+    /// 1970.
     pub async fn set_times(&self, times: (u32, u32)) -> Result<(), FilesError> {
         self.set(Change::Times(times)).await
     }
 
-    /// The SHA-256 of the first `length` bytes, or of all of it. Needs
+    /// The SHA-256 of the first `length` bytes, or of the whole file. Needs
     /// [`Files::has_checksums`].
     pub async fn sha256(&self, length: Option<u64>) -> Result<Vec<u8>, FilesError> {
         if length == Some(0) {
@@ -123,7 +126,8 @@ impl RemoteFile {
         read_hash(answer.await?, SHA256)
     }
 
-    /// Closes it; what a server could not write, some say only then.
+    /// Closes the file. Some servers report only then what they could not
+    /// write.
     pub async fn close(mut self) -> Result<(), FilesError> {
         self.open = false;
         let answer = self.channel().ask(CLOSE, |to| to.put_string(&self.handle));

@@ -23,11 +23,11 @@ use crate::sftp_protocol::wire::Put as _;
 pub struct Files {
     channel: Arc<Channel>,
     limits: Limits,
-    /// Names of what the server can do beside the protocol.
+    /// The names of the extensions that the server offers.
     extensions: Arc<[String]>,
 }
 
-/// What the server takes.
+/// The limits that the server states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of data in one answer to a read.
@@ -39,12 +39,12 @@ pub struct Limits {
     pub handles: Option<u64>,
 }
 
-/// What a listing may hold at most.
+/// The most that a listing may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListingLimit {
-    /// Entries.
+    /// The number of entries.
     pub entries: usize,
-    /// Bytes of their names, all together.
+    /// The bytes of their names, all together.
     pub bytes: usize,
 }
 
@@ -61,9 +61,11 @@ pub enum OpenHow {
     },
 }
 
-/// What every server takes (draft-ietf-secsh-filexfer-02 section 3).
+/// The bytes of data that every server takes in one message
+/// (draft-ietf-secsh-filexfer-02 section 3).
 const LEAST_DATA: u32 = 32 * 1024;
-/// More than this in one message gains nothing.
+/// The most bytes of data that are asked for in one message: more gains
+/// nothing.
 const MOST_DATA: u64 = 255 * 1024;
 const VERSION: u32 = 3;
 
@@ -126,7 +128,7 @@ impl Files {
         Ok(files)
     }
 
-    /// What the server takes.
+    /// The limits that the server states.
     pub fn limits(&self) -> Limits {
         self.limits
     }
@@ -139,8 +141,8 @@ impl Files {
     /// Opens a file.
     ///
     /// # Errors
-    /// When the server does not, or the connection fails; so it is with all
-    /// that follow.
+    /// When the server refuses, or the connection fails; the same holds for all
+    /// methods below.
     pub async fn open(&self, path: &[u8], how: OpenHow) -> Result<RemoteFile, FilesError> {
         let answer = self.channel.ask(OPEN, |to| {
             to.put_string(path);
@@ -160,13 +162,13 @@ impl Files {
         Ok(RemoteFile::new(self.clone(), handle))
     }
 
-    /// What is known of a file, or of the one a symbolic link leads to.
+    /// The attributes of a file, or of the one a symbolic link leads to.
     pub async fn stat(&self, path: &[u8]) -> Result<FileAttributes, FilesError> {
         let answer = self.channel.ask(STAT, |to| to.put_string(path));
         answer.await?.attributes()
     }
 
-    /// What is known of a file or symbolic link.
+    /// The attributes of a file or of a symbolic link itself.
     pub async fn stat_link(&self, path: &[u8]) -> Result<FileAttributes, FilesError> {
         let answer = self.channel.ask(LSTAT, |to| to.put_string(path));
         answer.await?.attributes()
@@ -181,8 +183,8 @@ impl Files {
             .ok_or(FilesError::Protocol("an answer without a path"))
     }
 
-    /// All that is in a directory, without `.` and `..`, if that is not more than
-    /// `most`: a server could go on for ever.
+    /// All entries of a directory, without `.` and `..`, if they are not more
+    /// than `most`: a server could go on for ever.
     pub async fn read_folder(
         &self,
         path: &[u8],
@@ -233,7 +235,8 @@ impl Files {
             .await
     }
 
-    /// Sets when a file was last read and changed, in seconds since 1970.
+    /// Sets the times of a file's last access and last change, in seconds since
+    /// 1970.
     pub async fn set_times(&self, path: &[u8], times: (u32, u32)) -> Result<(), FilesError> {
         self.set(SETSTAT, path, Change::Times(times)).await
     }
@@ -264,7 +267,7 @@ impl Files {
         answer.await?.done()
     }
 
-    /// Changes what goes by a path or a handle.
+    /// Changes an attribute of a file, named by a path or a handle.
     async fn set(&self, kind: u8, name: &[u8], change: Change) -> Result<(), FilesError> {
         let answer = self.channel.ask(kind, |to| {
             to.put_string(name);
@@ -304,8 +307,8 @@ impl Files {
     }
 }
 
-/// From the numbers of `limits@openssh.com`: bytes of a message, of a read, of
-/// a write, and handles; zero stands for none.
+/// The limits from the numbers of `limits@openssh.com`: bytes of a message, of
+/// a read, of a write, and handles; zero stands for no limit.
 fn limits(numbers: &[u64; 4]) -> Limits {
     let [_, read, write, handles] = *numbers;
     let data = |number: u64| match number {

@@ -19,10 +19,10 @@ use self::source::Source;
 use self::startups::Startups;
 use super::metrics::AdmissionError;
 
-/// Penalised addresses that `status` names.
+/// The most penalised addresses that `status` names.
 const SHOWN: usize = 20;
 
-/// What is known of who wants to log in.
+/// What is known of the addresses that connections come from.
 #[derive(Default)]
 pub(super) struct Admission(Arc<Mutex<State>>);
 
@@ -42,7 +42,7 @@ pub(super) struct Startup {
 }
 
 impl Startup {
-    /// Has it hold a place as well.
+    /// Has it hold a place for a stream as well.
     pub(super) fn with_place(mut self, place: Option<OwnedSemaphorePermit>) -> Self {
         self.place = place;
         self
@@ -53,7 +53,7 @@ impl Admission {
     /// Lets a connection in, as one on which nobody has logged in.
     ///
     /// # Errors
-    /// Why it is turned away.
+    /// The reason for which it is turned away.
     pub(super) fn admit(
         &self,
         peer: Option<SocketAddr>,
@@ -79,7 +79,7 @@ impl Admission {
         })
     }
 
-    /// Keeps in mind that a connection from there ended as it should not.
+    /// Penalises an address for a connection that ended as it should not.
     pub(super) fn penalise(&self, peer: Option<SocketAddr>, offence: Offence, limits: &Limits) {
         let Some(source) = peer.map(|peer| Source::of(peer.ip())) else {
             return;
@@ -101,7 +101,7 @@ impl Admission {
         }
     }
 
-    /// Connections on which nobody has logged in.
+    /// The number of connections on which nobody has logged in.
     pub(super) fn startups(&self) -> usize {
         self.lock().startups.total()
     }

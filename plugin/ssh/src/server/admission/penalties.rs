@@ -1,3 +1,6 @@
+//! Penalties for addresses that misbehaved (`PerSourcePenalties`,
+//! sshd_config(5)).
+
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -11,18 +14,18 @@ use super::source::Source;
 #[derive(Default)]
 pub(super) struct Penalties {
     by_source: HashMap<Source, Penalty>,
-    /// The same by when they end.
+    /// The same penalties ordered by their end.
     ends: BTreeSet<(Instant, Source)>,
 }
 
 #[derive(Clone, Copy)]
 struct Penalty {
     until: Instant,
-    /// It has grown to the least for which an address is refused.
+    /// Whether it has grown to the least for which an address is refused.
     refuses: bool,
 }
 
-/// What an address is penalised for.
+/// The offences that an address is penalised for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum Offence {
     /// Attempts to log in failed.
@@ -82,7 +85,7 @@ impl Penalties {
         (refuses && !refused).then(|| until - now)
     }
 
-    /// Those that are refused, and for how long.
+    /// The addresses that are refused, and for how long.
     pub(super) fn refused(&self, now: Instant) -> Vec<(Source, Duration)> {
         let ends = self.ends.iter().rev();
         ends.take_while(|(until, _)| *until > now)

@@ -1,11 +1,13 @@
+//! The address that connections are counted and penalised by.
+
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use alknet_ssh_config::Limits;
 
-/// Where connections come from: an IPv4 address, or the /64 of an IPv6
-/// address, since whoever has one such address has all of them.
+/// The source of connections: an IPv4 address, or the /64 of an IPv6 address,
+/// since whoever has one such address has all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Source(IpAddr);
 
@@ -20,7 +22,7 @@ impl Source {
         }
     }
 
-    /// Whether the configuration has it go free.
+    /// Whether the configuration exempts it from limits and penalties.
     pub(super) fn is_exempt(self, limits: &Limits) -> bool {
         let exempt = limits.penalties.exempt();
         // The machine's own IPv6 address has no network.

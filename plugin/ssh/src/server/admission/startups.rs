@@ -1,3 +1,6 @@
+//! The number of connections without a log-in, and the random drop beyond it
+//! (`MaxStartups`, sshd_config(5)).
+
 use std::collections::HashMap;
 
 use alknet_ssh_config::MaxStartups;
@@ -17,8 +20,8 @@ impl Startups {
         self.total
     }
 
-    /// One more, unless there are too many. `percentile`, a random number from
-    /// 0 to 99, decides where only some are dropped.
+    /// Counts one more, unless there are too many. `percentile`, a random
+    /// number from 0 to 99, decides where only some are dropped.
     pub(super) fn begin(
         &mut self,
         source: Option<Source>,
@@ -54,7 +57,7 @@ impl Startups {
     }
 }
 
-/// How many in a hundred new connections are dropped with so many there.
+/// The percentage of new connections that are dropped with `total` there.
 fn dropped_percent(total: usize, limits: &MaxStartups) -> u32 {
     let total = u32::try_from(total).unwrap_or(u32::MAX);
     if total < limits.start {

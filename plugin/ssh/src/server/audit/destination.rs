@@ -1,3 +1,6 @@
+//! The destinations of forwards as the audit stream shows them: not at all,
+//! hashed, or in clear.
+
 use std::fmt;
 
 use alknet_handler::{Capabilities, ConfigError};
@@ -6,12 +9,12 @@ use ring::hmac;
 
 use crate::server::secret::granted;
 
-/// The fewest bytes a key may have: what nobody can try out.
+/// The fewest bytes a key may have, so that nobody can try all keys.
 const SHORTEST_KEY: usize = 16;
-/// Bytes of a hash that are shown; enough that no two destinations meet.
+/// The bytes of a hash that are shown; enough that no two destinations collide.
 const SHOWN: usize = 16;
 
-/// What becomes of the destinations of forwards.
+/// The form in which destinations are recorded.
 pub(super) enum Masking {
     Off,
     Hashed(hmac::Key),

@@ -1,3 +1,6 @@
+//! The audit file: appended to in whole lines, reopened after a rename, shared
+//! by handlers under a lock.
+
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -7,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
-/// How long another handler that writes to the file is waited for.
+/// The time for which another handler that writes to the file is waited for.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 const LOCK_RETRY: Duration = Duration::from_millis(5);
 
@@ -22,7 +25,7 @@ pub(super) struct AuditFile {
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub(super) struct AppendError {
-    /// So many were, from the first on.
+    /// The number of lines that were written, from the first on.
     pub(super) written: usize,
     pub(super) error: AuditFileError,
 }
@@ -134,7 +137,8 @@ fn ends_within_line(file: &File) -> bool {
 struct Lock(Option<File>);
 
 impl Lock {
-    /// Without it after a while: nobody else can stop the records by a lock.
+    /// Takes the lock, or goes on without it after a while: nobody else can
+    /// stop the records by a lock.
     fn take(file: &File) -> Self {
         let until = Instant::now() + LOCK_TIMEOUT;
         while flock(file, FlockOperation::NonBlockingLockExclusive).is_err() {

@@ -1,3 +1,5 @@
+//! The count of records that were lost, until it is noted in the file.
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -9,7 +11,7 @@ use super::time::{self, now};
 #[derive(Default)]
 pub(super) struct Losses(Mutex<Option<Loss>>);
 
-/// So many records, lost in this span of time.
+/// A number of records that were lost in a span of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Loss {
     pub(super) count: u64,
@@ -18,7 +20,7 @@ pub(super) struct Loss {
 }
 
 impl Losses {
-    /// So many more, now.
+    /// Adds `count` records that are lost now.
     pub(super) fn add(&self, count: u64) {
         let now = SystemTime::now();
         self.put_back(Loss {
@@ -28,12 +30,12 @@ impl Losses {
         });
     }
 
-    /// What is to be noted; counts as noted from now on.
+    /// Takes the loss that is to be noted; it counts as noted from now on.
     pub(super) fn take(&self) -> Option<Loss> {
         self.state().take()
     }
 
-    /// It could not be noted.
+    /// Puts a loss back that could not be noted.
     pub(super) fn put_back(&self, loss: Loss) {
         if loss.count == 0 {
             return;

@@ -22,7 +22,8 @@ pub(crate) use self::session::{About, AuditSource, ChannelRecord, SessionAudit, 
 use self::stream::Stream;
 use super::metrics::Metrics;
 
-/// Where records go, and how much they say.
+/// The audit of one configuration: the file of its records, and how much they
+/// say.
 pub(crate) struct Audit {
     config: Config,
     stream: Option<Arc<Stream>>,
@@ -30,7 +31,8 @@ pub(crate) struct Audit {
 }
 
 impl Audit {
-    /// As configured. Goes on with the file of `before` where that is the same.
+    /// The audit as configured. Goes on with the file of `before` where that is
+    /// the same.
     ///
     /// # Errors
     /// When the file cannot be opened, or the key of the hashes was not granted.
@@ -73,13 +75,13 @@ impl Audit {
         }
     }
 
-    /// Where a forward leads, as far as it may be said.
+    /// The destination of a forward, as far as it may be recorded.
     pub(super) fn destination(&self, clear: &dyn Fn() -> String) -> Option<String> {
         self.stream.as_ref()?;
         self.masking.mask(clear)
     }
 
-    /// Records what is about no session in particular, or about one.
+    /// Records an event, of one session or of none.
     pub(super) fn record(
         &self,
         generation: u64,

@@ -1,3 +1,5 @@
+//! The audit records of one SSH connection and its channels.
+
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,13 +13,13 @@ use crate::server::display::shown;
 use crate::server::metrics::{AuthError, ChannelKind, Verdict};
 use crate::server::traffic::Traffic;
 
-/// Says where records go at the moment: the configuration may change under a session.
+/// Gives the audit in force: the configuration may change under a session.
 pub(crate) trait AuditSource: Send + Sync {
     /// The audit in force, and the handler's generation.
     fn in_force(&self) -> (Arc<Audit>, u64);
 }
 
-/// What is recorded of one SSH connection.
+/// The audit of one SSH connection.
 #[derive(Clone)]
 pub(crate) struct SessionAudit(Arc<State>);
 
@@ -32,7 +34,7 @@ struct State {
 /// A channel that is or was asked for.
 pub(crate) struct About<'a> {
     pub(crate) kind: ChannelKind,
-    /// Where it leads, for those that lead anywhere.
+    /// The destination, for channels that have one.
     pub(crate) destination: Option<&'a (dyn Fn() -> String + Sync)>,
 }
 
@@ -55,7 +57,8 @@ impl SessionAudit {
         }))
     }
 
-    /// Whose the connection is; counts for all records after this.
+    /// Sets the identity that the connection belongs to, for all records after
+    /// this.
     pub(crate) fn identity(&self, id: &str) {
         let _ = self.0.identity.set(id.to_owned());
     }
@@ -76,7 +79,7 @@ impl SessionAudit {
         }
     }
 
-    /// An attempt to log in; refused for a reason, or not.
+    /// Records an attempt to log in; `refused` is the reason if it failed.
     pub(crate) fn auth(&self, user: &str, key: &str, refused: Option<AuthError>) {
         self.record(|| AuditEvent::Auth {
             user: shown(user),
@@ -89,7 +92,7 @@ impl SessionAudit {
         });
     }
 
-    /// A request within the connection.
+    /// Records a request within the connection.
     pub(crate) fn request(&self, kind: &str, verdict: Verdict, reason: Option<&dyn Display>) {
         self.record(|| AuditEvent::Request {
             kind: kind.to_owned(),
@@ -98,7 +101,7 @@ impl SessionAudit {
         });
     }
 
-    /// A channel that is open from now on.
+    /// Records that a channel was opened.
     pub(crate) fn opened(&self, about: &About<'_>, traffic: Arc<Traffic>) -> ChannelRecord {
         let channel = self.0.channels.fetch_add(1, Ordering::Relaxed) + 1;
         self.channel(channel, about, Verdict::Granted, None);
@@ -110,7 +113,7 @@ impl SessionAudit {
         }
     }
 
-    /// A channel that was not opened.
+    /// Records that a channel was not opened.
     pub(crate) fn not_opened(&self, about: &About<'_>, verdict: Verdict, why: &dyn Display) {
         self.channel(0, about, verdict, Some(why));
     }
@@ -157,7 +160,7 @@ impl From<Verdict> for AuditVerdict {
     }
 }
 
-/// As records tell times.
+/// A duration in milliseconds, as records give it.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,3 +1,5 @@
+//! The queue of audit records and the thread that writes them.
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,17 +13,17 @@ use super::file::{AuditFile, AuditFileError};
 use super::losses::Losses;
 use crate::server::metrics::{AuditOutcome, Metrics};
 
-/// Records that may wait to be written; what comes beyond is dropped.
+/// The most records that may wait to be written; further ones are dropped.
 const QUEUE: usize = 8192;
-/// Records written at once.
+/// The most records that are written at once.
 const BATCH: usize = 256;
 /// The least time between two complaints about the file.
 const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(60);
-/// How long the end of a handler waits for the last records.
+/// The time for which the end of a handler waits for the last records.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The pause between two tries to note a loss.
 const NOTE_RETRY: Duration = Duration::from_secs(1);
-/// How long a handler that has ended goes on trying to.
+/// The time for which a handler that has ended goes on trying to note a loss.
 const NOTE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The way of records into their file. Its thread ends with it, once all that
@@ -54,7 +56,7 @@ impl Stream {
         })
     }
 
-    /// Never waits.
+    /// Puts a record into the queue; never waits.
     pub(super) fn put(&self, record: &AuditRecord) {
         let put = line(record).and_then(|line| self.queue.try_send(Item::Line(line)).ok());
         if put.is_none() {
@@ -75,7 +77,7 @@ impl Stream {
 
 enum Item {
     Line(String),
-    /// Everything before this is to have been written.
+    /// Asks for an answer once everything before it has been written.
     Flush(SyncSender<()>),
 }
 
@@ -123,7 +125,7 @@ impl Writer {
         }
     }
 
-    /// Nobody puts anything in any more; a loss is still to be noted.
+    /// Notes a last loss when nobody puts records in any more.
     fn end(&mut self) {
         let until = Instant::now() + NOTE_TIMEOUT;
         loop {

@@ -1,3 +1,5 @@
+//! The Unix account that a user name stands for.
+
 use alknet_handler::Identity;
 
 use crate::server::metrics::AuthError;
@@ -8,10 +10,10 @@ const KIND: &str = "accounts";
 /// Which account of the system a peer logs in to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Accounts {
-    /// The node's own, whatever name is given.
+    /// The node's own account, whatever name is given.
     #[default]
     OfNode,
-    /// Those of the peer.
+    /// The accounts of the peer.
     OfPeers {
         /// The one that stands for all other names.
         default: Option<String>,
@@ -19,12 +21,12 @@ pub(crate) enum Accounts {
 }
 
 impl Accounts {
-    /// The account that a user name stands for. None, where the node's own
-    /// does, and for a peer that has no account: it is let in, for what needs
+    /// The account that a user name stands for. `None` where it is the node's
+    /// own, and for a peer without an account, which is let in for what needs
     /// no process.
     ///
     /// # Errors
-    /// When the peer has accounts, and none of that name.
+    /// When the peer has accounts, but none with this name.
     pub(super) fn choose(
         &self,
         identity: &Identity,

@@ -19,7 +19,8 @@ use crate::server::display::{Peer, shown};
 use crate::server::metrics::AuthError;
 use crate::server::status::{Counters, count};
 
-/// An identity store that has not answered by then refuses.
+/// The time after which an identity store that has not answered counts as a
+/// refusal.
 const LOOK_UP: Duration = Duration::from_secs(10);
 
 /// What the peer of one SSH connection has tried so far.
@@ -40,13 +41,13 @@ pub(crate) struct Authenticator {
     offered: Option<Offer>,
 }
 
-/// Who a peer may turn out to be.
+/// What is known about the peer before it logs in.
 pub(crate) struct Claims {
     pub(crate) owner: Arc<ConnectionIdentity>,
     pub(crate) accounts: Accounts,
 }
 
-/// What takes note of attempts.
+/// The log, counters and audit that take note of attempts.
 pub(crate) struct Recorder {
     pub(crate) audit: SessionAudit,
     /// Whether one was refused.
@@ -57,7 +58,8 @@ struct Offer {
     user: String,
     key: PublicKey,
     algorithm: Algorithm,
-    /// Why the key alone will not do. It may belong to a certificate.
+    /// The reason for which the key alone is not enough. It may belong to a
+    /// certificate.
     alone: Option<AuthError>,
 }
 
@@ -92,9 +94,9 @@ impl Authenticator {
         self.failures >= self.max_tries || self.offers > self.max_offers
     }
 
-    /// A key was named, not yet proven. A certificate looks the same here, so
-    /// where they are accepted a key that is good for nothing by itself has to
-    /// be given its chance.
+    /// Judges a key that was offered and not yet proven. A certificate looks
+    /// the same here, so where certificates are accepted a key that is not
+    /// accepted by itself is still let go on to its signature.
     pub(crate) async fn offer(
         &mut self,
         user: &str,
@@ -131,7 +133,7 @@ impl Authenticator {
         }
     }
 
-    /// A key has proven itself with a signature.
+    /// Concludes with a key that has proven itself with a signature.
     pub(crate) async fn verified(
         &mut self,
         user: &str,
@@ -148,8 +150,8 @@ impl Authenticator {
         self.conclude(user, &fingerprint(key), None, found, was_offered)
     }
 
-    /// The peer would be who the handshake below SSH showed it to be, by the
-    /// key of this name; the store is asked whether it still is.
+    /// Concludes with the key of this name that the TLS handshake has proven;
+    /// the store is asked again who that is.
     pub(crate) async fn by_endpoint(&mut self, user: &str, name: &str) -> Option<Holder> {
         let found = match Credential::of_endpoint(name) {
             Some(credential) => self.look_up(user, credential).await,
@@ -158,7 +160,8 @@ impl Authenticator {
         self.conclude(user, name, None, found, false)
     }
 
-    /// A certificate has, by a signature of the key in it.
+    /// Concludes with a certificate that has proven itself with a signature of
+    /// the key in it.
     pub(crate) async fn certified(
         &mut self,
         user: &str,
@@ -236,16 +239,16 @@ impl Authenticator {
         }
     }
 
-    /// An attempt that public keys have no part in.
+    /// Refuses an attempt with another method than public keys.
     pub(crate) fn refuse(&mut self, user: &str, refusal: AuthError) {
         self.offered = None;
         self.failures += 1;
         self.log_refusal(user, None, refusal);
     }
 
-    /// A known key that was offered and did not prove itself before the next
-    /// attempt, or at all: russh checks signatures by itself and reports only
-    /// good ones.
+    /// Counts a known key that was offered and did not prove itself before the
+    /// next attempt, or at all, as refused: russh checks signatures by itself
+    /// and reports only good ones.
     pub(crate) fn close_open_offer(&mut self) {
         if let Some(offer) = self.offered.take() {
             let refusal = offer.alone.unwrap_or(AuthError::NoValidSignature);
@@ -318,8 +321,8 @@ impl Authenticator {
         self.record(user, fingerprint, certificate, Err(refusal));
     }
 
-    /// The attempt in the log and the audit stream: whose it was, or why it
-    /// was refused.
+    /// Writes the attempt to the log and the audit stream: whose it was, or why
+    /// it was refused.
     fn record(
         &self,
         user: &str,

@@ -1,3 +1,5 @@
+//! The check of an OpenSSH user certificate in itself (PROTOCOL.certkeys).
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,15 +13,15 @@ use super::key::{check_algorithm, fingerprint};
 use crate::server::metrics::AuthError;
 
 /// An OpenSSH user certificate (`PROTOCOL.certkeys`) that is sound in itself.
-/// Whether its authority is trusted, and for whom, others know.
+/// Whether its authority is trusted, and for whom, the identity store decides.
 #[derive(Clone, Debug)]
 pub(crate) struct UserCertificate {
     pub(super) query: CertificateQuery,
     /// The authority's key.
     pub(super) authority: PublicKey,
-    /// What it withholds.
+    /// The restrictions it puts on the session.
     pub(super) restrictions: Restrictions,
-    /// Where it may be used from, if it says so.
+    /// The addresses it may be used from, if it names any.
     pub(super) sources: Option<Sources>,
 }
 
@@ -69,7 +71,7 @@ impl UserCertificate {
         Ok(checked)
     }
 
-    /// Whether it may be used from there.
+    /// Whether it may be used from this address.
     pub(super) fn admits(&self, peer: Option<IpAddr>) -> bool {
         self.sources
             .as_ref()
@@ -77,7 +79,8 @@ impl UserCertificate {
     }
 }
 
-/// russh checks these too, but takes a time beyond the clock's range for none.
+/// Checks dates and signature. russh checks them too, but takes a time beyond
+/// the clock's range for none.
 fn check_dates_and_signature(
     certificate: &Certificate,
     authority: &PublicKey,
@@ -93,8 +96,8 @@ fn check_dates_and_signature(
         .map_err(|_| AuthError::CertificateSignature)
 }
 
-/// The forced command, and where it may be used from. Whatever else is
-/// critical and not understood here refuses the certificate.
+/// Reads the critical options: the forced command, and the addresses it may be
+/// used from. Any other critical option refuses the certificate.
 fn critical_options(
     options: &BTreeMap<String, String>,
 ) -> Result<(Option<Vec<u8>>, Option<Sources>), AuthError> {

@@ -1,11 +1,14 @@
+//! The identity that a whole connection belongs to, so that it never serves
+//! two.
+
 use std::sync::{Mutex, PoisonError};
 
 use alknet_handler::Identity;
 
-/// Whose a connection is. The endpoint found it from the peer's TLS key, or
-/// the first SSH connection on it did; from then on a key of somebody else is
-/// refused, so that one connection is never two people with the scopes of
-/// both.
+/// The identity that a connection belongs to. The endpoint found it from the
+/// peer's TLS key, or the first SSH connection on it did; from then on a key of
+/// somebody else is refused, so that one connection is never two people with
+/// the scopes of both.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionIdentity(Mutex<Option<String>>);
 

@@ -1,3 +1,5 @@
+//! What a peer has proven, and the identity and terms that follow from it.
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,7 +15,8 @@ use super::key::fingerprint;
 use super::rules::LoginRules;
 use crate::server::metrics::AuthError;
 
-/// What a peer proved itself with: enough to ask again later who it is.
+/// The key or certificate that a peer proved itself with: enough to ask again
+/// later who it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Credential {
     pub(super) key: PublicKey,
@@ -23,20 +26,20 @@ pub(crate) struct Credential {
     pub(super) endpoint: Option<Arc<str>>,
 }
 
-/// Who a peer is, by what, and under which terms.
+/// The identity of a peer, what it proved that with, and its terms.
 #[derive(Clone, Debug)]
 pub(crate) struct Holder {
     pub(crate) credential: Credential,
     pub(crate) identity: Identity,
     /// The user name it gave.
     pub(crate) user: String,
-    /// The account that stands for, where peers have accounts.
+    /// The account that the user name stands for, where peers have accounts.
     pub(crate) account: Option<String>,
-    /// From when on it may have nothing more.
+    /// The time from which it is no longer let in.
     pub(crate) expires: Option<SystemTime>,
-    /// What certificate and identity withhold.
+    /// The restrictions of certificate and identity.
     pub(crate) restrictions: Restrictions,
-    /// Variables for all its commands.
+    /// Variables that are set for all its commands.
     pub(crate) environment: Vec<(String, String)>,
 }
 
@@ -75,7 +78,7 @@ impl Credential {
         }
     }
 
-    /// Asks who that is.
+    /// Asks the identity store who has proven this.
     pub(crate) async fn resolve(
         &self,
         identities: &dyn IdentityProvider,
@@ -94,13 +97,13 @@ impl Credential {
         }
     }
 
-    /// Whether it may be used from there.
+    /// Whether it may be used from this address.
     pub(crate) fn admits(&self, peer: Option<IpAddr>) -> bool {
         let certificate = self.certificate.as_ref();
         certificate.is_none_or(|certificate| certificate.admits(peer))
     }
 
-    /// What the rules in force say of it, whoever it belongs to.
+    /// Checks it against the rules in force, whoever it belongs to.
     pub(crate) fn check(&self, rules: &LoginRules) -> Result<(), AuthError> {
         let revoked = &rules.revoked;
         let revoked = match &self.certificate {
@@ -163,7 +166,7 @@ impl Holder {
         })
     }
 
-    /// As the policy is asked about it.
+    /// The subject that the policy is asked about.
     pub(crate) fn subject(&self) -> Subject<'_> {
         Subject {
             id: &self.identity.id,
@@ -173,7 +176,8 @@ impl Holder {
     }
 }
 
-/// Of two forced commands there cannot be both, unless they are one.
+/// The restrictions of both. Two forced commands are refused unless they are
+/// the same.
 pub(super) fn both(one: &Restrictions, other: &Restrictions) -> Result<Restrictions, AuthError> {
     let force_command = match (&one.force_command, &other.force_command) {
         (Some(one), Some(other)) if one != other => return Err(AuthError::TwoCommands),

@@ -1,3 +1,5 @@
+//! The decision about a log-in that only `policy explain` asks about.
+
 use std::net::IpAddr;
 use std::time::SystemTime;
 
@@ -15,17 +17,17 @@ use crate::server::metrics::AuthError;
 pub(crate) struct LogIn<'a> {
     /// The address it comes from, where one is given.
     pub(crate) from: Option<IpAddr>,
-    /// When.
+    /// The time of the log-in.
     pub(crate) at: SystemTime,
     /// The certificate it is made with, as in a `-cert.pub` file.
     pub(crate) certificate: Option<&'a str>,
 }
 
-/// Under which terms it would succeed.
+/// The terms under which the log-in would succeed.
 pub(crate) struct Terms {
     /// What is withheld from the session.
     pub(crate) restrictions: Restrictions,
-    /// Which certificate it was made with: the node knows whose that is.
+    /// The certificate it was made with: the node knows whose that is.
     pub(crate) certificate: Option<CertificateQuery>,
 }
 
@@ -33,7 +35,7 @@ impl LogIn<'_> {
     /// Decides as a real log-in does, but for the address where none is given.
     ///
     /// # Errors
-    /// Why it would be refused, in a sentence.
+    /// The reason for which it would be refused, in a sentence.
     pub(crate) fn terms(
         &self,
         conditions: &Conditions,

@@ -8,7 +8,7 @@ use crate::server::metrics::AuthError;
 /// Whether a signature by this key with this algorithm is accepted.
 ///
 /// # Errors
-/// Why it is not.
+/// The reason for which it is not accepted.
 pub(super) fn check_algorithm(key: &PublicKey, algorithm: &Algorithm) -> Result<(), AuthError> {
     match algorithm {
         // It would be known by the key in it, but not be found among revoked ones.
@@ -24,7 +24,7 @@ pub(super) fn check_algorithm(key: &PublicKey, algorithm: &Algorithm) -> Result<
     }
 }
 
-/// `SHA256:<base64>`, as `ssh-keygen -l` prints it.
+/// The fingerprint of a key, `SHA256:<base64>`, as `ssh-keygen -l` prints it.
 pub(super) fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }

@@ -22,7 +22,7 @@ const SERIAL_BITMAP: u8 = 0x22;
 const KEY_ID: u8 = 0x23;
 const CERTIFICATES_EXTENSION: u8 = 0x39;
 
-/// What a list revokes; keys and hashes in their binary form.
+/// The contents of a list; keys and hashes are in their binary form.
 #[derive(Debug, Default)]
 pub(super) struct Revoked {
     pub(super) keys: HashSet<Vec<u8>>,
@@ -31,7 +31,7 @@ pub(super) struct Revoked {
     pub(super) certificates: Vec<Certificates>,
 }
 
-/// Certificates of one authority, or of all.
+/// The revoked certificates of one authority, or of all.
 #[derive(Debug, Default)]
 pub(super) struct Certificates {
     /// The authority's key in its binary form; empty for all authorities.
@@ -49,7 +49,7 @@ struct Bitmap {
     bytes: Vec<u8>,
 }
 
-/// Whether that is a key revocation list rather than something else.
+/// Whether these bytes are a key revocation list rather than something else.
 pub(super) fn is_one(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
@@ -130,7 +130,7 @@ fn certificates(mut reader: Reader<'_>) -> Result<Certificates, KrlError> {
     Ok(section)
 }
 
-/// An extension that is not critical may be left out of account.
+/// Reads an extension; one that is not critical is ignored.
 fn extension(mut reader: Reader<'_>) -> Result<(), KrlError> {
     let name = reader.string()?;
     let critical = reader.u8()? != 0;
@@ -170,7 +170,7 @@ impl Bitmap {
     }
 }
 
-/// What is left to read.
+/// The bytes that are left to read.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -200,7 +200,8 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    /// All that is left, each of that length if one is given.
+    /// Takes all strings that are left, each of `length` bytes if that is
+    /// given.
     fn strings_into(
         &mut self,
         strings: &mut HashSet<Vec<u8>>,

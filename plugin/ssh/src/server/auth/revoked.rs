@@ -1,3 +1,5 @@
+//! The list of revoked keys and certificates (`RevokedKeys`, sshd_config(5)).
+
 use std::collections::HashSet;
 use std::str;
 
@@ -6,14 +8,14 @@ use russh::keys::PublicKey;
 
 use super::krl::{self, KrlError, Revoked};
 
-/// Keys and certificates that are good for nothing any more, as sshd's
+/// Keys and certificates that are no longer accepted, as sshd's
 /// `RevokedKeys` lists them (sshd_config(5)): a key revocation list as
 /// `ssh-keygen -k` makes it, or public keys, one a line.
 #[derive(Debug, Default)]
 pub(crate) struct RevokedKeys(Revoked);
 
 impl RevokedKeys {
-    /// Reads either form.
+    /// Reads a list of either form.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, RevokedKeysError> {
         if krl::is_one(bytes) {
             return krl::parse(bytes).map(Self).map_err(RevokedKeysError::Krl);

@@ -1,3 +1,6 @@
+//! The rules of log-ins in force, with the file of revoked keys read and
+//! checked.
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -8,10 +11,10 @@ use alknet_ssh_config::Certificates;
 
 use super::revoked::RevokedKeys;
 
-/// Far more than any list that was seen.
+/// The largest list that is read, in bytes.
 const MAX_LENGTH: u64 = 64 << 20;
 
-/// What the configuration in force says of log-ins.
+/// The rules about log-ins of the configuration in force.
 #[derive(Debug, Default)]
 pub(crate) struct LoginRules {
     /// Whether certificates are looked at.
@@ -36,8 +39,9 @@ impl LoginRules {
     }
 }
 
-/// As the node holds its own configuration: the file and the directories above
-/// it belong to root or to this process's user, and nobody else can change them.
+/// Fails unless the file and the directories above it belong to root or to this
+/// process's user and nobody else can change them, the rule for the node's own
+/// configuration.
 fn ensure_not_changed_by_others(path: &Path) -> Result<(), String> {
     let Ok(real) = path.canonicalize() else {
         // Reading it says what is wrong.

@@ -1,3 +1,6 @@
+//! Credentials in a form that is kept with a background job, for asking again
+//! later.
+
 use std::sync::Arc;
 
 use alknet_handler::CertificateQuery;
@@ -12,7 +15,7 @@ use super::credential::Credential;
 /// nothing secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SavedCredential {
-    /// In OpenSSH's form.
+    /// The key in OpenSSH's form.
     key: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     endpoint: Option<String>,
@@ -35,7 +38,7 @@ struct SavedCertificate {
 }
 
 impl Credential {
-    /// To ask again later than a session lasts.
+    /// The credential in a form that outlives the session.
     pub(crate) fn save(&self) -> SavedCredential {
         let certificate = self.certificate.as_ref().map(|certificate| {
             let (query, restrictions) = (&certificate.query, &certificate.restrictions);
@@ -61,7 +64,7 @@ impl Credential {
 }
 
 impl SavedCredential {
-    /// `None` when it is not one that was saved.
+    /// The credential that was saved; `None` when this is not one.
     pub(crate) fn restore(&self) -> Option<Credential> {
         let certificate = match &self.certificate {
             None => None,

@@ -15,10 +15,10 @@ use crate::server::process::Size;
 use crate::server::session::context::SessionContext;
 use crate::server::traffic::Traffic;
 
-/// How often a channel that takes nothing is looked at, and how long it is
-/// tolerated while it holds up the whole connection.
+/// The interval at which a channel that takes nothing is looked at, and the
+/// time for which it is tolerated while it holds up the whole connection.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How long last words to a peer may wait for it to read.
+/// The time for which last words to a peer may wait for it to read.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The input side of a channel: drained from the moment it opens and always,
@@ -26,7 +26,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 pub(crate) struct Input {
     reader: ChannelReadHalf,
     pub(crate) queue: ByteQueue,
-    /// What goes out is to be counted there.
+    /// The counters of the channel's bytes.
     pub(crate) traffic: Arc<Traffic>,
     shared: Arc<SessionContext>,
     _record: ChannelRecord,
@@ -35,16 +35,16 @@ pub(crate) struct Input {
 
 /// A queue that is full, for as long as nothing is taken from it.
 struct Full {
-    /// What had been taken before.
+    /// The bytes that had been taken from it before.
     taken: u64,
-    /// For how long it has held up others so far.
+    /// The time for which it has held up others so far.
     held_up: Duration,
     looked: Instant,
     /// Packets of data that had come on all channels by then.
     packets: u64,
 }
 
-/// What came in beside data.
+/// A message on a channel other than data.
 pub(crate) enum Event {
     /// A signal for the command (RFC 4254 section 6.9).
     Signal(Signal),
@@ -119,8 +119,8 @@ impl Input {
         }
     }
 
-    /// When leaving the queue as it is will count as a stall; `None` while
-    /// nothing is held up on its account.
+    /// The time at which a queue that is left as it is will count as a stall;
+    /// `None` while nothing is held up on its account.
     ///
     /// Only time counts in which something came from the peer, or in which
     /// nothing could: where the network is at fault, what comes back from the
@@ -200,5 +200,6 @@ pub(crate) async fn close_with_words(writer: &ChannelWriteHalf<Msg>, words: &str
     let _ = timeout(LAST_WORDS, finish(writer, 1)).await;
 }
 
-/// SSH_EXTENDED_DATA_STDERR (RFC 4254 section 5.2).
+/// The type of extended data that is standard error (SSH_EXTENDED_DATA_STDERR,
+/// RFC 4254 section 5.2).
 pub(crate) const STDERR: u32 = 1;

@@ -15,7 +15,7 @@ use tokio::net::{tcp, unix};
 use crate::server::process::is_hung_up;
 use crate::server::traffic::Traffic;
 
-/// Bytes asked for at once: what a pipe holds.
+/// The bytes asked for at once: what a pipe holds.
 const READ: usize = 64 * 1024;
 /// What the system gives of a terminal's output at once, at most.
 const TERMINAL_READ: usize = 4 * 1024;
@@ -57,7 +57,7 @@ pub(crate) async fn pass(
     }
 }
 
-/// The same for a terminal, which gives little at a time.
+/// Passes a terminal's output on, which comes in small pieces.
 ///
 /// # Errors
 /// As [`pass`]; that nobody uses the terminal any more is its end.

@@ -1,3 +1,6 @@
+//! One connection: admitted or turned away, then each of its streams served as
+//! an SSH connection.
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +21,12 @@ use crate::server::session::endpoint::Endpoint;
 use crate::server::state::server_state::ServerState;
 use crate::server::status::Live;
 
-/// How long a peer that is turned away may take to hear why.
+/// The time that a peer that is turned away may take to read why.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Streams of one connection on which nobody has logged in, at a time: what
-/// strangers can make the node keep is a matter of connections, which are
-/// counted. Further streams wait, unread.
+/// The number of streams of one connection on which nobody has logged in, at a
+/// time: what strangers can make the node keep is a matter of connections,
+/// which are counted. Further streams wait, unread.
 const STRANGERS: usize = 1;
 
 /// Serves every stream of a connection as an SSH connection; returns when the
@@ -83,14 +86,14 @@ pub(crate) async fn serve(
 enum AcceptEndReason {
     Closed,
     Draining,
-    /// Nobody logged in in time; sessions may have tried.
+    /// Nobody logged in in time, although sessions may have tried.
     Idle {
         used: bool,
     },
     Failed(StreamError),
 }
 
-/// Whose a connection may be.
+/// What is known about a connection before it is admitted.
 struct LoginContext<'a> {
     address: Option<SocketAddr>,
     local: Option<SocketAddr>,
@@ -158,8 +161,8 @@ fn note(core: &ServerState, address: Option<SocketAddr>, rejection: AdmissionErr
     );
 }
 
-/// A line before the identification, which clients may show (RFC 4253 section
-/// 4.2).
+/// Sends the reason as a line before the identification, which clients may show
+/// (RFC 4253 section 4.2).
 async fn tell(stream: &mut BoxStream, rejection: AdmissionError) {
     let words = format!("{}\r\n", rejection.words());
     let _ = timeout(LAST_WORDS, stream.write_all(words.as_bytes())).await;
@@ -235,8 +238,8 @@ async fn accept(
     }
 }
 
-/// A place for a stream on which nobody has logged in. None is needed once the
-/// connection is known to be somebody's.
+/// Waits for a place for a stream on which nobody has logged in; `None` where
+/// no place is needed because the connection already belongs to an identity.
 async fn place(
     strangers: &Arc<Semaphore>,
     owner: &ConnectionIdentity,

@@ -1,3 +1,5 @@
+//! The callbacks that russh's server makes: log-in, channels, requests, data.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,14 +27,14 @@ use crate::server::session::denial::{self, Asked};
 use crate::server::session::endpoint::Endpoint;
 use crate::server::state::end::SessionEndReason;
 
-/// Why nobody has a terminal.
+/// The reason for which terminals are refused to everybody.
 const NO_TERMINALS: &str = "terminals are switched off; the node's operator turns them on with \
                             services.shell.enabled = true and services.shell.terminal = true";
 
-/// A channel that the peer has confirmed is handed over within less.
+/// The time within which a channel that the peer has confirmed is handed over.
 const HAND_OVER: Duration = Duration::from_secs(5);
 
-/// Bytes of names and values kept for one channel's command.
+/// The most bytes of names and values kept for one channel's command.
 const MOST_ENVIRONMENT: usize = 64 * 1024;
 
 /// Answers russh's calls. They run inline in the session's loop, so they only
@@ -48,13 +50,14 @@ pub(crate) struct RusshHandler {
     listeners: Listeners,
 }
 
-/// What a channel was asked for so far.
+/// The requests on a channel so far.
 struct Requests {
-    /// Closed when the channel's task has ended.
+    /// The sender that starts what the channel is for; closed when the
+    /// channel's task has ended.
     start: mpsc::Sender<Start>,
     started: bool,
     setup: Setup,
-    /// Why the peer does not have the terminal that it asked for.
+    /// The reason for which the peer does not have the terminal it asked for.
     no_terminal: Option<String>,
     environment_requests: u32,
     environment_bytes: usize,
@@ -111,8 +114,8 @@ impl RusshHandler {
         first && requests.start.try_send(start).is_ok()
     }
 
-    /// What was set up for what is started next, with what the peer's identity
-    /// brings.
+    /// Takes the set-up for what is started next, with the variables that the
+    /// peer's identity brings.
     fn setup(&mut self, channel: ChannelId) -> Setup {
         let requests = self.channels.get_mut(&channel);
         let mut setup = requests.map_or_else(Setup::default, |requests| {
@@ -125,7 +128,7 @@ impl RusshHandler {
         setup
     }
 
-    /// Starts what was granted; says how that went.
+    /// Starts what was granted. Returns whether it was started.
     fn start_granted(
         &mut self,
         channel: ChannelId,
@@ -184,7 +187,8 @@ impl RusshHandler {
         session.debug(true, &sentence, "")
     }
 
-    /// A channel that a destination is wanted for; refused without room.
+    /// Makes the opening of a channel to a destination; refuses it without
+    /// room.
     async fn opening(
         &self,
         kind: ChannelKind,
@@ -340,7 +344,7 @@ impl Handler for RusshHandler {
         Ok(self.concluded(holder))
     }
 
-    /// russh asks once the client has asked to log in.
+    /// The banner, which russh asks for once the client has asked to log in.
     async fn authentication_banner(&mut self) -> Result<Option<String>, Self::Error> {
         self.shared.service.cancel();
         let asked = self.shared.asks_for_channel.load(Ordering::Relaxed);
@@ -598,9 +602,9 @@ impl Handler for RusshHandler {
         }
     }
 
-    /// The terminal itself is opened with what runs on it. One that the peer
-    /// may not have is granted in form: to a refusal, OpenSSH's client gives
-    /// up without a word of ours.
+    /// Notes the terminal that the peer wants; it is opened with what runs on
+    /// it. A terminal that the peer may not have is granted in form: on a
+    /// refusal, OpenSSH's client gives up without showing our reason.
     async fn pty_request(
         &mut self,
         channel: ChannelId,

@@ -1,3 +1,6 @@
+//! The life of one SSH connection: its protocol, its goodbye, its end by
+//! revocation or silence.
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,30 +30,31 @@ use crate::server::state::server_state::{ActiveConfig, ServerState};
 use crate::server::state::sessions::LiveSession;
 use crate::server::status::{Live, count};
 
-/// How long a peer that was told goodbye has to take what was sent before, and
-/// to close.
+/// The time that a peer has, after the disconnect message, to take what was
+/// sent before and to close.
 const LINGER: Duration = Duration::from_secs(10);
 /// The same for a stranger, and for a peer that said goodbye: nothing is left
 /// that anybody waits for.
 const STRANGER_LINGER: Duration = Duration::from_millis(300);
-/// How long a peer has to take what was sent before its session failed.
+/// The time that a peer has to take what was sent before its session failed.
 const LAST_BYTES: Duration = Duration::from_secs(3);
-/// What a stranger may send in all on one stream, and what is read of it while
-/// it does not take our answers: a log-in with many keys and certificates
-/// needs about 60 KiB.
+/// The bytes that a peer may send before its log-in on one stream, and those
+/// that are read of it while it does not take our answers: a log-in with many
+/// keys and certificates needs about 60 KiB.
 const STRANGER_BYTES: u64 = 128 << 10;
 const STRANGER_READ_AHEAD: usize = 16 << 10;
-/// How long the goodbye itself may wait for a place in russh's queue.
+/// The time that the disconnect message may wait for a place in russh's queue.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// How long a client may take from its first encrypted byte to the request for
-/// the only service there is before the log-in. russh neither answers nor tells
-/// us of a request for another one.
+/// The time that a client may take from its first encrypted byte to the request
+/// for the only service there is before the log-in. russh neither answers nor
+/// tells us of a request for another one.
 const SERVICE_WITHIN: Duration = Duration::from_secs(5);
 
-/// How often it is looked at where the peer is.
+/// The interval at which the peer's address is looked at.
 const LOOK_AT_ADDRESS: Duration = Duration::from_secs(3);
-/// How often, and how long, the identity store is asked about a live session.
+/// The number of times that the identity store is asked about a live session,
+/// the time for each, and the pause between two.
 const LOOK_UPS: u32 = 3;
 const LOOK_UP: Duration = Duration::from_secs(3);
 const BETWEEN_LOOK_UPS: Duration = Duration::from_millis(300);
@@ -58,12 +62,13 @@ const BETWEEN_LOOK_UPS: Duration = Duration::from_millis(300);
 /// The other end of a stream.
 pub(crate) struct Peer {
     pub(crate) address: Option<SocketAddr>,
-    /// Our end.
+    /// The node's own address.
     pub(crate) local: Option<SocketAddr>,
     pub(crate) connection: Arc<dyn Connection>,
     pub(crate) owner: Arc<ConnectionIdentity>,
     pub(crate) endpoint: Option<Arc<Endpoint>>,
-    /// Absent where the connection is known to be somebody's.
+    /// The connection's place among those without a log-in; `None` where it
+    /// already belongs to an identity.
     pub(crate) startup: Option<Startup>,
 }
 
@@ -132,7 +137,7 @@ pub(crate) async fn serve(
     );
 }
 
-/// Who wants to log in.
+/// What the log-in of a session works with.
 struct LoginContext {
     owner: Arc<ConnectionIdentity>,
     endpoint: Option<Arc<Endpoint>>,
@@ -140,7 +145,7 @@ struct LoginContext {
     refused: Arc<AtomicBool>,
 }
 
-/// Runs the protocol; says why it ended, and how many bytes came and went.
+/// Runs the protocol. Returns why it ended, and the bytes received and sent.
 async fn run(
     core: &ServerState,
     shared: &Arc<SessionContext>,
@@ -229,8 +234,9 @@ async fn converse(
     }
 }
 
-/// A session that broke off: what was sent before still reaches the peer, which
-/// can only then say what it finds wrong (that no algorithm is common, say).
+/// Ends a session that broke off so that what was sent before still reaches the
+/// peer, which can only then say what it finds wrong (such as that no algorithm
+/// is common).
 async fn failed(
     shared: &SessionContext,
     control: &dyn Control,

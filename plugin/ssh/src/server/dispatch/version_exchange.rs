@@ -1,3 +1,6 @@
+//! The version exchange (RFC 4253 section 4.2), and what it tells about the
+//! client.
+
 use std::io;
 use std::time::Duration;
 
@@ -13,18 +16,18 @@ use crate::connection::{SSH_ID, server_opened_channel};
 
 /// Longest identification line (RFC 4253 section 4.2).
 const LONGEST: usize = 255;
-/// How long a client has for its proposal while it does not have ours. Those
-/// that wait for ours are offered what their version line says.
+/// The time that a client has for its proposal while it does not have ours. To
+/// one that waits for ours, the offer follows from its version line.
 const PROPOSAL_TIMEOUT: Duration = Duration::from_secs(1);
-/// How the version of our own client begins.
+/// The beginning of our own client's version line.
 const OURS: &[u8] = b"SSH-2.0-alknet_";
 
-/// What a client's first words tell.
+/// What a client's version line and proposal tell.
 pub(crate) struct ClientVersion {
     pub(crate) kind: ClientKind,
-    /// It is our own client.
+    /// Whether it is our own client.
     pub(crate) is_ours: bool,
-    /// It asks us to open the channel of its first command.
+    /// Whether it asks the server to open the channel of its first command.
     pub(crate) asks_for_channel: bool,
 }
 
@@ -82,7 +85,7 @@ async fn proposal<S: ByteStream>(
     }
 }
 
-/// What stands behind the version.
+/// The comment behind the version in an identification line.
 fn comment(line: &[u8]) -> &[u8] {
     let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let mut parts = line.trim_ascii_end().splitn(2, |byte| *byte == b' ');

@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::sleep;
 
-/// How long an address has before the next one is tried beside it (RFC 8305
-/// section 5, "Connection Attempt Delay").
+/// The time that an address has before the next one is tried beside it (RFC
+/// 8305 section 5, "Connection Attempt Delay").
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// Dials the addresses as RFC 8305 ("Happy Eyeballs") has it: families in

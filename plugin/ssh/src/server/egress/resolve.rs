@@ -1,3 +1,5 @@
+//! Look-ups of host names, bounded for each peer.
+
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -7,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use alknet_handler::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Look-ups at a time; each holds a thread for as long as the system's
+/// The most look-ups at a time; each holds a thread for as long as the system's
 /// resolver takes, whether or not anybody still waits for it.
 const AT_A_TIME: usize = 64;
 
-/// Look-ups of one peer at a time, on all its connections together.
+/// The most look-ups of one peer at a time, on all its connections together.
 const AT_A_TIME_OF_A_PEER: usize = 8;
 
 /// A look-up's share of what its peer may have under way. The resolver keeps it
@@ -20,7 +22,7 @@ const AT_A_TIME_OF_A_PEER: usize = 8;
 #[derive(Debug, Default)]
 pub struct LookUpSlot(#[allow(dead_code)] Option<OwnedSemaphorePermit>);
 
-/// What each peer has under way.
+/// The look-ups that each peer has under way.
 #[derive(Debug, Default)]
 pub(crate) struct LookUps(Mutex<HashMap<String, Weak<Semaphore>>>);
 
@@ -48,7 +50,7 @@ pub trait Resolver: fmt::Debug + Send + Sync {
     /// All addresses of `host`, in the order to try them, with `port`.
     ///
     /// # Errors
-    /// When there is none, or it cannot be found out.
+    /// When the name has no address, or the look-up fails.
     fn resolve<'a>(
         &'a self,
         host: &'a str,

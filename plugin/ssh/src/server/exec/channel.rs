@@ -13,15 +13,15 @@ use crate::server::channel::input::{Event, Input, close_with_words, finish, tell
 use crate::server::metrics::ChannelKind;
 use crate::server::session::context::{ChannelSlot, SessionContext};
 
-/// The exit status of what is not permitted, as shells have it for what cannot
-/// be run.
+/// The exit status of a program that is not permitted, the one that shells use
+/// for programs that cannot be run.
 const NOT_PERMITTED: u32 = 126;
 
-/// What a session channel is for.
+/// The start of what a session channel is for.
 pub(crate) enum Start {
     /// A command, a shell or file transfer.
     Command(Box<command::Task>),
-    /// Nothing; the user is told why.
+    /// A refusal; the user is shown this reason.
     Refusal(String),
 }
 

@@ -1,3 +1,6 @@
+//! A command on its channel: started, fed, its output passed on, its status
+//! reported.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,7 +32,7 @@ const SILENCE: Duration = Duration::from_millis(100);
 /// configured otherwise.
 const SILENCE_BEFORE_THE_END: Duration = Duration::from_secs(5);
 
-/// What a channel is to run, and was granted to.
+/// A command that a channel is to run, with its grant.
 pub(crate) struct Task {
     pub(crate) program: Program,
     pub(crate) setup: Setup,
@@ -37,7 +40,7 @@ pub(crate) struct Task {
     pub(crate) grant: Grant,
 }
 
-/// What a channel was given before it was told what to run.
+/// The environment and terminal that a channel was given before its command.
 #[derive(Default)]
 pub(crate) struct Setup {
     pub(crate) environment: Environment,
@@ -181,18 +184,18 @@ fn background(exec: &alknet_ssh_config::Exec) -> Option<Duration> {
 enum CommandEndReason {
     Reported,
     Closed,
-    /// We end it, and say why.
+    /// The server ends the command, for this reason.
     Cut(String),
 }
 
-/// How far passing output on has come: see [`output::pass`].
+/// Counters that show how far passing output on has come, see [`output::pass`].
 #[derive(Default)]
 struct Steps {
     out: AtomicU64,
     err: AtomicU64,
 }
 
-/// Why something was ended.
+/// The sentences that say why a command was ended.
 struct Words {
     stalled: String,
     idle: String,
@@ -331,7 +334,7 @@ async fn silent(progress: &Steps, silence: Duration) {
     }
 }
 
-/// Exit status or signal, then the end (RFC 4254 section 6.10).
+/// Sends exit status or signal, then the end (RFC 4254 section 6.10).
 async fn report(writer: &ChannelWriteHalf<Msg>, handle: &Handle, status: Option<Status>) {
     tell_status(writer, handle, status).await;
     end(writer).await;
@@ -364,7 +367,8 @@ async fn end(writer: &ChannelWriteHalf<Msg>) {
     let _ = writer.close().await;
 }
 
-/// The peer has been told; it is the operator who can do something about it.
+/// Logs that the root of file transfer cannot be used: the peer has been told,
+/// and only the operator can correct it.
 fn warn_of_root(program: &Program, status: Option<Status>, shared: &SessionContext) {
     let is_files = matches!(program, Program::Files(_));
     if is_files && status == Some(Status::Exited(helper::NO_ROOT.into())) {

@@ -13,10 +13,12 @@ use crate::server::state::server_state::ServerState;
 
 /// The longest time between two looks at the clock: it may be set.
 const LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(60);
-/// How long after a failure the identity store or the monitor is asked again.
+/// The time after a failure until the identity store or the monitor is asked
+/// again.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
-/// Judges them again whenever permissions change, or time runs out for one.
+/// Judges the jobs again whenever permissions change, or the time of one runs
+/// out.
 pub(crate) fn watch(core: &Arc<ServerState>) {
     if core
         .launcher
@@ -49,7 +51,7 @@ pub(crate) async fn until(time: Option<SystemTime>) {
     }
 }
 
-/// Ends with the handler.
+/// Judges jobs until the handler ends.
 async fn judge_again(
     handler: Weak<ServerState>,
     mut revision: watch::Receiver<u64>,
@@ -72,13 +74,13 @@ async fn judge_again(
     }
 }
 
-/// Until when nothing needs to be looked at, if nothing changes.
+/// The wait until jobs are judged again, if nothing changes.
 #[derive(Clone, Copy)]
 enum Wait {
-    /// There is nothing.
+    /// Without end: no job has a time that runs out.
     Nothing,
     Until(SystemTime),
-    /// Something could not be asked.
+    /// A short while: a store or the monitor could not be asked.
     Again,
 }
 

@@ -10,7 +10,7 @@ use crate::server::session::context::SessionContext;
 use crate::server::session::peer;
 use crate::server::state::access::{AccessError, Grant, Request};
 
-/// What a request for a command starts.
+/// Decides what a request for a command starts.
 ///
 /// # Errors
 /// When that is not granted.
@@ -53,7 +53,7 @@ fn is_of_ssh_copy_id(asked: &[u8]) -> bool {
         && has(b".ssh/authorized_keys")
 }
 
-/// What a request for a shell starts.
+/// Decides what a request for a shell starts.
 ///
 /// # Errors
 /// When that is not granted.
@@ -65,7 +65,7 @@ pub(crate) fn shell(shared: &SessionContext, setup: Setup) -> Result<Start, Acce
     task(shared, Program::Shell, setup, grant)
 }
 
-/// What a request for the subsystem `sftp` starts.
+/// Decides what a request for the subsystem `sftp` starts.
 ///
 /// # Errors
 /// When that is not granted.

@@ -10,10 +10,10 @@ use crate::server::state::access::AccessError;
 /// Why a subsystem is not available.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unavailable {
-    /// Nothing has that name here.
+    /// No subsystem has this name.
     #[error("there is no such subsystem in /services/subsystems")]
     Unknown,
-    /// It is not for this peer.
+    /// The peer may not use it.
     #[error(transparent)]
     Refused(#[from] AccessError),
 }
@@ -38,7 +38,8 @@ pub(crate) fn start(
     }
 }
 
-/// What the user is told when there is none of that name, or not for this peer.
+/// The sentence for the user when no subsystem has this name, or the peer may
+/// not use it.
 pub(crate) fn denied(name: &str, unavailable: &Unavailable, shared: &SessionContext) -> String {
     let id = shared.identity();
     let refused = match unavailable {

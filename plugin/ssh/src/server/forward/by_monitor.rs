@@ -14,10 +14,11 @@ use crate::server::process::{BoundUnix, FoundUnix, Monitor, MonitorError};
 use crate::server::session::context::SessionContext;
 use crate::server::session::peer;
 
-/// The monitor answers sooner, whatever the file system.
+/// The time after which the monitor counts as not answering: it answers sooner,
+/// whatever the file system.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the monitor is to be asked for.
+/// A request to the monitor for a Unix socket of a peer.
 pub(super) struct ByMonitor<'a> {
     monitor: &'a Monitor,
     target: UnixTarget,
@@ -67,14 +68,14 @@ impl<'a> ByMonitor<'a> {
         self.target.confinement.is_some()
     }
 
-    /// Finds what is to be connected to.
+    /// Finds the socket to connect to.
     pub(super) async fn find(self) -> io::Result<Found> {
         answered(self.monitor.find_unix(self.target))
             .await
             .map(Found)
     }
 
-    /// Finds where to listen.
+    /// Finds the place to listen at.
     pub(super) async fn find_place(self) -> io::Result<Found> {
         answered(self.monitor.find_place(self.target))
             .await
@@ -82,23 +83,23 @@ impl<'a> ByMonitor<'a> {
     }
 }
 
-/// What the monitor has found, and not touched yet.
+/// A path that the monitor has found and neither connected to nor bound.
 pub(super) struct Found(FoundUnix);
 
 impl Found {
-    /// Its real path.
+    /// The real path, without links.
     pub(super) fn path(&self) -> &Path {
         &self.0.path
     }
 
-    /// Connects to it.
+    /// Has the monitor connect to it.
     pub(super) async fn connect(self) -> io::Result<UnixStream> {
         let socket = StdUnixStream::from(answered(self.0.connect()).await?);
         socket.set_nonblocking(true)?;
         UnixStream::from_std(socket)
     }
 
-    /// Listens there.
+    /// Has the monitor listen there.
     pub(super) async fn listen(self) -> io::Result<(UnixListener, MonitoredPath)> {
         let BoundUnix { listener, request } = answered(self.0.listen()).await?;
         let listener = StdUnixListener::from(listener);

@@ -62,8 +62,8 @@ impl ForwardError {
         }
     }
 
-    /// What the peer is told: where the target is at fault, how; where our
-    /// rules forbid it, what would allow it.
+    /// The answer to the peer: what is wrong with the target, or, where a rule
+    /// forbids it, what would allow it.
     pub(super) fn answer(
         &self,
         to_our_client: bool,
@@ -113,7 +113,7 @@ impl From<Denied> for ForwardError {
     }
 }
 
-/// Out of descriptors, ports, memory or buffers.
+/// Whether the error means a lack of descriptors, ports, memory or buffers.
 pub(super) fn is_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let codes = [
@@ -205,7 +205,8 @@ fn connect_timeout(active: &ActiveConfig) -> Duration {
     Duration::from_secs(active.config.forwarding.connect_timeout_seconds.into())
 }
 
-/// The form that is checked is the form that is dialled; a zone stays.
+/// The address in the form that is checked, which is also dialled; a zone
+/// stays.
 fn canonical_socket(address: SocketAddr) -> SocketAddr {
     let ip = canonical(address.ip());
     if ip == address.ip() {
@@ -249,7 +250,7 @@ pub(super) async fn unix(
     Ok((stream.into(), grant))
 }
 
-/// How long a listener without room is left alone.
+/// The pause before a listener without room is tried again.
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 async fn connect_to_file(file: &UnixSocketFile) -> io::Result<UnixStream> {

@@ -34,14 +34,14 @@ use crate::server::state::listeners::Name;
 use crate::server::state::sessions::LiveSession;
 use crate::server::status::{Live, count};
 
-/// As tokio listens.
+/// The backlog of listen(2), the same that tokio uses.
 const BACKLOG: i32 = 1024;
-/// How often a port is looked for that is free for all addresses of a name.
+/// The number of tries to find a port that is free for all addresses of a name.
 const TRIES: usize = 8;
 /// The pause after a failed accept(2), most likely for want of descriptors.
 const BREATH: Duration = Duration::from_millis(100);
 
-/// What listens for the peer of one SSH connection.
+/// The listeners of one SSH connection.
 #[derive(Default)]
 pub(crate) struct Listeners {
     by_name: HashMap<Name, Entry>,
@@ -54,7 +54,7 @@ struct Entry {
     gone: CancellationToken,
 }
 
-/// Why nothing listens.
+/// Why a listener was not opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
     #[error(transparent)]
@@ -258,7 +258,8 @@ impl Listeners {
         Ok(())
     }
 
-    /// Where the peer's agent is reached, while it can be.
+    /// The path of the socket of the peer's agent; `None` while it does not
+    /// listen.
     pub(crate) fn agent_socket(&self) -> Option<PathBuf> {
         let (path, entry) = self.agent.as_ref()?;
         entry.is_accepting().then(|| path.clone())
@@ -458,7 +459,8 @@ fn bind(address: SocketAddr) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
-/// The machine does not have that address, or not that family.
+/// Whether the error means that the machine does not have the address, or its
+/// family.
 fn is_absent(error: &io::Error) -> bool {
     use rustix::io::Errno;
     [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT]
@@ -466,7 +468,7 @@ fn is_absent(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-/// What the peer is told about where a connection came in.
+/// The listener's name that the peer is told with each connection.
 #[derive(Clone)]
 enum Origin {
     Tcp { asked: String, port: u16 },
@@ -513,7 +515,7 @@ impl Listener {
     }
 }
 
-/// What accepting needs.
+/// What the task of a listener needs to accept connections.
 struct Accepting {
     origin: Origin,
     grant: Arc<Grant>,

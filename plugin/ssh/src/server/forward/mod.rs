@@ -69,7 +69,7 @@ pub(super) async fn direct_streamlocal(opening: Opening, path: String) {
     opening.conclude(&about, asked, connected).await;
 }
 
-/// As the audit stream names it.
+/// A destination as the audit stream names it.
 fn host_and_port(host: &str, port: u32) -> String {
     if host.contains(':') && !host.starts_with('[') {
         format!("[{host}]:{port}")
@@ -79,8 +79,8 @@ fn host_and_port(host: &str, port: u32) -> String {
 }
 
 impl Opening {
-    /// Answers as things turned out, and carries the bytes if they turned out
-    /// well.
+    /// Answers with the outcome of the connect, and carries the bytes if it
+    /// succeeded.
     async fn conclude(
         self,
         about: &About<'_>,
@@ -117,7 +117,7 @@ impl Opening {
     }
 }
 
-/// What the operator calls it.
+/// The name of a kind of channel in the log.
 fn name(kind: ChannelKind) -> &'static str {
     match kind {
         ChannelKind::Session => "session",
@@ -129,7 +129,7 @@ fn name(kind: ChannelKind) -> &'static str {
     }
 }
 
-/// The destination stays out of it.
+/// Logs why a channel was not opened; the destination is left out.
 fn say_why_not(shared: &SessionContext, about: &About<'_>, refusal: &ForwardError) {
     let kind = about.kind;
     if refusal.code() == ChannelOpenFailure::AdministrativelyProhibited {

@@ -24,7 +24,7 @@ use crate::server::traffic::Traffic;
 /// How a forwarded channel ended.
 #[derive(Debug)]
 pub(super) enum ForwardEndReason {
-    /// Both sides had said all they had to say.
+    /// Both sides ended in order.
     Finished,
     /// The peer closed the channel, or the session is over.
     Closed,
@@ -34,7 +34,7 @@ pub(super) enum ForwardEndReason {
     Stalled,
     /// Nothing went either way for as long as is configured.
     Idle,
-    /// It is no longer permitted.
+    /// The forward is no longer permitted.
     Revoked,
 }
 

@@ -1,3 +1,5 @@
+//! The target's end of a forwarded channel: a TCP or Unix socket.
+
 use tokio::net::{TcpStream, UnixStream};
 
 /// The far end of a forwarded channel.

@@ -1,3 +1,5 @@
+//! The reasons for which a connection is turned away before its log-in.
+
 /// Why a connection is turned away before it may log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AdmissionError {
@@ -7,16 +9,17 @@ pub(crate) enum AdmissionError {
     /// Its address has as many that have not logged in as it may.
     #[error("too many connections of this address are not logged in")]
     Source,
-    /// All addresses together have.
+    /// All addresses together have as many as they may.
     #[error("too many connections are not logged in")]
     Startups,
-    /// The handshake below SSH did not show whose it is, and it has to.
+    /// The TLS handshake did not prove an identity, and the configuration
+    /// requires one.
     #[error("no known key in the QUIC handshake")]
     Unbound,
 }
 
 impl AdmissionError {
-    /// What the peer is told.
+    /// The reason that the peer is told.
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Penalised => "Not allowed at this time",

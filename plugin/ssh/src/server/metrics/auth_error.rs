@@ -1,3 +1,5 @@
+//! The reasons for which an attempt to log in is refused.
+
 /// Why an attempt to authenticate was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AuthError {

@@ -1,3 +1,5 @@
+//! The account that this process runs as (passwd(5)).
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -34,7 +36,7 @@ impl Account {
         Self { name, home, shell }
     }
 
-    /// What the environment says, as a shell would have it.
+    /// The account that the environment describes, as a shell would take it.
     pub(crate) fn of_environment() -> Self {
         let account = Self::current();
         Self {
@@ -45,7 +47,7 @@ impl Account {
     }
 }
 
-/// What passwd(5) says about a user.
+/// The entry of a user in passwd(5).
 #[derive(Debug, PartialEq, Eq)]
 struct Entry<'a> {
     name: &'a str,

@@ -14,7 +14,7 @@ use super::start_error::StartError;
 use super::streams::FarEnds;
 use super::{Account, Job, ProcessGroup, Program, Streams, helper};
 
-/// Where programs are looked for unless the configuration sets `PATH`.
+/// The search path for programs unless the configuration sets `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Starts a program in a process group of its own, or in a session of its own

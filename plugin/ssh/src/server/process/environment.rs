@@ -1,3 +1,5 @@
+//! The variables that a command gets beside those of its account.
+
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
@@ -12,14 +14,15 @@ pub(crate) struct Origin {
     pub(crate) local: Option<SocketAddr>,
 }
 
-/// What a command finds in its environment beside what all of them do.
+/// The variables of one command beside those that all commands get.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
-    /// What the peer set.
+    /// The variables that the peer set.
     pub(crate) requested: Vec<(String, String)>,
-    /// The socket of the peer's agent.
+    /// The socket of the peer's agent (`SSH_AUTH_SOCK`).
     pub(crate) agent: Option<PathBuf>,
-    /// What the peer asked for, where a forced command runs in its place.
+    /// The command that the peer asked for, where a forced command runs in its
+    /// place (`SSH_ORIGINAL_COMMAND`).
     pub(crate) original: Option<Vec<u8>>,
 }
 

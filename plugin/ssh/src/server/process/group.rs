@@ -1,3 +1,5 @@
+//! The process group or session of a child, and its end with all members.
+
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -8,8 +10,8 @@ use tokio::time::Instant;
 
 use super::session;
 
-/// How often processes that were asked to end are looked at, at first and
-/// later.
+/// The interval at which processes that were asked to end are looked at, at
+/// first and later.
 const LOOK: Duration = Duration::from_millis(20);
 const LOOK_LATER: Duration = Duration::from_millis(200);
 
@@ -18,8 +20,8 @@ const LOOK_LATER: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProcessGroup {
     leader: Pid,
-    /// The leader leads a session (setsid(2)), with a group for each job of
-    /// its shell.
+    /// Whether the leader leads a session (setsid(2)), with a group for each
+    /// job of its shell.
     session: bool,
 }
 

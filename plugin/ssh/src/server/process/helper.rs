@@ -15,7 +15,7 @@ use crate::server::sftp::{self, SftpError};
 /// The exit status when the root of file transfer cannot be used.
 pub(crate) const NO_ROOT: u8 = 3;
 
-/// What a helper is to do.
+/// A request to a helper.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "service", rename_all = "snake_case")]
 pub(crate) enum Request {

@@ -1,3 +1,6 @@
+//! A process that was started, whoever started it: waited for, signalled,
+//! detached or ended.
+
 use std::sync::Mutex as StdMutex;
 use std::time::Duration;
 
@@ -13,7 +16,7 @@ use super::status::Status;
 /// A process that was started, with its descendants.
 #[derive(Debug)]
 pub(crate) enum Job {
-    /// The monitor has it. Dropped, all its processes end, unless
+    /// A job of the monitor. When dropped, all its processes end, unless
     /// [`detach`](Self::detach) was called.
     Monitored(MonitoredJob),
     /// A child of this process.

@@ -4,14 +4,14 @@ use alknet_ssh_config::Services;
 
 use super::{Environment, Job, Origin, Program, Streams, TerminalRequest};
 
-/// What runs, and the way to it.
+/// A process that was started, and its streams.
 #[derive(Debug)]
 pub(crate) struct Launched {
     pub(crate) job: Job,
     pub(crate) streams: Streams,
 }
 
-/// Who a process is for.
+/// The peer that a process is for.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
     pub(crate) identity: String,
@@ -19,14 +19,15 @@ pub(crate) struct Peer {
     /// The account it logged in to.
     pub(crate) account: Option<String>,
     pub(crate) confinement: Option<alknet_session::Confinement>,
-    /// Why nothing is started for it.
+    /// The reason for which nothing is started for it; `None` if it may have
+    /// processes.
     pub(crate) refusal: Option<String>,
     pub(crate) origin: Origin,
-    /// See [`alknet_session::Start::note`].
+    /// The note for the monitor, see [`alknet_session::Start::note`].
     pub(crate) note: String,
 }
 
-/// What is to run, and how.
+/// A program to start, with its peer, environment and terminal.
 #[derive(Debug)]
 pub(crate) struct Launch<'a> {
     pub(crate) program: &'a Program,

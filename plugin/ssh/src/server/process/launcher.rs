@@ -1,3 +1,6 @@
+//! The two ways to start a process: by the node's monitor, or as a child of
+//! this process.
+
 use std::io;
 
 use alknet_session::{HandlerSessions, Mode, Socket, Start};
@@ -19,8 +22,8 @@ enum Kind {
 }
 
 impl Launcher {
-    /// Has the node's monitor start them, over the handler's socket to it.
-    /// Must be called inside a tokio runtime.
+    /// A launcher that has the node's monitor start processes, over the
+    /// handler's socket to it. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// When the library that `context` names cannot be opened, or the socket
@@ -30,8 +33,9 @@ impl Launcher {
         Ok(Self(Kind::Monitor(Box::new(monitor))))
     }
 
-    /// Starts them as children of this process, with all its rights: for
-    /// programs that embed the server and have no monitor, and for tests.
+    /// A launcher that starts processes as children of this process, with all
+    /// its rights: for programs that embed the server and have no monitor, and
+    /// for tests.
     pub fn direct() -> Self {
         Self(Kind::Direct(Account::current()))
     }
@@ -43,12 +47,12 @@ impl Launcher {
         }
     }
 
-    /// What the node said about starting processes.
+    /// What the node told the handler about starting processes.
     pub(crate) fn context(&self) -> Option<&HandlerSessions> {
         self.monitor().map(|monitor| &monitor.context)
     }
 
-    /// Which accounts peers log in to.
+    /// The accounts that peers log in to.
     pub(crate) fn accounts(&self) -> Accounts {
         match self.context() {
             Some(context) if context.mode == Mode::Accounts => Accounts::OfPeers {

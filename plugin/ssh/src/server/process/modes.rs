@@ -1,9 +1,12 @@
+//! Terminal modes as SSH encodes them (RFC 4254 section 8), applied to
+//! termios(3).
+
 use russh::Pty;
 use rustix::termios::{
     ControlModes, InputModes, LocalModes, OutputModes, SpecialCodeIndex, Termios,
 };
 
-/// How SSH writes that there is no such character, and how the system does.
+/// The values for a character that is switched off, in SSH and in the system.
 const NO_CHARACTER: u32 = 255;
 const DISABLED: u8 = 0;
 

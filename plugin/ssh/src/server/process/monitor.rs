@@ -1,3 +1,6 @@
+//! The client of the node's monitor, which starts jobs and opens Unix sockets
+//! for peers.
+
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,7 +21,7 @@ use super::streams::FarEnds;
 pub(crate) struct Monitor {
     socket: AsyncSocket,
     pub(crate) context: HandlerSessions,
-    /// Where our own code was loaded from, for helpers.
+    /// The library that this code was loaded from, for helpers.
     library: File,
 }
 
@@ -30,7 +33,7 @@ pub(crate) struct MonitoredJob(AsyncSocket);
 /// is connected to or made until it is granted.
 #[derive(Debug)]
 pub(crate) struct FoundUnix {
-    /// Without links.
+    /// The real path, without links.
     pub(crate) path: PathBuf,
     request: AsyncSocket,
 }
@@ -39,11 +42,11 @@ pub(crate) struct FoundUnix {
 #[derive(Debug)]
 pub(crate) struct BoundUnix {
     pub(crate) listener: OwnedFd,
-    /// Open for as long as the path is to stay.
+    /// The socket of the request, open for as long as the path is to stay.
     pub(crate) request: AsyncSocket,
 }
 
-/// Why the monitor did not do something.
+/// Why a request to the monitor failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MonitorError {
     #[error(transparent)]
@@ -55,7 +58,7 @@ pub(crate) enum MonitorError {
 }
 
 impl Monitor {
-    /// Must be called inside a tokio runtime.
+    /// Makes the client. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// When the library cannot be opened, or the socket cannot be used.
@@ -153,7 +156,7 @@ async fn answer(socket: &AsyncSocket) -> Result<(Answer, Vec<OwnedFd>), MonitorE
 }
 
 impl FoundUnix {
-    /// Has the monitor connect to it; the connected socket.
+    /// Has the monitor connect to it; returns the connected socket.
     pub(crate) async fn connect(self) -> Result<OwnedFd, MonitorError> {
         self.granted().await
     }
@@ -181,7 +184,7 @@ impl FoundUnix {
 }
 
 impl MonitorError {
-    /// As an error of the system, where it was one.
+    /// The error as one of the system, where it was one.
     pub(crate) fn into_io(self) -> io::Error {
         match self {
             Self::Refused {
@@ -220,7 +223,7 @@ impl MonitoredJob {
         }
     }
 
-    /// Returns when no process is left.
+    /// Ends the job; returns when no process is left.
     pub(super) async fn end(&self, grace: Duration) {
         self.control(Control::End(milliseconds(grace))).await;
         while let Ok(Some(received)) = self.0.receive::<Event>().await {

@@ -1,3 +1,5 @@
+//! The programs that a channel can run, in the form that the monitor takes.
+
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -5,7 +7,7 @@ use alknet_session::Program as Started;
 use alknet_ssh_config::Services;
 use alknet_ssh_policy::Command;
 
-/// What to run.
+/// A program to run.
 #[derive(Clone, Debug)]
 pub(crate) enum Program {
     /// A command that was granted.
@@ -17,7 +19,7 @@ pub(crate) enum Program {
 }
 
 impl Program {
-    /// The same as the monitor is told.
+    /// The program in the form that the monitor takes.
     pub(super) fn for_monitor(&self, services: &Services) -> Started {
         match self {
             Self::Shell => Started::Shell(services.shell.program.as_deref().map(Into::into)),

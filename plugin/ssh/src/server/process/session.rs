@@ -1,9 +1,11 @@
+//! The process groups of a session (setsid(2)), found in /proc.
+
 use std::collections::HashSet;
 use std::fs;
 
 use rustix::process::Pid;
 
-/// The process groups of a session (setsid(2)) that have a live member. None
+/// The process groups of a session (setsid(2)) that have a live member. Empty
 /// where the system has no `/proc`.
 pub(super) fn groups(session: Pid) -> HashSet<Pid> {
     let Ok(entries) = fs::read_dir("/proc") else {

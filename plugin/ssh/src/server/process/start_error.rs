@@ -1,10 +1,13 @@
+//! The errors of starting a process, with the exit status that a shell would
+//! give.
+
 use std::io;
 
 use alknet_session::{MAX_REQUEST, SocketError};
 
 /// The status a shell exits with when it cannot run a program.
 pub(super) const CANNOT_RUN: u8 = 126;
-/// The same for a program that is not there.
+/// The status a shell exits with when a program does not exist.
 const NOT_FOUND: u8 = 127;
 
 /// Why a process was not started.
@@ -23,8 +26,8 @@ pub(crate) enum StartError {
 }
 
 impl StartError {
-    /// As a shell would exit: 127 for what is not there, 126 for what cannot
-    /// be run.
+    /// The status that a shell would exit with: 127 for a program that does not
+    /// exist, 126 for one that cannot be run.
     pub(crate) fn status(&self) -> u32 {
         let status = match self {
             Self::Io(error) if error.kind() == io::ErrorKind::NotFound => NOT_FOUND,

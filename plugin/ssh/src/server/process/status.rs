@@ -1,3 +1,5 @@
+//! The status with which a process ended.
+
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
@@ -9,7 +11,7 @@ pub(crate) enum Status {
 }
 
 impl Status {
-    /// `None` for a process that has not ended.
+    /// Reads the status of a process; `None` for one that has not ended.
     pub(super) fn of(status: ExitStatus) -> Option<Self> {
         if let Some(signal) = status.signal() {
             return Some(Self::Signaled {

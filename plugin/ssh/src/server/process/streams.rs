@@ -1,3 +1,5 @@
+//! The pipes or the terminal between a channel and its process.
+
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,11 +10,11 @@ use tokio::net::unix::pipe;
 
 use super::{Terminal, TerminalRequest};
 
-/// What a pipe of file transfer holds: several messages, so that both sides
-/// of it work at the same time.
+/// The bytes that a pipe of file transfer holds: several messages, so that both
+/// sides of it work at the same time.
 const FILES_PIPE: usize = 256 * 1024;
 
-/// What a process reads from and writes to: our ends.
+/// Our ends of the streams that a process reads from and writes to.
 #[derive(Debug)]
 pub(crate) enum Streams {
     Pipes {
@@ -38,7 +40,7 @@ pub(super) enum FarEnds {
 }
 
 impl Streams {
-    /// Three pipes, or a terminal.
+    /// Opens three pipes, or a terminal.
     pub(super) fn open(terminal: Option<&TerminalRequest>) -> io::Result<(Self, FarEnds)> {
         let Some(request) = terminal else {
             return Self::pipes();
@@ -51,7 +53,7 @@ impl Streams {
         Ok((Self::Terminal(opened.terminal), far))
     }
 
-    /// Pipes for file transfer.
+    /// Opens pipes for file transfer.
     pub(super) fn for_files() -> io::Result<(Self, FarEnds)> {
         let (near, far) = Self::pipes()?;
         if let FarEnds::Pipes { stdin, stdout, .. } = &far {

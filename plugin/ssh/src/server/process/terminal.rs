@@ -1,3 +1,5 @@
+//! Pseudo-terminals (pty(7)): asked for, opened, resized.
+
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,7 +17,7 @@ const LONGEST_NAME: usize = 256;
 /// The terminal a peer asked for (RFC 4254 section 6.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TerminalRequest {
-    /// What becomes `TERM`.
+    /// The value of `TERM`.
     kind: String,
     pub(crate) size: Size,
     modes: Vec<(Mode, u32)>,
@@ -53,7 +55,7 @@ pub(super) struct Opened {
 }
 
 impl TerminalRequest {
-    /// `None` when `kind` cannot be the value of `TERM`.
+    /// Makes a request; `None` when `kind` cannot be the value of `TERM`.
     pub(crate) fn new(kind: &str, size: Size, modes: &[(Mode, u32)]) -> Option<Self> {
         let possible = kind.len() <= LONGEST_NAME && !kind.contains('\0');
         possible.then(|| Self {
@@ -90,7 +92,8 @@ impl TerminalRequest {
 }
 
 impl TerminalControl {
-    /// Tells the terminal's foreground processes, too (SIGWINCH).
+    /// Changes the size, and tells the terminal's foreground processes
+    /// (SIGWINCH).
     pub(crate) fn resize(&self, size: Size) {
         if let Err(error) = tcsetwinsize(&self.0, size.into()) {
             tracing::debug!(%error, "a terminal keeps its size");
@@ -99,7 +102,7 @@ impl TerminalControl {
 }
 
 impl Size {
-    /// Characters, and pixels (RFC 4254 section 6.7).
+    /// Makes a size of characters and pixels (RFC 4254 section 6.7).
     pub(crate) fn new(columns: u32, rows: u32, width: u32, height: u32) -> Self {
         let cut = |length| u16::try_from(length).unwrap_or(u16::MAX);
         Self {
@@ -122,7 +125,8 @@ impl From<Size> for Winsize {
     }
 }
 
-/// Keeps the kind: what is not found is told apart.
+/// Converts an error and keeps its kind, so that a program that is not found is
+/// told apart.
 pub(super) fn into_io(error: pty_process::Error) -> io::Error {
     match error {
         pty_process::Error::Io(error) => error,
@@ -131,8 +135,8 @@ pub(super) fn into_io(error: pty_process::Error) -> io::Error {
     }
 }
 
-/// What reading a terminal's near side gives once nobody has its far side
-/// open any more (pty(7)).
+/// Whether the error is that of reading a terminal's near side once nobody has
+/// its far side open any more (pty(7)).
 pub(crate) fn is_hung_up(error: &io::Error) -> bool {
     error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }

@@ -25,7 +25,7 @@ use crate::server::state::server_state::{ActiveConfig, ServerState};
 use crate::server::state::sessions::LiveSession;
 use crate::server::status::{Counters, Live, count};
 
-/// How long nothing has been heard of a peer of which the transport says that
+/// The time that nothing has been heard of a peer when the transport says that
 /// it is away.
 const AWAY_AFTER: Duration = Duration::from_secs(10);
 
@@ -53,15 +53,16 @@ pub(crate) struct SessionContext {
     places: Arc<Semaphore>,
     /// How many of them are taken.
     pub(crate) taken: Arc<watch::Sender<usize>>,
-    /// Given back once somebody has logged in.
+    /// The place among those without a log-in, given back once somebody has
+    /// logged in.
     startup: Mutex<Option<Startup>>,
-    /// Since when the peer is away, as far as was seen.
+    /// The time since which the peer has been seen to be away.
     away: Mutex<Option<SystemTime>>,
     /// Cancelled when the connection is over: every child and task ends.
     pub(crate) over: CancellationToken,
     pub(crate) channels: TaskTracker,
     pub(crate) listeners: TaskTracker,
-    /// The client has asked for the service `ssh-userauth`.
+    /// Cancelled when the client has asked for the service `ssh-userauth`.
     pub(crate) service: CancellationToken,
     pub(crate) authenticated: CancellationToken,
     end: OnceLock<SessionEndReason>,
@@ -83,8 +84,8 @@ impl Drop for ChannelSlot {
 }
 
 impl SessionContext {
-    /// What a connection begins with. `address` is the peer's and `local` ours, where
-    /// they are known.
+    /// The context of a new connection. `address` is the peer's and `local`
+    /// ours, where they are known.
     pub(crate) fn new(
         core: &Arc<ServerState>,
         active: Arc<ActiveConfig>,
@@ -128,13 +129,13 @@ impl SessionContext {
         }
     }
 
-    /// The peer has proven who it is.
+    /// Notes that the peer has proven who it is.
     pub(crate) fn authenticated(&self) {
         self.authenticated.cancel();
         drop(self.take_startup());
     }
 
-    /// All its jobs end with it, those left behind too.
+    /// Has all its jobs end with it, those left behind too.
     pub(crate) fn take_jobs(&self) {
         self.takes_jobs.store(true, Ordering::Relaxed);
     }
@@ -162,12 +163,12 @@ impl SessionContext {
         holder.map_or_else(String::new, |holder| holder.identity.id)
     }
 
-    /// What runs whatever the peer asks for, if its credentials say so.
+    /// The forced command of the peer's credentials, if any.
     pub(crate) fn forced_command(&self) -> Option<Vec<u8>> {
         self.access.restrictions().ok()?.force_command
     }
 
-    /// What runs when the peer asks for a command.
+    /// The command that runs when the peer asks for one.
     pub(crate) fn restricted_to(&self, asked: &[u8]) -> Vec<u8> {
         self.forced_command().unwrap_or_else(|| asked.to_vec())
     }
@@ -192,7 +193,7 @@ impl SessionContext {
         })
     }
 
-    /// Counts and logs what was refused; where it would have led stays out.
+    /// Counts and logs a request that was refused, without its destination.
     pub(crate) fn deny(&self, kind: RequestKind, reason: &dyn std::fmt::Display) {
         self.audit
             .request(kind.name(), Verdict::Denied, Some(reason));
@@ -225,7 +226,7 @@ impl SessionContext {
         }
     }
 
-    /// The same for what the audit stream tells in its own way.
+    /// Logs a refusal that the audit stream records in its own way.
     pub(crate) fn log_denied(&self, what: &str, reason: &dyn std::fmt::Display) {
         count(&self.counters.requests_denied);
         let holder = self.access.holder();
@@ -239,8 +240,9 @@ impl SessionContext {
         );
     }
 
-    /// Since when nothing has been heard of the peer, to some seconds; `None`
-    /// for one that is there, and over TCP, where nobody knows.
+    /// The time since which nothing has been heard of the peer, to some
+    /// seconds; `None` for one that is there, and over TCP, where it is not
+    /// known.
     pub(crate) fn away_since(&self) -> Option<SystemTime> {
         let is_away = self.origin.peer.is_some() && self.connection.remote_addr().is_none();
         let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
@@ -253,7 +255,7 @@ impl SessionContext {
         *away
     }
 
-    /// Completes when somebody has asked for the session's end; says why.
+    /// Completes with the reason when somebody has asked for the session's end.
     pub(crate) async fn asked_to_end(&self) -> SessionEndReason {
         loop {
             let notified = self.end_notify.notified();

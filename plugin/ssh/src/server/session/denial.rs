@@ -7,7 +7,7 @@ use alknet_ssh_policy::{Denied, Service};
 
 use crate::server::state::access::AccessError;
 
-/// What was asked for.
+/// A request that can be refused.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Asked<'a> {
     /// A command, or a subsystem that one serves.
@@ -160,7 +160,7 @@ fn program(command: &[u8]) -> Option<&str> {
     plain(first).filter(|first| first.bytes().all(is_name))
 }
 
-/// What a line can be built from: peers choose these texts.
+/// The text, if it is harmless in a line: peers choose these texts.
 fn plain(text: &str) -> Option<&str> {
     let is_plain = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
     is_plain.then_some(text)

@@ -1,9 +1,11 @@
+//! The TLS key that identifies the peer, where its identity is known.
+
 use alknet_handler::AuthContext;
 
-/// The key that the handshake below SSH showed, of somebody who is known.
+/// The key that the TLS handshake has proven, of a known identity.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
-    /// As the identity store knows it.
+    /// The fingerprint by which the identity store knows it.
     pub(crate) fingerprint: String,
 }
 

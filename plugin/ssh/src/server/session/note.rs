@@ -14,7 +14,7 @@ use crate::server::state::access::{Permissions, Request};
 /// The longest command that is kept as it is.
 const LONGEST_COMMAND: usize = 4096;
 
-/// See the module. As JSON text, the note of a job of the monitor.
+/// The note of a job. The monitor keeps it as JSON text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Note {
     /// Tells our notes from those of other handlers.
@@ -33,7 +33,7 @@ enum Version {
     One,
 }
 
-/// What the peer asked for.
+/// The request that the job was started by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Started {
@@ -52,9 +52,9 @@ enum Started {
 /// Whether a job may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Until then, as far as is known now.
+    /// It may go on until this time, as far as is known now.
     Granted { until: Option<SystemTime> },
-    /// It ends.
+    /// It must end.
     Denied,
 }
 
@@ -95,7 +95,7 @@ impl Note {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// `None` for the note of another handler.
+    /// Reads a note; `None` for one of another handler.
     pub(crate) fn from_json(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
@@ -161,8 +161,8 @@ fn forced(holder: &Holder) -> Option<Vec<u8>> {
     forced.map(decisive)
 }
 
-/// A command, or, of a long one, what decides: its first word, or that it has
-/// none.
+/// A command, or the part of a long one that decisions depend on: its first
+/// word, or that it has none.
 fn decisive(command: &[u8]) -> Vec<u8> {
     if command.len() <= LONGEST_COMMAND {
         return command.to_vec();

@@ -14,14 +14,14 @@ use crate::server::state::access::{AccessError, Grant};
 const FILES: &str = "files";
 const NETWORK: &str = "network";
 
-/// Told to a peer without an account that wants more than forwards.
+/// The sentence for a peer without an account that wants more than forwards.
 const NO_ACCOUNT: &str = "you have no account on this node; its operator gives you one with \
                           accounts = [...] in your entry";
 
 /// The longest note that the monitor keeps.
 const LONGEST_NOTE: usize = 16 * 1024;
 
-/// Who the holder of a grant is to a launcher.
+/// The holder of a grant in the form that a launcher takes.
 ///
 /// # Errors
 /// When nobody has logged in.
@@ -59,12 +59,12 @@ pub(crate) fn peer(shared: &SessionContext, grant: &Grant) -> Result<Peer, Acces
     })
 }
 
-/// What confines the processes and Unix sockets of a guest. `None` for who is
-/// not one, and where the monitor decides by itself.
+/// The confinement of a guest's processes and Unix sockets. `None` for peers
+/// that are not guests, and where the monitor decides by itself.
 ///
 /// # Errors
-/// Why nothing is started for it: a guest cannot be confined, or a peer has no
-/// account.
+/// The reason for which nothing is started: a guest cannot be confined, or a
+/// peer has no account.
 pub(crate) fn confinement(
     context: &HandlerSessions,
     holder: &Holder,

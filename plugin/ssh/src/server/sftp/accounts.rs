@@ -21,7 +21,7 @@ struct Users {
 }
 
 impl Accounts {
-    /// Those of this machine.
+    /// The accounts of this machine.
     pub(super) fn of_this_machine() -> Self {
         Self::of("/etc/passwd", "/etc/group")
     }

@@ -1,3 +1,6 @@
+//! The SFTP server: one request after the other, done on the file tree and
+//! answered.
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ring::digest::{self, Context};
@@ -26,7 +29,7 @@ use crate::sftp_protocol::wire::Put;
 /// The version of the protocol that everybody speaks.
 const VERSION: u32 = 3;
 
-/// Data in one message at most: what OpenSSH's server takes and gives too.
+/// The most bytes of data in one message, the same as with OpenSSH's server.
 const MOST_DATA: usize = LONGEST_MESSAGE - 1024;
 
 /// Answers are collected until there are this many bytes of them.
@@ -37,7 +40,7 @@ const ENOUGH: usize = 512 * 1024;
 const SHA256: &str = "sha256";
 const LEAST_BLOCK: u32 = 256;
 
-/// Names in one answer about a directory.
+/// The most names in one answer about a directory.
 const ENTRIES: usize = 100;
 
 /// Answers requests, one after the other and in their order. Blocks for as
@@ -46,7 +49,7 @@ const ENTRIES: usize = 100;
 pub(super) struct Server {
     tree: Tree,
     handles: Handles,
-    /// How many handles there may be.
+    /// The most handles at a time.
     most_handles: u32,
     read_only: bool,
     account: Vec<u8>,
@@ -229,7 +232,7 @@ impl Server {
         Ok(())
     }
 
-    /// Requests whose answer is that they are done.
+    /// Carries out a request whose answer is only that it is done.
     fn change(&mut self, request: &Request<'_>, is_gone: &dyn Fn() -> bool) -> Result<(), Failed> {
         match request {
             Request::Close { handle } => return self.handles.close(handle),
@@ -273,7 +276,7 @@ impl Server {
         Ok(())
     }
 
-    /// What a shell makes of `~` and `~user`.
+    /// Expands `~` and `~user` as a shell does.
     fn expand(&self, path: &[u8]) -> Result<Vec<u8>, Failed> {
         let path = match path.strip_prefix(b"~") {
             Some(rest) => {
@@ -305,7 +308,7 @@ impl Server {
         known.ok_or_else(|| Errno::NOENT.into())
     }
 
-    /// What parts of an open file hash to.
+    /// The hashes of parts of an open file.
     fn hash(
         &self,
         handle: &[u8],
@@ -393,7 +396,7 @@ impl Server {
     }
 }
 
-/// Nobody waits for an answer any more.
+/// Fails once nobody waits for an answer any more.
 fn go_on_unless(is_gone: &dyn Fn() -> bool) -> Result<(), Errno> {
     match is_gone() {
         true => Err(Errno::CANCELED),
@@ -463,7 +466,7 @@ fn set_attributes(file: BorrowedFd<'_>, attributes: &Attributes) -> Result<(), E
     last_failure(outcomes)
 }
 
-/// Whom a file belongs to, by name.
+/// The names of a file's user and group.
 fn owners<'a>(accounts: Option<&'a Accounts>, stat: &Stat) -> (Option<&'a [u8]>, Option<&'a [u8]>) {
     let user = accounts.and_then(|accounts| accounts.user(stat.st_uid));
     let group = accounts.and_then(|accounts| accounts.group(stat.st_gid));

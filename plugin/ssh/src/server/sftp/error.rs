@@ -1,3 +1,5 @@
+//! The errors that end a file transfer.
+
 use std::io;
 
 use rustix::io::Errno;
@@ -10,7 +12,7 @@ pub(crate) enum SftpError {
     /// The directory cannot be used as the root.
     #[error("the directory for file transfer cannot be opened: {}", io::Error::from(*.0))]
     Root(Errno),
-    /// What came is not a file transfer.
+    /// The input is not a file transfer.
     #[error(
         "a message of {0} bytes: what comes is not a file transfer (is a text printed before it?)"
     )]
@@ -21,7 +23,7 @@ pub(crate) enum SftpError {
     /// A request came first.
     #[error("a request came before the version")]
     NoInit,
-    /// The client speaks nothing that we do.
+    /// The client speaks no version of the protocol that the server speaks.
     #[error("version {0} of the protocol is not supported, only 3")]
     OldVersion(u32),
     /// The client takes no more answers.

@@ -1,15 +1,17 @@
+//! The files and directories that an SFTP client has open.
+
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::sftp_protocol::reply::Failed;
 use rustix::fs::Dir;
 
-/// What a client has opened and not closed yet.
+/// The files and directories that a client has opened and not closed yet.
 #[derive(Debug)]
 pub(super) struct Handles {
     open: HashMap<[u8; 4], Handle>,
     last: u32,
-    /// How many there may be.
+    /// The most that may be open.
     most: usize,
 }
 

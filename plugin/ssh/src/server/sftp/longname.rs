@@ -2,7 +2,7 @@
 
 use rustix::fs::{FileType, Stat};
 
-/// Half a year: beyond it, the year is shown in place of the time.
+/// Half a year in seconds: beyond it, the year is shown in place of the time.
 const RECENT: i64 = 365 * 24 * 60 * 60 / 2;
 
 /// The line for a file, with times in UTC, and owners as numbers where they
@@ -58,7 +58,7 @@ fn mode(mode: u32) -> String {
     text
 }
 
-/// As `ls` writes it: the time of day for what is recent, else the year.
+/// A time as `ls` writes it: the time of day for recent ones, else the year.
 fn date(time: i64, now: i64) -> String {
     const MONTHS: [&str; 12] = [
         "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",

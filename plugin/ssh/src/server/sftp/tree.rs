@@ -18,13 +18,13 @@ use rustix::io::Errno;
 
 use crate::sftp_protocol::attributes::{Attributes, last_failure};
 
-/// See the module.
+/// The files below a root directory, reached through descriptors alone.
 #[derive(Debug)]
 pub(super) struct Tree {
     root: OwnedFd,
     /// Whether the root is not that of the file system.
     confined: bool,
-    /// Where relative paths begin, as the client sees it.
+    /// The directory where relative paths begin, as the client sees it.
     home: Vec<u8>,
     /// The paths of directories out of reach, without links.
     private: Vec<Vec<u8>>,
@@ -33,11 +33,11 @@ pub(super) struct Tree {
 /// The type of a file system that shows processes (statfs(2)).
 const PROC_SUPER_MAGIC: u32 = 0x9fa0;
 
-/// How often a path is tried that leads through `..` while directories are being
-/// moved: the kernel then cannot tell whether it left the root.
+/// The number of tries for a path that leads through `..` while directories are
+/// being moved: the kernel then cannot tell whether it left the root.
 const TRIES: usize = 128;
 
-/// What is given to every file that is opened: no file of ours becomes the
+/// The flags of every file that is opened: no file of ours becomes the
 /// node's terminal, and opening a named pipe does not wait for its other end.
 const ALWAYS: OFlags = OFlags::CLOEXEC
     .union(OFlags::NOCTTY)
@@ -133,7 +133,7 @@ impl Tree {
         ])
     }
 
-    /// The root itself keeps its mode and owner, whoever it belongs to: it is
+    /// Checks that a change is not one of the root's mode or owner: the root is
     /// the operator's.
     pub(super) fn check_attributes(
         &self,
@@ -183,7 +183,8 @@ impl Tree {
         }
     }
 
-    /// A private directory is not moved to where it would not be known.
+    /// Checks that a rename does not move a private directory to where it would
+    /// not be known.
     fn check_holds_nothing_private(&self, path: &[u8]) -> Result<(), Errno> {
         if self.private.is_empty() {
             return Ok(());
@@ -261,7 +262,7 @@ impl Tree {
         Ok((self.resolve(directory, how, Mode::empty())?, name))
     }
 
-    /// The one way from a path to a file.
+    /// Opens a path: every path goes through here.
     fn resolve(&self, path: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         if path.is_empty() {
             return Err(Errno::NOENT);
@@ -293,8 +294,8 @@ impl Tree {
         }
     }
 
-    /// Nothing about processes is for clients (a file of theirs would be one
-    /// of this process), nor what the node keeps to itself.
+    /// Refuses files about processes (one of a client's would be one of this
+    /// process), and what the node keeps to itself.
     fn check_reach(&self, file: &OwnedFd) -> Result<(), Errno> {
         if u32::try_from(fstatfs(file)?.f_type) == Ok(PROC_SUPER_MAGIC) {
             return Err(Errno::ACCESS);
@@ -309,7 +310,7 @@ impl Tree {
         }
     }
 
-    /// Where a file is, as the client sees it.
+    /// The path of a file as the client sees it.
     fn path_of(&self, file: &OwnedFd) -> Result<Vec<u8>, Errno> {
         let path = self.host_path(file)?;
         if !self.confined {
@@ -324,7 +325,7 @@ impl Tree {
         }
     }
 
-    /// Where a file is, as the node sees it.
+    /// The path of a file as the node sees it.
     fn host_path(&self, file: impl AsFd) -> Result<Vec<u8>, Errno> {
         let link = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
         readlinkat(CWD, link, Vec::new()).map(std::ffi::CString::into_bytes)
@@ -336,7 +337,7 @@ fn is_within(path: &[u8], directory: &[u8]) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
-/// A path taken from a directory: itself, where it begins at the root.
+/// A path joined to a directory; one that begins at the root stays as it is.
 pub(super) fn join(directory: &[u8], path: &[u8]) -> Vec<u8> {
     if path.starts_with(b"/") {
         return path.to_vec();

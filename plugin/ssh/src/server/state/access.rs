@@ -24,7 +24,7 @@ struct State {
     last_grant: u64,
 }
 
-/// What the configuration in force says; the same for all connections.
+/// The permissions of the configuration in force, the same for all connections.
 pub(crate) struct Permissions {
     pub(crate) policy: Policy,
     /// Whether peers may be given ports below 1024.
@@ -41,9 +41,9 @@ pub(crate) struct Permissions {
 pub(crate) enum Request {
     Exec {
         command: Vec<u8>,
-        /// How it is run.
+        /// The command in the form in which it was granted.
         granted: Command,
-        /// Whether on a terminal.
+        /// Whether it runs on a terminal.
         terminal: bool,
     },
     Forward {
@@ -76,7 +76,7 @@ pub(crate) struct Grant {
     revoked: CancellationToken,
 }
 
-/// Why something is not granted.
+/// Why a request is not granted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AccessError {
     #[error("nobody has logged in")]
@@ -95,10 +95,11 @@ pub(crate) enum AccessError {
     Confined,
 }
 
-/// Why a privileged port is refused.
+/// The reason for which a privileged port is refused.
 pub(crate) const NEEDS_PRIVILEGE: &str = "ports below 1024 need /forwarding/privileged_ports";
 
-/// Why file transfer is refused to who would see all that the node sees.
+/// The reason for which file transfer is refused to peers that would see all
+/// that the node sees.
 pub(crate) const NEEDS_ROOT: &str =
     "file transfer needs a directory in /services/sftp/root, or the scope ssh:unconfined";
 
@@ -119,7 +120,7 @@ impl Access {
         })))
     }
 
-    /// The peer has proven who it is.
+    /// Sets the peer once it has proven who it is.
     pub(crate) fn claim(&self, holder: Holder) {
         self.lock().holder = Some(holder);
     }
@@ -136,7 +137,7 @@ impl Access {
         self.lock().decide(decision)
     }
 
-    /// What the peer's credentials withhold.
+    /// The restrictions of the peer's credentials.
     pub(crate) fn restrictions(&self) -> Result<Restrictions, AccessError> {
         self.decide(|_, subject| Ok(subject.restrictions.clone()))
     }
@@ -176,8 +177,8 @@ impl Access {
         })
     }
 
-    /// Revokes what is no longer granted to the peer, who may be somebody with
-    /// other scopes now. Returns how much that was.
+    /// Revokes what is no longer granted to the peer, which may have other
+    /// scopes now. Returns the number of grants revoked.
     pub(crate) fn update(&self, holder: Holder) -> usize {
         let mut state = self.lock();
         state.holder = Some(holder);
@@ -294,7 +295,7 @@ impl Grant {
         self.revoked.cancelled()
     }
 
-    /// What was granted.
+    /// The request that was granted.
     pub(crate) fn request(&self) -> Option<Request> {
         let state = self.access.lock();
         state
@@ -303,7 +304,7 @@ impl Grant {
             .map(|(request, _)| request.clone())
     }
 
-    /// Says the same to what depends on this grant and may outlive it.
+    /// A token that is cancelled with the grant, for tasks that may outlive it.
     pub(crate) fn token(&self) -> CancellationToken {
         self.revoked.clone()
     }

@@ -1,3 +1,6 @@
+//! The reasons for which an SSH connection ends, with their words and codes
+//! (RFC 4253 section 11.1).
+
 use std::io::ErrorKind;
 
 use russh::Disconnect;
@@ -44,7 +47,7 @@ pub(crate) enum SessionEndReason {
 }
 
 impl SessionEndReason {
-    /// How russh's session broke off by itself.
+    /// The reason for which russh's session broke off by itself.
     pub(crate) fn of_error(error: russh::Error) -> Self {
         match error {
             // How every session of a stock client ends: ssh has its ProxyCommand
@@ -70,7 +73,7 @@ impl SessionEndReason {
         matches!(self, Self::Revoked | Self::Unconfirmed | Self::Closed)
     }
 
-    /// What the peer's implementation is told (RFC 4253 section 11.1).
+    /// The reason code of the disconnect message (RFC 4253 section 11.1).
     pub(crate) fn disconnect(&self) -> Disconnect {
         match self {
             Self::NoService => Disconnect::ServiceNotAvailable,
@@ -78,7 +81,8 @@ impl SessionEndReason {
         }
     }
 
-    /// What the address is penalised for when nobody had logged in by then.
+    /// The offence that the address is penalised for when nobody had logged in
+    /// by then.
     pub(crate) fn offence(&self, refused: bool) -> Option<Offence> {
         match self {
             Self::LoginGrace => Some(Offence::GraceExceeded),

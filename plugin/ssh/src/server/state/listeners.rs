@@ -11,14 +11,14 @@ use super::end::SessionEndReason;
 use super::sessions::LiveSession;
 use crate::server::display::Peer;
 
-/// How long the sockets of a listener may take to close.
+/// The time that the sockets of a listener may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What listens for all the sessions of a handler.
+/// The listeners of all sessions of a handler.
 #[derive(Default)]
 pub(crate) struct AllListeners(Mutex<Vec<Registered>>);
 
-/// What a peer names a listener by.
+/// The name of a listener in a peer's request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Name {
     Tcp { asked: String, port: u16 },

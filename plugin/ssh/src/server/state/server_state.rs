@@ -1,3 +1,6 @@
+//! The state that all connections of a handler share: configuration, rules,
+//! drain, counters.
+
 use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -32,46 +35,46 @@ use crate::server::throttle::Throttle;
 const CHANNEL_MESSAGES: usize = 64;
 const SESSION_MESSAGES: usize = 10;
 
-/// See [`ActiveConfig::read_ahead`].
+/// The largest value of [`ActiveConfig::read_ahead`], in bytes.
 const MOST_READ_AHEAD: usize = 16 << 20;
 
 /// The longest a drain is timed; tokio's clock does not reach beyond all dates.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// What all connections of a handler share.
+/// The state that all connections of a handler share.
 pub(crate) struct ServerState {
     pub(crate) identities: Arc<dyn IdentityProvider>,
     pub(crate) counters: Arc<Counters>,
-    /// What starts processes; without it none is started.
+    /// The launcher of processes; without it none is started.
     pub(crate) launcher: Option<Launcher>,
-    /// Which accounts peers log in to.
+    /// The accounts that peers log in to.
     pub(crate) accounts: Accounts,
     pub(crate) sessions: TaskTracker,
     pub(crate) list: Sessions,
     pub(crate) listeners: AllListeners,
     pub(crate) admission: Admission,
-    /// Log lines about connections that were turned away.
+    /// The limit on log lines about connections that were turned away.
     pub(crate) rejections: Throttle,
-    /// Log lines about channels for which there was no room.
+    /// The limit on log lines about channels for which there was no room.
     pub(crate) channel_refusals: Throttle,
-    /// What took the handler's place, in words for its peers.
+    /// The version that took the handler's place, in words for its peers.
     replaced: OnceLock<String>,
     generation: OnceLock<u64>,
     pub(crate) resolver: Arc<dyn Resolver>,
-    /// Names that are being looked up.
+    /// The look-ups of names that are under way.
     pub(crate) look_ups: LookUps,
     capabilities: Capabilities,
     active: RwLock<Arc<ActiveConfig>>,
-    /// Those of the active configuration.
+    /// The permissions of the active configuration.
     pub(crate) permissions: Arc<RwLock<Arc<Permissions>>>,
-    /// The same for log-ins.
+    /// The log-in rules of the active configuration.
     pub(crate) login_rules: Arc<RwLock<Arc<LoginRules>>>,
-    /// What all connections together may hold of unread input.
+    /// The budget of unread input for all connections together.
     pub(crate) budget: Budget,
     /// Grows when identities or the policy may have changed.
     revision: watch::Sender<u64>,
     drain: watch::Sender<Option<Instant>>,
-    /// Told when there is a job more whose channel has ended.
+    /// Notified when the channel of another job has ended.
     pub(crate) detached: Arc<Notify>,
 }
 
@@ -163,8 +166,8 @@ impl ServerState {
         Ok(())
     }
 
-    /// Whether [`reconfigure`](Self::reconfigure) would take it; nothing
-    /// changes.
+    /// Checks whether [`reconfigure`](Self::reconfigure) would accept a
+    /// configuration; nothing changes.
     pub(crate) fn check(&self, config: &str) -> Result<(), ConfigError> {
         self.next(config, &self.active()).map(drop)
     }
@@ -193,18 +196,19 @@ impl ServerState {
         })
     }
 
-    /// Live sessions look up again who their peers are and what they may do.
+    /// Has live sessions look up again who their peers are and what they may
+    /// do.
     pub(crate) fn permissions_changed(&self) {
         self.revision.send_modify(|revision| *revision += 1);
     }
 
-    /// What counts for requests at the moment.
+    /// The permissions in force for requests.
     pub(crate) fn permissions(&self) -> Arc<Permissions> {
         let permissions = self.permissions.read();
         Arc::clone(&permissions.unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// There is a job more whose channel has ended.
+    /// Notes that the channel of another job has ended.
     pub(crate) fn jobs_changed(&self) {
         self.detached.notify_one();
     }
@@ -214,7 +218,7 @@ impl ServerState {
         self.revision.subscribe()
     }
 
-    /// What counts for log-ins at the moment.
+    /// The rules in force for log-ins.
     pub(crate) fn login_rules(&self) -> Arc<LoginRules> {
         let rules = self.login_rules.read();
         Arc::clone(&rules.unwrap_or_else(PoisonError::into_inner))
@@ -224,7 +228,7 @@ impl ServerState {
         self.drain.borrow().is_some()
     }
 
-    /// Another version has taken the handler's place, or none has.
+    /// Notes the version that has taken the handler's place, if any.
     pub(crate) fn set_replaced(&self, by: Option<&str>) {
         let _ = self.replaced.set(match by {
             Some(version) => {
@@ -234,7 +238,7 @@ impl ServerState {
         });
     }
 
-    /// Why a session ends when the handler drains.
+    /// The reason for which a session ends when the handler drains.
     pub(crate) fn drain_end(&self) -> SessionEndReason {
         match self.replaced.get() {
             Some(why) => SessionEndReason::Replaced(why.clone()),
@@ -313,7 +317,7 @@ impl ActiveConfig {
         })
     }
 
-    /// What a client is offered.
+    /// The configuration of russh with the algorithms for a kind of client.
     pub(crate) fn russh_for(&self, client: ClientKind) -> Arc<russh::server::Config> {
         Arc::clone(match client {
             ClientKind::HasAesGcm => &self.russh,

@@ -19,16 +19,17 @@ pub(crate) trait LiveSession: Send + Sync {
     /// The id of the peer's identity; empty before it has logged in.
     fn identity(&self) -> String;
 
-    /// When it was opened.
+    /// The time at which it was opened.
     fn since(&self) -> SystemTime;
 
-    /// Since when nothing has been heard of the peer; `None` for one that is there.
+    /// The time since which nothing has been heard of the peer; `None` for one
+    /// that is there.
     fn away_since(&self) -> Option<SystemTime>;
 
-    /// How many channels it has open.
+    /// The number of its open channels.
     fn channels(&self) -> usize;
 
-    /// How many listeners it has.
+    /// The number of its listeners.
     fn listeners(&self) -> usize;
 
     /// Asks it to end; the peer is told the reason.
@@ -51,17 +52,17 @@ pub(crate) struct Entry {
     id: u64,
 }
 
-/// What is told about a connection.
+/// A connection as the control request `sessions` lists it.
 #[derive(Serialize)]
 pub(crate) struct Summary {
     id: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     remote_addr: Option<String>,
-    /// Absent until somebody has logged in.
+    /// The peer's identity; absent until it has logged in.
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
     since_unix_ms: u128,
-    /// Absent unless the peer is away.
+    /// The time since which the peer is away; absent while it is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     away_since_unix_ms: Option<u128>,
     channels: usize,
@@ -98,7 +99,8 @@ impl Sessions {
             .collect()
     }
 
-    /// Asks a connection to end; the peer is told why. Whether there is one.
+    /// Asks a connection to end; the peer is told why. Returns whether there is
+    /// such a connection.
     pub(crate) fn close(&self, id: u64) -> bool {
         let session = lock(&self.0).live.get(&id).and_then(Weak::upgrade);
         session.is_some_and(|session| {
