@@ -56,7 +56,7 @@ impl Plugin for Ssh {
     }
 }
 
-/// The configuration chooses the names of the secrets.
+/// The secrets of the plugin, whose names the configuration chooses.
 struct Granted(Capabilities);
 
 impl PluginSecrets for Granted {

@@ -8,7 +8,7 @@ use alknet_ssh::Launcher;
 use rustix::net::SocketType;
 use rustix::net::sockopt::socket_type;
 
-/// What starts processes, over the handler's socket to the node's monitor.
+/// The launcher of processes, over the handler's socket to the node's monitor.
 /// `None` where the node has no monitor: then none is started. Must be called
 /// inside the runtime.
 pub(crate) fn launcher<C, S>(setup: &Setup<C, S>) -> Result<Option<Launcher>, ConfigError> {

@@ -1,3 +1,6 @@
+//! The configuration of a plugin as a type of the author's, and the one in
+//! force.
+
 use std::sync::{Arc, PoisonError, RwLock};
 
 use alknet_handler::ConfigError;
@@ -20,7 +23,7 @@ pub struct NoConfig {}
 /// Reads a configuration from JSON text.
 ///
 /// # Errors
-/// What does not fit, with the JSON pointer to it.
+/// The first value that does not fit, with its JSON pointer.
 pub fn parse_config<C: DeserializeOwned>(text: &str) -> Result<C, ConfigError> {
     let mut json = serde_json::Deserializer::from_str(text);
     let config = serde_path_to_error::deserialize(&mut json).map_err(|error| ConfigError {
@@ -66,7 +69,8 @@ impl<C> LiveConfig<C> {
         Self(Arc::new(RwLock::new(Arc::new(config))))
     }
 
-    /// What is in force now. Later calls may give another one.
+    /// The configuration that is in force now. Later calls may give another
+    /// one.
     pub fn get(&self) -> Arc<C> {
         let config = self.0.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&config)

@@ -1,3 +1,5 @@
+//! The connections of a handler: counted, listed, closed and drained.
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +17,7 @@ pub(crate) struct Connections {
     tracker: TaskTracker,
     live: Mutex<BTreeMap<u64, Entry>>,
     opened: AtomicU64,
-    /// All of them are to end.
+    /// Cancelled when all connections are to end.
     ending: CancellationToken,
 }
 
@@ -27,8 +29,8 @@ struct Entry {
 }
 
 impl Connections {
-    /// Counts a connection until what it gives is dropped. `None` once no more
-    /// are served.
+    /// Counts a connection until the returned value is dropped. `None` once no
+    /// more are served.
     pub(crate) fn open(self: &Arc<Self>, auth: &AuthContext) -> Option<LiveConnection> {
         if self.is_draining() {
             return None;
@@ -54,18 +56,18 @@ impl Connections {
         self.tracker.is_closed()
     }
 
-    /// How many are open.
+    /// The number of open connections.
     pub(crate) fn count(&self) -> usize {
         self.live().len()
     }
 
-    /// How many there were.
+    /// The number of connections since the handler was made.
     pub(crate) fn total(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
     }
 
-    /// Serves no more, waits for those that are open, and ends what is left after
-    /// the deadline.
+    /// Accepts no more, waits for the open ones, and ends those that are left
+    /// after the deadline.
     pub(crate) async fn drain(&self, deadline: Duration) {
         self.tracker.close();
         if timeout(deadline, self.tracker.wait()).await.is_err() {
@@ -74,14 +76,14 @@ impl Connections {
         }
     }
 
-    /// Ends one of them. Whether there is one of that number.
+    /// Ends the connection with this number. Returns whether there is one.
     pub(crate) fn end(&self, id: u64) -> bool {
         let live = self.live();
         let found = live.get(&id);
         found.inspect(|entry| entry.ending.cancel()).is_some()
     }
 
-    /// As the control request `sessions` lists them.
+    /// The connections as the control request `sessions` lists them.
     pub(crate) fn list(&self) -> Vec<Value> {
         let live = self.live();
         let listed = live.iter().map(|(id, entry)| {
@@ -102,7 +104,7 @@ impl Connections {
     }
 }
 
-/// One of them, for as long as it lives.
+/// An entry among the connections, removed when dropped.
 pub(crate) struct LiveConnection {
     id: u64,
     of: Arc<Connections>,

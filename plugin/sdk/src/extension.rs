@@ -1,3 +1,5 @@
+//! The extensions of a plugin: functions that the node finds by an id.
+
 use alknet_handler::ConfigError;
 pub use alknet_plugin_interface::Extension;
 use alknet_plugin_interface::abi_stable::std_types::{RResult, RStr, RString};

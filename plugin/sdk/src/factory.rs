@@ -1,3 +1,5 @@
+//! The factory that the node calls to make a plugin's handler.
+
 use std::sync::Arc;
 
 use alknet_handler::{Capabilities, ConfigError, Secret};
@@ -11,7 +13,7 @@ use crate::bridge::{ExportedHandler, NodeIdentities};
 use crate::metrics::Metrics;
 use crate::{LiveConfig, Plugin, PluginSecrets, Setup, logs, parse_config};
 
-/// Task polls of a worker between two looks at what the network has for it.
+/// The number of task polls of a worker between two looks at its sockets.
 const POLLS_BETWEEN_EVENTS: u32 = 4;
 
 /// Makes a handler. Everything that can be wrong is found here, before the

@@ -1,3 +1,5 @@
+//! The trait that a protocol implements: how a connection is served.
+
 use std::sync::Arc;
 
 use alknet_handler::{AuthContext, ConfigError, Connection, HandlerError};
@@ -19,10 +21,11 @@ pub trait Handler<C = NoConfig, S = NoSecrets>: Sized + Send + Sync + 'static {
     /// version before this one serves on then.
     ///
     /// # Errors
-    /// What the operator has to change; with a pointer, it is told by its line.
+    /// What the operator has to change; with a pointer, the message names the
+    /// line.
     fn new(setup: Setup<C, S>) -> Result<Self, ConfigError>;
 
-    /// What the schema cannot say of a configuration. Called before
+    /// Checks what the schema cannot say of a configuration. Called before
     /// [`new`](Self::new), and before another configuration is put in force.
     ///
     /// # Errors
@@ -45,8 +48,8 @@ pub trait Handler<C = NoConfig, S = NoSecrets>: Sized + Send + Sync + 'static {
         Status::new()
     }
 
-    /// What an identity was granted may have changed: whatever the handler
-    /// remembers of it is to be looked up again.
+    /// Called when what identities were granted may have changed: whatever the
+    /// handler remembers of them is to be looked up again.
     fn identities_changed(&self) {}
 
     /// Answers a request of the node that the SDK does not know.

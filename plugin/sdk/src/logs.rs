@@ -133,7 +133,7 @@ fn by_rules(plugin: &str, rules: &LogRules, given: Targets) -> Targets {
     filter
 }
 
-/// Panics so far, in all handlers of this library.
+/// The number of panics so far, in all handlers of this library.
 pub(crate) fn panics() -> u64 {
     PANICS.load(Ordering::Relaxed)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use alknet_handler::ConfigError;
 use serde_json::{Map, Value, json};
 
-/// Where a handler declares its metrics.
+/// The metrics of a handler, declared when it is made.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics(Arc<Mutex<Vec<Family>>>);
 
@@ -89,7 +89,7 @@ impl Metrics {
         });
     }
 
-    /// Names what the node would leave out.
+    /// Fails for metrics that the node would leave out.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         for family in &*self.families() {
             if let Some(fault) = family.fault() {
@@ -100,7 +100,7 @@ impl Metrics {
         Ok(())
     }
 
-    /// As the member `metrics` of a status.
+    /// The metrics as the member `metrics` of a status.
     pub(crate) fn to_json(&self) -> Value {
         let families = self.families();
         families.iter().map(Family::to_json).collect()
@@ -169,12 +169,12 @@ impl Counter {
         self.add(1);
     }
 
-    /// Adds to it.
+    /// Adds a number to the counter.
     pub fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
 
-    /// How far it is.
+    /// The counter's value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -185,29 +185,29 @@ impl Counter {
 pub struct Gauge(Arc<AtomicI64>);
 
 impl Gauge {
-    /// Sets it.
+    /// Sets the gauge.
     pub fn set(&self, value: i64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// Adds to it, or takes from it.
+    /// Adds a number to the gauge, which may be negative.
     pub fn add(&self, more: i64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
 
-    /// What it is.
+    /// The gauge's value.
     pub fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// How often a value was within which bounds.
+/// A distribution of values over buckets.
 #[derive(Clone, Debug)]
 pub struct Histogram(Arc<Mutex<Observed>>);
 
 #[derive(Debug)]
 struct Observed {
-    /// Upper bounds, with the number of values within each.
+    /// The upper bounds, with the number of values within each.
     buckets: Vec<(f64, u64)>,
     sum: f64,
     count: u64,

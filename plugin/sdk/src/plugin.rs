@@ -1,24 +1,27 @@
+//! The trait that describes a plugin: name, ALPNs, configuration, secrets and
+//! handler.
+
 use std::sync::Arc;
 
 use alknet_handler::{ConfigError, ProtocolHandler};
 
 use crate::{Extension, LogRules, PluginConfig, PluginSecrets, Setup};
 
-/// Everything that can be said of a plugin. [`export_plugin!`](crate::export_plugin)
-/// implements it for a [`Handler`](crate::Handler); a protocol that keeps its own
-/// account of sessions implements it by hand, on a [`ProtocolHandler`], and is
-/// exported by its type alone.
+/// A plugin, as the node registers it. [`export_plugin!`](crate::export_plugin)
+/// implements it for a [`Handler`](crate::Handler); a protocol that keeps its
+/// own account of sessions implements it by hand, on a [`ProtocolHandler`], and
+/// is exported by its type alone.
 pub trait Plugin: 'static {
     /// The name by which the node's configuration refers to it: 1 to 64
     /// lower-case letters, digits and `-`.
     const NAME: &'static str;
-    /// Its own version (semver), such as `env!("CARGO_PKG_VERSION")`.
+    /// The plugin's own version (semver), such as `env!("CARGO_PKG_VERSION")`.
     const VERSION: &'static str;
     /// The ALPNs that it serves (RFC 7301 protocol ids), at least one.
     const ALPNS: &'static [&'static str];
     /// How its log records are named.
     const LOGS: LogRules;
-    /// Its configuration.
+    /// The type of its configuration.
     type Config: PluginConfig;
     /// The secrets that it can be granted.
     type Secrets: PluginSecrets;
@@ -31,12 +34,12 @@ pub trait Plugin: 'static {
         setup: Setup<Self::Config, Self::Secrets>,
     ) -> Result<Arc<dyn ProtocolHandler>, ConfigError>;
 
-    /// How many threads run a handler with this configuration.
+    /// The number of threads that run a handler with this configuration.
     fn worker_threads(_config: &Self::Config) -> usize {
         1
     }
 
-    /// An addition to the interface, by its id.
+    /// Looks up an addition to the interface by its id.
     fn extension(_id: &str) -> Option<Extension> {
         None
     }

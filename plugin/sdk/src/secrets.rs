@@ -1,3 +1,5 @@
+//! The secrets that a plugin can be granted, as a struct of the author's.
+
 use std::fmt;
 
 use alknet_handler::{Capabilities, ConfigError};

@@ -1,3 +1,5 @@
+//! What a handler is given at its creation.
+
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -19,18 +21,18 @@ pub struct Setup<C, S = NoSecrets> {
     pub config: LiveConfig<C>,
     /// The secrets that the operator granted.
     pub secrets: S,
-    /// Says who a peer is, for protocols that authenticate by themselves.
+    /// The identity provider, for protocols that authenticate by themselves.
     pub identities: Arc<dyn IdentityProvider>,
     /// The node's host keys in OpenSSH's private key format (PROTOCOL.key), the
     /// preferred one first.
     pub host_keys: Vec<alknet_handler::Secret>,
-    /// Where metrics are declared.
+    /// The metrics, to be declared now.
     pub metrics: Metrics,
     /// The number of this handler among those that the node has made.
     pub generation: u64,
-    /// The handler is only tried out: it is to leave no traces.
+    /// Whether the handler is only tried out, so that it must leave no traces.
     pub trial: bool,
-    /// What else the node says: an object.
+    /// The object with what later versions of the node add.
     pub more: Value,
 }
 

@@ -1,3 +1,5 @@
+//! The serving of all streams of a connection, each in a task of its own.
+
 use std::io;
 
 use alknet_handler::{BoxStream, HandlerError, StreamError};

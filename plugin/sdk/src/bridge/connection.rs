@@ -1,3 +1,5 @@
+//! The node's connections behind the plain trait.
+
 use std::net::SocketAddr;
 
 use alknet_handler::{BoxFuture, BoxStream, Connection, Identity, IdentityAlreadySet, StreamError};
@@ -58,7 +60,7 @@ pub(super) fn auth_context(auth: FfiAuthContext) -> alknet_handler::AuthContext 
     }
 }
 
-/// What a node that knows it says in `AuthContext::more`.
+/// The node's own address, where `AuthContext::more` has it.
 fn local_addr(more: &str) -> Option<SocketAddr> {
     let more: serde_json::Value = serde_json::from_str(more).ok()?;
     more.get("local_addr")?.as_str()?.parse().ok()

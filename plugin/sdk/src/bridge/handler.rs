@@ -1,3 +1,5 @@
+//! A plugin's handler as the FFI-stable object that the node calls.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +70,8 @@ impl ExportedHandler {
         }
     }
 
-    /// The log filter is the plugin's own; everything else is the handler's.
+    /// Answers a control request: the log filter here, everything else by the
+    /// handler.
     fn answer(&self, request: &str) -> RResult<RString, PluginError> {
         let parsed: serde_json::Value = match serde_json::from_str(request) {
             Ok(parsed) => parsed,

@@ -1,3 +1,5 @@
+//! The node's identity provider behind the plain trait.
+
 use alknet_handler::{BoxFuture, CertificateQuery, Identity, IdentityError, IdentityProvider};
 use alknet_plugin_interface::{IdentityProviderObject, from_identity_result};
 

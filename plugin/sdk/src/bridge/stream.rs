@@ -1,3 +1,5 @@
+//! The node's byte streams as tokio's `AsyncRead` and `AsyncWrite`.
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
