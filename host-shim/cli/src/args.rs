@@ -1,3 +1,5 @@
+//! The command line of `alknet`. Its comments are the help texts.
+
 // The comments are help texts: brackets in them are no links.
 #![allow(rustdoc::broken_intra_doc_links)]
 
@@ -85,7 +87,7 @@ pub(crate) enum Command {
     Man(ManArgs),
 }
 
-/// Which node, and how to know it.
+/// The node of a command, and how it is recognised.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NodeArgs {
     /// The node: a name from nodes.toml, or an address
@@ -106,7 +108,7 @@ pub(crate) struct NodeArgs {
     pub(crate) reach: ReachArgs,
 }
 
-/// How to know a node and how long to wait for it.
+/// How a node is recognised, and how long it is waited for.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ReachArgs {
     /// The key the node must have, as `alknet-node` prints it
@@ -150,11 +152,11 @@ pub(crate) struct ReachArgs {
     pub(crate) congestion: Congestion,
 }
 
-/// How often a silent node is asked for a sign of life: a node that has
-/// restarted tells only those that ask.
+/// The interval at which a silent node is asked for a sign of life: a node that
+/// has restarted tells only clients that ask.
 const KEEP_ALIVE: Duration = Duration::from_millis(1500);
 
-/// How a node is dialled.
+/// The settings by which a node is dialled.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) known_nodes: Option<PathBuf>,
@@ -171,7 +173,7 @@ pub(crate) struct Settings {
 pub(crate) const SSH_ALPN: &str = "alknet/ssh";
 
 impl NodeArgs {
-    /// How to dial it, with the usual windows and timeouts.
+    /// The settings to dial it with, with the usual windows and timeouts.
     pub(crate) fn settings(&self) -> Settings {
         Settings {
             known_nodes: self.reach.known_nodes.clone(),
@@ -187,7 +189,7 @@ impl NodeArgs {
     }
 }
 
-/// Who logs in, and how the SSH server is known.
+/// The user who logs in, and how the SSH server is recognised.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct LoginArgs {
     /// A private key to log in with; may be given several times
@@ -367,7 +369,7 @@ pub(crate) struct SshConfigArgs {
     pub(crate) identity_file: Option<PathBuf>,
 }
 
-/// RFC 7301 section 3.1: 1 to 255 bytes.
+/// Reads an ALPN: 1 to 255 bytes (RFC 7301 section 3.1).
 fn alpn(text: &str) -> Result<String, String> {
     match text.len() {
         1..=255 => Ok(text.to_owned()),

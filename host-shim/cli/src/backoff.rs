@@ -1,3 +1,5 @@
+//! The pauses between attempts to connect again: doubling, with jitter.
+
 use std::time::Duration;
 
 /// The pauses before a lost connection is made again: 1, 2, 4 … 30 s, each

@@ -1,3 +1,6 @@
+//! The bytes of `alknet connect`, carried between standard input and output
+//! and the node.
+
 use std::io;
 use std::pin::pin;
 
@@ -23,7 +26,7 @@ pub(crate) async fn run(
     both_ways(upload, download(output, &mut recv), output).await
 }
 
-/// The same over TCP.
+/// Carries bytes both ways over TCP until the node ends its side.
 pub(crate) async fn run_tcp(
     input: &Input,
     output: &Output,
@@ -76,7 +79,7 @@ async fn both_ways(
     }
 }
 
-/// Bytes read from TCP at a time.
+/// The most bytes that are read from TCP at a time.
 const TCP_READ: usize = 96 * 1024;
 
 /// Why the bytes stopped before their end.

@@ -14,7 +14,8 @@ use crate::escape::Escapes;
 use crate::share::message::Message;
 use crate::stdio::{Input, Output};
 
-/// Its streams, and what it can be told. Dropping it ends it.
+/// A running command: its streams, its control and its end. Dropping it ends
+/// it.
 pub(crate) struct Command {
     pub(crate) input: CommandInput,
     pub(crate) output: CommandOutput,
@@ -24,35 +25,35 @@ pub(crate) struct Command {
     pub(crate) has_terminal: bool,
 }
 
-/// What it reads.
+/// The standard input of a command.
 pub(crate) enum CommandInput {
     Remote(RemoteInput),
     /// A pipe to the master.
     Pipe(Output),
 }
 
-/// What it says.
+/// The output of a command.
 pub(crate) enum CommandOutput {
     Remote(RemoteOutput),
     /// A pipe from the master.
     Pipe(Input),
 }
 
-/// How it ends.
+/// The end of a command, to be waited for.
 pub(crate) enum CommandEnd {
     Remote(RemoteEnd),
-    /// The master tells it.
+    /// The master reports it.
     Told(oneshot::Receiver<Ended>),
 }
 
-/// What it is told while it runs.
+/// The handle for signals and window sizes while a command runs.
 pub(crate) enum CommandControl {
     Remote(RemoteControl),
     /// Messages for the master.
     Master(mpsc::Sender<Message>),
 }
 
-/// How it ended, and what became of the connection if that is why.
+/// The end of a command, and the end of the connection if that is the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) exit: Exit,
@@ -72,13 +73,14 @@ impl From<RemoteProcess> for Command {
     }
 }
 
-/// Standard input as typed or piped; none if it is to be left alone.
+/// Standard input as typed or piped; `None` if it is left alone.
 pub(crate) struct Typed {
     pub(crate) input: Option<Input>,
     pub(crate) escapes: Option<Escapes>,
 }
 
-/// Passes on `typed` to its end. True if the user wants to leave.
+/// Passes `typed` on to its end. Returns true if the user typed the escape that
+/// ends the connection.
 pub(crate) async fn upload(typed: Typed, to: CommandInput) -> io::Result<bool> {
     let Typed { input, mut escapes } = typed;
     if let Some(input) = input {
@@ -105,7 +107,7 @@ pub(crate) async fn upload(typed: Typed, to: CommandInput) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Passes on all that the command says, and then how it ended.
+/// Passes on all output of the command, then returns how it ended.
 pub(crate) async fn finish(
     said: CommandOutput,
     said_of_errors: CommandOutput,
@@ -125,7 +127,7 @@ async fn download(mut from: CommandOutput, to: &Output) -> io::Result<()> {
 }
 
 impl CommandInput {
-    /// False if nobody wants it any more.
+    /// Sends bytes. Returns false if nobody reads them any more.
     async fn send(&self, data: Bytes) -> bool {
         match self {
             Self::Remote(input) => input.send(data).await.is_ok(),
@@ -166,7 +168,7 @@ impl CommandEnd {
 }
 
 impl CommandControl {
-    /// Sends it a signal, by its SSH name. It may have ended already.
+    /// Sends the command a signal, by its SSH name. It may have ended already.
     pub(crate) async fn signal(&self, name: &str) {
         match self {
             Self::Remote(control) => drop(control.signal(Signal::new(name)).await),
@@ -174,7 +176,7 @@ impl CommandControl {
         }
     }
 
-    /// Tells it that the terminal has another size.
+    /// Tells the command that the terminal has another size.
     pub(crate) async fn resize(&self, size: TerminalSize) {
         match self {
             Self::Remote(control) => drop(control.resize(size).await),

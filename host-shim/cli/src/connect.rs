@@ -1,3 +1,5 @@
+//! `alknet connect`: the ProxyCommand of stock ssh (ssh_config(5)).
+
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -72,7 +74,7 @@ impl Ending {
         })
     }
 
-    /// Completes with the first of them.
+    /// Completes with the first of the signals.
     async fn requested(&mut self) {
         tokio::select! {
             _ = self.hangup.recv() => {}
@@ -81,8 +83,9 @@ impl Ending {
         }
     }
 
-    /// Completes a moment after the first of them. ssh writes its goodbye and
-    /// sends SIGHUP at once; the goodbye is to reach the node first.
+    /// Completes a moment after the first of the signals. ssh writes its
+    /// goodbye and sends SIGHUP at once; the goodbye is to reach the node
+    /// first.
     async fn due(&mut self) {
         self.requested().await;
         tokio::time::sleep(GOODBYE_WITHIN).await;

@@ -1,3 +1,6 @@
+//! The connection to a node: look-up, QUIC with its key check, or TCP where
+//! UDP is blocked.
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -23,7 +26,8 @@ use crate::path_recovery::{self, Redial};
 use crate::target::Target;
 use crate::terminal::Terminal;
 
-/// How long nothing may come over UDP before the user is told and TCP is tried.
+/// The time for which nothing may come over UDP before the user is told and TCP
+/// is tried.
 const UDP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Connects to the node for a protocol: over QUIC, or over TCP where nothing
@@ -91,7 +95,7 @@ pub(crate) async fn dial(
     }
 }
 
-/// The error there is, or what becomes of the attempt.
+/// The error if there is one, else the outcome of the attempt.
 async fn or_wait(
     unanswered: Option<DialError>,
     quic: impl Future<Output = Result<QuicLink, DialError>>,
@@ -187,7 +191,7 @@ fn transport(node: &Node, settings: &Settings) -> TransportSettings {
     transport
 }
 
-/// Why there is no connection.
+/// Why a node could not be connected to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
     #[error(transparent)]
@@ -273,10 +277,11 @@ pub(crate) struct ChangedKey {
     presented: NodeKey,
 }
 
-/// RFC 8305 section 8, "Connection Attempt Delay".
+/// The time after which the next address is tried (RFC 8305 section 8,
+/// "Connection Attempt Delay").
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
-/// What is known of the node before it is asked.
+/// The key that the node is expected to have, as far as it is known.
 enum Expectation {
     Pinned(NodeKey),
     Known(KnownNodes, Known),
@@ -372,7 +377,8 @@ async fn attempt(
     Ok((endpoint, connection))
 }
 
-/// An address that answered says more than one that did not.
+/// The more telling of two failures: an address that answered says more than
+/// one that did not.
 fn more_telling(before: Option<Unreached>, now: Unreached) -> Unreached {
     let answered = |error: &Unreached| {
         !matches!(

@@ -1,3 +1,6 @@
+//! The escape sequences that a user types to end a session (ssh(1), ESCAPE
+//! CHARACTERS).
+
 /// Finds `~.` at the beginning of a line, which ends the connection as in ssh.
 /// `~~` sends one `~`.
 #[derive(Debug)]
@@ -19,8 +22,8 @@ impl Escapes {
         }
     }
 
-    /// What is to be sent of what was typed, and whether the connection is to
-    /// end then.
+    /// The bytes to send of those typed, and whether the connection is to end
+    /// then.
     pub(crate) fn filter(&mut self, typed: &[u8]) -> (Vec<u8>, bool) {
         let mut sent = Vec::with_capacity(typed.len() + 1);
         for &byte in typed {

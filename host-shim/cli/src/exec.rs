@@ -1,3 +1,5 @@
+//! `alknet exec`: a command or a shell on the node.
+
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
@@ -17,8 +19,8 @@ use crate::signals::{self, Signals};
 use crate::stdio::{Input, Output};
 use crate::terminal::Terminal;
 
-/// `alknet exec`: a command on the node, with our standard streams. The status
-/// to exit with.
+/// `alknet exec`: runs a command on the node with our standard streams. Returns
+/// the status to exit with.
 pub(crate) async fn run(args: &ExecArgs, terminal: Terminal) -> Result<u8, Failure> {
     if let Some(order) = args.order {
         return share::give(order, &args.session).await.map(|()| 0);
@@ -48,7 +50,7 @@ pub(crate) async fn run(args: &ExecArgs, terminal: Terminal) -> Result<u8, Failu
     outcome
 }
 
-/// Over a connection of our own.
+/// Runs the command over a connection of its own.
 async fn alone(
     args: &ExecArgs,
     request: SessionRequest,
@@ -92,7 +94,7 @@ async fn carry_out(
     stream(command, input, &output, &errors, signals).await
 }
 
-/// What to exit with; `connection` says what became of the connection.
+/// The status to exit with; `connection` says how the connection ended.
 fn status(
     end: End,
     connection: impl FnOnce() -> Option<String>,
@@ -141,18 +143,19 @@ fn request(args: &ExecArgs, terminal: Terminal) -> SessionRequest {
     }
 }
 
-/// How it came to an end.
+/// The end of a run.
 enum End {
     Ended(Ended),
-    /// We are to end with this status, whatever the command does.
+    /// The client is to exit with this status, whatever the command does.
     Status(u8),
 }
 
-/// What a program dies of that writes to a closed pipe: 128 + SIGPIPE.
+/// The status of a program that died of writing to a closed pipe: 128 +
+/// SIGPIPE.
 const BROKEN_PIPE: u8 = 128 + 13;
-/// What ssh exits with when it is told to end.
+/// The status that ssh exits with when it is told to end.
 const LEFT: u8 = 255;
-/// How long a command may take to end after a signal was passed on to it.
+/// The time that a command may take to end after a signal was passed on to it.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 async fn stream(

@@ -1,3 +1,5 @@
+//! The error that a command of the client ends with.
+
 use std::io;
 
 use alknet_quic::openssh::StanzaError;
@@ -56,8 +58,8 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Whether whoever started us has gone, and a message would only litter
-    /// the terminal.
+    /// Whether the program that started this one has gone, so that a message
+    /// would only litter the terminal.
     pub(crate) fn is_quiet(&self) -> bool {
         matches!(self, Self::Bridge(BridgeError::ReaderGone) | Self::Signal)
     }

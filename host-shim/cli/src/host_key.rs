@@ -1,3 +1,5 @@
+//! The SSH host key of a node, fetched by a key exchange.
+
 use std::time::Duration;
 
 use alknet_quic::QuicStream;
@@ -22,7 +24,7 @@ pub(crate) async fn fetch(connection: &quinn::Connection) -> Result<String, Host
         .map_err(|error| HostKeyError::Encoding(error.to_string()))
 }
 
-/// Why the host key could not be learnt.
+/// Why the host key could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HostKeyError {
     #[error("cannot ask the node for its SSH host key: {0}")]

@@ -1,3 +1,6 @@
+//! The Ed25519 key that is shown in the TLS handshake, and `alknet
+//! identity-key`, which prints its name.
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::args::IdentityKeyArgs;
 use crate::failure::Failure;
 
-/// Far more than a private key has.
+/// The most bytes of a file that are read: far more than a private key has.
 const MAX_LENGTH: u64 = 64 * 1024;
 
 /// `alknet identity-key`: prints what a key is called in a list of peers.
@@ -37,7 +40,7 @@ pub(crate) fn read(path: &Path) -> Result<NodeSecret, IdentityKeyError> {
     NodeSecret::from_seed(&seed).map_err(|_| fault(Fault::NotAKey))
 }
 
-/// Why a key cannot be shown.
+/// Why a key file cannot be used for the handshake.
 #[derive(Debug, thiserror::Error)]
 #[error("the identity key {}: {fault}", path.display())]
 pub(crate) struct IdentityKeyError {

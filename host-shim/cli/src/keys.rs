@@ -1,3 +1,5 @@
+//! `alknet keys`: lists the keys to log in with, or adds one to the agent.
+
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +12,7 @@ use crate::options::Options;
 use crate::session::{agent, usual_identity_files};
 use crate::terminal::Terminal;
 
-/// `alknet keys`: what there is to log in with.
+/// `alknet keys`: lists the keys to log in with, or adds one to the agent.
 pub(crate) async fn run(args: &KeysArgs, terminal: Terminal) -> Result<(), Failure> {
     match &args.command {
         None | Some(KeysCommand::List) => list(terminal).await,

@@ -1,3 +1,5 @@
+//! The file of node keys that were trusted on first use.
+
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -22,7 +24,7 @@ pub(crate) struct KnownNodes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Known {
     pub(crate) key: NodeKey,
-    /// Counted from 1.
+    /// The line, counted from 1.
     pub(crate) line: usize,
 }
 
@@ -145,7 +147,7 @@ impl KnownNodes {
     }
 }
 
-/// Why the known-nodes file is of no help.
+/// Why the known-nodes file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KnownNodesError {
     #[error("neither XDG_CONFIG_HOME nor HOME is set: give --known-nodes FILE or --node-key")]

@@ -1,3 +1,5 @@
+//! The SSH connections of one session, each on its own QUIC stream (ADR 43).
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alknet_ssh::Client;
@@ -20,11 +22,11 @@ pub(crate) struct Lanes {
 
 struct Further {
     lanes: Vec<Lane>,
-    /// The node gives no more.
+    /// Whether the node accepts no more SSH connections.
     all: bool,
 }
 
-/// One SSH connection.
+/// One SSH connection of a session.
 #[derive(Clone)]
 pub(crate) struct Lane {
     client: Arc<Client>,
@@ -36,7 +38,8 @@ pub(crate) struct Place {
     _counted: Arc<()>,
 }
 
-/// A node grants 16 on a QUIC connection by default.
+/// The most SSH connections of one session: a node grants 16 on a QUIC
+/// connection by default.
 const MOST: usize = 8;
 
 impl Lanes {
@@ -56,13 +59,13 @@ impl Lanes {
         &self.link
     }
 
-    /// The lane there always is, whose end is the session's.
+    /// The first SSH connection, with whose end the session ends.
     pub(crate) fn first(&self) -> &Lane {
         &self.first
     }
 
-    /// The least used one. Another is asked for when none is free any more, so
-    /// that nobody ever waits for it.
+    /// Picks the least used SSH connection. Another is asked for when none is
+    /// free any more, so that nobody ever waits for it.
     pub(crate) fn pick(&self) -> (Lane, Place) {
         let mut further = self.further();
         further.lanes.retain(|lane| !lane.client.is_closed());
@@ -78,12 +81,12 @@ impl Lanes {
         picked
     }
 
-    /// Completes when another lane would be of use.
+    /// Completes when another SSH connection would be of use.
     pub(crate) async fn wanted(&self) {
         self.wanted.notified().await;
     }
 
-    /// Takes in another lane; none if the node gives no more.
+    /// Adds another SSH connection; `None` says that the node accepts no more.
     pub(crate) fn add(&self, client: Option<Client>) {
         let mut further = self.further();
         match client {
@@ -135,7 +138,7 @@ impl Lane {
         &self.client
     }
 
-    /// Counts until it is dropped.
+    /// A claim that counts as one use until it is dropped.
     pub(crate) fn place(&self) -> Place {
         Place {
             _counted: Arc::clone(&self.places),

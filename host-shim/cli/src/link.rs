@@ -18,9 +18,9 @@ use tokio::task::JoinSet;
 
 /// A connection to a node.
 pub(crate) enum Link {
-    /// The node's key was verified.
+    /// A QUIC connection, on which the node's key was verified.
     Quic(QuicLink),
-    /// Nothing was verified: SSH does that.
+    /// TCP, on which nothing was verified: SSH does that.
     Tcp(TcpLink),
 }
 
@@ -28,31 +28,32 @@ pub(crate) enum Link {
 pub(crate) struct QuicLink {
     pub(crate) connection: quinn::Connection,
     pub(crate) node_key: NodeKey,
-    /// How long it took to connect, the look-up of the name included.
+    /// The time it took to connect, the look-up of the name included.
     pub(crate) handshake: Duration,
-    /// Follows the connection to other networks; ends with it.
+    /// The task that follows the connection to other networks; it ends with it.
     pub(crate) _path_recovery: JoinSet<()>,
 }
 
-/// Where a node is reached over TCP. Each stream is a connection of its own.
+/// A node that is reached over TCP. Each stream is a connection of its own.
 pub(crate) struct TcpLink {
     address: SocketAddr,
     /// The connection that was made first, until it is used.
     first: Mutex<Option<TcpStream>>,
 }
 
-/// One SSH connection's bytes.
+/// The byte stream of one SSH connection.
 pub(crate) enum LinkStream {
     Quic(QuicStream),
     Tcp(TcpStream),
 }
 
-/// The sending needs one turn; more are for a socket that is not ready.
+/// The turns given to the sending task: it needs one; more are for a socket
+/// that is not ready.
 const SENDING_TURNS: usize = 4;
 const GOODBYE_TURNS: usize = 100;
 
 impl Link {
-    /// A stream of its own for an SSH connection.
+    /// Opens a stream for an SSH connection.
     ///
     /// # Errors
     /// When the connection has ended, in words for the user.
@@ -82,7 +83,8 @@ impl Link {
         matches!(self, Self::Quic(_))
     }
 
-    /// How the connection ended, if it has. Over TCP its streams say so.
+    /// The reason for which the connection ended, if it has. Over TCP its
+    /// streams report that.
     pub(crate) fn end(&self) -> Option<String> {
         match self {
             Self::Quic(link) => link.connection.close_reason().map(|error| end(&error)),
@@ -107,7 +109,7 @@ impl Link {
         }
     }
 
-    /// See [`QuicLink::close`].
+    /// Closes the connection, see [`QuicLink::close`].
     pub(crate) async fn close(self) {
         if let Self::Quic(link) = self {
             link.close().await;
@@ -148,7 +150,7 @@ impl TcpLink {
         })
     }
 
-    /// Another connection, or the first.
+    /// Makes another connection, or gives the first if it is unused.
     pub(crate) async fn stream(&self) -> io::Result<TcpStream> {
         let first = self.first.lock();
         let first = first.unwrap_or_else(PoisonError::into_inner).take();
@@ -159,14 +161,14 @@ impl TcpLink {
     }
 }
 
-/// Neither failing makes it useless.
+/// Sets the options of a socket, which works as well without them.
 fn prepared(stream: TcpStream) -> TcpStream {
     let _ = stream.set_nodelay(true);
     let _ = set_socket_keepalive(&stream, true);
     stream
 }
 
-/// What to tell a user of how a connection ended.
+/// The sentence for the user about the end of a connection.
 fn end(error: &ConnectionError) -> String {
     match error {
         ConnectionError::Reset => "the node has restarted".to_owned(),

@@ -97,5 +97,5 @@ fn main() -> ExitCode {
     status.into()
 }
 
-/// What ssh itself exits with when a connection fails.
+/// The status that ssh itself exits with when a connection fails.
 const FAILED: u8 = 255;

@@ -1,3 +1,6 @@
+//! A node as it is named on the command line, and all that is known of it
+//! before it is asked.
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -19,7 +22,7 @@ pub(crate) struct NodeName {
     address: Result<Address, AddressError>,
 }
 
-/// Where a node is, and who.
+/// The address of a node, with its key where that is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) node_key: Option<NodeKey>,
@@ -38,21 +41,22 @@ pub(crate) struct Node {
     pub(crate) identity_files: Vec<PathBuf>,
     /// The key to show in the handshake.
     pub(crate) identity_key: Option<PathBuf>,
-    /// Where it listens on TCP.
+    /// The address at which it listens on TCP.
     pub(crate) tcp: Option<Target>,
-    /// How long a session outlives a network that is away, in seconds.
+    /// The time for which a session outlives a network that is away, in
+    /// seconds.
     pub(crate) offline_seconds: Option<u32>,
     /// Whether, and for how long, exec keeps its connection for others.
     pub(crate) share: Option<Share>,
 }
 
 impl NodeName {
-    /// As it was given, without the user.
+    /// The name as it was given, without the user.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// As it was given.
+    /// The name as it was given.
     pub(crate) fn whole(&self) -> String {
         match &self.user {
             Some(user) => format!("{user}@{}", self.text),
@@ -62,7 +66,7 @@ impl NodeName {
 }
 
 impl NodeArgs {
-    /// Looks the node up; what stands on the command line comes first.
+    /// Looks the node up; the command line takes precedence over the file.
     pub(crate) fn node(&self) -> Result<Node, NodeError> {
         let name = &self.node;
         let entry = if name.text.contains([':', '@']) {
@@ -127,7 +131,7 @@ pub(crate) enum NodeError {
 impl FromStr for NodeName {
     type Err = AddressError;
 
-    /// Fails for what can be neither a name nor an address.
+    /// Reads a name; fails for a text that is neither a name nor an address.
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let (user, text) = match text.split_once('@') {
             Some((key, _)) if key.starts_with(KEY_PREFIX) => (None, text),
@@ -175,7 +179,7 @@ impl fmt::Display for NodeName {
 
 const KEY_PREFIX: &str = "ed25519:";
 
-/// Why a text names no node.
+/// Why a text does not name a node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AddressError {
     #[error("the user before the @ is missing")]

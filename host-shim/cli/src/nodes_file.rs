@@ -1,3 +1,5 @@
+//! The file `nodes.toml`: the nodes that a user has names for.
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -17,11 +19,11 @@ pub(crate) struct NodesFile {
     nodes: BTreeMap<String, Entry>,
 }
 
-/// What the file says of a node.
+/// The entry of a node.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Entry {
-    /// Where it listens: `HOST[:PORT]` or `ed25519:HEX@HOST[:PORT]`.
+    /// The address it listens on: `HOST[:PORT]` or `ed25519:HEX@HOST[:PORT]`.
     #[serde(deserialize_with = "parsed")]
     pub(crate) address: Address,
     /// The key it has in TLS, as `alknet-node` prints it.
@@ -36,10 +38,12 @@ pub(crate) struct Entry {
     pub(crate) identity_files: Vec<PathBuf>,
     /// The private key to show in the handshake.
     pub(crate) identity_key: Option<PathBuf>,
-    /// Where it listens on TCP, for when UDP is blocked: `HOST:PORT`.
+    /// The address it listens on over TCP, for when UDP is blocked:
+    /// `HOST:PORT`.
     #[serde(default, deserialize_with = "parsed_if_any")]
     pub(crate) tcp: Option<Target>,
-    /// How long a session outlives a network that is away.
+    /// The time for which a session outlives a network that is away, in
+    /// seconds.
     #[serde(default, deserialize_with = "offline_seconds")]
     pub(crate) offline_seconds: Option<u32>,
     /// Whether, and for how long, exec keeps its connection for others.
@@ -77,7 +81,7 @@ impl NodesFile {
     }
 }
 
-/// Why the file is of no help.
+/// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NodesFileError {
     #[error("cannot read {}: {source}", path.display())]

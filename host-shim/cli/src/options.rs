@@ -1,3 +1,5 @@
+//! The options of ssh that `-o` takes (ssh_config(5)).
+
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -26,8 +28,8 @@ pub(crate) enum SshOption {
     ControlPersist(Persist),
 }
 
-/// What to do about a host of which nothing is known. A changed or revoked key
-/// is refused in any case.
+/// What is done about a host of which nothing is known. A changed or revoked
+/// key is refused in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StrictHostKeys {
     /// Refuse it.
@@ -38,10 +40,10 @@ pub(crate) enum StrictHostKeys {
     AcceptNew,
 }
 
-/// Which agent has keys.
+/// The agent whose keys are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AgentChoice {
-    /// The one `SSH_AUTH_SOCK` leads to.
+    /// The agent that `SSH_AUTH_SOCK` leads to.
     Environment,
     None,
     Socket(PathBuf),
@@ -51,7 +53,7 @@ pub(crate) enum AgentChoice {
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) strict_host_keys: StrictHostKeys,
-    /// The first is where new hosts are recorded.
+    /// The user's files of known hosts; new hosts are recorded in the first.
     pub(crate) user_known_hosts: Vec<PathBuf>,
     pub(crate) global_known_hosts: Vec<PathBuf>,
     pub(crate) batch: bool,

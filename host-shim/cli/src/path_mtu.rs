@@ -19,8 +19,8 @@ pub(crate) struct NarrowPath {
     pub(crate) needed: u32,
 }
 
-/// What the route to an address says of its MTU, if that is too little. A path
-/// that drops large packets without a word is not found out.
+/// The MTU of the route to an address, if it is too small for QUIC. A path that
+/// drops large packets silently is not found.
 pub(crate) fn narrow_path(to: SocketAddr) -> Option<NarrowPath> {
     let mtu = known_mtu(to).ok()?;
     too_narrow(to, mtu)

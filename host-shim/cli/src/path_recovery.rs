@@ -11,25 +11,25 @@ use crate::dial::answers;
 use crate::target::Target;
 use crate::terminal::Terminal;
 
-/// How often the connection is looked at.
+/// The interval at which the connection is looked at.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long the node may owe an answer, beside two round trips, before it is
-/// asked again, and how often.
+/// The time that the node may owe an answer, beside two round trips, before it
+/// is asked again, and the interval of asking.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
-/// The same before it is asked from another port.
+/// The time before it is asked from another port, and the interval of that.
 const MOVE: Duration = Duration::from_secs(3);
 /// The most that two round trips count for: right after an absence, what is
 /// known of them is the absence.
 const SLOWEST: Duration = Duration::from_secs(2);
-/// What a look may take longer before the machine is thought to have slept.
+/// The delay of a look after which the machine is taken to have slept.
 const ASLEEP: Duration = Duration::from_secs(2);
-/// How long a node may be silent before a new connection is tried, and how
-/// often.
+/// The time that a node may be silent before a new connection is tried, and the
+/// interval of trying.
 const REDIAL: Duration = Duration::from_secs(30);
-/// How long a node may be silent to which nobody has logged in.
+/// The time that a node may be silent before the log-in.
 const SILENCE_BEFORE_LOGIN: Duration = Duration::from_secs(30);
 
-/// How to connect to the node again.
+/// What is needed to connect to the node again.
 pub(crate) struct Redial {
     pub(crate) target: Target,
     pub(crate) client: Client,
@@ -131,12 +131,12 @@ async fn ask(endpoint: &ClientEndpoint, connection: &quinn::Connection, terminal
     }
 }
 
-/// What went over a connection so far.
+/// The traffic of a connection so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Traffic {
-    /// Datagrams that came.
+    /// The number of datagrams received.
     heard: u64,
-    /// Frames sent that the node must acknowledge.
+    /// The number of frames sent that the node must acknowledge.
     asked: u64,
 }
 
@@ -149,10 +149,10 @@ impl Traffic {
     }
 }
 
-/// What is to be done about a silent node.
+/// The next step about a silent node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// Nothing, for now.
+    /// Wait.
     Wait,
     /// Ask it again.
     Ask,
@@ -162,7 +162,7 @@ enum Step {
     GoOn(Duration),
 }
 
-/// For how long a question has been open.
+/// The time for which a question to the node has been open.
 #[derive(Debug, Default)]
 struct Silence {
     last: Traffic,

@@ -1,3 +1,5 @@
+//! `alknet ping`: the round trips to a node, and its versions.
+
 use std::fmt;
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -13,7 +15,8 @@ use crate::failure::Failure;
 use crate::link::QuicLink;
 use crate::terminal::Terminal;
 
-/// `alknet ping`: how far the node is, and what it is. Nobody logs in.
+/// `alknet ping`: measures round trips and prints the node's versions. Nobody
+/// logs in.
 pub(crate) async fn run(args: &PingArgs, terminal: Terminal) -> Result<(), Failure> {
     let mut settings = args.node.settings();
     // QUIC's own pings are what is measured.
@@ -99,5 +102,5 @@ async fn version(link: &QuicLink) -> Option<String> {
 }
 
 const GREETING: &[u8] = b"SSH-2.0-alknet_ping\r\n";
-/// As long as the line may be.
+/// The longest version line, in bytes.
 const LONGEST: usize = 255;

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 /// The terminal, if there is one and questions are welcome.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Prompt {
-    /// Never asks, as for scripts.
+    /// Whether to ask nothing, as for scripts.
     pub(crate) batch: bool,
 }
 
@@ -66,7 +66,7 @@ enum Echo {
     Off,
 }
 
-/// No echo while this lives.
+/// Switches the terminal's echo off while it lives.
 struct Silence {
     tty: File,
     before: Termios,
@@ -92,7 +92,7 @@ impl Drop for Silence {
     }
 }
 
-/// Byte by byte, so that no buffer keeps what was typed.
+/// Reads a line byte by byte, so that no buffer keeps what was typed.
 fn read_line(mut tty: File) -> io::Result<Zeroizing<String>> {
     let mut line = Zeroizing::new(Vec::with_capacity(LINE));
     let mut byte = Zeroizing::new([0]);
@@ -111,5 +111,6 @@ fn read_line(mut tty: File) -> io::Result<Zeroizing<String>> {
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// What a terminal takes in one line, at most (termios(3), canonical mode).
+/// The most bytes that a terminal takes in one line (termios(3), canonical
+/// mode).
 const LINE: usize = 4096;

@@ -9,7 +9,7 @@ use rustix::termios::{
     tcgetattr, tcgetwinsize, tcsetattr,
 };
 
-/// Raw mode while this lives.
+/// Puts the terminal into raw mode while it lives.
 pub(crate) struct RawMode {
     tty: OwnedFd,
     before: Termios,
@@ -38,7 +38,7 @@ pub(crate) fn is_terminal() -> bool {
     isatty(rustix::stdio::stdin())
 }
 
-/// Its size; nothing if it has none.
+/// The size of the terminal; zeros if it has none.
 pub(crate) fn size() -> TerminalSize {
     match tcgetwinsize(rustix::stdio::stdin()) {
         Ok(size) => TerminalSize {
@@ -51,7 +51,7 @@ pub(crate) fn size() -> TerminalSize {
     }
 }
 
-/// Its modes, by the opcodes of RFC 4254 section 8.
+/// The modes of the terminal, by the opcodes of RFC 4254 section 8.
 pub(crate) fn modes() -> Vec<(u8, u32)> {
     let Ok(termios) = tcgetattr(rustix::stdio::stdin()) else {
         return Vec::new();

@@ -65,7 +65,7 @@ impl Connector {
         })
     }
 
-    /// The same for who runs a command first of all.
+    /// Prepares for a session whose first use is a command.
     pub(crate) fn for_command(mut self) -> Self {
         self.ssh.for_command = true;
         // The command cannot move to another address.
@@ -171,7 +171,7 @@ impl Connector {
         Ok(())
     }
 
-    /// What the user says, as ssh asks: yes, no, or the fingerprint. None where
+    /// Asks the user as ssh does: yes, no, or the fingerprint. `None` where
     /// nobody can be asked.
     async fn confirmed(&self, name: &HostName, shown: &str, key: &PublicKey) -> Option<bool> {
         let prompt = self.options.prompt();
@@ -201,7 +201,7 @@ impl Session {
     }
 }
 
-/// Why there is no SSH connection.
+/// Why an SSH connection could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
     #[error(transparent)]
@@ -229,8 +229,8 @@ pub(crate) enum SessionError {
 }
 
 impl SessionError {
-    /// Whether trying again would end the same way, and should be up to the
-    /// user.
+    /// Whether trying again would fail the same way, so that the user should
+    /// decide.
     pub(crate) fn is_for_good(&self) -> bool {
         match self {
             Self::Dial(error) => matches!(
@@ -253,7 +253,7 @@ pub(crate) fn user(node: &Node, login: &LoginArgs) -> Result<String, SessionErro
     named.or_else(places::user_name).ok_or(SessionError::NoUser)
 }
 
-/// The private keys that were named for it.
+/// The private keys that were named for a node.
 pub(crate) fn named_identity_files<'a>(node: &'a Node, login: &'a LoginArgs) -> &'a [PathBuf] {
     match login.identity_files.as_slice() {
         [] => &node.identity_files,
@@ -302,7 +302,7 @@ fn identities(node: &Node, login: &LoginArgs, options: &Options, terminal: Termi
     identities
 }
 
-/// Those that exist of the files that ssh looks for (ssh(1), `-i`).
+/// The key files that ssh looks for (ssh(1), `-i`), as far as they exist.
 pub(crate) fn usual_identity_files() -> Vec<PathBuf> {
     let Some(home) = places::home() else {
         return Vec::new();
@@ -314,7 +314,7 @@ pub(crate) fn usual_identity_files() -> Vec<PathBuf> {
         .collect()
 }
 
-/// The agent's socket.
+/// The socket of the agent, if one is used.
 pub(crate) fn agent(options: &Options) -> Option<PathBuf> {
     match &options.agent {
         AgentChoice::None => None,

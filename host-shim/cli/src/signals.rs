@@ -1,8 +1,10 @@
+//! The signals that ask the client to end (signal(7)).
+
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The signals that ask us to end.
+/// The signals that ask this process to end.
 pub(crate) struct Signals {
     hangup: Signal,
     interrupt: Signal,
@@ -10,7 +12,7 @@ pub(crate) struct Signals {
     terminate: Signal,
 }
 
-/// One of them, by its SSH name (RFC 4254 section 6.10) and number.
+/// One of these signals, by its SSH name (RFC 4254 section 6.10) and number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ending {
     pub(crate) name: &'static str,
@@ -18,7 +20,8 @@ pub(crate) struct Ending {
 }
 
 impl Signals {
-    /// From now on they no longer end the process by themselves.
+    /// Watches for the signals, which from now on no longer end the process by
+    /// themselves.
     pub(crate) fn watch() -> io::Result<Self> {
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
@@ -28,7 +31,7 @@ impl Signals {
         })
     }
 
-    /// The next of them.
+    /// Waits for the next of the signals.
     pub(crate) async fn next(&mut self) -> Ending {
         let (name, number) = tokio::select! {
             _ = self.hangup.recv() => ("HUP", 1),

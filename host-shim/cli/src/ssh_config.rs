@@ -1,3 +1,5 @@
+//! `alknet ssh-config`: prints the `ssh_config` stanza of a node.
+
 use std::io::Write as _;
 use std::path::Path;
 

@@ -1,3 +1,6 @@
+//! Standard input, output and error, read and written without blocking and
+//! without threads.
+
 use std::future::pending;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,12 +19,12 @@ impl Input {
         Self::of(rustix::stdio::stdin())
     }
 
-    /// What can be read from another descriptor.
+    /// An input that reads from another descriptor.
     pub(crate) fn of(fd: impl AsFd) -> io::Result<Self> {
         Descriptor::new(fd.as_fd(), Interest::READABLE).map(Self)
     }
 
-    /// What there is to read, at most [`READ_SIZE`]; empty at the end.
+    /// Reads the bytes that are there, at most [`READ_SIZE`]; empty at the end.
     pub(crate) async fn read(&self) -> io::Result<Bytes> {
         let mut data = Vec::with_capacity(READ_SIZE);
         self.0
@@ -46,7 +49,7 @@ impl Output {
         Self::of(rustix::stdio::stderr())
     }
 
-    /// What can be written to another descriptor.
+    /// An output that writes to another descriptor.
     pub(crate) fn of(fd: impl AsFd) -> io::Result<Self> {
         Descriptor::new(fd.as_fd(), Interest::WRITABLE).map(Self)
     }
@@ -91,11 +94,12 @@ impl Output {
     }
 }
 
-/// Below the size (128 KiB with glibc) from which the allocator asks the
-/// kernel for each buffer.
+/// The bytes of one read: below the size (128 KiB with glibc) from which the
+/// allocator asks the kernel for each buffer.
 const READ_SIZE: usize = 96 * 1024;
 
-/// More than the pipe's usual 64 KiB, so that either side is woken less often.
+/// The size that pipes are given: more than the usual 64 KiB, so that either
+/// side is woken less often.
 const PIPE_SIZE: usize = 256 * 1024;
 
 /// A duplicate of a descriptor, made non-blocking while it lives.

@@ -1,8 +1,10 @@
+//! The address of a node: host and port.
+
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-/// Where a node listens: a host name or IP address, and a UDP port.
+/// The address of a node: a host name or IP address, and a UDP port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     /// A name in lower case or an address without brackets.

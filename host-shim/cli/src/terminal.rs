@@ -1,3 +1,6 @@
+//! The messages of the client on standard error, which never hold a connection
+//! up.
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::Write as _;
@@ -8,7 +11,7 @@ use std::time::Duration;
 use alknet_text::visible_lines;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// What the user is told, on standard error.
+/// The messages to the user, on standard error.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terminal {
     quiet: bool,
@@ -25,7 +28,7 @@ impl Terminal {
         self.quiet
     }
 
-    /// The options that make another process of ours say as much.
+    /// The options that make another process of this program as verbose.
     pub(crate) fn options(self) -> &'static [&'static str] {
         match (self.quiet, self.verbose) {
             (true, _) => &["-q"],
@@ -34,19 +37,19 @@ impl Terminal {
         }
     }
 
-    /// Why the command failed.
+    /// Prints why the command failed.
     pub(crate) fn error(self, message: &dyn fmt::Display) {
         say(message);
     }
 
-    /// Something the user should know, unless `-q` was given.
+    /// Prints something that the user should know, unless `-q` was given.
     pub(crate) fn notice(self, message: &dyn fmt::Display) {
         if !self.quiet {
             say(message);
         }
     }
 
-    /// Something for those who asked with `-v`.
+    /// Prints something that is shown with `-v` only.
     pub(crate) fn detail(self, message: &dyn fmt::Display) {
         if self.verbose {
             say(message);
@@ -62,14 +65,15 @@ impl Terminal {
     }
 }
 
-/// How long the end of the process waits for a reader that has stalled.
+/// The time for which the end of the process waits for a reader that has
+/// stalled.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Lines that wait for it; what comes beyond is dropped and counted.
+/// The most lines that wait for a reader; further ones are dropped and counted.
 const MAX_LINES: usize = 1000;
-/// What a pipe that is ready takes in one piece (pipe(7), PIPE_BUF).
+/// The bytes that a pipe that is ready takes in one piece (pipe(7), PIPE_BUF).
 const AT_ONCE: usize = 4096;
 
-/// Lines that a thread writes, since writing them would have held up the
+/// The lines that a thread writes, since writing them would have held up the
 /// connection.
 #[derive(Default)]
 struct Waiting {
@@ -91,8 +95,8 @@ fn waiting() -> MutexGuard<'static, Waiting> {
     LINES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Says it at once where that does not block, and else in its turn: nobody
-/// waits for whoever has stopped to read (Ctrl-S, a full pipe).
+/// Writes a message at once where that does not block, and else in its turn:
+/// nobody waits for a reader that has stopped (Ctrl-S, a full pipe).
 fn say(message: &dyn fmt::Display) {
     let message = message.to_string();
     let line = format!("alknet: {}\n", visible_lines(&message));

@@ -1,3 +1,6 @@
+//! The copy of single files: in pieces, resumed where it stopped, checked by
+//! SHA-256.
+
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::future::Future;
@@ -22,7 +25,7 @@ pub(super) struct Copier<'a> {
     files: &'a Files,
     to_node: bool,
     preserve: bool,
-    /// One for each piece that may be under way, of all files together.
+    /// A permit for each piece that may be under way, of all files together.
     pieces: Arc<Semaphore>,
     progress: &'a Progress,
     terminal: Terminal,
@@ -52,22 +55,23 @@ pub(super) enum CopyError {
     Differs { path: String },
 }
 
-/// Pieces under way: with 255 KiB each, 8 MiB of data.
+/// The most pieces under way: with 255 KiB each, 8 MiB of data.
 const PIECES: usize = 32;
-/// Bytes hashed or read here at a time.
+/// The bytes that are hashed or read from a local file at a time.
 const CHUNK: usize = 255 * 1024;
-/// What a file is called until all of it has arrived.
+/// The end of a file's name until all of it has arrived.
 const PART: &[u8] = b".alknet-part";
 /// The longest name of a file that most systems take.
 const LONGEST_NAME: usize = 255;
-/// What is copied of a file whose size the server does not know, as of those
-/// that the kernel makes up (proc(5)).
+/// The most bytes that are copied of a file whose size the server does not
+/// know, such as those that the kernel makes up (proc(5)).
 const MOST_WITHOUT_SIZE: u64 = 1 << 30;
 const USUAL: u32 = 0o666;
-/// What we write we must be able to read, to go on with it.
+/// The permissions that a partial file needs, so that a later copy can read it
+/// and go on.
 const OURS: u32 = 0o600;
 
-/// Whether it is the name of a file that did not arrive completely.
+/// Whether a name is that of a file that did not arrive completely.
 pub(super) fn is_part(name: &[u8]) -> bool {
     name.starts_with(b".") && name.ends_with(PART)
 }
@@ -254,8 +258,8 @@ impl<'a> Copier<'a> {
         Ok(())
     }
 
-    /// How much of both files is known to be the same, of the first `length`
-    /// bytes, and the hash of that: all or nothing.
+    /// The number of bytes at the start of both files that are known to be the
+    /// same, either `length` or 0, and their hash.
     async fn in_common(
         &self,
         file: &Arc<File>,
@@ -318,9 +322,9 @@ struct Reading<'a> {
     remote: &'a RemoteFile,
     pieces: &'a Arc<Semaphore>,
     length: u32,
-    /// Where the next piece to ask for begins.
+    /// The offset of the next piece to ask for.
     next: u64,
-    /// Nothing from here on is asked for.
+    /// The offset from which nothing is asked for.
     end: u64,
     under_way: VecDeque<Piece>,
 }
@@ -422,8 +426,8 @@ fn check_target(before: Option<FileAttributes>, item: &Item) -> Result<(), CopyE
     }
 }
 
-/// Where a copy ends, whatever else the server sends: what has grown since is
-/// not part of it.
+/// The offset at which a copy ends, whatever else the server sends: what was
+/// appended since is not part of it.
 fn end_of(size: Option<u64>) -> u64 {
     match size {
         Some(size) if size > 0 => size,
@@ -431,7 +435,8 @@ fn end_of(size: Option<u64>) -> u64 {
     }
 }
 
-/// What the copy is made with: as the file that it replaces, or its source.
+/// The permissions that a copy is made with: those of the file that it
+/// replaces, or of its source.
 fn permissions(before: Option<FileAttributes>, like: &FileAttributes) -> u32 {
     let before = before.and_then(|before| before.permissions);
     before.or(like.permissions).unwrap_or(USUAL) & PLAIN
@@ -446,7 +451,7 @@ fn open_source(path: &[u8]) -> io::Result<File> {
         .open(here(path))
 }
 
-/// The file under its name for the time being.
+/// Opens the partial file, made if it does not exist.
 fn open_part(path: &[u8], permissions: u32) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW.bits().cast_signed();
     OpenOptions::new()
@@ -459,7 +464,8 @@ fn open_part(path: &[u8], permissions: u32) -> io::Result<File> {
         .open(here(path))
 }
 
-/// The name for the time being: in the same directory, so that it can be renamed.
+/// The path of the partial file: in the same directory, so that it can be
+/// renamed.
 fn part_of(path: &[u8]) -> Vec<u8> {
     let start = path
         .iter()
@@ -514,7 +520,7 @@ async fn write_on(
     writing.await.map_err(io::Error::other)?
 }
 
-/// The hash of so many bytes.
+/// The hash of the first `length` bytes of a file.
 async fn hash_of(file: &Arc<File>, length: u64) -> io::Result<Context> {
     let mut hash = Context::new(&SHA256);
     let mut offset = 0;
@@ -530,7 +536,7 @@ async fn hash_of(file: &Arc<File>, length: u64) -> io::Result<Context> {
     Ok(hash)
 }
 
-/// So many bytes, or fewer at the end of the file.
+/// Reads `length` bytes, or fewer at the end of the file.
 fn read_piece(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
     let mut data = vec![0; length];
     let mut filled = 0;

@@ -26,8 +26,8 @@ use crate::session::{Connector, Session, SessionError};
 use crate::signals::Signals;
 use crate::terminal::Terminal;
 
-/// Copies what was named. The status to exit with: 1 if something was left
-/// out, 128 + N after a signal.
+/// Copies what was named. Returns the status to exit with: 1 if something was
+/// left out, 128 + N after a signal.
 pub(crate) async fn run(args: &CpArgs, terminal: Terminal) -> Result<u8, Failure> {
     let mut signals = Signals::watch().map_err(Failure::Signals)?;
     let (node, ends) = Ends::parse(&args.paths).map_err(CpError::from)?;
@@ -44,7 +44,7 @@ pub(crate) async fn run(args: &CpArgs, terminal: Terminal) -> Result<u8, Failure
     }
 }
 
-/// Why nothing is copied, or no more.
+/// Why a copy cannot begin or go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CpError {
     #[error(transparent)]
@@ -60,22 +60,22 @@ pub(crate) enum CpError {
     GaveUp { last: String },
 }
 
-/// How long the node may be away.
+/// The time that the node may be away before the copy is given up.
 const GIVE_UP: Duration = Duration::from_secs(300);
 /// The pause after a connection over which nothing was copied.
 const LATER: Duration = Duration::from_secs(5);
-/// Files that are copied at a time. Small ones wait for the network most of
-/// the time.
+/// The most files that are copied at a time. Small ones wait for the network
+/// most of the time.
 const AT_A_TIME: usize = 32;
 
-/// What is to be copied, and how far it has come.
+/// The files to copy, and how far the copy has come.
 struct Copying {
     connector: Connector,
     ends: Ends,
     recursive: bool,
     preserve: bool,
     plan: Option<Plan>,
-    /// The files that are finished with, by their place in the plan.
+    /// The files that are done, by their index in the plan.
     done: HashSet<usize>,
     failed: bool,
     progress: Progress,
@@ -114,7 +114,7 @@ impl Copying {
         self.plan.is_some()
     }
 
-    /// Copies, over as many connections as it takes.
+    /// Copies all files, over as many connections as it takes.
     async fn run(&mut self) -> Result<u8, Failure> {
         let mut session = self.connector.connect().await?;
         let mut moved_at = Instant::now();
@@ -152,7 +152,7 @@ impl Copying {
         }
     }
 
-    /// A new connection, after a while.
+    /// Connects again after a pause.
     async fn connect_again(&mut self, moved: bool) -> Result<Session, Failure> {
         let mut backoff = Backoff::default();
         let until = Instant::now() + GIVE_UP;

@@ -1,3 +1,5 @@
+//! The paths of `alknet cp`, in the syntax of scp(1).
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -5,7 +7,7 @@ use alknet_text::visible_bytes;
 
 use crate::node::{AddressError, NodeName};
 
-/// What is copied, and where to.
+/// The sources and the target of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ends {
     /// Whether the target is at the node; else the sources are.
@@ -14,7 +16,7 @@ pub(crate) struct Ends {
     pub(super) target: Vec<u8>,
 }
 
-/// Why the paths do not say what to do.
+/// Why the paths of the command line are not a copy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PathsError {
     #[error("{text:?}: {error}")]
@@ -91,8 +93,8 @@ impl Named {
     }
 }
 
-/// Where the colon is that ends the name of a node, if there is one: before any
-/// slash, as in scp(1).
+/// The offset of the colon that ends the name of a node, if there is one:
+/// before any slash, as in scp(1).
 fn end_of_node(text: &[u8]) -> Option<usize> {
     let colon = text.iter().position(|byte| *byte == b':')?;
     let slash = text.iter().position(|byte| *byte == b'/');
@@ -117,7 +119,7 @@ fn end_of_node(text: &[u8]) -> Option<usize> {
     Some(host + name)
 }
 
-/// After `USER@` and `ed25519:HEX@`, where they are.
+/// The offset after `USER@` and `ed25519:HEX@`, if they are there.
 fn start_of_host(text: &[u8]) -> usize {
     const KEY: &[u8] = b"ed25519:";
     let mut start = 0;
@@ -142,7 +144,8 @@ fn start_of_host(text: &[u8]) -> usize {
     start
 }
 
-/// The server takes paths that do not begin with a slash from the home directory.
+/// The path for the server, which takes paths that do not begin with a slash
+/// from the home directory.
 fn from_home(path: &[u8]) -> Vec<u8> {
     match path {
         b"" | b"~" | b"~/" => b".".to_vec(),
@@ -150,7 +153,7 @@ fn from_home(path: &[u8]) -> Vec<u8> {
     }
 }
 
-/// As people are to see it.
+/// A path made safe to show to people.
 pub(super) fn shown(path: &[u8]) -> String {
     visible_bytes(path)
 }

@@ -1,3 +1,5 @@
+//! The file system at either end of a copy, behind one trait.
+
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, FileTimes, Metadata, Permissions};
 use std::io;
@@ -11,13 +13,13 @@ use alknet_ssh::client::{
 };
 use tokio::task::spawn_blocking;
 
-/// Where files are: here, or at the node. Paths are bytes, as in Unix.
+/// A file system: this machine's, or the node's. Paths are bytes, as in Unix.
 pub(super) trait Place {
-    /// What is known of a file, or of the one a link leads to; `None` if there
-    /// is none.
+    /// The attributes of a file, or of the one a link leads to; `None` if it
+    /// does not exist.
     async fn stat(&self, path: &[u8]) -> Result<Option<FileAttributes>, FilesError>;
 
-    /// All that is in a directory, if that is not more than `most`.
+    /// All entries of a directory, if they are not more than `most`.
     async fn list(
         &self,
         path: &[u8],
@@ -27,7 +29,7 @@ pub(super) trait Place {
     /// The path without links.
     async fn real_path(&self, path: &[u8]) -> Result<Vec<u8>, FilesError>;
 
-    /// Makes a directory, if there is none.
+    /// Makes a directory, unless it exists.
     async fn make_directory(&self, path: &[u8], permissions: Option<u32>)
     -> Result<(), FilesError>;
 
@@ -35,13 +37,13 @@ pub(super) trait Place {
     async fn preserve(&self, path: &[u8], like: &FileAttributes) -> Result<(), FilesError>;
 }
 
-/// This machine.
+/// The file system of this machine.
 pub(super) struct Local;
 
-/// The node.
+/// The file system of the node, over SFTP.
 pub(super) struct Remote(Files);
 
-/// What a directory is made with whose owner must be able to fill it.
+/// The permissions that a directory needs while it is filled by its owner.
 const OWNERS: u32 = 0o700;
 const USUAL: u32 = 0o777;
 /// The bits of a mode that are permissions and not privileges.
@@ -179,7 +181,7 @@ pub(super) fn keep(file: &File, like: &FileAttributes) -> io::Result<()> {
     }
 }
 
-/// What is known of a file of ours, as a server would tell it.
+/// The attributes of a local file, as a server would tell them.
 pub(super) fn attributes(metadata: &Metadata) -> FileAttributes {
     let kind = metadata.file_type();
     let kind = if kind.is_file() {
@@ -204,7 +206,7 @@ pub(super) fn here(path: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(path))
 }
 
-/// An error of ours in the words the server's would come in.
+/// A local error in the form that a server's has.
 pub(super) fn told(error: &io::Error) -> FilesError {
     let words = error.to_string();
     FilesError::Refused {

@@ -1,16 +1,18 @@
+//! The list of everything to copy, made before the first byte is copied.
+
 use alknet_ssh::client::{FileAttributes, FileKind, FilesError, ListingLimit};
 
 use super::copy::is_part;
 use super::path::{Ends, shown};
 use super::place::Place;
 
-/// What is to be done, found out before anything is.
+/// Everything that a copy will do, found out before it begins.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     /// Directories to make, those above before those in them.
     pub(super) folders: Vec<Item>,
     pub(super) files: Vec<Item>,
-    /// What cannot be copied, and why.
+    /// What cannot be copied, with the reason, one line each.
     pub(super) left_out: Vec<String>,
 }
 
@@ -22,7 +24,7 @@ pub(super) struct Item {
     pub(super) attributes: FileAttributes,
 }
 
-/// Why there is nothing to do.
+/// Why a plan cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PlanError {
     #[error("{path}: {error}")]
@@ -36,19 +38,19 @@ pub(crate) enum PlanError {
     TooMuch { path: String },
 }
 
-/// Directories within each other, after which something is wrong.
+/// The deepest nesting of directories that is followed.
 const DEEPEST: usize = 200;
-/// Files and directories of one copy. A server could list without end.
+/// The most files and directories of one copy. A server could list without end.
 const MAX_ENTRIES: usize = 1_000_000;
-/// Memory for their paths and what is known of them, about.
+/// The most memory for their paths and attributes, about, in bytes.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
-/// What one takes beside its paths, about.
+/// The memory that one takes beside its paths, about, in bytes.
 const ITEM_BYTES: usize = 128;
 /// The longest path that a system takes (`PATH_MAX`), without its final zero.
 const LONGEST_PATH: usize = 4095;
 /// The longest name of a file that one takes (`NAME_MAX`).
 const LONGEST_NAME: usize = 255;
-/// What is left out is told so often; the rest is counted.
+/// The most messages about files that are left out; further ones are counted.
 const MAX_LEFT_OUT: usize = 1000;
 
 /// Finds out what is to be copied, and where to.
@@ -88,9 +90,9 @@ struct Walk<'a, P> {
     place: &'a P,
     recursive: bool,
     plan: Plan,
-    /// What there may be more.
+    /// The entries and bytes that may still be added.
     room: ListingLimit,
-    /// What was left out and is not among the messages.
+    /// The number of files left out that are not among the messages.
     untold: usize,
 }
 
@@ -188,7 +190,7 @@ impl<P: Place> Walk<'_, P> {
         Ok(())
     }
 
-    /// What a link leads to. A directory that it leads to is added to those above.
+    /// Follows a link. A directory that it leads to is added to those above.
     async fn follow(
         &self,
         link: &[u8],
@@ -287,7 +289,7 @@ fn is_in(path: &[u8], folder: &[u8]) -> bool {
     }
 }
 
-/// Whether it can be the name of something in a directory.
+/// Whether a name can be that of an entry in a directory.
 fn is_plain(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.iter().any(|byte| matches!(byte, b'/' | 0))
 }

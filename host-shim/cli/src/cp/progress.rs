@@ -1,3 +1,5 @@
+//! The progress bar of a copy.
+
 use std::cell::Cell;
 use std::io::IsTerminal as _;
 
@@ -6,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::plan::Plan;
 use crate::terminal::{Terminal, is_ready};
 
-/// How far the copying has come, as a bar on the terminal. It is drawn where
+/// The progress of the copy, as a bar on the terminal. It is drawn where
 /// that does not block: nobody waits for a terminal that was stopped (Ctrl-S).
 pub(super) struct Progress {
     bar: ProgressBar,
@@ -25,21 +27,21 @@ pub(super) struct Counted<'a> {
 }
 
 impl Counted<'_> {
-    /// So many bytes more have been copied.
+    /// Counts bytes that have been copied.
     pub(super) fn add(&self, bytes: u64) {
         let moved = &self.progress.moved;
         moved.set(moved.get() + bytes);
         self.found(bytes);
     }
 
-    /// So many bytes were there already.
+    /// Counts bytes that were at the target already.
     pub(super) fn found(&self, bytes: u64) {
         self.bytes.set(self.bytes.get() + bytes);
         let position = self.progress.position.get();
         self.progress.set_position(position + bytes);
     }
 
-    /// The file is finished with.
+    /// Keeps the count: the file is done.
     pub(super) fn kept(self) {
         self.bytes.set(0);
     }
@@ -63,7 +65,7 @@ impl Drop for Progress {
 }
 
 impl Progress {
-    /// None is drawn where nobody looks.
+    /// Makes a bar, which is hidden where standard error is not a terminal.
     pub(super) fn new(terminal: Terminal) -> Self {
         let bar = ProgressBar::hidden();
         if std::io::stderr().is_terminal() && !terminal.is_quiet() {
@@ -101,13 +103,13 @@ impl Progress {
         }
     }
 
-    /// One file is finished with.
+    /// Counts a file that is done.
     pub(super) fn one_more(&self) {
         self.done.set(self.done.get() + 1);
         self.show_count();
     }
 
-    /// Grows whenever something is copied.
+    /// A number that grows whenever something is copied.
     pub(super) fn moved(&self) -> u64 {
         self.moved.get() + self.done.get() as u64
     }

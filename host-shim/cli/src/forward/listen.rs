@@ -1,3 +1,5 @@
+//! The listeners of the client: TCP ports and Unix sockets.
+
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,8 +19,8 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    /// Listens there. Without an address these are the loopback addresses, or
-    /// all there are if the listener is to be `open` to others.
+    /// Listens as `listen` says. Without an address these are the loopback
+    /// addresses, or all addresses if the listener is to be `open` to others.
     pub(crate) async fn bind(listen: &Listen, open: bool) -> Result<Vec<Self>, ListenError> {
         match listen {
             Listen::Unix(path) => Ok(vec![bind_unix(path)?]),
@@ -82,7 +84,7 @@ impl fmt::Display for Listener {
     }
 }
 
-/// The file of a socket of ours; it goes when we do.
+/// The file of a Unix socket, removed when dropped.
 pub(crate) struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
@@ -91,7 +93,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Why there is no listener.
+/// Why a listener could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
     #[error(
@@ -118,7 +120,7 @@ const LOOPBACK: (IpAddr, IpAddr) = (
     IpAddr::V4(Ipv4Addr::LOCALHOST),
     IpAddr::V6(Ipv6Addr::LOCALHOST),
 );
-/// IPv6 first: on most systems it takes IPv4 too.
+/// The unspecified addresses, IPv6 first: on most systems it takes IPv4 too.
 const ALL: (IpAddr, IpAddr) = (
     IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -155,7 +157,7 @@ fn bind_tcp(addr: SocketAddr) -> Result<Listener, ListenError> {
 
 const NO_SUCH_FAMILY: i32 = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
 
-/// As ssh does (StreamLocalBindMask), for the owner alone.
+/// Binds a Unix socket for the owner alone, as ssh does (StreamLocalBindMask).
 fn bind_unix(path: &Path) -> Result<Listener, ListenError> {
     let before = umask(Mode::from_raw_mode(0o177));
     let bound = UnixListener::bind(path);

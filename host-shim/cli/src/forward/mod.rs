@@ -33,7 +33,7 @@ use crate::session::Connector;
 use crate::signals::Signals;
 use crate::terminal::Terminal;
 
-/// `alknet forward`. The status to exit with.
+/// `alknet forward`. Returns the status to exit with.
 pub(crate) async fn run(args: &ForwardArgs, terminal: Terminal) -> Result<u8, Failure> {
     let mut plan = Plan::new(args.open);
     for forward in &args.local {
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: &ForwardArgs, terminal: Terminal) -> Result<u8, Fa
     plan.carry_out(connector, terminal).await
 }
 
-/// `alknet socks`. The status to exit with.
+/// `alknet socks`. Returns the status to exit with.
 pub(crate) async fn run_socks(args: &SocksArgs, terminal: Terminal) -> Result<u8, Failure> {
     let mut plan = Plan::new(false);
     plan.listen(&args.listen, None).await?;
@@ -72,11 +72,11 @@ pub(crate) enum Unusable {
 /// Connections of one listener at a time, those included that wait for the node;
 /// more wait in the listener's queue.
 const CONNECTIONS: usize = 512;
-/// A pause for a machine that has run out of descriptors.
+/// The pause of a listener when the process has run out of descriptors.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
 
-/// What is to be forwarded. The listeners are open, so that a busy port shows
-/// before anything else happens.
+/// Everything that is to be forwarded. The listeners are open, so that a busy
+/// port shows before anything else happens.
 struct Plan {
     open: bool,
     local: Vec<(Listener, Option<Destination>)>,
@@ -92,7 +92,7 @@ impl Plan {
         }
     }
 
-    /// Listens there; without a destination for SOCKS clients.
+    /// Adds a listener; without a destination it is for SOCKS clients.
     async fn listen(&mut self, listen: &Listen, to: Option<&Destination>) -> Result<(), Unusable> {
         for listener in Listener::bind(listen, self.open).await? {
             self.local.push((listener, to.cloned()));
@@ -191,8 +191,8 @@ async fn pass_on(client: BoxEnd, far: &Side, to: &Destination, terminal: Termina
     }
 }
 
-/// Whether accepting fails for a reason of ours, and not because a client has
-/// gone already.
+/// Whether accepting failed for a reason on this machine, and not because a
+/// client has gone already.
 fn is_ours(error: &io::Error) -> bool {
     !matches!(
         error.kind(),

@@ -1,3 +1,5 @@
+//! A `-R`: the node listens, and is asked to again after a lost session.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +24,8 @@ pub(crate) struct Remote {
     terminal: Terminal,
 }
 
-/// How long until the node is asked again to listen: after a lost session it
-/// may take a while to let go of the port.
+/// The pause until the node is asked again to listen: after a lost session it
+/// may take a while to close the port.
 const AGAIN: Duration = Duration::from_secs(5);
 
 impl Remote {
@@ -121,7 +123,8 @@ async fn pass_on(incoming: BoxEnd, _place: Place, to: Option<Destination>, termi
     }
 }
 
-/// As ssh asks for it: nothing is this machine's loopback, a star is everything.
+/// The listener to ask the node for, as ssh does: no address is the node's
+/// loopback, a star is all addresses.
 fn listener(listen: &Listen) -> Result<RemoteListener, Unusable> {
     match listen {
         Listen::Tcp { bind, port } => Ok(RemoteListener::Tcp {
@@ -140,7 +143,7 @@ fn listener(listen: &Listen) -> Result<RemoteListener, Unusable> {
     }
 }
 
-/// For people, who would not understand that nothing means everything.
+/// A listener as people read it: an empty address is shown as all addresses.
 pub(super) struct Shown<'a>(pub(super) &'a RemoteListener);
 
 impl std::fmt::Display for Shown<'_> {

@@ -1,3 +1,5 @@
+//! The side from which forwarded connections go on: the node, or this machine.
+
 use std::io;
 
 use alknet_socks5::Reply;
@@ -9,7 +11,7 @@ use super::steady::Steady;
 use super::stream::BoxEnd;
 use crate::lanes::Place;
 
-/// Where forwarded connections go on from: the node, or here.
+/// The side that connects to destinations: the node, or this machine.
 #[derive(Clone)]
 pub(crate) enum Side {
     Node(Steady),
@@ -42,11 +44,11 @@ impl Side {
 /// A connection with a destination.
 pub(crate) struct Opened {
     pub(crate) end: BoxEnd,
-    /// Held for as long as it lasts.
+    /// The claim to the SSH connection that carries it, held while it lasts.
     pub(crate) place: Option<Place>,
 }
 
-/// Why a forwarded connection does not go on.
+/// Why a destination could not be connected to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unopened {
     #[error("the node says: {0}")]
@@ -60,7 +62,7 @@ pub(crate) enum Unopened {
 }
 
 impl Unopened {
-    /// What a SOCKS client is told.
+    /// The reply that a SOCKS client is sent.
     pub(crate) fn reply(&self) -> Reply {
         match self {
             Self::Refused(refusal) => match refusal {

@@ -1,3 +1,5 @@
+//! One client of `-D` or `alknet socks`: SOCKS5, SOCKS4a or HTTP CONNECT.
+
 use std::time::Duration;
 
 use alknet_socks5::{Address, AuthPolicy, HandshakeError, Reply, accept_any};
@@ -7,9 +9,9 @@ use super::side::{Opened, Side, Unopened};
 use super::spec::Destination;
 use super::stream::{BoxEnd, carry, close_after_words};
 
-/// How long a client may take to say what it wants.
+/// The time that a client may take for its request.
 const HANDSHAKE: Duration = Duration::from_secs(30);
-/// How long it may take to hear that it does not get it.
+/// The time that a client may take to read a refusal.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Serves one client of SOCKS5, SOCKS4a or HTTP CONNECT to its end. It is told

@@ -23,19 +23,20 @@ pub(crate) struct RemoteForward {
     pub(crate) to: Option<Destination>,
 }
 
-/// Where a listener is.
+/// The address of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Listen {
     Tcp {
-        /// Absent where none is given; empty or `*` for all addresses.
+        /// The address to bind; `None` where none is given; empty or `*` for
+        /// all addresses.
         bind: Option<String>,
-        /// 0 for any that is free.
+        /// The port; 0 for any that is free.
         port: u16,
     },
     Unix(PathBuf),
 }
 
-/// Where connections end.
+/// The destination of forwarded connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Destination {
     Tcp { host: String, port: u16 },
@@ -76,7 +77,7 @@ impl FromStr for RemoteForward {
 impl FromStr for Listen {
     type Err = SpecError;
 
-    /// `[BIND:]PORT`, as for `-D`.
+    /// Reads `[BIND:]PORT`, as for `-D`.
     fn from_str(spec: &str) -> Result<Self, SpecError> {
         let fields = Fields::split(spec)?;
         match fields.listen()? {
@@ -100,7 +101,7 @@ impl fmt::Display for Destination {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SpecError {
     spec: String,
-    /// In bytes of `spec`.
+    /// The place of the fault, in bytes of `spec`.
     at: Range<usize>,
     fault: Fault,
 }
@@ -159,7 +160,8 @@ struct Field {
 }
 
 impl Field {
-    /// ssh knows the path of a socket by its first character.
+    /// Whether the field is the path of a socket, which ssh knows by its first
+    /// character.
     fn is_path(&self) -> bool {
         !self.bracketed && self.text.starts_with('/')
     }
@@ -265,7 +267,7 @@ impl<'a> Fields<'a> {
         }))
     }
 
-    /// What is left.
+    /// Reads the listener from the fields that are left.
     fn listen(&self) -> Result<Listen, SpecError> {
         let port = |field| self.port(field, "the port to listen on, a number", 0);
         match self.list.as_slice() {
@@ -294,7 +296,7 @@ impl<'a> Fields<'a> {
         self.error(end..end, Fault::NoDestination)
     }
 
-    /// A fault of some of the fields.
+    /// Makes the error for a fault in some of the fields.
     fn fault(&self, fields: Range<usize>, fault: Fault) -> SpecError {
         let fields = self.list.get(fields).unwrap_or_default();
         let at = match (fields.first(), fields.last()) {

@@ -1,3 +1,5 @@
+//! The session under the forwards, which is made again whenever it is lost.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,25 +21,27 @@ pub(crate) struct Steady {
     current: watch::Receiver<Option<Arc<Lanes>>>,
 }
 
-/// What keeps it.
+/// The task that keeps a session connected.
 pub(crate) struct Keeper {
     connector: Connector,
     current: watch::Sender<Option<Arc<Lanes>>>,
     terminal: Terminal,
 }
 
-/// How long a connection may wait for the node.
+/// The time that a connection may wait for the node.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A session that lasted so long was a good one.
+/// The time after which a session counts as a good one, so that the pauses
+/// begin at the shortest again.
 const GOOD: Duration = Duration::from_secs(60);
 
 impl Steady {
-    /// The session, once there is one. None if that takes too long.
+    /// Waits for the session; `None` if that takes too long.
     pub(crate) async fn session(&self) -> Option<Arc<Lanes>> {
         timeout(PATIENCE, self.session_after(None)).await.ok()?
     }
 
-    /// The next session that is not `old`. None when there will be none.
+    /// Waits for the next session that is not `old`; `None` when none will
+    /// come.
     pub(crate) async fn session_after(&self, old: Option<&Arc<Lanes>>) -> Option<Arc<Lanes>> {
         let mut current = self.current.clone();
         let is_new = |session: &Option<Arc<Lanes>>| {
@@ -84,7 +88,7 @@ async fn open(
 }
 
 impl Keeper {
-    /// Connects for the first time; that it fails is for the caller to tell.
+    /// Connects for the first time; the caller reports a failure.
     pub(crate) async fn start(
         mut connector: Connector,
         terminal: Terminal,
@@ -99,8 +103,8 @@ impl Keeper {
         Ok((keeper, Steady { current: receiver }))
     }
 
-    /// Connects again whenever the session is lost. Completes when that cannot
-    /// help.
+    /// Connects again whenever the session is lost. Completes with the error
+    /// that another try would meet as well.
     pub(crate) async fn keep(&mut self) -> SessionError {
         let mut backoff = Backoff::default();
         loop {

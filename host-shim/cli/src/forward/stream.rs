@@ -1,3 +1,5 @@
+//! The copy of bytes between the two ends of a forwarded connection.
+
 use std::io;
 
 use alknet_ssh::client::ChannelStream;
@@ -6,7 +8,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// One end of a forwarded connection.
 pub(crate) trait End: AsyncRead + AsyncWrite + Send + Unpin {
-    /// Sees to it that closing the stream does not look like an orderly end.
+    /// Has the stream's close look like a failure rather than an orderly end.
     fn break_off(&self) {}
 }
 
@@ -78,5 +80,6 @@ pub(crate) async fn close_after_words(mut stream: BoxEnd) -> io::Result<()> {
     Ok(())
 }
 
-/// Closing a TCP connection over unread bytes would take our words with it.
+/// The most bytes that are read before a close: closing a TCP connection over
+/// unread bytes would discard our last bytes.
 const WORTH_HEARING: u64 = 64 << 10;

@@ -1,3 +1,6 @@
+//! The path of the control socket, with the tokens of ssh (ssh_config(5),
+//! ControlPath).
+
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -5,10 +8,10 @@ use crate::options::OptionError;
 use crate::places;
 use crate::target::Target;
 
-/// Where the socket lies (ssh_config(5), ControlPath).
+/// The path of the control socket (ssh_config(5), ControlPath).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ControlPath {
-    /// Nothing is shared.
+    /// No socket: nothing is shared.
     None,
     At(Pattern),
 }
@@ -20,44 +23,45 @@ pub(crate) struct Pattern(Vec<Piece>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
     Text(String),
-    /// `%C`
+    /// `%C`: the hash of the connection.
     Connection,
-    /// `%d`
+    /// `%d`: the home directory.
     Home,
-    /// `%h`
+    /// `%h`: the host name.
     Host,
-    /// `%i`
+    /// `%i`: the user id on this machine.
     UserId,
-    /// `%n`
+    /// `%n`: the node's name as given.
     Node,
-    /// `%p`
+    /// `%p`: the port.
     Port,
-    /// `%r`
+    /// `%r`: the user to log in as.
     User,
-    /// `%u`
+    /// `%u`: the user name on this machine.
     LocalUser,
 }
 
-/// What the tokens stand for.
+/// The values that the tokens stand for.
 pub(crate) struct Tokens<'a> {
-    /// Of all that decides which connection it is.
+    /// The hash of all that decides which connection it is.
     pub(crate) connection: [u8; 32],
     /// The node's name as it was given.
     pub(crate) node: &'a str,
     pub(crate) target: &'a Target,
-    /// Who logs in.
+    /// The user who logs in.
     pub(crate) user: &'a str,
 }
 
 impl ControlPath {
-    /// Where the socket of a connection lies if no other place is named.
+    /// The path of a connection's socket if no other is named.
     pub(crate) fn usual(tokens: &Tokens<'_>) -> Option<PathBuf> {
         Some(places::runtime_folder()?.join(tokens.connection()))
     }
 }
 
 impl Pattern {
-    /// The path it makes; none if there is no working directory to begin at.
+    /// The path that the pattern makes; `None` if there is no working directory
+    /// to begin at.
     pub(crate) fn path(&self, tokens: &Tokens<'_>) -> Option<PathBuf> {
         let path: String = self.0.iter().map(|piece| piece.shown(tokens)).collect();
         std::path::absolute(places::expanded(Path::new(&path))).ok()
@@ -120,7 +124,7 @@ impl Piece {
 }
 
 impl Tokens<'_> {
-    /// In as many digits as ssh's `%C` has.
+    /// The hash in as many digits as ssh's `%C` has.
     fn connection(&self) -> String {
         let bytes = self.connection.iter().take(20);
         bytes.map(|byte| format!("{byte:02x}")).collect()

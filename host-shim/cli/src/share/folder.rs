@@ -1,3 +1,5 @@
+//! The check that the directory of a control socket is private to its user.
+
 use std::fs::{DirBuilder, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -6,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::ShareError;
 
-/// The socket's path again, once nobody but this user can get at it. `make`
-/// makes the directory if there is none.
+/// Returns the socket's path once it is checked that nobody but this user can
+/// get at it. `make` makes the directory if it does not exist.
 pub(crate) fn checked(socket: PathBuf, make: bool) -> Result<PathBuf, ShareError> {
     let length = socket.as_os_str().as_bytes().len();
     if length > LONGEST {
@@ -50,7 +52,7 @@ pub(crate) enum FolderError {
     Open { path: PathBuf, mode: u32 },
 }
 
-/// What `sun_path` holds on Linux (unix(7)), without the final zero.
+/// The bytes that `sun_path` holds on Linux (unix(7)), without the final zero.
 const LONGEST: usize = 107;
 
 fn prepare(folder: &Path) -> Result<(), FolderError> {

@@ -1,3 +1,5 @@
+//! The lock that makes one process at a time the master of a control socket.
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,7 +20,7 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Takes it, unless another process has it.
+    /// Takes the lock, unless another process has it.
     pub(crate) fn take(socket: &Path) -> Result<Option<Self>, ShareError> {
         let path = path_for(socket);
         let failed = |source| ShareError::Lock {
@@ -47,7 +49,7 @@ impl Lock {
         }
     }
 
-    /// The one that this process was started with, as standard input.
+    /// The lock that this process was started with, as standard input.
     pub(crate) fn inherited(socket: &Path) -> Result<Self, ShareError> {
         let path = path_for(socket);
         let stdin = rustix::stdio::stdin().try_clone_to_owned();
@@ -61,7 +63,7 @@ impl Lock {
         }
     }
 
-    /// For the process that is to have it.
+    /// The descriptor for the process that is to have the lock.
     pub(crate) fn hand_on(self) -> OwnedFd {
         self.file
     }

@@ -1,3 +1,5 @@
+//! The master: the background process that keeps a connection for others.
+
 use std::convert::Infallible;
 use std::fs::{File, Permissions};
 use std::future::pending;
@@ -29,8 +31,8 @@ use crate::stdio::Output;
 use crate::terminal::Terminal;
 
 /// `alknet connection-master`: connects and logs in for the exec that started
-/// it, goes to the background, and runs commands for whoever asks at the socket.
-/// The status to exit with.
+/// it, goes to the background, and runs commands for whoever asks at the
+/// socket. Returns the status to exit with.
 pub(crate) async fn keep(args: &SessionArgs, terminal: Terminal) -> Result<u8, Failure> {
     let sharing = Sharing::required(args)?;
     let lock = Lock::inherited(&sharing.socket)?;
@@ -77,14 +79,14 @@ pub(crate) async fn keep(args: &SessionArgs, terminal: Terminal) -> Result<u8, F
     Ok(0)
 }
 
-/// How long the one who had it started may take to come.
+/// The time that the user who had it started may take to connect.
 const FIRST_WITHIN: Duration = Duration::from_secs(10);
-/// How long those who use a connection that was lost may take to hear of it.
+/// The time that users of a connection that was lost may take to hear of it.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// Those let in at a time.
+/// The most users at a time.
 const MOST_USERS: usize = 512;
-/// Those let in at all: the node keeps some KiB for each command until the
-/// connection ends (known-limits.md). The next has another master.
+/// The most users in all: the node keeps some KiB for each command until the
+/// connection ends (known-limits.md). The next one starts another master.
 const MOST_EVER: usize = 4096;
 
 struct Master {
@@ -95,7 +97,7 @@ struct Master {
     door: Option<Door>,
     users: JoinSet<()>,
     served: usize,
-    /// When it ends, if nobody comes.
+    /// The time at which it ends if nobody comes.
     until: Option<Instant>,
 }
 
@@ -123,7 +125,8 @@ impl Master {
         }
     }
 
-    /// Until it is told to end, is idle for too long, or has lost the node.
+    /// Serves until it is told to end, is idle for too long, or has lost the
+    /// node.
     async fn run(mut self, connector: &mut Connector, signals: &mut Signals) {
         let lanes = Arc::clone(&self.lanes);
         // Closed when all is over.
@@ -138,7 +141,8 @@ impl Master {
         drop(teller);
     }
 
-    /// Gives the one who had it end, if that is why.
+    /// Serves users. Returns the user who asked for the end, if that is the
+    /// reason.
     async fn serve(
         &mut self,
         lanes: &Lanes,
@@ -192,7 +196,7 @@ impl Master {
         }
     }
 
-    /// Lets nobody in any more.
+    /// Accepts no more users.
     fn shut(&mut self) {
         if let Some(door) = self.door.take() {
             door.close();
@@ -200,7 +204,7 @@ impl Master {
     }
 }
 
-/// Logs in again whenever another lane would be of use.
+/// Opens another SSH connection whenever one would be of use.
 async fn grow(lanes: &Lanes, connector: &mut Connector) -> Infallible {
     loop {
         lanes.wanted().await;
@@ -248,7 +252,7 @@ impl Door {
     }
 }
 
-/// The next who comes in; never if the door is shut.
+/// Waits for the next user; never completes once no more are accepted.
 async fn next(door: Option<&Door>) -> UnixStream {
     let Some(door) = door else {
         return pending().await;

@@ -9,16 +9,17 @@ use alknet_ssh::{Exit, Signal};
 
 use crate::command::Ended;
 
-/// Of what is said here.
+/// The version of this protocol.
 pub(crate) const VERSION: u32 = 1;
-/// The longest frame, without its length. More than SSH carries in one message.
+/// The longest frame in bytes, without its length: more than SSH carries in one
+/// message.
 pub(crate) const LONGEST: usize = 1 << 20;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Message {
     /// The master's first, whatever the client wants.
     Hello(Hello),
-    /// Instead of it, from a master of another version.
+    /// The master's first instead, from one of another version.
     OtherVersion(u32),
     /// The client's first: run this. The ends of three pipes come with it, for
     /// standard input, output and error.
@@ -27,7 +28,7 @@ pub(crate) enum Message {
     Exit,
     /// The client's first: let no others in.
     Stop,
-    /// It was done.
+    /// The request was carried out.
     Done,
     /// The node has not been told of the command.
     NotOpened(String),
@@ -43,21 +44,21 @@ pub(crate) enum Message {
     Ended(Ended),
 }
 
-/// Who the master is.
+/// The process and the connection of a master.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) pid: u32,
-    /// Whose connection to which node it has.
+    /// The hash of the node, key and user of its connection.
     pub(crate) peer: [u8; 32],
 }
 
-/// What was said cannot be understood.
+/// A frame cannot be understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("what the other process said cannot be understood")]
 pub(crate) struct Garbled;
 
 impl Message {
-    /// The frame.
+    /// The message as a frame.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut frame = Writer(vec![0; 4]);
         match self {
@@ -106,7 +107,7 @@ impl Message {
         frame.finished()
     }
 
-    /// The message in a frame, from its kind on.
+    /// Reads the message of a frame, from its kind on.
     pub(crate) fn decode(frame: &[u8]) -> Result<Self, Garbled> {
         let mut frame = Reader(frame);
         let message = match frame.byte()? {
@@ -161,7 +162,8 @@ impl Writer {
         }
     }
 
-    /// Without variables: none are asked for over a shared connection.
+    /// Writes a request, without variables: none are asked for over a shared
+    /// connection.
     fn request(&mut self, request: &SessionRequest) {
         match &request.program {
             Program::Command(command) => {
@@ -217,7 +219,8 @@ impl Writer {
     }
 }
 
-/// A length beyond 4 GiB is one beyond [`LONGEST`] all the same.
+/// A length as four bytes. One beyond 4 GiB becomes the largest number, which
+/// is beyond [`LONGEST`] all the same.
 fn length(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }

@@ -1,3 +1,6 @@
+//! The master's side of one user: reads the request, runs the command, passes
+//! its streams.
+
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -14,33 +17,33 @@ use crate::command::{Command, Typed, finish, upload};
 use crate::lanes::{Lane, Lanes};
 use crate::stdio::{Input, Output};
 
-/// What every user of the connection is served with.
+/// What every user of the connection is served from.
 #[derive(Clone)]
 pub(crate) struct Serving {
     pub(crate) peer: [u8; 32],
-    /// How long the node may take to open a channel.
+    /// The time that the node may take to open a channel.
     pub(crate) patience: Duration,
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) events: mpsc::Sender<Event>,
 }
 
-/// What concerns the master as a whole.
+/// An event that concerns the master as a whole.
 pub(crate) enum Event {
-    /// It is to end, and to say so.
+    /// A user asked it to end, and waits for the answer.
     Exit(Telling),
-    /// It is to let nobody in any more, and to say so.
+    /// A user asked it to accept no more users, and waits for the answer.
     Stop(Telling),
     /// The node did not answer.
     Silent,
 }
 
-/// Does what one user wants, who may leave at any time.
+/// Serves one user, who may leave at any time.
 pub(crate) async fn serve(stream: UnixStream, serving: Serving) {
     // There is nobody to tell: the other end has gone, or is none of ours.
     let _ = talk(stream, serving).await;
 }
 
-/// How long a user may take to say what is wanted.
+/// The time that a user may take for the first message.
 const FIRST_WORD: Duration = Duration::from_secs(10);
 
 async fn talk(stream: UnixStream, serving: Serving) -> io::Result<()> {
@@ -106,7 +109,8 @@ async fn run(
     }
 }
 
-/// Between the command and the user's pipes, until either has gone.
+/// Carries bytes between the command and the user's pipes, until either has
+/// gone.
 async fn carry(
     command: Command,
     [input, output, errors]: [OwnedFd; 3],

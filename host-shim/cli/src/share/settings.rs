@@ -1,3 +1,6 @@
+//! The settings of shared connections (ssh_config(5), ControlMaster and
+//! ControlPersist), and the identity of a connection.
+
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,26 +18,26 @@ use crate::node::Node;
 use crate::options::Options;
 use crate::session::{named_identity_files, user};
 
-/// What to do about a process that keeps the connection (ssh_config(5),
-/// ControlMaster).
+/// Whether a process that keeps the connection is used or started
+/// (ssh_config(5), ControlMaster).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Masters {
-    /// Use one that there is, where a socket was named.
+    /// Use one that runs, where a socket was named.
     No,
     /// Start one; do without if there is one already.
     Yes,
-    /// Use one, and start one if there is none.
+    /// Use one, and start one if none runs.
     Auto,
 }
 
-/// How long it stays after its last use (ssh_config(5), ControlPersist).
+/// The time it stays after its last use (ssh_config(5), ControlPersist).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Persist {
     For(Duration),
     Forever,
 }
 
-/// What `nodes.toml` says about it, in one word.
+/// The value of `share` in `nodes.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Share {
     No,
@@ -52,27 +55,28 @@ pub(crate) enum Order {
     Stop,
 }
 
-/// Where the process that keeps a connection is found, and which connection
-/// that is.
+/// The socket of the process that keeps a connection, and the identity of that
+/// connection.
 #[derive(Debug)]
 pub(crate) struct Sharing {
     pub(crate) masters: Masters,
     pub(crate) persist: Persist,
-    /// In a directory that is nobody else's.
+    /// The socket, in a directory that is nobody else's.
     pub(crate) socket: PathBuf,
-    /// Who is connected with whom: node, key, user.
+    /// The hash of node, key and user.
     pub(crate) peer: [u8; 32],
-    /// How the user calls the node.
+    /// The name that the user calls the node by.
     pub(crate) node: String,
 }
 
 impl Sharing {
-    /// What the arguments ask for; none if nothing is to be shared.
+    /// The sharing that the arguments ask for; `None` if nothing is to be
+    /// shared.
     pub(crate) fn of(args: &SessionArgs) -> Result<Option<Self>, Failure> {
         Self::find(args, false)
     }
 
-    /// The same where it must be shared.
+    /// The sharing that the arguments ask for, where one is required.
     pub(crate) fn required(args: &SessionArgs) -> Result<Self, Failure> {
         Ok(Self::find(args, true)?.ok_or(ShareError::NoPath)?)
     }
@@ -113,7 +117,7 @@ impl Sharing {
     }
 }
 
-/// What a node is asked to prove, and who asks.
+/// The hash of what a node must prove, and of the user.
 fn peer(node: &Node, args: &SessionArgs, user: &str) -> [u8; 32] {
     let mut hash = Fields::new();
     hash.field(&node.target.to_string());
@@ -124,7 +128,7 @@ fn peer(node: &Node, args: &SessionArgs, user: &str) -> [u8; 32] {
     hash.finished()
 }
 
-/// All that decides how a connection comes about.
+/// The hash of everything that decides how a connection is made.
 fn connection(node: &Node, args: &SessionArgs, user: &str, options: &Options) -> [u8; 32] {
     let mut hash = Fields::new();
     hash.0.update(&peer(node, args, user));
@@ -163,15 +167,15 @@ impl Fields {
     }
 }
 
-/// A time is none.
+/// The text is not a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoTime;
 
 impl FromStr for Persist {
     type Err = NoTime;
 
-    /// yes, no, or a time as in ssh (sshd_config(5), TIME FORMATS). 0 is for
-    /// ever, as in ssh.
+    /// Reads yes, no, or a time as in ssh (sshd_config(5), TIME FORMATS). 0 is
+    /// for ever, as in ssh.
     fn from_str(text: &str) -> Result<Self, NoTime> {
         match text {
             "yes" | "true" => return Ok(Self::Forever),
@@ -206,9 +210,10 @@ impl FromStr for Persist {
     }
 }
 
-/// A hundred years: what is longer is a mistake, and a clock might not hold it.
+/// The longest time in seconds, a hundred years: a longer one is a mistake, and
+/// a clock might not hold it.
 const LONGEST: u64 = 100 * 365 * 86_400;
-/// What `share = true` means.
+/// The time that `share = true` stands for.
 const USUAL: Duration = Duration::from_secs(600);
 
 impl<'de> Deserialize<'de> for Share {

@@ -1,3 +1,5 @@
+//! The start of a master, which logs in before it goes to the background.
+
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,7 +15,7 @@ use crate::stdio::Input;
 use crate::target::Target;
 use crate::terminal::Terminal;
 
-/// What a master says when it is ready.
+/// The line that a master writes when it is ready.
 pub(crate) const READY: &[u8] = b"ready\n";
 
 /// Starts the process that is to keep the connection, and waits until it is
@@ -59,12 +61,12 @@ struct Starting {
     is_ready: bool,
 }
 
-/// How long that may take.
+/// The time that it may take to end.
 const ENDS_WITHIN: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(5);
 
 impl Starting {
-    /// What it ends with, now that nobody waits for it any more.
+    /// The status it ends with, now that nobody waits for it any more.
     fn status(&mut self) -> u8 {
         self.said = None;
         let since = Instant::now();
@@ -99,7 +101,7 @@ fn command(program: &Path, args: &SessionArgs, terminal: Terminal) -> Command {
     command
 }
 
-/// The arguments in words again.
+/// The arguments turned back into words.
 fn words(args: &SessionArgs) -> Vec<OsString> {
     // The value in the word of its option: it may begin with a hyphen.
     let word = |option: &str, value: OsString| {

@@ -1,3 +1,6 @@
+//! The user's side of a shared connection: finds or starts the master, and
+//! runs a command over it.
+
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
@@ -21,8 +24,8 @@ use crate::failure::Failure;
 use crate::stdio::{Input, Output};
 use crate::terminal::Terminal;
 
-/// Runs a command over a shared connection. None if it is to have one of its
-/// own; the reason is told.
+/// Runs a command over a shared connection. `None` if it is to have a
+/// connection of its own; the user is told the reason.
 pub(crate) async fn start(
     sharing: &Sharing,
     args: &SessionArgs,
@@ -51,8 +54,8 @@ pub(crate) async fn start(
     Ok(None)
 }
 
-/// Tells the process that keeps the connection something, and the user what came
-/// of it.
+/// Gives the process that keeps the connection an order, and prints the
+/// outcome.
 pub(crate) async fn give(order: Order, args: &SessionArgs) -> Result<(), Failure> {
     let sharing = Sharing::required(args)?;
     let path = || sharing.socket.clone();
@@ -89,19 +92,20 @@ pub(crate) async fn give(order: Order, args: &SessionArgs) -> Result<(), Failure
     Ok(())
 }
 
-/// How long a master may take to answer what it need not ask the node.
+/// The time that a master may take to answer what it need not ask the node.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is looked whether another process has got a master ready.
+/// The interval at which it is checked whether another process has started a
+/// master.
 const LOOK: Duration = Duration::from_millis(20);
-/// When the user is told what is waited for.
+/// The time after which the user is told what is waited for.
 const TELL_AFTER: Duration = Duration::from_secs(3);
-/// Masters that are started in a row, where each ends at once.
+/// The most masters that are started in a row, where each ends at once.
 const STARTS: usize = 3;
 
 enum Found {
     Master(Master),
     Nobody,
-    /// One that cannot be used, and why.
+    /// A master that cannot be used, with the reason.
     Unfit(String),
 }
 
@@ -155,8 +159,8 @@ async fn master(
 }
 
 impl Found {
-    /// Who has a path of his own choice for several connections must not get
-    /// another user or node than the one he named.
+    /// Refuses a master of another user or node: a socket path of the user's
+    /// own choice may serve several connections.
     fn only_for(self, sharing: &Sharing) -> Self {
         match self {
             Self::Master(master) if master.hello.peer != sharing.peer => {
@@ -213,8 +217,8 @@ impl Master {
         }
     }
 
-    /// Has it run a command. The inner error says why the node has heard nothing
-    /// of it.
+    /// Has the master run a command. The inner error says why the node was not
+    /// asked.
     async fn run(mut self, request: &SessionRequest) -> Result<Result<Command, String>, Failure> {
         let (ours, theirs) = pipes().map_err(ShareError::Pipes)?;
         let run = Message::Run(request.clone());
@@ -247,8 +251,8 @@ impl Master {
     }
 }
 
-/// Passes on what the command is to be told, and hears how it ended. Lets go
-/// when nobody has anything to tell it any more.
+/// Passes signals and window sizes to the master, and reads how the command
+/// ended. Completes early when nothing more can be passed on.
 async fn converse(
     mut master: Master,
     mut messages: mpsc::Receiver<Message>,

@@ -1,3 +1,5 @@
+//! `alknet connect` against a node in this process.
+
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::path::Path;

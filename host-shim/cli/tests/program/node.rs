@@ -25,7 +25,7 @@ pub(crate) enum Does {
     Flood,
     /// Speaks SSH with [`ssh_host_key`] and lets nobody in.
     Ssh,
-    /// Nothing at all.
+    /// Neither reads nor writes.
     Ignore,
 }
 

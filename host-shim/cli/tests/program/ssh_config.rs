@@ -1,3 +1,6 @@
+//! `alknet ssh-config` against a node in this process, and stock ssh with its
+//! stanza.
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
