@@ -100,7 +100,7 @@ impl Penalties {
 
 fn network(text: &str) -> Result<HostPattern, String> {
     match HostPattern::parse(text) {
-        Ok(network @ HostPattern::Network { .. }) => Ok(network),
+        Ok(network @ HostPattern::Network(_)) => Ok(network),
         Ok(_) => Err(format!(
             "{text:?} is not an address or a network; write it as 10.0.0.0/8 or [fd00::]/8"
         )),

@@ -26,7 +26,8 @@ impl Destination {
         if let PortPattern::Range { first: 0, .. } = destination.ports {
             return Err(DestinationError::PortZero);
         }
-        if let HostPattern::Network { address, .. } = destination.host
+        if let HostPattern::Network(network) = &destination.host
+            && let address = network.addr()
             && address.is_unspecified()
             && destination.host == HostPattern::single(address)
         {

@@ -46,16 +46,13 @@ pub(crate) fn holds(pattern: &Destination, action: Action, port: u16, bind: IpAd
                         || (bind.is_unspecified() && action == Action::Deny))
             }
             HostPattern::Suffix(_) => false,
-            HostPattern::Network {
-                address,
-                prefix_len,
-            } => {
+            HostPattern::Network(network) => {
                 if !bind.is_unspecified() {
                     pattern.host.holds_address(bind)
                 } else {
-                    address.is_ipv4() == bind.is_ipv4()
+                    network.addr().is_ipv4() == bind.is_ipv4()
                         && (action == Action::Deny
-                            || *prefix_len == 0
+                            || network.prefix_len() == 0
                             || pattern.host == HostPattern::single(bind))
                 }
             }

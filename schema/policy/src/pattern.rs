@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
 use crate::{DestinationError, Host, name};
 
 /// Which hosts a scope or rule is about.
@@ -18,14 +20,9 @@ pub enum HostPattern {
     Name(String),
     /// Every name that ends with a dot and this, in lower case.
     Suffix(String),
-    /// Every address of this network; a single address is a network of full
-    /// length.
-    Network {
-        /// The first address; host bits are zero.
-        address: IpAddr,
-        /// The number of leading bits that count: 0 to 32, or 0 to 128.
-        prefix_len: u8,
-    },
+    /// Every address of this network, whose host bits are zero; a single address
+    /// is a network of full length.
+    Network(IpNet),
 }
 
 impl HostPattern {
@@ -74,11 +71,8 @@ impl HostPattern {
     }
 
     /// One address.
-    pub const fn single(address: IpAddr) -> Self {
-        Self::Network {
-            address,
-            prefix_len: longest(address),
-        }
+    pub fn single(address: IpAddr) -> Self {
+        Self::Network(address.into())
     }
 
     /// Whether the pattern holds the name asked for, whatever its addresses.
@@ -95,20 +89,14 @@ impl HostPattern {
     }
 
     pub(crate) const fn is_network(&self) -> bool {
-        matches!(self, Self::Network { .. })
+        matches!(self, Self::Network(_))
     }
 
     /// Whether the address lies in this network. It is compared as it is:
     /// [`crate::canonical`] comes first where that matters.
     pub fn holds_address(&self, address: IpAddr) -> bool {
         match self {
-            Self::Network {
-                address: network,
-                prefix_len,
-            } => {
-                network.is_ipv4() == address.is_ipv4()
-                    && first_address(address, *prefix_len) == *network
-            }
+            Self::Network(network) => network.contains(&address),
             _ => false,
         }
     }
@@ -120,16 +108,13 @@ impl fmt::Display for HostPattern {
             Self::Any => f.write_str("*"),
             Self::Name(name) => f.write_str(name),
             Self::Suffix(suffix) => write!(f, "*.{suffix}"),
-            Self::Network {
-                address,
-                prefix_len,
-            } => {
-                match address {
+            Self::Network(network) => {
+                match network.addr() {
                     IpAddr::V4(address) => write!(f, "{address}")?,
                     IpAddr::V6(address) => write!(f, "[{address}]")?,
                 }
-                if *prefix_len < longest(*address) {
-                    write!(f, "/{prefix_len}")?;
+                if network.prefix_len() < network.max_prefix_len() {
+                    write!(f, "/{}", network.prefix_len())?;
                 }
                 Ok(())
             }
@@ -160,43 +145,35 @@ fn network(
     address: IpAddr,
     prefix: Option<&str>,
 ) -> Result<HostPattern, DestinationError> {
-    let longest = longest(address);
-    let prefix_len = match prefix {
-        Some(prefix) => number(prefix)
-            .ok_or_else(|| malformed(text))?
-            .try_into()
-            .ok()
-            .filter(|length| *length <= longest)
-            .ok_or_else(|| DestinationError::PrefixTooLong {
+    let network = match prefix {
+        Some(prefix) => {
+            let length = number(prefix).ok_or_else(|| malformed(text))?;
+            let length = u8::try_from(length).ok();
+            let network = length.and_then(|length| IpNet::new(address, length).ok());
+            network.ok_or_else(|| DestinationError::PrefixTooLong {
                 network: text.to_owned(),
-                longest,
-            })?,
-        None => longest,
+                longest: IpNet::from(address).max_prefix_len(),
+            })?
+        }
+        None => address.into(),
     };
-    let pattern = HostPattern::Network {
-        address: first_address(address, prefix_len),
-        prefix_len,
-    };
-    if first_address(address, prefix_len) != address {
+    if network.trunc() != network {
         return Err(DestinationError::HostBits {
             network: text.to_owned(),
-            right: pattern.to_string(),
+            right: HostPattern::Network(network.trunc()).to_string(),
         });
     }
-    if let IpAddr::V6(v6) = address
-        && prefix_len >= 96
-        && let Some(v4) = v6.to_ipv4_mapped()
+    if let IpNet::V6(v6) = network
+        && let Some(length) = v6.prefix_len().checked_sub(96)
+        && let Some(v4) = v6.addr().to_ipv4_mapped()
+        && let Ok(right) = IpNet::new(v4.into(), length)
     {
-        let right = HostPattern::Network {
-            address: v4.into(),
-            prefix_len: prefix_len - 96,
-        };
         return Err(DestinationError::Mapped {
             network: text.to_owned(),
-            right: right.to_string(),
+            right: HostPattern::Network(right).to_string(),
         });
     }
-    Ok(pattern)
+    Ok(HostPattern::Network(network))
 }
 
 fn malformed(text: &str) -> DestinationError {
@@ -210,28 +187,6 @@ pub(crate) fn number(text: &str) -> Option<u32> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())
         .then(|| text.parse().ok())?
-}
-
-const fn longest(address: IpAddr) -> u8 {
-    match address {
-        IpAddr::V4(_) => 32,
-        IpAddr::V6(_) => 128,
-    }
-}
-
-/// The address with all bits after the first `prefix_len` set to zero.
-fn first_address(address: IpAddr, prefix_len: u8) -> IpAddr {
-    let prefix_len = u32::from(prefix_len);
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32_u32.saturating_sub(prefix_len));
-            Ipv4Addr::from_bits(address.to_bits() & mask.unwrap_or(0)).into()
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128_u32.saturating_sub(prefix_len));
-            Ipv6Addr::from_bits(address.to_bits() & mask.unwrap_or(0)).into()
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+use wildmatch::WildMatch;
+
 /// Addresses that peers may come from: the `from=` of an authorized key
 /// (sshd(8), ssh_config(5) PATTERNS) or the `source-address` of a certificate
 /// (`PROTOCOL.certkeys`). Names are never looked up, so none are accepted.
@@ -17,10 +20,7 @@ struct Entry {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Pattern {
-    Network {
-        address: IpAddr,
-        prefix_len: u8,
-    },
+    Network(IpNet),
     /// `*` stands for any characters, `?` for one, in the address as text.
     Text(String),
 }
@@ -88,11 +88,8 @@ impl Sources {
 impl Pattern {
     fn holds(&self, found: IpAddr, text: &str) -> bool {
         match self {
-            Self::Text(pattern) => matches(pattern.as_bytes(), text.as_bytes()),
-            Self::Network {
-                address,
-                prefix_len,
-            } => masked(found, *prefix_len) == Some(*address),
+            Self::Text(pattern) => WildMatch::new(pattern).matches(text),
+            Self::Network(network) => network.contains(&found),
         }
     }
 }
@@ -120,75 +117,27 @@ fn network(text: &str) -> Result<Option<Pattern>, BadSource> {
     let Ok(address) = address.parse::<IpAddr>() else {
         return Ok(None);
     };
-    let most = if address.is_ipv4() { 32 } else { 128 };
+    let whole = IpNet::from(address);
     let bad = || BadSource::Prefix {
         text: text.to_owned(),
-        most,
+        most: whole.max_prefix_len(),
     };
-    let prefix_len = match length {
-        None => most,
+    let network = match length {
+        None => whole,
+        // Digits alone: `str::parse` would let a plus sign pass.
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            digits.parse().map_err(|_| bad())?
+            let length = digits.parse().map_err(|_| bad())?;
+            IpNet::new(address, length).map_err(|_| bad())?
         }
         Some(_) => return Err(bad()),
     };
-    match masked(address, prefix_len) {
-        None => Err(bad()),
-        Some(network) if network != address => Err(BadSource::HostBits {
+    match network.trunc() {
+        first if first == network => Ok(Some(Pattern::Network(network))),
+        first => Err(BadSource::HostBits {
             text: text.to_owned(),
-            network: format!("{network}/{prefix_len}"),
+            network: first.to_string(),
         }),
-        Some(address) => Ok(Some(Pattern::Network {
-            address,
-            prefix_len,
-        })),
     }
-}
-
-/// The first `prefix_len` bits of an address, the others zero; `None` if the
-/// address has fewer bits.
-fn masked(address: IpAddr, prefix_len: u8) -> Option<IpAddr> {
-    let prefix_len = u32::from(prefix_len);
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32u32.checked_sub(prefix_len)?);
-            Some(IpAddr::V4((address.to_bits() & mask.unwrap_or(0)).into()))
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128u32.checked_sub(prefix_len)?);
-            Some(IpAddr::V6((address.to_bits() & mask.unwrap_or(0)).into()))
-        }
-    }
-}
-
-/// Whether the text matches a pattern with `*` and `?` (ssh_config(5),
-/// PATTERNS).
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    // Whether the pattern so far matches the first n bytes of the text.
-    let mut reached = vec![false; text.len() + 1];
-    if let Some(first) = reached.first_mut() {
-        *first = true;
-    }
-    for &byte in pattern {
-        let mut before = reached.clone().into_iter();
-        let mut next = Vec::with_capacity(reached.len());
-        if byte == b'*' {
-            let mut any = false;
-            next.extend(before.map(|here| {
-                any |= here;
-                any
-            }));
-        } else {
-            next.push(false);
-            next.extend(
-                text.iter().map(|&found| {
-                    before.next().unwrap_or(false) && (byte == b'?' || byte == found)
-                }),
-            );
-        }
-        reached = next;
-    }
-    reached.last().copied().unwrap_or(false)
 }
 
 /// Why a text is not a pattern of peers' addresses.

@@ -11,6 +11,7 @@ use ring::hmac;
 use russh::keys::PublicKey;
 use russh::keys::ssh_key::known_hosts::HostPatterns;
 use rustix::fs::{FlockOperation, flock};
+use wildmatch::WildMatch;
 
 /// A host as such files name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -244,36 +245,7 @@ impl Entry {
 /// Whether `text` has the form of `pattern`, in which `*` stands for any
 /// characters and `?` for one; case does not matter.
 pub(super) fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.to_lowercase(), text.to_lowercase());
-    let (mut pattern, mut text) = (pattern.as_str(), text.as_str());
-    // Where to go on if the last star has to take in one character more.
-    let mut retry: Option<(&str, &str)> = None;
-    loop {
-        let mut pattern_rest = pattern.chars();
-        let mut text_rest = text.chars();
-        match (pattern_rest.next(), text_rest.next()) {
-            (Some('*'), _) => {
-                pattern = pattern_rest.as_str();
-                retry = Some((pattern, text));
-                continue;
-            }
-            (None, None) => return true,
-            (Some(wanted), Some(found)) if wanted == '?' || wanted == found => {
-                (pattern, text) = (pattern_rest.as_str(), text_rest.as_str());
-                continue;
-            }
-            _ => {}
-        }
-        let Some((after_star, taken)) = retry else {
-            return false;
-        };
-        let mut taken = taken.chars();
-        if taken.next().is_none() {
-            return false;
-        }
-        (pattern, text) = (after_star, taken.as_str());
-        retry = Some((after_star, text));
-    }
+    WildMatch::new(&pattern.to_lowercase()).matches(&text.to_lowercase())
 }
 
 #[cfg(test)]
