@@ -37,6 +37,8 @@ pub struct LoadedPlugin {
     /// The private copy that was opened: for debuggers, and for processes that
     /// a handler starts. `None` once nobody uses the library.
     copy: Mutex<Option<Staged>>,
+    /// The copy that its code is mapped from, there or not.
+    mapped: PathBuf,
 }
 
 impl LoadedPlugin {
@@ -86,18 +88,17 @@ impl LoadedPlugin {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let Some(copy) = copy else { return false };
-        memory::page_out(copy.path());
+        if copy.is_none() {
+            return false;
+        }
+        memory::page_out(&self.mapped);
         true
     }
 
     /// Lets the system take back the memory of the library's code, for when
     /// fewer use it than did. What is used again is read again.
     pub fn page_out(&self) {
-        let copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(copy) = &*copy {
-            memory::page_out(copy.path());
-        }
+        memory::page_out(&self.mapped);
     }
 
     /// The digest of that file.
@@ -291,6 +292,7 @@ fn open(path: &Path, copy: &Path, digest: Digest) -> Result<LoadedPlugin, Refusa
         config_schema: schema(&bundle.config_schema, "config")?,
         capabilities_schema: schema(&bundle.capabilities_schema, "capabilities")?,
         copy: Mutex::new(None),
+        mapped: copy.to_owned(),
         version,
         bundle,
     })

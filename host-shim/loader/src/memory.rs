@@ -88,13 +88,19 @@ pub(crate) fn page_out(file: &Path) {
         return;
     };
     for line in maps.split(|byte| *byte == b'\n') {
-        if line.ends_with(file.as_os_str().as_bytes())
+        if is_mapping_of(line, file)
             && let Some((start, length)) = range(line)
         {
             // SAFETY: MADV_PAGEOUT (madvise(2)) changes the contents of no page, whatever the range.
             let _ = unsafe { libc::madvise(start as *mut c_void, length, libc::MADV_PAGEOUT) };
         }
     }
+}
+
+/// Whether a line of /proc/PID/maps (proc(5)) is about this file, which may have been removed since.
+fn is_mapping_of(line: &[u8], file: &Path) -> bool {
+    let mapped = line.strip_suffix(b" (deleted)").unwrap_or(line);
+    mapped.ends_with(file.as_os_str().as_bytes())
 }
 
 /// The start and length of a mapping, as a line of /proc/PID/maps begins (proc(5)).
@@ -116,6 +122,24 @@ mod tests {
         assert_eq!(range(line), Some((0x7f00_a000, 0x2000)));
         assert_eq!(range(b""), None);
         assert_eq!(range(b"2-1 r"), None);
+    }
+
+    #[test]
+    fn a_mapping_is_known_by_its_file_even_where_that_was_removed() {
+        let line = "7f00a000-7f00c000 r-xp 00000000 08:01 42 /s/x.so";
+        let removed = format!("{line} (deleted)");
+        for (line, file, expected) in [
+            (line, "/s/x.so", true),
+            (&removed, "/s/x.so", true),
+            (line, "/s/y.so", false),
+            ("7f00a000-7f00c000 rw-p 00000000 00:00 0", "/s/x.so", false),
+        ] {
+            assert_eq!(
+                is_mapping_of(line.as_bytes(), Path::new(file)),
+                expected,
+                "{line}"
+            );
+        }
     }
 
     #[test]
