@@ -13,13 +13,13 @@ use crate::{json_text, pointer, toml_text};
 /// The longest document that is read, in bytes: 4 MiB.
 pub const MAX_SIZE: u64 = 4 << 20;
 
-/// How deep values may be nested.
+/// The deepest nesting of values that is read.
 pub const MAX_DEPTH: usize = 128;
 
-/// How much of a string is shown in a message, in characters.
+/// The number of characters of a string that are shown in a message.
 const SHOWN: usize = 40;
 
-/// How a document is written.
+/// The format of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// JSON (RFC 8259). A field set twice is an error.
@@ -185,7 +185,7 @@ impl Document {
         &self.name
     }
 
-    /// How the document is written.
+    /// The format of the document.
     pub fn format(&self) -> Format {
         self.format
     }
@@ -200,12 +200,13 @@ impl Document {
         &self.value
     }
 
-    /// Where the value at `pointer` starts, or else the innermost value that exists on the way to it.
+    /// The position of the value at `pointer`, or else of the innermost value that exists on the way to it.
     pub fn locate(&self, pointer: &str) -> Position {
         self.lines.position(self.place.find(pointer).0.start)
     }
 
-    /// Where the key of the field at `pointer` starts; if it does not exist or is not a field, as [`Document::locate`].
+    /// The position of the key of the field at `pointer`; if it does not exist or is not a field, as
+    /// [`Document::locate`].
     pub fn locate_key(&self, pointer: &str) -> Position {
         let (place, exact) = self.place.find(pointer);
         let offset = place.key.filter(|_| exact).unwrap_or(place.start);

@@ -11,13 +11,13 @@ use crate::suggest::meant;
 use crate::wording::{Wording, one_of};
 use crate::{pointer, suggest};
 
-/// How far alternatives inside alternatives are followed.
+/// The deepest nesting of alternatives that is followed.
 const MAX_NESTING: usize = 8;
 
 /// Says what is wrong with a JSON Schema (2020-12), before any document is checked against it.
 ///
 /// # Errors
-/// Where the schema is wrong and how, in one line.
+/// The fault of the schema and its place, in one line.
 pub fn check_schema(schema: &Value) -> Result<(), String> {
     build(schema).map(drop)
 }

@@ -4,10 +4,10 @@ use serde_json::{Map, Value};
 
 use crate::document::{Format, clip};
 
-/// How far alternatives are followed into one another.
+/// The deepest nesting of alternatives that is followed.
 const MAX_NESTING: usize = 4;
 
-/// How many alternatives are listed.
+/// The most alternatives that are listed.
 const MAX_LISTED: usize = 16;
 
 /// Words for the parts of one schema.
@@ -73,7 +73,7 @@ impl<'a> Wording<'a> {
         }
     }
 
-    /// Where a field of that name may stand, as the names of the fields around it.
+    /// The place where a field of that name may stand, as the names of the fields around it.
     pub(crate) fn places_of(self, name: &str) -> Option<Vec<&'a str>> {
         let mut level = vec![(Vec::new(), self.root)];
         for _ in 0..MAX_NESTING {

@@ -44,13 +44,13 @@ pub enum NodeKeyError {
     /// It has the wrong number of digits.
     #[error("after `ed25519:` come 64 hex digits; here are {found}")]
     WrongLength {
-        /// How many characters follow the prefix.
+        /// The number of characters after the prefix.
         found: usize,
     },
     /// A character is not a hex digit.
     #[error("character {position} after `ed25519:` is not a hex digit")]
     NotHex {
-        /// Which character after the prefix, counted from 1.
+        /// The position of the character after the prefix, counted from 1.
         position: usize,
     },
 }

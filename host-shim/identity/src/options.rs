@@ -78,7 +78,7 @@ pub enum OptionsError {
     /// An option has no name, or something odd follows it.
     #[error("the options are not separated by single commas, or hold a character none has")]
     NoName,
-    /// Only options stand there.
+    /// The line holds options and no key.
     #[error("no key follows the options")]
     NoKey,
     /// A value must be quoted.

@@ -85,7 +85,7 @@ pub enum DigestError {
     NotHex {
         /// The character.
         found: char,
-        /// Which digit it is, from 1.
+        /// The position of the digit, counted from 1.
         position: usize,
     },
 }

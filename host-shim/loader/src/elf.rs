@@ -30,7 +30,7 @@ pub fn check(path: &Path, bytes: &[u8]) -> Result<(), Refusal> {
     Library::<Header>::parse(path, bytes)?.check()
 }
 
-/// How much of a file [`check_header`] looks at, in bytes.
+/// The number of bytes of a file that [`check_header`] looks at.
 pub const HEADER_SIZE: u64 = 512;
 /// The number of bytes that a library may have behind its end: a signature, a mark.
 const MAX_TAIL: u64 = 1 << 20;

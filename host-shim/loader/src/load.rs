@@ -155,7 +155,7 @@ impl LoadedPlugin {
 }
 
 /// A library that passed every check of its file and has its private copy.
-/// Nothing of it ran yet.
+/// No code of it has run yet.
 #[derive(Debug)]
 pub struct Prepared {
     source: PathBuf,

@@ -148,9 +148,9 @@ pub enum Refusal {
         list(expected)
     )]
     NoLongerTrusted {
-        /// Where the library was.
+        /// The path at which the library was.
         path: PathBuf,
-        /// Who had signed it, as far as that was looked at.
+        /// The signer of that library, if its signature was checked.
         signer: Option<Signer>,
         /// The signers whose signature is accepted.
         expected: Vec<Signer>,
@@ -250,7 +250,7 @@ pub enum Refusal {
         path: PathBuf,
         /// What is cut off.
         part: String,
-        /// Where that part should end.
+        /// The offset at which that part should end.
         end: u64,
         /// The size of the file in bytes.
         size: u64,

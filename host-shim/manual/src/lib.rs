@@ -37,7 +37,8 @@ impl CompletionsArgs {
     }
 }
 
-/// Not every shell's script leaves hidden commands out.
+/// The command without hidden commands, which not every shell's script leaves
+/// out.
 fn without_hidden(command: Command) -> Command {
     Command::new(command.get_name().to_owned())
         .version(command.get_version().unwrap_or_default().to_owned())

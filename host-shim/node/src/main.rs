@@ -4,7 +4,8 @@
 
 use std::process::ExitCode;
 
-/// How the monitor runs this program to enter a plugin's helper.
+/// The first argument with which the monitor runs this program to enter a
+/// plugin's helper.
 const SESSION_HELPER: &str = "session-helper";
 
 fn main() -> ExitCode {

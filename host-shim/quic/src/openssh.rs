@@ -16,7 +16,7 @@ use crate::NodeKey;
 pub struct Stanza<'a> {
     /// The name to type after `ssh`.
     pub alias: &'a str,
-    /// Where the node listens, as `alknet connect` takes it.
+    /// The address the node listens on, as `alknet connect` takes it.
     pub target: &'a str,
     /// The key the node proves itself with in TLS.
     pub node_key: NodeKey,
@@ -27,7 +27,7 @@ pub struct Stanza<'a> {
     pub program: &'a Path,
     /// The key for `alknet connect` to show before SSH begins.
     pub identity_key: Option<&'a Path>,
-    /// Where the node listens on TCP, for when UDP is blocked.
+    /// The address the node listens on over TCP, for when UDP is blocked.
     pub tcp: Option<&'a str>,
     /// The private key to log in with, if it is not one of ssh's own choice.
     pub identity_file: Option<&'a Path>,

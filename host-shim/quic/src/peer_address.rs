@@ -15,8 +15,8 @@ use std::time::Duration;
 use quinn::{Connection, VarInt};
 use tokio::time::sleep;
 
-/// How often a connection is looked at, and so how long a move may go
-/// unnoticed.
+/// The interval at which a connection is looked at, and so the time that a move
+/// may go unnoticed.
 const LOOK: Duration = Duration::from_secs(1);
 /// The interval at which it is checked whether a packet has left, and the
 /// number of checks.

@@ -4,7 +4,8 @@
 use abi_stable::std_types::{RBox, RStr};
 use abi_stable::{StableAbi, sabi_trait};
 
-/// Where a plugin's events go: the node's logs, and whatever else it collects.
+/// The sink of a plugin's events: the node's logs, and whatever else it
+/// collects.
 #[sabi_trait]
 pub trait EventSink: Send + Sync + 'static {
     /// Takes one log record. `fields` is a JSON object of the structured
@@ -20,7 +21,7 @@ pub trait EventSink: Send + Sync + 'static {
 /// An owned [`EventSink`].
 pub type EventSinkObject = EventSink_TO<RBox<()>>;
 
-/// How serious a log record is.
+/// The severity of a log record.
 #[repr(u8)]
 #[derive(StableAbi, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {

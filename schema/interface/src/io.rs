@@ -67,8 +67,8 @@ async fn completed(mut poll: impl FnMut(&mut Context<'_>) -> PollIo) -> Result<u
     .await
 }
 
-/// More bytes than there was room for are a fault of the other side; it must
-/// not become one of ours.
+/// Fails where more bytes were moved than there was room for: that is a fault
+/// of the other side and must not become one of ours.
 fn within(moved: usize, room: usize) -> Result<usize, IoFault> {
     if moved > room {
         return Err(fault("the stream moved more bytes than it was asked for"));

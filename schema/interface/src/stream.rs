@@ -32,7 +32,7 @@ pub type ByteStreamObject = ByteStream_TO<RBox<()>>;
 #[repr(u8)]
 #[derive(StableAbi, Debug)]
 pub enum PollIo {
-    /// Nothing yet; the waker of the context will be woken.
+    /// Not ready; the waker of the context will be woken.
     Pending,
     /// Done; the number of bytes moved.
     Ready(usize),

@@ -10,9 +10,9 @@ use crate::{Action, Denied, Scope, Service, Subject};
 /// How a granted command is to be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// By the shell, as one string.
+    /// It is run by the shell, as one string.
     Shell(OsString),
-    /// Directly: the program and its arguments.
+    /// It is run directly, as a program with arguments.
     Direct {
         /// The program, as the scope or rule names it.
         program: OsString,

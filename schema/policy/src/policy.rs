@@ -8,7 +8,7 @@ use crate::{
     canonical, listen, listen_addresses, path, variable,
 };
 
-/// Which services are switched on; by default none is. Setting variables has
+/// The services that are switched on; by default none is. Setting variables has
 /// no switch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Switches {

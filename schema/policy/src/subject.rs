@@ -36,13 +36,14 @@ pub fn is_unconfined(scopes: &[String]) -> bool {
 /// for a peer without a certificate, is nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restrictions {
-    /// No forwarding of any kind: connections, listeners, Unix sockets.
+    /// Whether forwarding of any kind is withheld: connections, listeners, Unix
+    /// sockets.
     pub no_port_forwarding: bool,
-    /// No terminal. Not decided here: there is no scope for terminals.
+    /// Whether terminals are withheld.
     pub no_pty: bool,
-    /// No agent forwarding.
+    /// Whether agent forwarding is withheld.
     pub no_agent_forwarding: bool,
-    /// The only command that is run, whatever is asked.
+    /// The command that is run whatever the peer asks for.
     pub force_command: Option<Vec<u8>>,
 }
 
@@ -53,7 +54,7 @@ impl Restrictions {
         self.force_command.as_deref() == Some(b"internal-sftp")
     }
 
-    /// Nothing is withheld.
+    /// Restrictions that withhold nothing.
     pub fn none() -> &'static Self {
         static NONE: Restrictions = Restrictions {
             no_port_forwarding: false,

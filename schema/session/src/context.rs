@@ -14,7 +14,7 @@ pub struct HandlerSessions {
     /// monitor. The handler duplicates it inside its factory; the node closes
     /// its own once the factory has returned.
     pub socket: i32,
-    /// Whose rights processes get.
+    /// The mode, which says whose rights processes get.
     pub mode: Mode,
     /// The library the handler came from, for [`Program::Helper`](crate::Program::Helper).
     pub library: PathBuf,
@@ -28,12 +28,13 @@ pub struct HandlerSessions {
     /// state, its plugins.
     #[serde(default)]
     pub private: Vec<PathBuf>,
-    /// Why processes of guests cannot be confined here, in one line for people.
+    /// The reason for which processes of guests cannot be confined on this
+    /// machine, in one line for people; `None` if they can.
     #[serde(default)]
     pub no_confinement: Option<String>,
 }
 
-/// Whose rights a peer's processes get.
+/// The two modes of a node, which say whose rights a peer's processes get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {

@@ -64,7 +64,7 @@ pub struct Start {
     /// [`Mode::Accounts`](crate::Mode::Accounts) the monitor decides that by
     /// itself and ignores this field.
     pub confinement: Option<Confinement>,
-    /// Where the peer comes from, for PAM and the log.
+    /// The address that the peer comes from, for PAM and the log.
     pub remote: Option<String>,
     /// Kept with the job for the handler, see [`Job::note`]. At most 16 KiB.
     pub note: String,
@@ -142,7 +142,8 @@ pub struct JobFilter {
     pub identity: Option<String>,
     /// The jobs of one session, as `(generation, session)`.
     pub session: Option<(u64, u64)>,
-    /// Only jobs whose channel has ended ([`Control::Detach`]).
+    /// Whether to match only jobs whose channel has ended
+    /// ([`Control::Detach`]).
     pub detached: bool,
 }
 

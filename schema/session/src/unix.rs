@@ -23,8 +23,8 @@ use rustix::net::{
 
 /// The backlog of listen(2), the same that tokio uses.
 const BACKLOG: i32 = 1024;
-/// How often a lookup is tried while directories are being moved: the kernel
-/// then cannot tell whether it left the limit.
+/// The number of tries of a lookup while directories are being moved: the
+/// kernel then cannot tell whether it left the limit.
 const TRIES: usize = 128;
 /// Links that lead to one directory at most, as in the kernel
 /// (path_resolution(7)).

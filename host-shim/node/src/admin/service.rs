@@ -33,7 +33,7 @@ pub(super) struct NodeInfo {
     pub(super) node_key: String,
 }
 
-/// How far a node was asked to go towards its end.
+/// The kind of end that a node was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ending {
     /// The node serves and was not asked to end.

@@ -123,7 +123,7 @@ impl fmt::Display for Asked {
     }
 }
 
-/// How the peer is thought to have logged in.
+/// The log-in that the question assumes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct LogIn {
     /// The address it comes from.

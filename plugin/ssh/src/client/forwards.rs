@@ -45,7 +45,7 @@ pub struct RemoteForward {
 }
 
 impl RemoteForward {
-    /// Where the server listens.
+    /// The listener, with the port that the server chose.
     pub fn listener(&self) -> &RemoteListener {
         &self.listener
     }

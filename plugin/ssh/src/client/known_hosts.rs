@@ -27,7 +27,7 @@ pub(super) struct KnownHosts {
     passed_over: Vec<FileLine>,
 }
 
-/// Where something is written.
+/// A line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileLine {
     /// The file.

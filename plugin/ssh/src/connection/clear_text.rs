@@ -12,7 +12,7 @@ pub(crate) struct ClearText(State);
 
 #[derive(Debug, Default)]
 enum State {
-    /// In the identification line.
+    /// Within the identification line.
     #[default]
     Line,
     /// At the head of a packet.

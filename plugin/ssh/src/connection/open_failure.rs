@@ -19,7 +19,8 @@ pub(crate) enum OpenFailure {
 }
 
 /// RFC 4254 section 5.1 leaves the reason codes from here on to private use.
-/// Only our own client is sent them: what others make of them is unknown.
+/// Only our own client is sent these codes: what others make of them is
+/// unknown.
 const PRIVATE: u32 = 0xFE00_0000;
 
 const CONNECT_FAILED: u32 = 2;

@@ -63,7 +63,7 @@ struct Identity {
     resources: BTreeMap<String, Vec<String>>,
 }
 
-/// How the peer is thought to have logged in.
+/// The log-in that a question assumes.
 #[derive(Default, Deserialize)]
 struct Circumstances {
     /// The address it comes from.

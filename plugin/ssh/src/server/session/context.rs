@@ -51,7 +51,7 @@ pub(crate) struct SessionContext {
     budget: Budget,
     windows: Mutex<Windows>,
     places: Arc<Semaphore>,
-    /// How many of them are taken.
+    /// The number of channels that are taken.
     pub(crate) taken: Arc<watch::Sender<usize>>,
     /// The place among those without a log-in, given back once somebody has
     /// logged in.

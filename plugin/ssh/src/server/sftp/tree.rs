@@ -262,7 +262,7 @@ impl Tree {
         Ok((self.resolve(directory, how, Mode::empty())?, name))
     }
 
-    /// Opens a path: every path goes through here.
+    /// Opens a path. Every path goes through this function.
     fn resolve(&self, path: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
         if path.is_empty() {
             return Err(Errno::NOENT);
