@@ -208,11 +208,51 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     entries
         .map(|entry| entry.unwrap().path())
         .flat_map(|path| match path.extension() {
+            _ if path.is_dir() && path.ends_with("target") => Vec::new(),
             _ if path.is_dir() => rust_files(&path),
             Some(extension) if extension == "rs" => vec![path],
             _ => Vec::new(),
         })
         .collect()
+}
+
+/// Doc comments that are a question word and no more: they say nothing to
+/// whoever does not know the answer already.
+const NO_SENTENCES: [&str; 8] = [
+    "Why.",
+    "How.",
+    "When.",
+    "Where.",
+    "Which.",
+    "Who.",
+    "Whose.",
+    "Since when.",
+];
+
+#[test]
+fn every_source_file_says_what_it_is_for() {
+    let trees = ["host-shim", "plugin", "schema", "tests"];
+    let files: Vec<_> = trees
+        .iter()
+        .flat_map(|tree| rust_files(&workspace().join(tree)))
+        .collect();
+    assert!(files.len() > 500, "{} files", files.len());
+    let mut complaints = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        // The front page of a published crate may be its README.
+        let begins = ["//! ", "#![doc = include_str!("];
+        if !begins.iter().any(|begin| text.starts_with(begin)) {
+            complaints.push(format!("{} does not begin with //!", file.display()));
+        }
+        for (number, line) in text.lines().enumerate() {
+            let comment = line.trim_start().strip_prefix("/// ");
+            if comment.is_some_and(|comment| NO_SENTENCES.contains(&comment)) {
+                complaints.push(format!("{}:{}: {line}", file.display(), number + 1));
+            }
+        }
+    }
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
 }
 
 #[test]
