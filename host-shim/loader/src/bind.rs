@@ -1,4 +1,4 @@
-//! The one call that opens a library.
+//! Opens a plugin's library with dlopen(3), all its symbols bound at once.
 
 #![allow(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The name of a library's contents.
+//! The SHA-256 of a library's contents, by which the node names it.
 
 use std::fmt;
 use std::str::FromStr;

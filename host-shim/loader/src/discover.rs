@@ -1,4 +1,4 @@
-//! What lies in the plugins directory.
+//! Lists the files of the plugins directory that may be plugins.
 
 use std::ffi::OsString;
 use std::io;

@@ -1,4 +1,5 @@
-//! Which handler serves which ALPN.
+//! The table of handlers by ALPN, with the versions of a plugin that still
+//! have connections.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;

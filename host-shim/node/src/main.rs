@@ -1,4 +1,5 @@
-//! `alknet-node`, the daemon.
+//! `alknet-node`, the daemon, and the session helper that the monitor starts
+//! from the same program.
 
 #![forbid(unsafe_code)]
 

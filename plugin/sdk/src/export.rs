@@ -1,4 +1,5 @@
-//! What the node finds in the library.
+//! `export_plugin!`: makes the root module of the library, in which the node
+//! finds the plugin's handler.
 
 use alknet_plugin_interface::abi_stable::library::{
     __call_root_module_loader, CheckTypeLayout, LibHeader, RootModuleResult,

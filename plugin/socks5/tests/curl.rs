@@ -1,4 +1,5 @@
-//! A client that is not ours.
+//! The SOCKS5 and HTTP proxy handshakes against curl(1), a client that we did
+//! not write.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

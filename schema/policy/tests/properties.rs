@@ -1,4 +1,5 @@
-//! What holds for all inputs.
+//! Properties of the policy that hold for all inputs, tried with generated
+//! ones (proptest).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,5 @@
-//! Goes through the rows.
+//! Measures the rows that the options ask for, over every path, and reports
+//! them.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! What the shape of the workspace promises.
+//! Reads the sources and manifests of the workspace and tests the rules that
+//! they follow.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,5 @@
-//! `check` and `plugins check`.
+//! `alknet-node check` and `alknet-node plugins check`: name the faults that a
+//! start would meet, without starting the node.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! `peers import`.
+//! `alknet-node peers import`: makes peers of the lines of an OpenSSH
+//! `authorized_keys` file (sshd(8)).
 
 use std::path::PathBuf;
 

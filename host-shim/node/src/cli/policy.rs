@@ -1,4 +1,5 @@
-//! `policy explain`.
+//! `alknet-node policy explain`: says whether a peer may run a command or
+//! reach a target, and by which rule.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

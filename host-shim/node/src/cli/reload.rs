@@ -1,4 +1,5 @@
-//! `reload`.
+//! `alknet-node reload`: has the running node put its changed configuration in
+//! force.
 
 use clap::Args;
 

@@ -1,4 +1,5 @@
-//! `schema`.
+//! `alknet-node schema`: prints the JSON Schema of a configuration, of the
+//! peers file or of a plugin's settings.
 
 use std::path::PathBuf;
 use std::sync::Arc;

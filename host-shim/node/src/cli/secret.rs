@@ -1,4 +1,5 @@
-//! `secret set|list|remove`.
+//! `alknet-node secret set|list|remove`: keeps the secrets that a node gives
+//! to its plugins.
 
 use alknet_session::Mode;
 use clap::Subcommand;

@@ -1,4 +1,5 @@
-//! `sessions list|close`.
+//! `alknet-node sessions list|close`: shows the sessions of the running node,
+//! or ends one or all of a peer.
 
 use std::str::FromStr;
 

@@ -1,4 +1,5 @@
-//! `init` and `up`.
+//! `alknet-node init` and `alknet-node up`: make a state directory, and the
+//! second serves from it.
 
 pub(crate) mod agent;
 pub(crate) mod authorize;

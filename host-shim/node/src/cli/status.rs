@@ -1,4 +1,5 @@
-//! `status`.
+//! `alknet-node status`: asks the running node over its control socket how it
+//! is doing, and prints the answer as text or as JSON.
 
 use std::io::Write as _;
 use std::path::Path;

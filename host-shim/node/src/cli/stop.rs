@@ -1,4 +1,5 @@
-//! `drain` and `stop`.
+//! `alknet-node drain` and `alknet-node stop`: both end the running node, the
+//! first once its last connection has ended.
 
 use clap::Args;
 

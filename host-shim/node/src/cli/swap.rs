@@ -1,4 +1,5 @@
-//! `plugins list|reload|rollback|unload`.
+//! `alknet-node plugins list|reload|rollback|unload`: shows and replaces the
+//! versions of plugins in a running node.
 
 use std::path::Path;
 

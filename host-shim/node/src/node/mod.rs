@@ -1,4 +1,5 @@
-//! A running node.
+//! A running node: its listeners, handlers and metrics from their start until
+//! the last connection has ended.
 
 pub(crate) mod admission;
 pub(crate) mod away;

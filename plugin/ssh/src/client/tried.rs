@@ -1,4 +1,5 @@
-//! What became of the keys that a client offered.
+//! The keys that a client offered to a server, each with its outcome, for the
+//! message that the login failed.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! How what a peer says of itself stands in log lines.
+//! Writes addresses and texts of a peer's choice into log lines, escaped and
+//! cut to a length.
 
 use std::fmt;
 use std::net::SocketAddr;

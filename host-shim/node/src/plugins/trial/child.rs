@@ -1,4 +1,5 @@
-//! The process of a trial.
+//! The child process that tries a plugin out, so that a plugin that crashes or
+//! hangs does not take the node with it.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};

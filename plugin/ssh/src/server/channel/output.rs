@@ -1,4 +1,5 @@
-//! From a file descriptor to a channel.
+//! Passes what a pipe or a terminal gives on to an SSH channel, at the pace of
+//! the peer's window (RFC 4254, section 5.2).
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};

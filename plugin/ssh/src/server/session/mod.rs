@@ -1,4 +1,4 @@
-//! What the parts of one SSH connection share.
+//! The state that the parts of one SSH connection share.
 
 pub(crate) mod context;
 pub(crate) mod denial;

@@ -1,4 +1,5 @@
-//! Who a process is for, as its launcher is told.
+//! Describes to the launcher of processes the peer that a process is for: its
+//! account, or its confinement as a guest.
 
 use std::path::{Path, PathBuf};
 
