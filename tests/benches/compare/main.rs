@@ -6,17 +6,20 @@
 #![forbid(unsafe_code)]
 
 mod accounting;
+mod chart;
 mod link;
 mod load;
 mod machine;
 mod measure;
 mod options;
 mod peers;
+mod plots;
 mod report;
 mod results;
 mod rows;
 mod run;
 mod statistics;
+mod sweeps;
 
 use std::process::ExitCode;
 

@@ -95,6 +95,13 @@ fn bulk(taken: &Taken, length: u64) -> Sample {
 }
 
 impl Bench<'_> {
+    /// A log-in and a short transfer that do not count.
+    pub(crate) fn settle(&self, way: Way) -> Result<(), String> {
+        self.log_in_once(way)?;
+        let forward = self.peers.forward(way, self.load.port(), None)?;
+        pull(forward.port, self.effort.bulk / 8)
+    }
+
     /// A command's output, to the client.
     pub(crate) fn exec_down(&self, way: Way) -> Measured {
         let length = self.effort.bulk;

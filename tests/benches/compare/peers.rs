@@ -143,6 +143,11 @@ impl Peers {
         Some(self.ssh(way)?.program(program))
     }
 
+    /// `alknet` and some arguments.
+    pub(crate) fn alknet(&self, args: &[&str]) -> Run {
+        self.user.run(args)
+    }
+
     /// A user of `alknet` whose commands share a connection.
     pub(crate) fn sharing(&self) -> Alknet {
         Alknet::sharing(&self.node)

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use crate::results::{Cell, Verdict, cell};
 use crate::rows::Row;
 use crate::run::{Measured, Results};
 use crate::statistics::short;
+use crate::sweeps::Named;
 
 pub(crate) fn print_machine(machine: &[(&'static str, String)]) {
     for (name, value) in machine {
@@ -125,16 +126,11 @@ pub(crate) fn write_json(results: &Results, file: &Path) -> Result<(), String> {
     write(file, &format!("{text:#}\n"))
 }
 
-/// The directory of RESULTS.md.
-pub(crate) fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
-}
-
 /// Writes RESULTS.md.
 ///
 /// # Errors
 /// When it cannot be written.
-pub(crate) fn write_markdown(results: &Results) -> Result<(), String> {
+pub(crate) fn write_markdown(results: &Results, plots: &[Named]) -> Result<(), String> {
     let mut text = String::from(
         "# Beside sshd\n\nWritten by `cargo bench -p alknet-benches --bench compare -- --results`. Medians, in brackets the least \
          and the greatest; × is the median ratio to sshd of the same round. A row is reached by its ratio, or, where \
@@ -170,7 +166,19 @@ pub(crate) fn write_markdown(results: &Results) -> Result<(), String> {
             1
         )
     );
-    write(&directory().join("RESULTS.md"), &text)
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if !plots.is_empty() {
+        let _ = fs::create_dir(directory.join("plots"));
+        text.push_str("\n## Plots\n\n");
+    }
+    for (name, chart) in plots {
+        write(&directory.join(format!("plots/{name}.svg")), &chart.svg())?;
+        let _ = writeln!(text, "![{}](plots/{name}.svg)\n", chart.title);
+    }
+    write(
+        &directory.join("RESULTS.md"),
+        &format!("{}\n", text.trim_end()),
+    )
 }
 
 fn markdown_cell(row: &Row, series: &[crate::results::Series], way: Way) -> String {

@@ -27,6 +27,12 @@ impl Series {
             .collect()
     }
 
+    /// The single values of the last round.
+    pub(crate) fn last(&self) -> Vec<f64> {
+        let last = self.rounds.iter().flatten().next_back();
+        last.map(|sample| sample.each.clone()).unwrap_or_default()
+    }
+
     /// Why a round failed.
     pub(crate) fn failure(&self) -> Option<&str> {
         self.rounds

@@ -69,7 +69,8 @@ impl PathName {
     /// How long a transfer goes on.
     pub(crate) fn long(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Long | Self::LongFast => 6,
+            Self::Long => 6,
+            Self::LongFast => 5,
             _ => 10,
         })
     }

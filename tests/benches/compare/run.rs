@@ -9,12 +9,15 @@ use crate::machine;
 use crate::measure::{Bench, Sample, timed};
 use crate::options::Options;
 use crate::peers::{Peers, Way};
+use crate::plots;
 use crate::report;
 use crate::results::Series;
 use crate::rows::{self, Direction, PathName, Row, Test};
+use crate::sweeps;
 
 /// What was measured for the rows of one test.
 pub(crate) struct Measured {
+    pub(crate) test: Test,
     pub(crate) rows: Vec<Row>,
     pub(crate) series: Vec<Series>,
 }
@@ -28,6 +31,8 @@ pub(crate) struct Results {
 
 /// Between a transfer over a path and the next, for what is still on the way.
 const DRAIN: Duration = Duration::from_millis(600);
+/// After servers were started and used.
+const SETTLE: Duration = Duration::from_secs(2);
 const QUICK: Duration = Duration::from_secs(4);
 
 /// Measures and reports what the options ask for.
@@ -60,7 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             .filter(|row| row.test == test)
             .cloned()
             .collect();
-        let it = Measured { rows, series };
+        let it = Measured { test, rows, series };
         report::print(&it);
         measured.push(it);
     };
@@ -76,6 +81,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         if !peers.is_exact() {
             println!("no cgroup can be made: the CPU of clients is not complete");
         }
+        settle(&bench)?;
         for test in here {
             let series = rounds(options, test, |way| on_loopback(&bench, test, way));
             keep(test, series);
@@ -94,8 +100,26 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         report::write_json(&results, file)?;
     }
     if options.results {
-        report::write_markdown(&results)?;
+        let mut plots = plots::of(&results);
+        if options.rows.is_empty() {
+            for more in [sweeps::paths(), sweeps::growth()] {
+                match more {
+                    Ok(more) => plots.extend(more),
+                    Err(error) => println!("SKIPPED: plots: {error}"),
+                }
+            }
+        }
+        report::write_markdown(&results, &plots)?;
     }
+    Ok(())
+}
+
+/// What a server does once, at its start or for its first peer, is not counted.
+fn settle(bench: &Bench<'_>) -> Result<(), String> {
+    for way in Way::ALL {
+        bench.settle(way)?;
+    }
+    std::thread::sleep(SETTLE);
     Ok(())
 }
 
