@@ -1,3 +1,5 @@
+//! Reading and checking configurations, with few rules and with many.
+
 use alknet_document::{Document, Format};
 use alknet_ssh_config::{SshConfig, ssh_config_schema};
 use divan::{Bencher, black_box};

@@ -1,3 +1,5 @@
+//! Decisions by few rules and by many.
+
 use std::net::IpAddr;
 
 use alknet_ssh_policy::{Action, Host, Policy, Restrictions, Rule, RuleTarget, Subject, Switches};

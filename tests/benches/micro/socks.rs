@@ -1,3 +1,5 @@
+//! Decoding SOCKS, and a whole handshake.
+
 use alknet_socks5::{AuthPolicy, Command, Message, Reply, Request, Target, accept_any, connect};
 use divan::{Bencher, black_box};
 

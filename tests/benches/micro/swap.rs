@@ -1,3 +1,5 @@
+//! Putting another version of the SSH plugin into a running node.
+
 use std::cell::Cell;
 
 use divan::Bencher;
