@@ -1,0 +1,95 @@
+//! `alknet connect`: the ProxyCommand of stock ssh (ssh_config(5)).
+
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::connection::bridge::{self, BridgeError};
+use crate::connection::dial::dial;
+use crate::connection::link::Link;
+use crate::console::stdio::{Input, Output};
+use crate::console::terminal::Terminal;
+use crate::failure::Failure;
+use crate::options::args::{ConnectArgs, Settings};
+
+/// `alknet connect`: standard input and output become a stream to the node.
+pub(crate) async fn run(args: &ConnectArgs, terminal: Terminal) -> Result<(), Failure> {
+    let mut ending = Ending::watch().map_err(Failure::Signals)?;
+    let node = args.node.node()?;
+    let settings = Settings {
+        alpn: args.alpn.clone().into(),
+        ..args.node.settings()
+    };
+    let link = tokio::select! {
+        link = dial(&node, &settings, terminal) => link?,
+        () = ending.requested() => return Err(Failure::Signal),
+    };
+    let outcome = tokio::select! {
+        outcome = carry(&link) => outcome,
+        () = ending.due() => Err(Failure::Signal),
+    };
+    if let Link::Quic(link) = &link {
+        let stats = link.connection.stats();
+        terminal.detail(&format_args!(
+            "connection ended, {} bytes sent and {} received",
+            stats.udp_tx.bytes, stats.udp_rx.bytes
+        ));
+    }
+    link.close().await;
+    outcome
+}
+
+async fn carry(link: &Link) -> Result<(), Failure> {
+    // Dropped in reverse order: if both are one open file, its flags are
+    // those of before in the end.
+    let input = Input::stdin().map_err(Failure::Stdio)?;
+    let output = Output::stdout().map_err(Failure::Stdio)?;
+    match link {
+        Link::Quic(link) => {
+            let stream = link.connection.open_bi().await;
+            let (send, recv) = stream.map_err(|error| BridgeError::from_read(error.into()))?;
+            bridge::run(&input, &output, send, recv).await?;
+        }
+        Link::Tcp(link) => {
+            let stream = link.stream().await.map_err(BridgeError::Tcp)?;
+            bridge::run_tcp(&input, &output, stream).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The signals that ask us to end.
+struct Ending {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Ending {
+    fn watch() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Completes with the first of the signals.
+    async fn requested(&mut self) {
+        tokio::select! {
+            _ = self.hangup.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// Completes a moment after the first of the signals. ssh writes its
+    /// goodbye and sends SIGHUP at once; the goodbye is to reach the node
+    /// first.
+    async fn due(&mut self) {
+        self.requested().await;
+        tokio::time::sleep(GOODBYE_WITHIN).await;
+    }
+}
+
+const GOODBYE_WITHIN: Duration = Duration::from_millis(300);

@@ -1,0 +1,13 @@
+//! From a name to a logged-in connection with a node, and staying connected.
+
+pub(crate) mod backoff;
+pub(crate) mod bridge;
+pub(crate) mod dial;
+pub(crate) mod host_key;
+pub(crate) mod identity_key;
+pub(crate) mod known_nodes;
+pub(crate) mod lanes;
+pub(crate) mod link;
+pub(crate) mod path_mtu;
+pub(crate) mod path_recovery;
+pub(crate) mod session;
