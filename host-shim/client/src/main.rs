@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::console::terminal::Terminal;
-use crate::failure::Failure;
+use crate::failure::{FAILED, Failure};
 use crate::options::args::{Args, Command};
 
 fn main() -> ExitCode {
@@ -47,11 +47,11 @@ fn main() -> ExitCode {
             Command::Completions(args) => args
                 .print(Args::command())
                 .map(|()| 0)
-                .map_err(Failure::Manual),
+                .map_err(Failure::unwritten),
             Command::Man(args) => args
                 .write(Args::command(), &commands::manual::MANUAL)
                 .map(|()| 0)
-                .map_err(Failure::Manual),
+                .map_err(Failure::unwritten),
         }
     });
     // A look-up that hangs in the resolver must not hold up the exit.
@@ -62,12 +62,9 @@ fn main() -> ExitCode {
             if !error.is_quiet() {
                 terminal.error(&error);
             }
-            FAILED
+            error.status()
         }
     };
     terminal.flush();
     status.into()
 }
-
-/// The status that ssh itself exits with when a connection fails.
-const FAILED: u8 = 255;

@@ -14,7 +14,7 @@ use crate::options::args::{ConnectArgs, Settings};
 
 /// `alknet connect`: standard input and output become a stream to the node.
 pub(crate) async fn run(args: &ConnectArgs, terminal: Terminal) -> Result<(), Failure> {
-    let mut ending = Ending::watch().map_err(Failure::Signals)?;
+    let mut ending = Ending::watch().map_err(Failure::signals)?;
     let node = args.node.node()?;
     let settings = Settings {
         alpn: args.alpn.clone().into(),
@@ -22,11 +22,11 @@ pub(crate) async fn run(args: &ConnectArgs, terminal: Terminal) -> Result<(), Fa
     };
     let link = tokio::select! {
         link = dial(&node, &settings, terminal) => link?,
-        () = ending.requested() => return Err(Failure::Signal),
+        () = ending.requested() => return Err(Failure::signal()),
     };
     let outcome = tokio::select! {
         outcome = carry(&link) => outcome,
-        () = ending.due() => Err(Failure::Signal),
+        () = ending.due() => Err(Failure::signal()),
     };
     if let Link::Quic(link) = &link {
         let stats = link.connection.stats();
@@ -42,20 +42,31 @@ pub(crate) async fn run(args: &ConnectArgs, terminal: Terminal) -> Result<(), Fa
 async fn carry(link: &Link) -> Result<(), Failure> {
     // Dropped in reverse order: if both are one open file, its flags are
     // those of before in the end.
-    let input = Input::stdin().map_err(Failure::Stdio)?;
-    let output = Output::stdout().map_err(Failure::Stdio)?;
+    let input = Input::stdin().map_err(Failure::stdio)?;
+    let output = Output::stdout().map_err(Failure::stdio)?;
     match link {
         Link::Quic(link) => {
             let stream = link.connection.open_bi().await;
             let (send, recv) = stream.map_err(|error| BridgeError::from_read(error.into()))?;
-            bridge::run(&input, &output, send, recv).await?;
+            let outcome = bridge::run(&input, &output, send, recv).await;
+            outcome.map_err(failed)?;
         }
         Link::Tcp(link) => {
             let stream = link.stream().await.map_err(BridgeError::Tcp)?;
-            bridge::run_tcp(&input, &output, stream).await?;
+            bridge::run_tcp(&input, &output, stream)
+                .await
+                .map_err(failed)?;
         }
     }
     Ok(())
+}
+
+/// Who no longer reads what we write need not be told so.
+fn failed(error: BridgeError) -> Failure {
+    match error {
+        BridgeError::ReaderGone => Failure::quiet(error),
+        error => error.into(),
+    }
 }
 
 /// The signals that ask us to end.

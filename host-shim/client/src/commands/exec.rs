@@ -15,7 +15,7 @@ use crate::console::signals::{self, Signals};
 use crate::console::stdio::{Input, Output};
 use crate::console::terminal::Terminal;
 use crate::control_master::command::{Command, CommandControl, Ended, Typed, finish, upload};
-use crate::control_master::{self, ShareError, Sharing};
+use crate::control_master::{self, Sharing};
 use crate::failure::Failure;
 use crate::options::args::ExecArgs;
 
@@ -25,14 +25,11 @@ pub(crate) async fn run(args: &ExecArgs, terminal: Terminal) -> Result<u8, Failu
     if let Some(order) = args.order {
         return control_master::give(order, &args.session).await.map(|()| 0);
     }
-    let mut signals = Signals::watch().map_err(Failure::Signals)?;
+    let mut signals = Signals::watch().map_err(Failure::signals)?;
     let request = request(args, terminal);
     if let Some(sharing) = Sharing::of(&args.session)? {
         let command = tokio::select! {
-            command = control_master::start(&sharing, &args.session, &request, terminal) => match command {
-                Err(Failure::Share(ShareError::Told { status })) => return Ok(status),
-                command => command?,
-            },
+            command = control_master::start(&sharing, &args.session, &request, terminal) => command?,
             ending = signals.next() => return Ok(128 + ending.number),
         };
         if let Some(command) = command {
@@ -82,11 +79,11 @@ async fn carry_out(
     }
     // Dropped in reverse order: where several are one open file, its flags are
     // those of before in the end, and so is the terminal.
-    let input = Input::stdin().map_err(Failure::Stdio)?;
-    let output = Output::stdout().map_err(Failure::Stdio)?;
-    let errors = Output::stderr().map_err(Failure::Stdio)?;
+    let input = Input::stdin().map_err(Failure::stdio)?;
+    let output = Output::stdout().map_err(Failure::stdio)?;
+    let errors = Output::stderr().map_err(Failure::stdio)?;
     let raw = (command.has_terminal && raw_mode::is_terminal()).then(RawMode::on);
-    let raw = raw.transpose().map_err(Failure::Stdio)?;
+    let raw = raw.transpose().map_err(Failure::stdio)?;
     let input = Typed {
         input: (!args.no_input).then_some(input),
         escapes: raw.is_some().then(Escapes::new),
@@ -107,9 +104,7 @@ fn status(
                 terminal.detail(&format_args!("signal {} ended the command", signal.name()));
                 Ok(signals::number(signal.name()).map_or(u8::MAX, |number| 128 + number))
             }
-            Exit::Unknown => Err(Failure::Lost {
-                end: ended.connection.or_else(connection),
-            }),
+            Exit::Unknown => Err(Failure::lost(ended.connection.or_else(connection))),
         },
         End::Status(status) => Ok(status),
     }
@@ -181,16 +176,16 @@ async fn stream(
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                     Ok(End::Status(BROKEN_PIPE))
                 }
-                Err(error) => Err(Failure::Stdio(error)),
+                Err(error) => Err(Failure::stdio(error)),
             },
             status = &mut told => return Ok(End::Status(status)),
             left = &mut upload, if uploading => {
                 uploading = false;
-                if left.map_err(Failure::Stdio)? {
+                if left.map_err(Failure::stdio)? {
                     return Ok(End::Status(LEFT));
                 }
             }
-            never = &mut resized => match never.map_err(Failure::Signals)? {},
+            never = &mut resized => match never.map_err(Failure::signals)? {},
         }
     }
 }

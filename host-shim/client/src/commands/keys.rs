@@ -54,7 +54,7 @@ async fn list(terminal: Terminal) -> Result<(), Failure> {
     }
     io::stdout()
         .write_all(text.as_bytes())
-        .map_err(Failure::Stdio)
+        .map_err(Failure::stdio)
 }
 
 fn file_line(file: &KeyFile) -> String {

@@ -51,7 +51,8 @@ async fn round_trips(link: &QuicLink, count: u32) -> Result<(), Failure> {
             tokio::select! {
                 () = sleep_until(at) => {}
                 error = link.connection.closed() => {
-                    return Err(Failure::Lost { end: Some(visible(&error.to_string()).into_owned()) });
+                    let end = visible(&error.to_string()).into_owned();
+                    return Err(Failure::lost(Some(end)));
                 }
             }
         }
@@ -81,7 +82,7 @@ async fn round_trips(link: &QuicLink, count: u32) -> Result<(), Failure> {
 }
 
 fn say(line: &dyn fmt::Display) -> Result<(), Failure> {
-    writeln!(io::stdout(), "{}", visible(&line.to_string())).map_err(Failure::Stdio)
+    writeln!(io::stdout(), "{}", visible(&line.to_string())).map_err(Failure::stdio)
 }
 
 fn shown(time: Duration) -> String {

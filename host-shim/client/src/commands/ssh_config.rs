@@ -29,14 +29,14 @@ pub(crate) async fn run(args: &SshConfigArgs, terminal: Terminal) -> Result<(), 
             (node_key, host_key?)
         }
     };
-    let program = std::env::current_exe().map_err(Failure::OwnPath)?;
+    let program = std::env::current_exe().map_err(Failure::own_path)?;
     let named = node
         .identity_files
         .first()
         .map(|file| places::expanded(file));
     let absolute = |path: Option<&Path>| {
         let path = path.map(std::path::absolute);
-        path.transpose().map_err(Failure::OwnPath)
+        path.transpose().map_err(Failure::own_path)
     };
     let identity_file = absolute(args.identity_file.as_deref().or(named.as_deref()))?;
     let identity_key = absolute(node.identity_key.as_deref())?;
@@ -55,5 +55,5 @@ pub(crate) async fn run(args: &SshConfigArgs, terminal: Terminal) -> Result<(), 
     let text = stanza.render()?;
     std::io::stdout()
         .write_all(text.as_bytes())
-        .map_err(Failure::Stdio)
+        .map_err(Failure::stdio)
 }

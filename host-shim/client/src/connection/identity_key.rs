@@ -19,7 +19,7 @@ const MAX_LENGTH: u64 = 64 * 1024;
 /// `alknet identity-key`: prints what a key is called in a list of peers.
 pub(crate) fn run(args: &IdentityKeyArgs) -> Result<(), Failure> {
     let key = read(&args.file)?;
-    writeln!(io::stdout(), "{}", key.public()).map_err(Failure::Stdio)
+    writeln!(io::stdout(), "{}", key.public()).map_err(Failure::stdio)
 }
 
 /// Reads the key to show in the handshake: an Ed25519 private key as

@@ -36,7 +36,7 @@ use crate::options::args::SessionArgs;
 pub(crate) async fn keep(args: &SessionArgs, terminal: Terminal) -> Result<u8, Failure> {
     let sharing = Sharing::required(args)?;
     let lock = Lock::inherited(&sharing.socket)?;
-    let mut signals = Signals::watch().map_err(Failure::Signals)?;
+    let mut signals = Signals::watch().map_err(Failure::signals)?;
     let mut connector = match Connector::new(args, terminal) {
         Ok(connector) => connector,
         Err(error) => {
@@ -44,14 +44,14 @@ pub(crate) async fn keep(args: &SessionArgs, terminal: Terminal) -> Result<u8, F
             return Err(error.into());
         }
     };
-    let starter = Output::stdout().map_err(Failure::Stdio)?;
+    let starter = Output::stdout().map_err(Failure::stdio)?;
     let session = tokio::select! {
         session = connector.connect() => session.map_err(Failure::from),
         ending = signals.next() => {
             lock.release(&sharing.socket);
             return Ok(128 + ending.number);
         }
-        () = starter.reader_gone() => Err(Failure::Signal),
+        () = starter.reader_gone() => Err(Failure::signal()),
     };
     let session = match session {
         Ok(session) => session,
@@ -68,7 +68,7 @@ pub(crate) async fn keep(args: &SessionArgs, terminal: Terminal) -> Result<u8, F
     if ready.is_err() {
         door.close();
         session.close().await;
-        return Err(Failure::Signal);
+        return Err(Failure::signal());
     }
     let patience = args.node.reach.timeout;
     let master = Master::new(sharing, session, door, patience);

@@ -60,7 +60,7 @@ pub(crate) enum ShareError {
     )]
     Lost,
     /// The process that was to keep the connection has told the user why it does
-    /// not, and ended with this status.
+    /// not.
     #[error("there is no connection")]
-    Told { status: u8 },
+    Told,
 }

@@ -27,7 +27,7 @@ pub(crate) async fn spawn(
     args: &SessionArgs,
     terminal: Terminal,
 ) -> Result<(), Failure> {
-    let program = std::env::current_exe().map_err(Failure::OwnPath)?;
+    let program = std::env::current_exe().map_err(Failure::own_path)?;
     let child = command(&program, args, terminal)
         .stdin(Stdio::from(lock.hand_on()))
         .stdout(Stdio::piped())
@@ -35,17 +35,17 @@ pub(crate) async fn spawn(
     let mut child = child.map_err(ShareError::Spawn)?;
     let said = child.stdout.take().map(Input::of).transpose();
     let mut starting = Starting {
-        said: said.map_err(Failure::Stdio)?,
+        said: said.map_err(Failure::stdio)?,
         child,
         is_ready: false,
     };
     let said = match &starting.said {
-        Some(said) => said.read().await.map_err(Failure::Stdio)?,
+        Some(said) => said.read().await.map_err(Failure::stdio)?,
         None => Bytes::new(),
     };
     if said.is_empty() {
         let status = starting.status();
-        return Err(ShareError::Told { status }.into());
+        return Err(Failure::quiet(ShareError::Told).with_status(status));
     }
     // It goes its own way.
     starting.is_ready = true;

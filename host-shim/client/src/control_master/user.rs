@@ -237,9 +237,9 @@ impl Master {
         let (ended, end) = oneshot::channel();
         tokio::spawn(converse(self, for_master, ended));
         let [input, output, errors] = ours;
-        let input = Output::of(input).map_err(Failure::Stdio)?;
-        let output = Input::of(output).map_err(Failure::Stdio)?;
-        let errors = Input::of(errors).map_err(Failure::Stdio)?;
+        let input = Output::of(input).map_err(Failure::stdio)?;
+        let output = Input::of(output).map_err(Failure::stdio)?;
+        let errors = Input::of(errors).map_err(Failure::stdio)?;
         Ok(Ok(Command {
             input: CommandInput::Pipe(input),
             output: CommandOutput::Pipe(output),

@@ -29,7 +29,7 @@ use crate::options::node::NodeName;
 /// Copies what was named. Returns the status to exit with: 1 if something was
 /// left out, 128 + N after a signal.
 pub(crate) async fn run(args: &CpArgs, terminal: Terminal) -> Result<u8, Failure> {
-    let mut signals = Signals::watch().map_err(Failure::Signals)?;
+    let mut signals = Signals::watch().map_err(Failure::signals)?;
     let (node, ends) = Ends::parse(&args.paths).map_err(CpError::from)?;
     let mut copying = Copying::new(args, node, ends, terminal)?;
     tokio::select! {

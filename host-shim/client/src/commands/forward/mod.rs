@@ -100,7 +100,7 @@ impl Plan {
     }
 
     async fn carry_out(self, connector: Connector, terminal: Terminal) -> Result<u8, Failure> {
-        let mut signals = Signals::watch().map_err(Failure::Signals)?;
+        let mut signals = Signals::watch().map_err(Failure::signals)?;
         let (mut keeper, steady) = tokio::select! {
             started = Keeper::start(connector, terminal) => started?,
             ending = signals.next() => return Ok(128 + ending.number),
