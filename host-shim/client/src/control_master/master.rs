@@ -19,7 +19,7 @@ use super::ShareError;
 use super::lock::Lock;
 use super::message::Message;
 use super::serve::{Event, Serving, serve};
-use super::settings::{Persist, Sharing};
+use super::settings::Sharing;
 use super::spawn::READY;
 use super::wire::Telling;
 use crate::connection::lanes::Lanes;
@@ -29,6 +29,7 @@ use crate::console::stdio::Output;
 use crate::console::terminal::Terminal;
 use crate::failure::Failure;
 use crate::options::args::SessionArgs;
+use crate::options::sharing::Persist;
 
 /// `alknet connection-master`: connects and logs in for the exec that started
 /// it, goes to the background, and runs commands for whoever asks at the

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 pub(crate) use folder::FolderError;
 pub(crate) use master::keep;
-pub(crate) use settings::{Masters, Order, Persist, Share, Sharing};
+pub(crate) use settings::Sharing;
 pub(crate) use user::{give, start};
 
 /// Why a connection cannot be shared. What can be told before the command was,

@@ -16,13 +16,14 @@ use super::ShareError;
 use super::command::{Command, CommandControl, CommandEnd, CommandInput, CommandOutput, Ended};
 use super::lock::Lock;
 use super::message::{Hello, Message, VERSION};
-use super::settings::{Masters, Order, Sharing};
+use super::settings::Sharing;
 use super::spawn::spawn;
 use super::wire::{Hearing, Telling, wire};
 use crate::console::stdio::{Input, Output};
 use crate::console::terminal::Terminal;
 use crate::failure::Failure;
 use crate::options::args::SessionArgs;
+use crate::options::sharing::{Masters, Order};
 
 /// Runs a command over a shared connection. `None` if it is to have a
 /// connection of its own; the user is told the reason.

@@ -11,11 +11,11 @@ use alknet_manual::{CompletionsArgs, ManArgs};
 use alknet_quic::{Congestion, NodeKey, TransportSettings};
 use clap::{ArgAction, Parser, Subcommand};
 
+use super::address::NodeName;
 use super::forward_spec::{Listen, LocalForward, RemoteForward};
-use super::node::NodeName;
+use super::sharing::Order;
 use super::ssh_options::GivenOption;
 use super::target::Target;
-use crate::control_master::Order;
 
 /// Reach an alknet node over QUIC.
 #[derive(Debug, Parser)]

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::option_error::OptionError;
 use super::places;
-use super::ssh_options::OptionError;
 use super::target::Target;
 
 /// The path of the control socket (ssh_config(5), ControlPath).

@@ -8,9 +8,9 @@ use std::{fmt, io};
 use alknet_quic::NodeKey;
 use serde::{Deserialize, Deserializer, de};
 
-use super::node::Address;
+use super::address::Address;
+use super::sharing::Share;
 use super::target::Target;
-use crate::control_master::Share;
 
 /// The nodes a user has names for: `alknet/nodes.toml` in `$XDG_CONFIG_HOME`
 /// or `~/.config`, a table for each.

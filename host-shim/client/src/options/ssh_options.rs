@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::control_path::ControlPath;
+use super::option_error::OptionError;
 use super::places;
+use super::sharing::{Masters, Persist};
 use crate::console::prompt::Prompt;
-use crate::control_master::{Masters, Persist};
 
 /// One `-o` as it was given, and what it means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,30 +177,6 @@ impl FromStr for SshOption {
             }
         })
     }
-}
-
-/// Why a text is not an option.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum OptionError {
-    #[error("expected NAME=VALUE")]
-    NoValue,
-    #[error(
-        "{name:?} is not supported; there are StrictHostKeyChecking, UserKnownHostsFile, GlobalKnownHostsFile, BatchMode, IdentitiesOnly, IdentityAgent, ControlMaster, ControlPath and ControlPersist"
-    )]
-    Unknown { name: String },
-    #[error("{name} is {expected}")]
-    Value {
-        name: &'static str,
-        expected: &'static str,
-    },
-    #[error("host keys are always checked; accept-new trusts a host at the first connection")]
-    NotChecking,
-    #[error("ControlMaster is no, yes or auto: nobody is asked before a connection is used again")]
-    NotAsking,
-    #[error(
-        "ControlPath has {token:?}, which stands for nothing: there are %C, %d, %h, %i, %n, %p, %r, %u and %%"
-    )]
-    Token { token: String },
 }
 
 fn files(value: &str) -> Vec<PathBuf> {

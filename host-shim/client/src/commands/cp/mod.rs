@@ -23,8 +23,8 @@ use crate::connection::session::{Connector, Session, SessionError};
 use crate::console::signals::Signals;
 use crate::console::terminal::Terminal;
 use crate::failure::Failure;
+use crate::options::address::NodeName;
 use crate::options::args::{CpArgs, NodeArgs, SessionArgs};
-use crate::options::node::NodeName;
 
 /// Copies what was named. Returns the status to exit with: 1 if something was
 /// left out, 128 + N after a signal.

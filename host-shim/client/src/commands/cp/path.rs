@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use alknet_text::visible_bytes;
 
-use crate::options::node::{AddressError, NodeName};
+use crate::options::address::{AddressError, NodeName};
 
 /// The sources and the target of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
