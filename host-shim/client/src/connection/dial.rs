@@ -2,33 +2,24 @@
 //! UDP is blocked.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use alknet_quic::{
-    BindError, Client, ClientEndpoint, ConnectError, NodeKey, TransportSettings, Trust, connect,
-    peer_key,
-};
+use alknet_quic::{BindError, Client, ConnectError, NodeKey, TransportSettings, Trust, peer_key};
 use alknet_text::visible;
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::identity_key::{self, IdentityKeyError};
 use super::known_nodes::{Known, KnownNodes, KnownNodesError};
 use super::link::{Link, QuicLink, TcpLink};
-use super::path_mtu::{NarrowPath, QUIC_MTU_V4, QUIC_MTU_V6, narrow_path};
+use super::path_mtu::{NarrowPath, QUIC_MTU_V4, QUIC_MTU_V6};
 use super::path_recovery::{self, Redial};
+use super::reach::{UDP_TIMEOUT, Unreached, reach, resolve};
 use crate::console::terminal::Terminal;
 use crate::options::args::{SSH_ALPN, Settings};
 use crate::options::node::Node;
 use crate::options::target::Target;
-
-/// The time for which nothing may come over UDP before the user is told and TCP
-/// is tried.
-const UDP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Connects to the node for a protocol: over QUIC, or over TCP where nothing
 /// comes over UDP and it is known where the node listens there. Only over QUIC
@@ -277,11 +268,7 @@ pub(crate) struct ChangedKey {
     presented: NodeKey,
 }
 
-/// The time after which the next address is tried (RFC 8305 section 8,
-/// "Connection Attempt Delay").
-const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
-
-/// The key that the node is expected to have, as far as it is known.
+/// What is known of the node before it is asked.
 enum Expectation {
     Pinned(NodeKey),
     Known(KnownNodes, Known),
@@ -307,98 +294,6 @@ impl Expectation {
             Self::None(_) => Trust::CallerDecides,
         }
     }
-}
-
-/// Why no address of the node led to it.
-enum Unreached {
-    Narrow(NarrowPath),
-    Resolve(String),
-    Bind(BindError),
-    Connect(ConnectError),
-}
-
-async fn reach(
-    target: &Target,
-    client: &Client,
-) -> Result<(ClientEndpoint, quinn::Connection), Unreached> {
-    let addresses = resolve(target).await.map_err(Unreached::Resolve)?;
-    let mut addresses = addresses.into_iter();
-    let mut attempts = FuturesUnordered::new();
-    let mut failure = None;
-    let mut next_at = Instant::now();
-    loop {
-        if next_at <= Instant::now()
-            && let Some(address) = addresses.next()
-        {
-            attempts.push(attempt(address, client));
-            next_at = Instant::now() + NEXT_ADDRESS_AFTER;
-        }
-        tokio::select! {
-            Some(outcome) = attempts.next() => match outcome {
-                Ok(reached) => return Ok(reached),
-                Err(error) => {
-                    failure = Some(more_telling(failure, error));
-                    next_at = Instant::now();
-                }
-            },
-            () = sleep_until(next_at), if addresses.len() > 0 => {}
-            else => return Err(failure.unwrap_or(Unreached::Resolve(NO_ADDRESS.to_owned()))),
-        }
-    }
-}
-
-/// Whether anybody completes or refuses a handshake there, the right node or not.
-pub(crate) async fn answers(target: &Target, client: &Client) -> bool {
-    match timeout(UDP_TIMEOUT, reach(target, client)).await {
-        Ok(Ok((_endpoint, connection))) => {
-            connection.close(quinn::VarInt::from_u32(0), b"");
-            true
-        }
-        Ok(Err(Unreached::Connect(error))) => {
-            !matches!(error, ConnectError::NoAnswer | ConnectError::Local(_))
-        }
-        Ok(Err(_)) | Err(_) => false,
-    }
-}
-
-const NO_ADDRESS: &str = "it has no address";
-
-async fn attempt(
-    address: SocketAddr,
-    client: &Client,
-) -> Result<(ClientEndpoint, quinn::Connection), Unreached> {
-    if let Some(path) = narrow_path(address) {
-        return Err(Unreached::Narrow(path));
-    }
-    let endpoint = ClientEndpoint::bind(address).map_err(Unreached::Bind)?;
-    let connection = connect(endpoint.quinn(), address, client)
-        .await
-        .map_err(Unreached::Connect)?;
-    Ok((endpoint, connection))
-}
-
-/// The more telling of two failures: an address that answered says more than
-/// one that did not.
-fn more_telling(before: Option<Unreached>, now: Unreached) -> Unreached {
-    let answered = |error: &Unreached| {
-        !matches!(
-            error,
-            Unreached::Bind(_)
-                | Unreached::Connect(ConnectError::NoAnswer | ConnectError::Local(_))
-        )
-    };
-    match before {
-        Some(before) if answered(&before) || !answered(&now) => before,
-        _ => now,
-    }
-}
-
-async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, String> {
-    if let Ok(address) = target.host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, target.port)]);
-    }
-    let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await;
-    Ok(found.map_err(|error| error.to_string())?.collect())
 }
 
 fn explain(

@@ -10,4 +10,5 @@ pub(crate) mod lanes;
 pub(crate) mod link;
 pub(crate) mod path_mtu;
 pub(crate) mod path_recovery;
+mod reach;
 pub(crate) mod session;

@@ -7,7 +7,7 @@ use alknet_quic::{Client, ClientEndpoint};
 use quinn::{ConnectionStats, VarInt};
 use tokio::time::{Instant, sleep};
 
-use super::dial::answers;
+use super::reach::answers;
 use crate::console::terminal::Terminal;
 use crate::options::target::Target;
 
