@@ -10,6 +10,7 @@ use alknet_ssh::{Exit, Signal};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::ended::Ended;
 use super::message::Message;
 use crate::console::escape::Escapes;
 use crate::console::stdio::{Input, Output};
@@ -51,13 +52,6 @@ pub(crate) enum CommandControl {
     Remote(RemoteControl),
     /// Messages for the master.
     Master(mpsc::Sender<Message>),
-}
-
-/// The end of a command, and the end of the connection if that is the reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ended {
-    pub(crate) exit: Exit,
-    pub(crate) connection: Option<String>,
 }
 
 impl From<RemoteProcess> for Command {

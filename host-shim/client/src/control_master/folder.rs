@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::ShareError;
+use super::error::{DirectoryError, ShareError};
 
 /// Returns the socket's path once it is checked that nobody but this user can
 /// get at it. `make` makes the directory if it does not exist.
@@ -22,7 +22,7 @@ pub(crate) fn checked(socket: PathBuf, make: bool) -> Result<PathBuf, ShareError
     if make {
         prepare(folder)?;
     }
-    let metadata = std::fs::metadata(folder).map_err(|source| FolderError::Missing {
+    let metadata = std::fs::metadata(folder).map_err(|source| DirectoryError::Missing {
         path: folder.to_owned(),
         source,
     })?;
@@ -30,33 +30,11 @@ pub(crate) fn checked(socket: PathBuf, make: bool) -> Result<PathBuf, ShareError
     Ok(socket)
 }
 
-/// Why a directory is not a place for the socket: whoever can get at it can run
-/// commands on the node.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FolderError {
-    #[error("cannot make the directory {} for the control socket: {source}", path.display())]
-    NotMade { path: PathBuf, source: io::Error },
-    #[error("there is no directory {} for the control socket: {source}", path.display())]
-    Missing { path: PathBuf, source: io::Error },
-    #[error("{}, where the control socket is to lie, is not a directory", path.display())]
-    NoFolder { path: PathBuf },
-    #[error(
-        "the directory {} of the control socket belongs to another user (uid {owner}): choose one of yours with -o ControlPath",
-        path.display()
-    )]
-    NotYours { path: PathBuf, owner: u32 },
-    #[error(
-        "others can get into the directory {path} of the control socket (mode {mode:04o}): choose a directory of your own with -o ControlPath, or close this one if nobody else needs it (chmod 700 {path})",
-        path = path.display()
-    )]
-    Open { path: PathBuf, mode: u32 },
-}
-
-/// The bytes that `sun_path` holds on Linux (unix(7)), without the final zero.
+/// What `sun_path` holds on Linux (unix(7)), without the final zero.
 const LONGEST: usize = 107;
 
-fn prepare(folder: &Path) -> Result<(), FolderError> {
-    let not_made = |source| FolderError::NotMade {
+fn prepare(folder: &Path) -> Result<(), DirectoryError> {
+    let not_made = |source| DirectoryError::NotMade {
         path: folder.to_owned(),
         source,
     };
@@ -71,18 +49,18 @@ fn prepare(folder: &Path) -> Result<(), FolderError> {
     }
 }
 
-fn private(folder: &Path, metadata: &Metadata) -> Result<(), FolderError> {
+fn private(folder: &Path, metadata: &Metadata) -> Result<(), DirectoryError> {
     let path = folder.to_owned();
     let mode = metadata.permissions().mode() & 0o7777;
     if !metadata.is_dir() {
-        Err(FolderError::NoFolder { path })
+        Err(DirectoryError::NotADirectory { path })
     } else if metadata.uid() != rustix::process::geteuid().as_raw() {
-        Err(FolderError::NotYours {
+        Err(DirectoryError::NotYours {
             path,
             owner: metadata.uid(),
         })
     } else if mode & 0o077 != 0 {
-        Err(FolderError::Open { path, mode })
+        Err(DirectoryError::Open { path, mode })
     } else {
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::ShareError;
+use super::error::ShareError;
 
 /// The right to be the master at a socket. It belongs to an open file: the
 /// process that starts a master hands it on, and the kernel takes it back

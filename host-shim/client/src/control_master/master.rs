@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::ShareError;
+use super::error::ShareError;
 use super::lock::Lock;
 use super::message::Message;
 use super::serve::{Event, Serving, serve};

@@ -7,7 +7,7 @@
 use alknet_ssh::client::{Program, SessionRequest, Terminal, TerminalSize};
 use alknet_ssh::{Exit, Signal};
 
-use super::command::Ended;
+use super::ended::Ended;
 
 /// The version of this protocol.
 pub(crate) const VERSION: u32 = 1;

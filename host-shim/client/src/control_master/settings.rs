@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ring::digest::{Context, SHA256};
 
-use super::ShareError;
+use super::error::ShareError;
 use super::folder::checked;
 use crate::connection::session::{named_identity_files, user};
 use crate::failure::Failure;

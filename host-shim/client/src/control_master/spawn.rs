@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::ShareError;
+use super::error::ShareError;
 use super::lock::Lock;
 use crate::console::stdio::Input;
 use crate::console::terminal::Terminal;

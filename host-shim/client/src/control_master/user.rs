@@ -12,8 +12,9 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::ShareError;
-use super::command::{Command, CommandControl, CommandEnd, CommandInput, CommandOutput, Ended};
+use super::command::{Command, CommandControl, CommandEnd, CommandInput, CommandOutput};
+use super::ended::Ended;
+use super::error::ShareError;
 use super::lock::Lock;
 use super::message::{Hello, Message, VERSION};
 use super::settings::Sharing;

@@ -1,0 +1,8 @@
+use alknet_ssh::Exit;
+
+/// How a command ended, and what became of the connection if that is why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) exit: Exit,
+    pub(crate) connection: Option<String>,
+}
