@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
+use super::part::PART;
 use super::path::shown;
 use super::place::{Local, PLAIN, Place as _, attributes, here, keep, told};
 use super::plan::Item;
@@ -59,8 +60,6 @@ pub(super) enum CopyError {
 const PIECES: usize = 32;
 /// The bytes that are hashed or read from a local file at a time.
 const CHUNK: usize = 255 * 1024;
-/// The end of a file's name until all of it has arrived.
-const PART: &[u8] = b".alknet-part";
 /// The longest name of a file that most systems take.
 const LONGEST_NAME: usize = 255;
 /// The most bytes that are copied of a file whose size the server does not
@@ -70,11 +69,6 @@ const USUAL: u32 = 0o666;
 /// The permissions that a partial file needs, so that a later copy can read it
 /// and go on.
 const OURS: u32 = 0o600;
-
-/// Whether a name is that of a file that did not arrive completely.
-pub(super) fn is_part(name: &[u8]) -> bool {
-    name.starts_with(b".") && name.ends_with(PART)
-}
 
 impl<'a> Copier<'a> {
     pub(super) fn new(
@@ -554,6 +548,7 @@ fn read_piece(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::part::is_part;
     use super::*;
 
     #[test]

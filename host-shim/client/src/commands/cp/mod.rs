@@ -1,6 +1,7 @@
 //! `alknet cp`: files and directories to a node and back.
 
 mod copy;
+mod part;
 mod path;
 mod place;
 mod plan;

@@ -2,7 +2,7 @@
 
 use alknet_ssh::client::{FileAttributes, FileKind, FilesError, ListingLimit};
 
-use super::copy::is_part;
+use super::part::is_part;
 use super::path::{Ends, shown};
 use super::place::Place;
 

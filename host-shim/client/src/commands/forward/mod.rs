@@ -1,27 +1,26 @@
 //! `alknet forward` and `alknet socks`: connections carried to the node and back,
 //! for as long as the user wants.
 
+mod error;
 mod listen;
 mod remote;
 mod side;
 mod socks;
 mod steady;
 mod stream;
+mod unopened;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alknet_ssh::ClientError;
-use alknet_ssh::client::RemoteListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-pub(crate) use self::listen::ListenError;
+use self::error::ForwardError;
 use self::listen::Listener;
-use self::remote::{Remote, Shown};
+use self::remote::Remote;
 use self::side::{Opened, Side};
 use self::steady::Keeper;
 use self::stream::{BoxEnd, carry};
@@ -54,20 +53,6 @@ pub(crate) async fn run_socks(args: &SocksArgs, terminal: Terminal) -> Result<u8
     plan.carry_out(connector, terminal).await
 }
 
-/// Why a forward cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unusable {
-    #[error(transparent)]
-    Local(#[from] ListenError),
-    #[error("the node does not listen on {}: {source}", Shown(.listener))]
-    Remote {
-        listener: RemoteListener,
-        source: ClientError,
-    },
-    #[error("{} must be UTF-8 for the node", .0.display())]
-    Path(PathBuf),
-}
-
 /// Connections of one listener at a time, those included that wait for the node;
 /// more wait in the listener's queue.
 const CONNECTIONS: usize = 512;
@@ -91,8 +76,12 @@ impl Plan {
         }
     }
 
-    /// Adds a listener; without a destination it is for SOCKS clients.
-    async fn listen(&mut self, listen: &Listen, to: Option<&Destination>) -> Result<(), Unusable> {
+    /// Listens there; without a destination for SOCKS clients.
+    async fn listen(
+        &mut self,
+        listen: &Listen,
+        to: Option<&Destination>,
+    ) -> Result<(), ForwardError> {
         for listener in Listener::bind(listen, self.open).await? {
             self.local.push((listener, to.cloned()));
         }

@@ -7,10 +7,11 @@ use alknet_ssh::ClientError;
 use alknet_ssh::client::{RemoteForward as Registered, RemoteListener};
 use tokio::time::sleep;
 
+use super::error::{ForwardError, Shown};
 use super::side::{Opened, Side};
+use super::socks;
 use super::steady::Steady;
 use super::stream::{BoxEnd, carry};
-use super::{Unusable, socks};
 use crate::connection::lanes::{Lanes, Place};
 use crate::console::terminal::Terminal;
 use crate::options::forward_spec::{Destination, Listen, RemoteForward};
@@ -34,10 +35,10 @@ impl Remote {
         forward: &RemoteForward,
         session: Arc<Lanes>,
         terminal: Terminal,
-    ) -> Result<Self, Unusable> {
+    ) -> Result<Self, ForwardError> {
         let asked = listener(&forward.listen)?;
         let registered = session.first().client().forward(asked.clone()).await;
-        let registered = registered.map_err(|source| Unusable::Remote {
+        let registered = registered.map_err(|source| ForwardError::Remote {
             listener: asked,
             source,
         })?;
@@ -123,9 +124,8 @@ async fn pass_on(incoming: BoxEnd, _place: Place, to: Option<Destination>, termi
     }
 }
 
-/// The listener to ask the node for, as ssh does: no address is the node's
-/// loopback, a star is all addresses.
-fn listener(listen: &Listen) -> Result<RemoteListener, Unusable> {
+/// As ssh asks for it: nothing is this machine's loopback, a star is everything.
+fn listener(listen: &Listen) -> Result<RemoteListener, ForwardError> {
     match listen {
         Listen::Tcp { bind, port } => Ok(RemoteListener::Tcp {
             address: match bind.as_deref() {
@@ -138,21 +138,7 @@ fn listener(listen: &Listen) -> Result<RemoteListener, Unusable> {
         }),
         Listen::Unix(path) => match path.to_str() {
             Some(path) => Ok(RemoteListener::Unix(path.to_owned())),
-            None => Err(Unusable::Path(path.clone())),
+            None => Err(ForwardError::Path(path.clone())),
         },
-    }
-}
-
-/// A listener as people read it: an empty address is shown as all addresses.
-pub(super) struct Shown<'a>(pub(super) &'a RemoteListener);
-
-impl std::fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            RemoteListener::Tcp { address, port } if address.is_empty() => {
-                write!(f, "all addresses, port {port}")
-            }
-            listener => listener.fmt(f),
-        }
     }
 }

@@ -1,13 +1,10 @@
 //! The side from which forwarded connections go on: the node, or this machine.
 
-use std::io;
-
-use alknet_socks5::Reply;
-use alknet_ssh::client::OpenRefusal;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::steady::Steady;
 use super::stream::BoxEnd;
+use super::unopened::Unopened;
 use crate::connection::lanes::Place;
 use crate::options::forward_spec::Destination;
 
@@ -46,46 +43,4 @@ pub(crate) struct Opened {
     pub(crate) end: BoxEnd,
     /// The claim to the SSH connection that carries it, held while it lasts.
     pub(crate) place: Option<Place>,
-}
-
-/// Why a destination could not be connected to.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unopened {
-    #[error("the node says: {0}")]
-    Refused(OpenRefusal),
-    #[error("there was no connection to the node for too long")]
-    NoNode,
-    #[error("{0}")]
-    Here(#[from] io::Error),
-    #[error("the path of a socket at the node must be UTF-8")]
-    Path,
-}
-
-impl Unopened {
-    /// The reply that a SOCKS client is sent.
-    pub(crate) fn reply(&self) -> Reply {
-        match self {
-            Self::Refused(refusal) => match refusal {
-                OpenRefusal::Prohibited => Reply::NotAllowed,
-                OpenRefusal::Refused => Reply::ConnectionRefused,
-                OpenRefusal::Unreachable | OpenRefusal::NoAddress => Reply::HostUnreachable,
-                OpenRefusal::TimedOut => Reply::TtlExpired,
-                OpenRefusal::ConnectFailed
-                | OpenRefusal::UnknownType
-                | OpenRefusal::Shortage
-                | OpenRefusal::Other(_) => Reply::GeneralFailure,
-            },
-            Self::NoNode => Reply::NetworkUnreachable,
-            Self::Here(error) => match error.kind() {
-                io::ErrorKind::ConnectionRefused => Reply::ConnectionRefused,
-                io::ErrorKind::NetworkUnreachable => Reply::NetworkUnreachable,
-                io::ErrorKind::HostUnreachable => Reply::HostUnreachable,
-                io::ErrorKind::TimedOut => Reply::TtlExpired,
-                // getaddrinfo(3) found no address.
-                _ if error.raw_os_error().is_none() => Reply::HostUnreachable,
-                _ => Reply::GeneralFailure,
-            },
-            Self::Path => Reply::GeneralFailure,
-        }
-    }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use alknet_socks5::{Address, AuthPolicy, HandshakeError, Reply, accept_any};
 use tokio::time::timeout;
 
-use super::side::{Opened, Side, Unopened};
+use super::side::{Opened, Side};
 use super::stream::{BoxEnd, carry, close_after_words};
+use super::unopened::Unopened;
 use crate::options::forward_spec::Destination;
 
 /// The time that a client may take for its request.

@@ -8,7 +8,7 @@ use alknet_ssh::client::ChannelStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::side::Unopened;
+use super::unopened::Unopened;
 use crate::connection::backoff::Backoff;
 use crate::connection::lanes::{Lane, Lanes, Place};
 use crate::connection::session::{Connector, SessionError};
