@@ -2,11 +2,11 @@
 
 pub(crate) mod backoff;
 pub(crate) mod bridge;
+pub(crate) mod connection_pool;
 pub(crate) mod dial;
 pub(crate) mod host_key;
 pub(crate) mod identity_key;
 pub(crate) mod known_nodes;
-pub(crate) mod lanes;
 pub(crate) mod link;
 pub(crate) mod path_mtu;
 pub(crate) mod path_recovery;

@@ -22,7 +22,7 @@ use super::serve::{Event, Serving, serve};
 use super::settings::Sharing;
 use super::spawn::READY;
 use super::wire::Telling;
-use crate::connection::lanes::Lanes;
+use crate::connection::connection_pool::ConnectionPool;
 use crate::connection::session::{Connector, Session};
 use crate::console::signals::Signals;
 use crate::console::stdio::Output;
@@ -74,7 +74,7 @@ pub(crate) async fn keep(args: &SessionArgs, terminal: Terminal) -> Result<u8, F
     let patience = args.node.reach.timeout;
     let master = Master::new(sharing, session, door, patience);
     if !may_log_in_again {
-        master.lanes.add(None);
+        master.pool.add(None);
     }
     master.run(&mut connector, &mut signals).await;
     Ok(0)
@@ -92,7 +92,7 @@ const MOST_EVER: usize = 4096;
 
 struct Master {
     persist: Persist,
-    lanes: Arc<Lanes>,
+    pool: Arc<ConnectionPool>,
     serving: Serving,
     events: mpsc::Receiver<Event>,
     door: Option<Door>,
@@ -104,16 +104,16 @@ struct Master {
 
 impl Master {
     fn new(sharing: Sharing, session: Session, door: Door, patience: Duration) -> Self {
-        let lanes = Arc::new(Lanes::new(session));
+        let pool = Arc::new(ConnectionPool::new(session));
         let (sender, events) = mpsc::channel(16);
         Self {
             serving: Serving {
                 peer: sharing.peer,
                 patience,
-                lanes: Arc::clone(&lanes),
+                pool: Arc::clone(&pool),
                 events: sender,
             },
-            lanes,
+            pool,
             events,
             door: Some(door),
             users: JoinSet::new(),
@@ -129,15 +129,15 @@ impl Master {
     /// Serves until it is told to end, is idle for too long, or has lost the
     /// node.
     async fn run(mut self, connector: &mut Connector, signals: &mut Signals) {
-        let lanes = Arc::clone(&self.lanes);
+        let pool = Arc::clone(&self.pool);
         // Closed when all is over.
-        let teller = self.serve(&lanes, connector, signals).await;
+        let teller = self.serve(&pool, connector, signals).await;
         self.shut();
         self.users.shutdown().await;
         drop(self);
         // Unless some task still has it.
-        if let Ok(lanes) = Arc::try_unwrap(lanes) {
-            lanes.close().await;
+        if let Ok(pool) = Arc::try_unwrap(pool) {
+            pool.close().await;
         }
         drop(teller);
     }
@@ -146,12 +146,12 @@ impl Master {
     /// reason.
     async fn serve(
         &mut self,
-        lanes: &Lanes,
+        pool: &ConnectionPool,
         connector: &mut Connector,
         signals: &mut Signals,
     ) -> Option<Telling> {
-        let lost = lanes.ended();
-        let growing = grow(lanes, connector);
+        let lost = pool.ended();
+        let growing = grow(pool, connector);
         tokio::pin!(lost, growing);
         loop {
             tokio::select! {
@@ -205,11 +205,11 @@ impl Master {
     }
 }
 
-/// Opens another SSH connection whenever one would be of use.
-async fn grow(lanes: &Lanes, connector: &mut Connector) -> Infallible {
+/// Logs in again whenever another lane would be of use.
+async fn grow(pool: &ConnectionPool, connector: &mut Connector) -> Infallible {
     loop {
-        lanes.wanted().await;
-        lanes.add(connector.log_in(lanes.link()).await.ok());
+        pool.wanted().await;
+        pool.add(connector.log_in(pool.link()).await.ok());
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::command::{Command, Typed, finish, upload};
 use super::message::{Hello, Message};
 use super::wire::{Hearing, Telling, wire};
-use crate::connection::lanes::{Lane, Lanes};
+use crate::connection::connection_pool::{ConnectionPool, Lane};
 use crate::console::stdio::{Input, Output};
 
 /// What every user of the connection is served from.
@@ -23,7 +23,7 @@ pub(crate) struct Serving {
     pub(crate) peer: [u8; 32],
     /// The time that the node may take to open a channel.
     pub(crate) patience: Duration,
-    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) pool: Arc<ConnectionPool>,
     pub(crate) events: mpsc::Sender<Event>,
 }
 
@@ -75,7 +75,7 @@ async fn run(
 ) -> io::Result<()> {
     let pipes: Result<[OwnedFd; 3], _> = hearing.descriptors().try_into();
     let pipes = pipes.map_err(|_| io::ErrorKind::InvalidData)?;
-    let (lane, _place) = serving.lanes.pick();
+    let (lane, _place) = serving.pool.pick();
     let channel = match timeout(serving.patience, lane.client().session()).await {
         Ok(Ok(channel)) => channel,
         Ok(Err(error)) => {
@@ -95,15 +95,8 @@ async fn run(
         Ok(process) => {
             let has_terminal = process.has_terminal();
             telling.send(&Message::Started { has_terminal }).await?;
-            let lanes = &serving.lanes;
-            carry(
-                process.into(),
-                pipes,
-                &mut hearing,
-                &telling,
-                (lanes, &lane),
-            )
-            .await
+            let pool = &serving.pool;
+            carry(process.into(), pipes, &mut hearing, &telling, (pool, &lane)).await
         }
         Err(error) => telling.send(&Message::Refused(error.to_string())).await,
     }
@@ -116,7 +109,7 @@ async fn carry(
     [input, output, errors]: [OwnedFd; 3],
     hearing: &mut Hearing,
     telling: &Telling,
-    (lanes, lane): (&Lanes, &Lane),
+    (pool, lane): (&ConnectionPool, &Lane),
 ) -> io::Result<()> {
     let typed = Typed {
         input: Some(Input::of(input)?),
@@ -139,7 +132,7 @@ async fn carry(
             biased;
             ended = &mut outcome => {
                 let mut ended = ended?;
-                ended.connection = lanes.link().end().or_else(|| lane.client().end());
+                ended.connection = pool.link().end().or_else(|| lane.client().end());
                 return telling.send(&Message::Ended(ended)).await;
             }
             heard = hearing.next() => match heard? {

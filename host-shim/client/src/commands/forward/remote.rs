@@ -12,7 +12,7 @@ use super::side::{Opened, Side};
 use super::socks;
 use super::steady::Steady;
 use super::stream::{BoxEnd, carry};
-use crate::connection::lanes::{Lanes, Place};
+use crate::connection::connection_pool::{ConnectionPool, LaneGuard};
 use crate::console::terminal::Terminal;
 use crate::options::forward_spec::{Destination, Listen, RemoteForward};
 
@@ -20,7 +20,7 @@ use crate::options::forward_spec::{Destination, Listen, RemoteForward};
 pub(crate) struct Remote {
     listener: RemoteListener,
     to: Option<Destination>,
-    session: Arc<Lanes>,
+    session: Arc<ConnectionPool>,
     registered: Registered,
     terminal: Terminal,
 }
@@ -33,7 +33,7 @@ impl Remote {
     /// Has the node listen.
     pub(crate) async fn start(
         forward: &RemoteForward,
-        session: Arc<Lanes>,
+        session: Arc<ConnectionPool>,
         terminal: Terminal,
     ) -> Result<Self, ForwardError> {
         let asked = listener(&forward.listen)?;
@@ -108,7 +108,7 @@ impl Remote {
     }
 }
 
-async fn pass_on(incoming: BoxEnd, _place: Place, to: Option<Destination>, terminal: Terminal) {
+async fn pass_on(incoming: BoxEnd, _place: LaneGuard, to: Option<Destination>, terminal: Terminal) {
     let Some(to) = to else {
         if let Err(error) = socks::serve(incoming, &Side::Here).await {
             terminal.detail(&error);

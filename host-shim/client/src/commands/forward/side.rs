@@ -5,7 +5,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::steady::Steady;
 use super::stream::BoxEnd;
 use super::unopened::Unopened;
-use crate::connection::lanes::Place;
+use crate::connection::connection_pool::LaneGuard;
 use crate::options::forward_spec::Destination;
 
 /// The side that connects to destinations: the node, or this machine.
@@ -41,6 +41,6 @@ impl Side {
 /// A connection with a destination.
 pub(crate) struct Opened {
     pub(crate) end: BoxEnd,
-    /// The claim to the SSH connection that carries it, held while it lasts.
-    pub(crate) place: Option<Place>,
+    /// Held for as long as it lasts.
+    pub(crate) place: Option<LaneGuard>,
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::unopened::Unopened;
 use crate::connection::backoff::Backoff;
-use crate::connection::lanes::{Lane, Lanes, Place};
+use crate::connection::connection_pool::{ConnectionPool, Lane, LaneGuard};
 use crate::connection::session::{Connector, SessionError};
 use crate::console::terminal::Terminal;
 use crate::options::forward_spec::Destination;
@@ -18,13 +18,13 @@ use crate::options::forward_spec::Destination;
 /// A session that is made again whenever it is lost.
 #[derive(Clone)]
 pub(crate) struct Steady {
-    current: watch::Receiver<Option<Arc<Lanes>>>,
+    current: watch::Receiver<Option<Arc<ConnectionPool>>>,
 }
 
 /// The task that keeps a session connected.
 pub(crate) struct Keeper {
     connector: Connector,
-    current: watch::Sender<Option<Arc<Lanes>>>,
+    current: watch::Sender<Option<Arc<ConnectionPool>>>,
     terminal: Terminal,
 }
 
@@ -35,16 +35,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const GOOD: Duration = Duration::from_secs(60);
 
 impl Steady {
-    /// Waits for the session; `None` if that takes too long.
-    pub(crate) async fn session(&self) -> Option<Arc<Lanes>> {
+    /// The session, once there is one. None if that takes too long.
+    pub(crate) async fn session(&self) -> Option<Arc<ConnectionPool>> {
         timeout(PATIENCE, self.session_after(None)).await.ok()?
     }
 
-    /// Waits for the next session that is not `old`; `None` when none will
-    /// come.
-    pub(crate) async fn session_after(&self, old: Option<&Arc<Lanes>>) -> Option<Arc<Lanes>> {
+    /// The next session that is not `old`. None when there will be none.
+    pub(crate) async fn session_after(
+        &self,
+        old: Option<&Arc<ConnectionPool>>,
+    ) -> Option<Arc<ConnectionPool>> {
         let mut current = self.current.clone();
-        let is_new = |session: &Option<Arc<Lanes>>| {
+        let is_new = |session: &Option<Arc<ConnectionPool>>| {
             session
                 .as_ref()
                 .is_some_and(|session| !old.is_some_and(|old| Arc::ptr_eq(session, old)))
@@ -55,7 +57,10 @@ impl Steady {
 
     /// Has the node connect with a destination, over the next session if this
     /// one is lost on the way.
-    pub(crate) async fn open(&self, to: &Destination) -> Result<(ChannelStream, Place), Unopened> {
+    pub(crate) async fn open(
+        &self,
+        to: &Destination,
+    ) -> Result<(ChannelStream, LaneGuard), Unopened> {
         let mut lost = None;
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -94,7 +99,7 @@ impl Keeper {
         terminal: Terminal,
     ) -> Result<(Self, Steady), SessionError> {
         let session = connector.connect().await?;
-        let (sender, receiver) = watch::channel(Some(Arc::new(Lanes::new(session))));
+        let (sender, receiver) = watch::channel(Some(Arc::new(ConnectionPool::new(session))));
         let keeper = Self {
             connector,
             current: sender,
@@ -137,13 +142,13 @@ impl Keeper {
                 lost.elapsed().as_secs()
             ));
             self.current
-                .send_replace(Some(Arc::new(Lanes::new(session))));
+                .send_replace(Some(Arc::new(ConnectionPool::new(session))));
         }
     }
 
-    /// Opens further lanes when they are wanted, until the session has ended;
+    /// Opens further pool when they are wanted, until the session has ended;
     /// gives the reason.
-    async fn serve(&mut self, session: &Lanes) -> String {
+    async fn serve(&mut self, session: &ConnectionPool) -> String {
         let ended = session.ended();
         tokio::pin!(ended);
         loop {
@@ -176,6 +181,6 @@ impl Keeper {
     }
 }
 
-fn cut(session: &Lanes) {
+fn cut(session: &ConnectionPool) {
     session.link().cut();
 }

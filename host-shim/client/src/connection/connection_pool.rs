@@ -13,7 +13,7 @@ use super::session::Session;
 ///
 /// What is carried on one of them waits for nothing on the others: neither for
 /// a download that fills the link, nor for one that nobody reads (ADR 43).
-pub(crate) struct Lanes {
+pub(crate) struct ConnectionPool {
     link: Link,
     first: Lane,
     further: Mutex<Further>,
@@ -21,8 +21,8 @@ pub(crate) struct Lanes {
 }
 
 struct Further {
-    lanes: Vec<Lane>,
-    /// Whether the node accepts no more SSH connections.
+    connection_pool: Vec<Lane>,
+    /// The node gives no more.
     all: bool,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Lane {
 }
 
 /// A connection's claim to a lane.
-pub(crate) struct Place {
+pub(crate) struct LaneGuard {
     _counted: Arc<()>,
 }
 
@@ -42,13 +42,13 @@ pub(crate) struct Place {
 /// connection by default.
 const MOST: usize = 8;
 
-impl Lanes {
+impl ConnectionPool {
     pub(crate) fn new(session: Session) -> Self {
         Self {
             link: session.link,
             first: Lane::new(session.client),
             further: Mutex::new(Further {
-                lanes: Vec::new(),
+                connection_pool: Vec::new(),
                 all: false,
             }),
             wanted: Notify::new(),
@@ -64,18 +64,20 @@ impl Lanes {
         &self.first
     }
 
-    /// Picks the least used SSH connection. Another is asked for when none is
-    /// free any more, so that nobody ever waits for it.
-    pub(crate) fn pick(&self) -> (Lane, Place) {
+    /// The least used one. Another is asked for when none is free any more, so
+    /// that nobody ever waits for it.
+    pub(crate) fn pick(&self) -> (Lane, LaneGuard) {
         let mut further = self.further();
-        further.lanes.retain(|lane| !lane.client.is_closed());
-        let all = std::iter::once(&self.first).chain(&further.lanes);
+        further
+            .connection_pool
+            .retain(|lane| !lane.client.is_closed());
+        let all = std::iter::once(&self.first).chain(&further.connection_pool);
         let lane = all.min_by_key(|lane| lane.used()).unwrap_or(&self.first);
         let picked = (lane.clone(), lane.place());
         let free = std::iter::once(&self.first)
-            .chain(&further.lanes)
+            .chain(&further.connection_pool)
             .any(|lane| lane.used() == 0);
-        if !free && !further.all && further.lanes.len() + 1 < MOST {
+        if !free && !further.all && further.connection_pool.len() + 1 < MOST {
             self.wanted.notify_one();
         }
         picked
@@ -90,7 +92,7 @@ impl Lanes {
     pub(crate) fn add(&self, client: Option<Client>) {
         let mut further = self.further();
         match client {
-            Some(client) => further.lanes.push(Lane::new(client)),
+            Some(client) => further.connection_pool.push(Lane::new(client)),
             None => further.all = true,
         }
     }
@@ -111,7 +113,9 @@ impl Lanes {
     /// Says goodbye on all of them and then to the node.
     pub(crate) async fn close(self) {
         let further = self.further.into_inner();
-        let further = further.unwrap_or_else(PoisonError::into_inner).lanes;
+        let further = further
+            .unwrap_or_else(PoisonError::into_inner)
+            .connection_pool;
         for lane in further.into_iter().chain([self.first]) {
             // Unless some forward still has it.
             if let Ok(client) = Arc::try_unwrap(lane.client) {
@@ -138,9 +142,9 @@ impl Lane {
         &self.client
     }
 
-    /// A claim that counts as one use until it is dropped.
-    pub(crate) fn place(&self) -> Place {
-        Place {
+    /// Counts until it is dropped.
+    pub(crate) fn place(&self) -> LaneGuard {
+        LaneGuard {
             _counted: Arc::clone(&self.places),
         }
     }
