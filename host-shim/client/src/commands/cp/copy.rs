@@ -14,9 +14,11 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
+use super::file_system::{
+    FileSystem as _, Local, PLAIN, apply_attributes, attributes, io_error, local_path,
+};
 use super::part::PART;
 use super::path::shown;
-use super::place::{Local, PLAIN, Place as _, attributes, here, keep, told};
 use super::plan::Item;
 use super::progress::{Counted, Progress};
 use crate::console::terminal::Terminal;
@@ -102,8 +104,10 @@ impl<'a> Copier<'a> {
     async fn upload(&self, item: &Item, counted: &Counted<'_>) -> Result<(), CopyError> {
         let at_source = at(&item.from);
         let at_target = at(&item.to);
-        let file = open_source(&item.from).map_err(|error| at_source(told(&error)))?;
-        let like = file.metadata().map_err(|error| at_source(told(&error)))?;
+        let file = open_source(&item.from).map_err(|error| at_source(io_error(&error)))?;
+        let like = file
+            .metadata()
+            .map_err(|error| at_source(io_error(&error)))?;
         let like = attributes(&like);
         if like.kind != Some(FileKind::File) {
             let path = shown(&item.from);
@@ -144,7 +148,7 @@ impl<'a> Copier<'a> {
             };
             let (more, data) = read_on(&file, offset, length, hash)
                 .await
-                .map_err(|error| at_source(told(&error)))?;
+                .map_err(|error| at_source(io_error(&error)))?;
             hash = more;
             if data.is_empty() {
                 break;
@@ -183,7 +187,7 @@ impl<'a> Copier<'a> {
     async fn download(&self, item: &Item, counted: &Counted<'_>) -> Result<(), CopyError> {
         let at_source = at(&item.from);
         let at_target = at(&item.to);
-        let ours = |error: io::Error| at_target(told(&error));
+        let ours = |error: io::Error| at_target(io_error(&error));
         let remote = self.files.open(&item.from, OpenHow::Read).await;
         let remote = remote.map_err(&at_source)?;
         let like = remote.stat().await.map_err(&at_source)?;
@@ -225,7 +229,7 @@ impl<'a> Copier<'a> {
             counted.add(length);
         }
         if like.size.unwrap_or(0) == 0 && offset >= end {
-            let _ = std::fs::remove_file(here(&part));
+            let _ = std::fs::remove_file(local_path(&part));
             let path = shown(&item.from);
             return Err(CopyError::Endless { path });
         }
@@ -234,7 +238,7 @@ impl<'a> Copier<'a> {
             let copied = Some(offset).filter(|offset| *offset == end);
             let there = remote.sha256(copied).await.map_err(&at_source)?;
             if there != hash.finish().as_ref() {
-                let _ = std::fs::remove_file(here(&part));
+                let _ = std::fs::remove_file(local_path(&part));
                 return Err(CopyError::Differs {
                     path: shown(&item.from),
                 });
@@ -246,8 +250,8 @@ impl<'a> Copier<'a> {
             times: like.times.filter(|_| self.preserve),
             ..like
         };
-        keep(&file, &kept).map_err(ours)?;
-        std::fs::rename(here(&part), here(&item.to)).map_err(ours)?;
+        apply_attributes(&file, &kept).map_err(ours)?;
+        std::fs::rename(local_path(&part), local_path(&item.to)).map_err(ours)?;
         let _ = remote.close().await;
         Ok(())
     }
@@ -266,7 +270,7 @@ impl<'a> Copier<'a> {
         }
         let ours = async {
             let hash = hash_of(file, length).await;
-            hash.map_err(|error| at(&item.from)(told(&error)))
+            hash.map_err(|error| at(&item.from)(io_error(&error)))
         };
         let theirs = async {
             let hash = remote.sha256(Some(length)).await;
@@ -442,7 +446,7 @@ fn open_source(path: &[u8]) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .custom_flags(flags)
-        .open(here(path))
+        .open(local_path(path))
 }
 
 /// Opens the partial file, made if it does not exist.
@@ -455,7 +459,7 @@ fn open_part(path: &[u8], permissions: u32) -> io::Result<File> {
         .truncate(false)
         .mode(permissions)
         .custom_flags(flags)
-        .open(here(path))
+        .open(local_path(path))
 }
 
 /// The path of the partial file: in the same directory, so that it can be

@@ -1,9 +1,9 @@
 //! `alknet cp`: files and directories to a node and back.
 
 mod copy;
+mod file_system;
 mod part;
 mod path;
-mod place;
 mod plan;
 mod progress;
 
@@ -15,8 +15,8 @@ use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep};
 
 use self::copy::{Copier, CopyError};
+use self::file_system::{FileSystem, Local, Remote};
 use self::path::{Ends, PathsError};
-use self::place::{Local, Place, Remote};
 use self::plan::{Plan, PlanError, plan};
 use self::progress::Progress;
 use crate::connection::backoff::Backoff;
@@ -193,8 +193,8 @@ impl Copying {
     async fn copy_between(
         &mut self,
         files: &Files,
-        from: &impl Place,
-        to: &impl Place,
+        from: &impl FileSystem,
+        to: &impl FileSystem,
     ) -> Result<(), CpError> {
         if self.plan.is_none() {
             let plan = plan(from, to, &self.ends, self.recursive).await?;

@@ -2,9 +2,9 @@
 
 use alknet_ssh::client::{FileAttributes, FileKind, FilesError, ListingLimit};
 
+use super::file_system::FileSystem;
 use super::part::is_part;
 use super::path::{Ends, shown};
-use super::place::Place;
 
 /// Everything that a copy will do, found out before it begins.
 #[derive(Debug, Default)]
@@ -55,8 +55,8 @@ const MAX_LEFT_OUT: usize = 1000;
 
 /// Finds out what is to be copied, and where to.
 pub(super) async fn plan(
-    from: &impl Place,
-    to: &impl Place,
+    from: &impl FileSystem,
+    to: &impl FileSystem,
     ends: &Ends,
     recursive: bool,
 ) -> Result<Plan, PlanError> {
@@ -96,7 +96,7 @@ struct Walk<'a, P> {
     untold: usize,
 }
 
-impl<P: Place> Walk<'_, P> {
+impl<P: FileSystem> Walk<'_, P> {
     async fn add_source(&mut self, source: &[u8], to: Vec<u8>) -> Result<(), PlanError> {
         let attributes = match self.place.stat(source).await {
             Ok(Some(attributes)) => attributes,
@@ -331,7 +331,7 @@ mod tests {
         }
     }
 
-    impl Place for Listed {
+    impl FileSystem for Listed {
         async fn stat(&self, path: &[u8]) -> Result<Option<FileAttributes>, FilesError> {
             let kind = match self.names(path) {
                 Some(_) => FileKind::Folder,

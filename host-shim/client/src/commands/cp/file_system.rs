@@ -13,10 +13,10 @@ use alknet_ssh::client::{
 };
 use tokio::task::spawn_blocking;
 
-/// A file system: this machine's, or the node's. Paths are bytes, as in Unix.
-pub(super) trait Place {
-    /// The attributes of a file, or of the one a link leads to; `None` if it
-    /// does not exist.
+/// Where files are: here, or at the node. Paths are bytes, as in Unix.
+pub(super) trait FileSystem {
+    /// What is known of a file, or of the one a link leads to; `None` if there
+    /// is none.
     async fn stat(&self, path: &[u8]) -> Result<Option<FileAttributes>, FilesError>;
 
     /// All entries of a directory, if they are not more than `most`.
@@ -55,7 +55,7 @@ impl Remote {
     }
 }
 
-impl Place for Remote {
+impl FileSystem for Remote {
     async fn stat(&self, path: &[u8]) -> Result<Option<FileAttributes>, FilesError> {
         match self.0.stat(path).await {
             Ok(attributes) => Ok(Some(attributes)),
@@ -103,12 +103,12 @@ impl Place for Remote {
     }
 }
 
-impl Place for Local {
+impl FileSystem for Local {
     async fn stat(&self, path: &[u8]) -> Result<Option<FileAttributes>, FilesError> {
-        match fs::metadata(here(path)) {
+        match fs::metadata(local_path(path)) {
             Ok(metadata) => Ok(Some(attributes(&metadata))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(told(&error)),
+            Err(error) => Err(io_error(&error)),
         }
     }
 
@@ -117,7 +117,7 @@ impl Place for Local {
         path: &[u8],
         most: ListingLimit,
     ) -> Result<Vec<DirectoryEntry>, FilesError> {
-        let path = here(path).to_owned();
+        let path = local_path(path).to_owned();
         let listing = spawn_blocking(move || {
             let mut entries = Vec::new();
             for entry in fs::read_dir(path)? {
@@ -137,12 +137,12 @@ impl Place for Local {
         });
         let entries: io::Result<_> = listing.await.map_err(io::Error::other).flatten();
         entries
-            .map_err(|error| told(&error))?
+            .map_err(|error| io_error(&error))?
             .ok_or(FilesError::TooMany)
     }
 
     async fn real_path(&self, path: &[u8]) -> Result<Vec<u8>, FilesError> {
-        let real = fs::canonicalize(here(path)).map_err(|error| told(&error))?;
+        let real = fs::canonicalize(local_path(path)).map_err(|error| io_error(&error))?;
         Ok(real.into_os_string().into_vec())
     }
 
@@ -152,20 +152,20 @@ impl Place for Local {
         permissions: Option<u32>,
     ) -> Result<(), FilesError> {
         let mode = permissions.unwrap_or(USUAL) & PLAIN | OWNERS;
-        match DirBuilder::new().mode(mode).create(here(path)) {
-            Err(_) if here(path).is_dir() => Ok(()),
-            outcome => outcome.map_err(|error| told(&error)),
+        match DirBuilder::new().mode(mode).create(local_path(path)) {
+            Err(_) if local_path(path).is_dir() => Ok(()),
+            outcome => outcome.map_err(|error| io_error(&error)),
         }
     }
 
     async fn preserve(&self, path: &[u8], like: &FileAttributes) -> Result<(), FilesError> {
-        let folder = File::open(here(path)).map_err(|error| told(&error))?;
-        keep(&folder, like).map_err(|error| told(&error))
+        let folder = File::open(local_path(path)).map_err(|error| io_error(&error))?;
+        apply_attributes(&folder, like).map_err(|error| io_error(&error))
     }
 }
 
 /// Gives a file of ours the permissions and times of another one.
-pub(super) fn keep(file: &File, like: &FileAttributes) -> io::Result<()> {
+pub(super) fn apply_attributes(file: &File, like: &FileAttributes) -> io::Result<()> {
     if let Some(permissions) = like.permissions {
         file.set_permissions(Permissions::from_mode(permissions & PLAIN))?;
     }
@@ -202,12 +202,12 @@ pub(super) fn attributes(metadata: &Metadata) -> FileAttributes {
     }
 }
 
-pub(super) fn here(path: &[u8]) -> &Path {
+pub(super) fn local_path(path: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(path))
 }
 
-/// A local error in the form that a server's has.
-pub(super) fn told(error: &io::Error) -> FilesError {
+/// An error of ours in the words the server's would come in.
+pub(super) fn io_error(error: &io::Error) -> FilesError {
     let words = error.to_string();
     FilesError::Refused {
         status: match error.kind() {
