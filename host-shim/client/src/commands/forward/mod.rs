@@ -3,10 +3,10 @@
 
 mod error;
 mod listen;
+mod reconnect;
 mod remote;
 mod side;
 mod socks;
-mod steady;
 mod stream;
 mod unopened;
 
@@ -20,9 +20,9 @@ use tokio::time::sleep;
 
 use self::error::ForwardError;
 use self::listen::Listener;
+use self::reconnect::Supervisor;
 use self::remote::Remote;
 use self::side::{Opened, Side};
-use self::steady::Keeper;
 use self::stream::{BoxEnd, carry};
 use crate::connection::session::Connector;
 use crate::console::signals::Signals;
@@ -90,8 +90,8 @@ impl Plan {
 
     async fn carry_out(self, connector: Connector, terminal: Terminal) -> Result<u8, Failure> {
         let mut signals = Signals::watch().map_err(Failure::signals)?;
-        let (mut keeper, steady) = tokio::select! {
-            started = Keeper::start(connector, terminal) => started?,
+        let (mut supervisor, node) = tokio::select! {
+            started = Supervisor::start(connector, terminal) => started?,
             ending = signals.next() => return Ok(128 + ending.number),
         };
         let mut tasks = JoinSet::new();
@@ -100,15 +100,15 @@ impl Plan {
             if listener.is_open() {
                 terminal.notice(&"other machines can reach it, and through it what you may reach");
             }
-            let far = Side::Node(steady.clone());
+            let far = Side::Node(node.clone());
             tasks.spawn(serve(listener, to, far, terminal));
         }
         let mut refused = None;
-        if let Some(session) = steady.session().await {
+        if let Some(session) = node.session().await {
             for forward in &self.remote {
                 match Remote::start(forward, Arc::clone(&session), terminal).await {
                     Ok(remote) => {
-                        tasks.spawn(remote.serve(steady.clone()));
+                        tasks.spawn(remote.serve(node.clone()));
                     }
                     Err(error) => {
                         refused = Some(error);
@@ -121,11 +121,11 @@ impl Plan {
             Some(error) => Err(error.into()),
             None => tokio::select! {
                 ending = signals.next() => Ok(128 + ending.number),
-                error = keeper.keep() => Err(error.into()),
+                error = supervisor.keep() => Err(error.into()),
             },
         };
         tasks.shutdown().await;
-        keeper.close().await;
+        supervisor.close().await;
         outcome
     }
 }

@@ -8,9 +8,9 @@ use alknet_ssh::client::{RemoteForward as Registered, RemoteListener};
 use tokio::time::sleep;
 
 use super::error::{ForwardError, Shown};
+use super::reconnect::Reconnecting;
 use super::side::{Opened, Side};
 use super::socks;
-use super::steady::Steady;
 use super::stream::{BoxEnd, carry};
 use crate::connection::connection_pool::{ConnectionPool, LaneGuard};
 use crate::console::terminal::Terminal;
@@ -55,7 +55,7 @@ impl Remote {
     }
 
     /// Takes in connections, over this session and the ones to come.
-    pub(crate) async fn serve(mut self, steady: Steady) {
+    pub(crate) async fn serve(mut self, node: Reconnecting) {
         loop {
             while let Some(incoming) = self.registered.accept().await {
                 let place = self.session.first().place();
@@ -66,7 +66,7 @@ impl Remote {
                     self.terminal,
                 ));
             }
-            let Some(session) = steady.session_after(Some(&self.session)).await else {
+            let Some(session) = node.session_after(Some(&self.session)).await else {
                 return;
             };
             self.session = session;

@@ -2,7 +2,7 @@
 
 use tokio::net::{TcpStream, UnixStream};
 
-use super::steady::Steady;
+use super::reconnect::Reconnecting;
 use super::stream::BoxEnd;
 use super::unopened::Unopened;
 use crate::connection::connection_pool::LaneGuard;
@@ -11,7 +11,7 @@ use crate::options::forward_spec::Destination;
 /// The side that connects to destinations: the node, or this machine.
 #[derive(Clone)]
 pub(crate) enum Side {
-    Node(Steady),
+    Node(Reconnecting),
     Here,
 }
 
@@ -19,8 +19,8 @@ impl Side {
     /// Connects with a destination, whose name is resolved at that side.
     pub(crate) async fn open(&self, to: &Destination) -> Result<Opened, Unopened> {
         let end: BoxEnd = match (self, to) {
-            (Self::Node(steady), to) => {
-                let (stream, place) = steady.open(to).await?;
+            (Self::Node(node), to) => {
+                let (stream, place) = node.open(to).await?;
                 return Ok(Opened {
                     end: Box::new(stream),
                     place: Some(place),

@@ -17,12 +17,12 @@ use crate::options::forward_spec::Destination;
 
 /// A session that is made again whenever it is lost.
 #[derive(Clone)]
-pub(crate) struct Steady {
+pub(crate) struct Reconnecting {
     current: watch::Receiver<Option<Arc<ConnectionPool>>>,
 }
 
-/// The task that keeps a session connected.
-pub(crate) struct Keeper {
+/// What keeps it.
+pub(crate) struct Supervisor {
     connector: Connector,
     current: watch::Sender<Option<Arc<ConnectionPool>>>,
     terminal: Terminal,
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// begin at the shortest again.
 const GOOD: Duration = Duration::from_secs(60);
 
-impl Steady {
+impl Reconnecting {
     /// The session, once there is one. None if that takes too long.
     pub(crate) async fn session(&self) -> Option<Arc<ConnectionPool>> {
         timeout(PATIENCE, self.session_after(None)).await.ok()?
@@ -92,20 +92,20 @@ async fn open(
     })
 }
 
-impl Keeper {
-    /// Connects for the first time; the caller reports a failure.
+impl Supervisor {
+    /// Connects for the first time; that it fails is for the caller to tell.
     pub(crate) async fn start(
         mut connector: Connector,
         terminal: Terminal,
-    ) -> Result<(Self, Steady), SessionError> {
+    ) -> Result<(Self, Reconnecting), SessionError> {
         let session = connector.connect().await?;
         let (sender, receiver) = watch::channel(Some(Arc::new(ConnectionPool::new(session))));
-        let keeper = Self {
+        let supervisor = Self {
             connector,
             current: sender,
             terminal,
         };
-        Ok((keeper, Steady { current: receiver }))
+        Ok((supervisor, Reconnecting { current: receiver }))
     }
 
     /// Connects again whenever the session is lost. Completes with the error
