@@ -1,11 +1,11 @@
 //! `alknet forward` and `alknet socks`: connections carried to the node and back,
 //! for as long as the user wants.
 
+mod dialer;
 mod error;
 mod listen;
 mod reconnect;
 mod remote;
-mod side;
 mod socks;
 mod stream;
 mod unopened;
@@ -18,11 +18,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use self::dialer::{Dialer, Opened};
 use self::error::ForwardError;
 use self::listen::Listener;
 use self::reconnect::Supervisor;
 use self::remote::Remote;
-use self::side::{Opened, Side};
 use self::stream::{BoxEnd, carry};
 use crate::connection::session::Connector;
 use crate::console::signals::Signals;
@@ -100,7 +100,7 @@ impl Plan {
             if listener.is_open() {
                 terminal.notice(&"other machines can reach it, and through it what you may reach");
             }
-            let far = Side::Node(node.clone());
+            let far = Dialer::Node(node.clone());
             tasks.spawn(serve(listener, to, far, terminal));
         }
         let mut refused = None;
@@ -130,7 +130,7 @@ impl Plan {
     }
 }
 
-async fn serve(listener: Listener, to: Option<Destination>, far: Side, terminal: Terminal) {
+async fn serve(listener: Listener, to: Option<Destination>, far: Dialer, terminal: Terminal) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     // They end with the listener.
     let mut connections = JoinSet::new();
@@ -168,7 +168,7 @@ async fn serve(listener: Listener, to: Option<Destination>, far: Side, terminal:
     }
 }
 
-async fn pass_on(client: BoxEnd, far: &Side, to: &Destination, terminal: Terminal) {
+async fn pass_on(client: BoxEnd, far: &Dialer, to: &Destination, terminal: Terminal) {
     match far.open(to).await {
         Ok(Opened { end, place: _place }) => carry(client, end).await,
         Err(error) => {

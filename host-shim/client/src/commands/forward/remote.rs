@@ -7,9 +7,9 @@ use alknet_ssh::ClientError;
 use alknet_ssh::client::{RemoteForward as Registered, RemoteListener};
 use tokio::time::sleep;
 
+use super::dialer::{Dialer, Opened};
 use super::error::{ForwardError, Shown};
 use super::reconnect::Reconnecting;
-use super::side::{Opened, Side};
 use super::socks;
 use super::stream::{BoxEnd, carry};
 use crate::connection::connection_pool::{ConnectionPool, LaneGuard};
@@ -110,12 +110,12 @@ impl Remote {
 
 async fn pass_on(incoming: BoxEnd, _place: LaneGuard, to: Option<Destination>, terminal: Terminal) {
     let Some(to) = to else {
-        if let Err(error) = socks::serve(incoming, &Side::Here).await {
+        if let Err(error) = socks::serve(incoming, &Dialer::Local).await {
             terminal.detail(&error);
         }
         return;
     };
-    match Side::Here.open(&to).await {
+    match Dialer::Local.open(&to).await {
         Ok(Opened { end, .. }) => carry(end, incoming).await,
         Err(error) => {
             terminal.notice(&format_args!("could not pass on a connection: {error}"));

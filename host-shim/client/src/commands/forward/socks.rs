@@ -5,7 +5,7 @@ use std::time::Duration;
 use alknet_socks5::{Address, AuthPolicy, HandshakeError, Reply, accept_any};
 use tokio::time::timeout;
 
-use super::side::{Opened, Side};
+use super::dialer::{Dialer, Opened};
 use super::stream::{BoxEnd, carry, close_after_words};
 use super::unopened::Unopened;
 use crate::options::forward_spec::Destination;
@@ -17,7 +17,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Serves one client of SOCKS5, SOCKS4a or HTTP CONNECT to its end. It is told
 /// how its request ended, once that is known.
-pub(crate) async fn serve(client: BoxEnd, side: &Side) -> Result<(), Unserved> {
+pub(crate) async fn serve(client: BoxEnd, side: &Dialer) -> Result<(), Unserved> {
     let accepting = accept_any(client, &AuthPolicy::Open);
     let request = timeout(HANDSHAKE, accepting)
         .await

@@ -11,7 +11,7 @@ pub(crate) enum Unopened {
     #[error("there was no connection to the node for too long")]
     NoNode,
     #[error("{0}")]
-    Here(#[from] io::Error),
+    Local(#[from] io::Error),
     #[error("the path of a socket at the node must be UTF-8")]
     Path,
 }
@@ -31,7 +31,7 @@ impl Unopened {
                 | OpenRefusal::Other(_) => Reply::GeneralFailure,
             },
             Self::NoNode => Reply::NetworkUnreachable,
-            Self::Here(error) => match error.kind() {
+            Self::Local(error) => match error.kind() {
                 io::ErrorKind::ConnectionRefused => Reply::ConnectionRefused,
                 io::ErrorKind::NetworkUnreachable => Reply::NetworkUnreachable,
                 io::ErrorKind::HostUnreachable => Reply::HostUnreachable,

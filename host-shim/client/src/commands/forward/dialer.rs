@@ -10,12 +10,12 @@ use crate::options::forward_spec::Destination;
 
 /// The side that connects to destinations: the node, or this machine.
 #[derive(Clone)]
-pub(crate) enum Side {
+pub(crate) enum Dialer {
     Node(Reconnecting),
-    Here,
+    Local,
 }
 
-impl Side {
+impl Dialer {
     /// Connects with a destination, whose name is resolved at that side.
     pub(crate) async fn open(&self, to: &Destination) -> Result<Opened, Unopened> {
         let end: BoxEnd = match (self, to) {
@@ -26,13 +26,13 @@ impl Side {
                     place: Some(place),
                 });
             }
-            (Self::Here, Destination::Tcp { host, port }) => {
+            (Self::Local, Destination::Tcp { host, port }) => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
                 // What is forwarded may be key strokes.
                 let _ = stream.set_nodelay(true);
                 Box::new(stream)
             }
-            (Self::Here, Destination::Unix(path)) => Box::new(UnixStream::connect(path).await?),
+            (Self::Local, Destination::Unix(path)) => Box::new(UnixStream::connect(path).await?),
         };
         Ok(Opened { end, place: None })
     }
