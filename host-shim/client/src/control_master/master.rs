@@ -21,7 +21,7 @@ use super::message::Message;
 use super::serve::{Event, Serving, serve};
 use super::settings::Sharing;
 use super::spawn::READY;
-use super::wire::Telling;
+use super::wire::FrameWriter;
 use crate::connection::connection_pool::ConnectionPool;
 use crate::connection::session::{Connector, Session};
 use crate::console::signals::Signals;
@@ -149,7 +149,7 @@ impl Master {
         pool: &ConnectionPool,
         connector: &mut Connector,
         signals: &mut Signals,
-    ) -> Option<Telling> {
+    ) -> Option<FrameWriter> {
         let lost = pool.ended();
         let growing = grow(pool, connector);
         tokio::pin!(lost, growing);
@@ -173,15 +173,15 @@ impl Master {
                 }
                 () = reached(self.until), if self.users.is_empty() => return None,
                 Some(event) = self.events.recv() => match event {
-                    Event::Exit(telling) => {
+                    Event::Exit(writer) => {
                         self.shut();
                         // Who does not wait for the answer need not have it.
-                        let _ = timeout(LAST_WORDS, telling.send(&Message::Done)).await;
-                        return Some(telling);
+                        let _ = timeout(LAST_WORDS, writer.send(&Message::Done)).await;
+                        return Some(writer);
                     }
-                    Event::Stop(telling) => {
+                    Event::Stop(writer) => {
                         self.shut();
-                        let _ = timeout(LAST_WORDS, telling.send(&Message::Done)).await;
+                        let _ = timeout(LAST_WORDS, writer.send(&Message::Done)).await;
                     }
                     Event::Silent => self.shut(),
                 },

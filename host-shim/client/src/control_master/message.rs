@@ -55,7 +55,7 @@ pub(crate) struct Hello {
 /// A frame cannot be understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("what the other process said cannot be understood")]
-pub(crate) struct Garbled;
+pub(crate) struct FrameError;
 
 impl Message {
     /// The message as a frame.
@@ -107,14 +107,14 @@ impl Message {
         frame.finished()
     }
 
-    /// Reads the message of a frame, from its kind on.
-    pub(crate) fn decode(frame: &[u8]) -> Result<Self, Garbled> {
+    /// The message in a frame, from its kind on.
+    pub(crate) fn decode(frame: &[u8]) -> Result<Self, FrameError> {
         let mut frame = Reader(frame);
         let message = match frame.byte()? {
             0 => match frame.number()? {
                 VERSION => Self::Hello(Hello {
                     pid: frame.number()?,
-                    peer: frame.taken(32)?.try_into().map_err(|_| Garbled)?,
+                    peer: frame.taken(32)?.try_into().map_err(|_| FrameError)?,
                 }),
                 version => return Ok(Self::OtherVersion(version)),
             },
@@ -130,12 +130,12 @@ impl Message {
             8 => Self::Signal(frame.string()?),
             9 => Self::Resize(frame.size()?),
             10 => Self::Ended(frame.ended()?),
-            _ => return Err(Garbled),
+            _ => return Err(FrameError),
         };
         if frame.0.is_empty() {
             Ok(message)
         } else {
-            Err(Garbled)
+            Err(FrameError)
         }
     }
 }
@@ -228,41 +228,41 @@ fn length(length: usize) -> u32 {
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn taken(&mut self, length: usize) -> Result<&'a [u8], Garbled> {
-        let (taken, rest) = self.0.split_at_checked(length).ok_or(Garbled)?;
+    fn taken(&mut self, length: usize) -> Result<&'a [u8], FrameError> {
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(FrameError)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn byte(&mut self) -> Result<u8, Garbled> {
-        let (byte, rest) = self.0.split_first().ok_or(Garbled)?;
+    fn byte(&mut self) -> Result<u8, FrameError> {
+        let (byte, rest) = self.0.split_first().ok_or(FrameError)?;
         self.0 = rest;
         Ok(*byte)
     }
 
-    fn flag(&mut self) -> Result<bool, Garbled> {
+    fn flag(&mut self) -> Result<bool, FrameError> {
         match self.byte()? {
             0 => Ok(false),
             1 => Ok(true),
-            _ => Err(Garbled),
+            _ => Err(FrameError),
         }
     }
 
-    fn number(&mut self) -> Result<u32, Garbled> {
-        let bytes = self.taken(4)?.try_into().map_err(|_| Garbled)?;
+    fn number(&mut self) -> Result<u32, FrameError> {
+        let bytes = self.taken(4)?.try_into().map_err(|_| FrameError)?;
         Ok(u32::from_be_bytes(bytes))
     }
 
-    fn text(&mut self) -> Result<&'a [u8], Garbled> {
-        let length = usize::try_from(self.number()?).map_err(|_| Garbled)?;
+    fn text(&mut self) -> Result<&'a [u8], FrameError> {
+        let length = usize::try_from(self.number()?).map_err(|_| FrameError)?;
         self.taken(length)
     }
 
-    fn string(&mut self) -> Result<String, Garbled> {
-        String::from_utf8(self.text()?.to_vec()).map_err(|_| Garbled)
+    fn string(&mut self) -> Result<String, FrameError> {
+        String::from_utf8(self.text()?.to_vec()).map_err(|_| FrameError)
     }
 
-    fn size(&mut self) -> Result<TerminalSize, Garbled> {
+    fn size(&mut self) -> Result<TerminalSize, FrameError> {
         Ok(TerminalSize {
             columns: self.number()?,
             rows: self.number()?,
@@ -271,18 +271,18 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn request(&mut self) -> Result<SessionRequest, Garbled> {
+    fn request(&mut self) -> Result<SessionRequest, FrameError> {
         let program = match self.byte()? {
             0 => Program::Command(self.text()?.to_vec()),
             1 => Program::Shell,
             2 => Program::Subsystem(self.string()?),
-            _ => return Err(Garbled),
+            _ => return Err(FrameError),
         };
         let terminal = if self.flag()? {
             let (kind, size) = (self.string()?, self.size()?);
             let modes = (0..self.number()?)
                 .map(|_| Ok((self.byte()?, self.number()?)))
-                .collect::<Result<_, Garbled>>()?;
+                .collect::<Result<_, FrameError>>()?;
             Some(Terminal { kind, size, modes })
         } else {
             None
@@ -294,7 +294,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn ended(&mut self) -> Result<Ended, Garbled> {
+    fn ended(&mut self) -> Result<Ended, FrameError> {
         let exit = match self.byte()? {
             0 => Exit::Status(self.number()?),
             1 => Exit::Signal {
@@ -302,7 +302,7 @@ impl<'a> Reader<'a> {
                 core_dumped: self.flag()?,
             },
             2 => Exit::Unknown,
-            _ => return Err(Garbled),
+            _ => return Err(FrameError),
         };
         let connection = match self.flag()? {
             true => Some(self.string()?),

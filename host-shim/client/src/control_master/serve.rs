@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::command::{Command, Typed, finish, upload};
 use super::message::{Hello, Message};
-use super::wire::{Hearing, Telling, wire};
+use super::wire::{FrameReader, FrameWriter, wire};
 use crate::connection::connection_pool::{ConnectionPool, Lane};
 use crate::console::stdio::{Input, Output};
 
@@ -29,10 +29,10 @@ pub(crate) struct Serving {
 
 /// An event that concerns the master as a whole.
 pub(crate) enum Event {
-    /// A user asked it to end, and waits for the answer.
-    Exit(Telling),
-    /// A user asked it to accept no more users, and waits for the answer.
-    Stop(Telling),
+    /// It is to end, and to say so.
+    Exit(FrameWriter),
+    /// It is to let nobody in any more, and to say so.
+    Stop(FrameWriter),
     /// The node did not answer.
     Silent,
 }
@@ -47,20 +47,20 @@ pub(crate) async fn serve(stream: UnixStream, serving: Serving) {
 const FIRST_WORD: Duration = Duration::from_secs(10);
 
 async fn talk(stream: UnixStream, serving: Serving) -> io::Result<()> {
-    let (mut hearing, telling) = wire(stream)?;
+    let (mut reader, writer) = wire(stream)?;
     let hello = Hello {
         pid: std::process::id(),
         peer: serving.peer,
     };
-    telling.send(&Message::Hello(hello)).await?;
-    match timeout(FIRST_WORD, hearing.next()).await?? {
-        Some(Message::Run(request)) => run(request, hearing, telling, &serving).await,
+    writer.send(&Message::Hello(hello)).await?;
+    match timeout(FIRST_WORD, reader.next()).await?? {
+        Some(Message::Run(request)) => run(request, reader, writer, &serving).await,
         Some(Message::Exit) => {
-            let _ = serving.events.send(Event::Exit(telling)).await;
+            let _ = serving.events.send(Event::Exit(writer)).await;
             Ok(())
         }
         Some(Message::Stop) => {
-            let _ = serving.events.send(Event::Stop(telling)).await;
+            let _ = serving.events.send(Event::Stop(writer)).await;
             Ok(())
         }
         _ => Ok(()),
@@ -69,36 +69,36 @@ async fn talk(stream: UnixStream, serving: Serving) -> io::Result<()> {
 
 async fn run(
     request: SessionRequest,
-    mut hearing: Hearing,
-    telling: Telling,
+    mut reader: FrameReader,
+    writer: FrameWriter,
     serving: &Serving,
 ) -> io::Result<()> {
-    let pipes: Result<[OwnedFd; 3], _> = hearing.descriptors().try_into();
+    let pipes: Result<[OwnedFd; 3], _> = reader.descriptors().try_into();
     let pipes = pipes.map_err(|_| io::ErrorKind::InvalidData)?;
     let (lane, _place) = serving.pool.pick();
     let channel = match timeout(serving.patience, lane.client().session()).await {
         Ok(Ok(channel)) => channel,
         Ok(Err(error)) => {
-            return telling.send(&Message::NotOpened(error.to_string())).await;
+            return writer.send(&Message::NotOpened(error.to_string())).await;
         }
         Err(_) => {
             let _ = serving.events.send(Event::Silent).await;
             let why = "the node does not answer".to_owned();
-            return telling.send(&Message::NotOpened(why)).await;
+            return writer.send(&Message::NotOpened(why)).await;
         }
     };
     let process = tokio::select! {
         process = channel.start(request) => process,
-        () = gone(&mut hearing) => return Ok(()),
+        () = gone(&mut reader) => return Ok(()),
     };
     match process {
         Ok(process) => {
             let has_terminal = process.has_terminal();
-            telling.send(&Message::Started { has_terminal }).await?;
+            writer.send(&Message::Started { has_terminal }).await?;
             let pool = &serving.pool;
-            carry(process.into(), pipes, &mut hearing, &telling, (pool, &lane)).await
+            carry(process.into(), pipes, &mut reader, &writer, (pool, &lane)).await
         }
-        Err(error) => telling.send(&Message::Refused(error.to_string())).await,
+        Err(error) => writer.send(&Message::Refused(error.to_string())).await,
     }
 }
 
@@ -107,8 +107,8 @@ async fn run(
 async fn carry(
     command: Command,
     [input, output, errors]: [OwnedFd; 3],
-    hearing: &mut Hearing,
-    telling: &Telling,
+    reader: &mut FrameReader,
+    writer: &FrameWriter,
     (pool, lane): (&ConnectionPool, &Lane),
 ) -> io::Result<()> {
     let typed = Typed {
@@ -133,9 +133,9 @@ async fn carry(
             ended = &mut outcome => {
                 let mut ended = ended?;
                 ended.connection = pool.link().end().or_else(|| lane.client().end());
-                return telling.send(&Message::Ended(ended)).await;
+                return writer.send(&Message::Ended(ended)).await;
             }
-            heard = hearing.next() => match heard? {
+            heard = reader.next() => match heard? {
                 Some(Message::Signal(name)) => control.signal(&name).await,
                 Some(Message::Resize(size)) => control.resize(size).await,
                 Some(_) => {}
@@ -147,6 +147,6 @@ async fn carry(
 }
 
 /// Completes when the user has left.
-async fn gone(hearing: &mut Hearing) {
-    while let Ok(Some(_)) = hearing.next().await {}
+async fn gone(reader: &mut FrameReader) {
+    while let Ok(Some(_)) = reader.next().await {}
 }

@@ -19,7 +19,7 @@ use super::lock::Lock;
 use super::message::{Hello, Message, VERSION};
 use super::settings::Sharing;
 use super::spawn::spawn;
-use super::wire::{Hearing, Telling, wire};
+use super::wire::{FrameReader, FrameWriter, wire};
 use crate::console::stdio::{Input, Output};
 use crate::console::terminal::Terminal;
 use crate::failure::Failure;
@@ -81,7 +81,7 @@ pub(crate) async fn give(order: Order, args: &SessionArgs) -> Result<(), Failure
         Order::Exit => {
             master.order(&Message::Exit).await.map_err(unfit)?;
             // Until it has gone.
-            let _ = timeout(PATIENCE, master.hearing.next()).await;
+            let _ = timeout(PATIENCE, master.reader.next()).await;
             "Exit request sent.".to_owned()
         }
         Order::Stop => {
@@ -114,8 +114,8 @@ enum Found {
 /// A process that keeps a connection and has greeted us.
 struct Master {
     hello: Hello,
-    hearing: Hearing,
-    telling: Telling,
+    reader: FrameReader,
+    writer: FrameWriter,
 }
 
 /// The master to use, started if need be.
@@ -176,19 +176,19 @@ impl Found {
 async fn reach(socket: &Path) -> Found {
     let greeted = async {
         let stream = UnixStream::connect(socket).await?;
-        let (mut hearing, telling) = wire(stream)?;
-        let greeting = hearing.next().await?;
-        Ok((greeting, hearing, telling))
+        let (mut reader, writer) = wire(stream)?;
+        let greeting = reader.next().await?;
+        Ok((greeting, reader, writer))
     };
     let greeted: io::Result<_> = match timeout(PATIENCE, greeted).await {
         Ok(greeted) => greeted,
         Err(_) => return Found::Unfit("it does not answer".to_owned()),
     };
     match greeted {
-        Ok((Some(Message::Hello(hello)), hearing, telling)) => Found::Master(Master {
+        Ok((Some(Message::Hello(hello)), reader, writer)) => Found::Master(Master {
             hello,
-            hearing,
-            telling,
+            reader,
+            writer,
         }),
         Ok((Some(Message::OtherVersion(version)), ..)) => Found::Unfit(format!(
             "it is another version of alknet, which speaks version {version} where this one speaks {VERSION}"
@@ -208,8 +208,8 @@ async fn reach(socket: &Path) -> Found {
 impl Master {
     async fn order(&mut self, order: &Message) -> io::Result<()> {
         let answer = async {
-            self.telling.send(order).await?;
-            self.hearing.next().await
+            self.writer.send(order).await?;
+            self.reader.next().await
         };
         match timeout(PATIENCE, answer).await {
             Ok(Ok(Some(Message::Done) | None)) => Ok(()),
@@ -225,11 +225,11 @@ impl Master {
         let (ours, theirs) = pipes().map_err(ShareError::Pipes)?;
         let run = Message::Run(request.clone());
         let descriptors = theirs.each_ref().map(|fd| fd.as_fd());
-        if let Err(error) = self.telling.send_with(&run, &descriptors).await {
+        if let Err(error) = self.writer.send_with(&run, &descriptors).await {
             return Ok(Err(error.to_string()));
         }
         drop(theirs);
-        let has_terminal = match self.hearing.next().await {
+        let has_terminal = match self.reader.next().await {
             Ok(Some(Message::Started { has_terminal })) => has_terminal,
             Ok(Some(Message::NotOpened(why))) => return Ok(Err(why)),
             Ok(Some(Message::Refused(why))) => return Err(ShareError::Refused(why).into()),
@@ -262,7 +262,7 @@ async fn converse(
 ) {
     loop {
         tokio::select! {
-            heard = master.hearing.next() => match heard {
+            heard = master.reader.next() => match heard {
                 Ok(Some(Message::Ended(ended))) => {
                     let _ = end.send(ended);
                     return;
@@ -271,7 +271,7 @@ async fn converse(
                 Ok(None) | Err(_) => return,
             },
             message = messages.recv() => match message {
-                Some(message) if master.telling.send(&message).await.is_ok() => {}
+                Some(message) if master.writer.send(&message).await.is_ok() => {}
                 _ => return,
             },
         }

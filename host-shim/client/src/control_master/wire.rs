@@ -12,46 +12,45 @@ use rustix::net::{
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-use super::message::{Garbled, LONGEST, Message};
+use super::message::{FrameError, LONGEST, Message};
 
 /// The most descriptors that a message may bring.
 const DESCRIPTORS: usize = 3;
 const READ_SIZE: usize = 8 * 1024;
 
-/// The messages that come from the other process.
-pub(crate) struct Hearing {
+/// What comes from the other process.
+pub(crate) struct FrameReader {
     stream: Arc<UnixStream>,
     unread: Vec<u8>,
     descriptors: Vec<OwnedFd>,
 }
 
-/// The messages that go to the other process.
-pub(crate) struct Telling {
+/// What goes to the other process.
+pub(crate) struct FrameWriter {
     stream: Arc<UnixStream>,
 }
 
-/// Both directions to the process at the other end, which must be one of this
-/// user's.
-pub(crate) fn wire(stream: UnixStream) -> io::Result<(Hearing, Telling)> {
+/// Both ways to the process at the other end, which must be one of this user's.
+pub(crate) fn wire(stream: UnixStream) -> io::Result<(FrameReader, FrameWriter)> {
     if stream.peer_cred()?.uid() != rustix::process::geteuid().as_raw() {
         let other = "the process at the other end belongs to another user";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, other));
     }
     let stream = Arc::new(stream);
-    let telling = Telling {
+    let writer = FrameWriter {
         stream: Arc::clone(&stream),
     };
-    let hearing = Hearing {
+    let reader = FrameReader {
         stream,
         unread: Vec::new(),
         descriptors: Vec::new(),
     };
-    Ok((hearing, telling))
+    Ok((reader, writer))
 }
 
-impl Hearing {
-    /// The next message; `None` when the other process has gone. Nothing is
-    /// lost when the future is dropped before it completes.
+impl FrameReader {
+    /// The next message; none when the other process has gone. Nothing is lost
+    /// when it is dropped before it completes.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Message>> {
         loop {
             if let Some(message) = self.unpack()? {
@@ -78,7 +77,7 @@ impl Hearing {
         };
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
         if length > LONGEST {
-            return Err(garbled(Garbled));
+            return Err(garbled(FrameError));
         }
         let Some(frame) = rest.get(..length) else {
             return Ok(None);
@@ -112,7 +111,7 @@ impl Hearing {
             })
             .await?;
         if self.descriptors.len() > DESCRIPTORS {
-            return Err(garbled(Garbled));
+            return Err(garbled(FrameError));
         }
         self.unread
             .extend_from_slice(bytes.get(..read).unwrap_or_default());
@@ -120,9 +119,9 @@ impl Hearing {
     }
 }
 
-impl Telling {
-    /// Sends a message. Half of it may be sent if the future is dropped before
-    /// it completes.
+impl FrameWriter {
+    /// Sends a message. Half of it may be sent if this is dropped before it
+    /// completes.
     pub(crate) async fn send(&self, message: &Message) -> io::Result<()> {
         self.send_with(message, &[]).await
     }
@@ -163,7 +162,7 @@ impl Telling {
     }
 }
 
-fn garbled(garbled: Garbled) -> io::Error {
+fn garbled(garbled: FrameError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, garbled)
 }
 
@@ -174,17 +173,17 @@ mod tests {
     #[tokio::test]
     async fn descriptors_come_with_a_long_message() {
         let (near, far) = UnixStream::pair().unwrap();
-        let (_, telling) = wire(near).unwrap();
-        let (mut hearing, _far) = wire(far).unwrap();
+        let (_, writer) = wire(near).unwrap();
+        let (mut reader, _far) = wire(far).unwrap();
         let long = Message::Refused("x".repeat(LONGEST - 100));
         let standard = [rustix::stdio::stdin(), rustix::stdio::stdout()];
-        let (sent, heard) = tokio::join!(telling.send_with(&long, &standard), hearing.next());
+        let (sent, heard) = tokio::join!(writer.send_with(&long, &standard), reader.next());
         sent.unwrap();
         assert!(matches!(heard.unwrap(), Some(Message::Refused(_))));
-        assert_eq!(hearing.descriptors().len(), 2);
-        assert!(hearing.descriptors().is_empty());
+        assert_eq!(reader.descriptors().len(), 2);
+        assert!(reader.descriptors().is_empty());
         let longer = Message::Refused("x".repeat(LONGEST));
-        assert!(telling.send(&longer).await.is_err());
+        assert!(writer.send(&longer).await.is_err());
     }
 
     #[tokio::test]
@@ -192,13 +191,13 @@ mod tests {
         for bytes in [&[255; 8][..], &[0, 0, 0, 1, 200]] {
             let (near, far) = UnixStream::pair().unwrap();
             near.try_write(bytes).unwrap();
-            let (mut hearing, _telling) = wire(far).unwrap();
-            assert!(hearing.next().await.is_err());
+            let (mut reader, _telling) = wire(far).unwrap();
+            assert!(reader.next().await.is_err());
         }
         let (near, far) = UnixStream::pair().unwrap();
         near.try_write(&[0, 0, 0, 9, 2]).unwrap();
         drop(near);
-        let (mut hearing, _telling) = wire(far).unwrap();
-        assert!(hearing.next().await.is_err(), "half a message");
+        let (mut reader, _telling) = wire(far).unwrap();
+        assert!(reader.next().await.is_err(), "half a message");
     }
 }
