@@ -1,6 +1,7 @@
 //! One connection for many commands, kept by a background process, as ssh does
 //! with ControlMaster (ADR 45).
 
+mod client;
 pub(crate) mod command;
 pub(crate) mod ended;
 mod error;
@@ -11,9 +12,8 @@ mod message;
 mod serve;
 mod settings;
 mod spawn;
-mod user;
 mod wire;
 
+pub(crate) use client::{give, start};
 pub(crate) use master::keep;
 pub(crate) use settings::Sharing;
-pub(crate) use user::{give, start};
