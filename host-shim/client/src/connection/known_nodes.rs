@@ -33,7 +33,7 @@ impl KnownNodes {
     pub(crate) fn at(path: Option<&Path>) -> Result<Self, KnownNodesError> {
         let path = match path {
             Some(path) => path.to_owned(),
-            None => places::config_folder()
+            None => places::config_directory()
                 .ok_or(KnownNodesError::NoHome)?
                 .join("known_nodes"),
         };

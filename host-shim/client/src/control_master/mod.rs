@@ -3,9 +3,9 @@
 
 mod client;
 pub(crate) mod command;
+mod directory;
 pub(crate) mod ended;
 mod error;
-mod folder;
 mod lock;
 mod master;
 mod message;

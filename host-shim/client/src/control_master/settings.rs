@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ring::digest::{Context, SHA256};
 
+use super::directory::checked;
 use super::error::ShareError;
-use super::folder::checked;
 use crate::connection::session::{named_identity_files, user};
 use crate::failure::Failure;
 use crate::options::args::SessionArgs;

@@ -55,7 +55,7 @@ pub(crate) struct Tokens<'a> {
 impl ControlPath {
     /// The path of a connection's socket if no other is named.
     pub(crate) fn usual(tokens: &Tokens<'_>) -> Option<PathBuf> {
-        Some(places::runtime_folder()?.join(tokens.connection()))
+        Some(places::runtime_directory()?.join(tokens.connection()))
     }
 }
 

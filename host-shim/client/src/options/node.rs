@@ -40,7 +40,7 @@ impl NodeArgs {
         let entry = if name.text.contains([':', '@']) {
             None
         } else {
-            let folder = places::config_folder();
+            let folder = places::config_directory();
             let nodes = folder.map(|folder| NodesFile::read(&folder.join("nodes.toml")));
             nodes
                 .transpose()?
