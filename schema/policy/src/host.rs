@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::bad_host::BadHost;
 use crate::name;
 
 /// The host a peer asks to be connected to, in the one form that is compared.
@@ -80,26 +81,6 @@ fn is_zone(zone: &str) -> bool {
         && zone
             .chars()
             .all(|c| c.is_ascii_graphic() && !"%[]/".contains(c))
-}
-
-/// Why a text is not a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadHost {
-    /// The text is empty.
-    #[error("it is empty")]
-    Empty,
-    /// The text is longer than any name (RFC 1035 section 2.3.4).
-    #[error("it has {length} characters; a name has at most 253")]
-    TooLong {
-        /// Its length in bytes.
-        length: usize,
-    },
-    /// It is not an address, and has a character no host name has.
-    #[error("it is not an address and has characters other than letters, digits, `-`, `_` and `.`")]
-    Character,
-    /// A part between two dots is empty or too long.
-    #[error("a part between dots is empty or longer than 63 characters")]
-    Label,
 }
 
 #[cfg(test)]

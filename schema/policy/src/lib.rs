@@ -23,10 +23,13 @@
 
 #![forbid(unsafe_code)]
 
+mod bad_host;
 mod command;
 mod conditions;
 mod denied;
 mod destination;
+mod destination_error;
+mod exec;
 mod host;
 mod listen;
 mod name;
@@ -39,11 +42,13 @@ mod sources;
 mod subject;
 mod variable;
 
+pub use bad_host::BadHost;
 pub use command::Command;
 pub use conditions::{BadCondition, ConditionError, Conditions};
 pub use denied::Denied;
-pub use destination::{Destination, DestinationError, PortPattern};
-pub use host::{BadHost, Host, canonical};
+pub use destination::{Destination, PortPattern};
+pub use destination_error::DestinationError;
+pub use host::{Host, canonical};
 pub use listen::listen_addresses;
 pub use path::{BadPath, PathPattern};
 pub use pattern::HostPattern;

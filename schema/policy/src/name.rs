@@ -1,6 +1,6 @@
 //! Host names in normal form (RFC 1035, RFC 1123).
 
-use crate::BadHost;
+use crate::bad_host::BadHost;
 
 /// The longest name in text form (RFC 1035 section 3.1, without the final dot).
 pub(crate) const LONGEST: usize = 253;
