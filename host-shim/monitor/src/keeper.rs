@@ -5,10 +5,10 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use alknet_session::{Control, Event, JobId, Socket, Start};
+use alknet_session::{Control, Event, JobId, Socket};
 use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,47 +19,15 @@ use rustix::process::{
 };
 
 use crate::account::Account;
-use crate::context::Context;
 use crate::leader::{Plan, StartError, lead};
 use crate::process::{descendants, kill_descendants};
+use crate::task::Task;
 use crate::{prepare, sys};
 
 /// The time that processes have to end when nobody is left to set one.
 const GRACE: Duration = Duration::from_secs(2);
 /// The time after which processes that could not be killed are killed again.
 const AGAIN: Duration = Duration::from_millis(50);
-
-/// The job that a keeper is forked for.
-pub(crate) struct Task<'a> {
-    pub(crate) context: &'a Context,
-    pub(crate) job: JobId,
-    pub(crate) start: Start,
-    /// The socket to the handler.
-    pub(crate) handler: Socket,
-    /// The socket to the monitor.
-    pub(crate) monitor: Socket,
-    pub(crate) streams: [OwnedFd; 3],
-    pub(crate) library: Option<OwnedFd>,
-    pub(crate) system: Vec<std::path::PathBuf>,
-}
-
-impl Task<'_> {
-    /// The descriptors of the monitor that the keeper needs.
-    pub(crate) fn descriptors(&self) -> Vec<RawFd> {
-        let mut descriptors = vec![
-            self.handler.as_raw_fd(),
-            self.monitor.as_raw_fd(),
-            self.context.program.as_raw_fd(),
-        ];
-        descriptors.extend(
-            self.streams
-                .iter()
-                .chain(&self.library)
-                .map(AsRawFd::as_raw_fd),
-        );
-        descriptors
-    }
-}
 
 /// The whole life of a keeper, in the process forked for it.
 pub(crate) fn keep(task: Task<'_>) -> u8 {

@@ -44,6 +44,7 @@ mod sealed;
 mod start;
 mod start_node;
 mod sys;
+mod task;
 mod unix_socket;
 mod validate;
 

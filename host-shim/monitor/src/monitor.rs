@@ -22,10 +22,11 @@ use rustix::process::{
 
 use crate::context::Context;
 use crate::errand::{Errand, would_block};
-use crate::keeper::{self, Task};
+use crate::keeper;
 use crate::link::Whose;
 use crate::node_message::NodeRequest;
 use crate::process::{Parent, kill_descendants, parent};
+use crate::task::Task;
 use crate::{errand, log, sys, unix_socket, validate};
 
 /// The most processes of each kind that there are at a time.

@@ -14,10 +14,10 @@ use crate::account::Account;
 use crate::accounts::{Grant, grant};
 use crate::confine::TEMPORARY;
 use crate::context::Context;
-use crate::keeper::Task;
 use crate::leader::{StartError, become_account};
 use crate::login_defs::LoginDefs;
 use crate::program::{Base, Command, command, environment};
+use crate::task::Task;
 
 /// What a leader needs beside the request itself.
 pub(crate) struct Prepared {
