@@ -13,7 +13,7 @@ pub(crate) struct Failure {
     is_quiet: bool,
 }
 
-/// What ssh itself exits with when a connection fails.
+/// The status that ssh itself exits with when a connection fails.
 pub(crate) const FAILED: u8 = 255;
 
 impl Failure {

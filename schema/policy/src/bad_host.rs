@@ -4,7 +4,7 @@ pub enum BadHost {
     /// The text is empty.
     #[error("it is empty")]
     Empty,
-    /// No name is that long (RFC 1035 section 2.3.4).
+    /// The text is longer than any name (RFC 1035 section 2.3.4).
     #[error("it has {length} characters; a name has at most 253")]
     TooLong {
         /// Its length in bytes.

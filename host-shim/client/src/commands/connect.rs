@@ -69,7 +69,7 @@ fn failed(error: BridgeError) -> Failure {
     }
 }
 
-/// The signals that ask us to end.
+/// The signals that ask this process to end.
 struct Ending {
     hangup: Signal,
     interrupt: Signal,

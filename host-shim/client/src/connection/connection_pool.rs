@@ -22,7 +22,7 @@ pub(crate) struct ConnectionPool {
 
 struct Further {
     connection_pool: Vec<Lane>,
-    /// The node gives no more.
+    /// Whether the node accepts no more SSH connections.
     all: bool,
 }
 
@@ -64,8 +64,8 @@ impl ConnectionPool {
         &self.first
     }
 
-    /// The least used one. Another is asked for when none is free any more, so
-    /// that nobody ever waits for it.
+    /// Picks the least used SSH connection. Another is asked for when none is
+    /// free any more, so that nobody ever waits for it.
     pub(crate) fn pick(&self) -> (Lane, LaneGuard) {
         let mut further = self.further();
         further
@@ -142,7 +142,7 @@ impl Lane {
         &self.client
     }
 
-    /// Counts until it is dropped.
+    /// A claim that counts as one use until it is dropped.
     pub(crate) fn place(&self) -> LaneGuard {
         LaneGuard {
             _counted: Arc::clone(&self.places),

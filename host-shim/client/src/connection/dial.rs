@@ -268,7 +268,7 @@ pub(crate) struct ChangedKey {
     presented: NodeKey,
 }
 
-/// What is known of the node before it is asked.
+/// The key that the node is expected to have, as far as it is known.
 enum Expectation {
     Pinned(NodeKey),
     Known(KnownNodes, Known),

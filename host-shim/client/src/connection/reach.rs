@@ -12,10 +12,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::path_mtu::{NarrowPath, narrow_path};
 use crate::options::target::Target;
 
-/// How long nothing may come over UDP before the user is told and TCP is tried.
+/// The time for which nothing may come over UDP before the user is told and TCP
+/// is tried.
 pub(super) const UDP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// RFC 8305 section 8, "Connection Attempt Delay".
+/// The time after which the next address is tried (RFC 8305 section 8,
+/// "Connection Attempt Delay").
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
 /// Why no address of the node led to it.
@@ -87,7 +89,8 @@ async fn attempt(
     Ok((endpoint, connection))
 }
 
-/// An address that answered says more than one that did not.
+/// The more telling of two failures: an address that answered says more than
+/// one that did not.
 fn more_telling(before: Option<Unreached>, now: Unreached) -> Unreached {
     let answered = |error: &Unreached| {
         !matches!(

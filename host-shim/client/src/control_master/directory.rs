@@ -30,7 +30,7 @@ pub(crate) fn checked(socket: PathBuf, make: bool) -> Result<PathBuf, ShareError
     Ok(socket)
 }
 
-/// What `sun_path` holds on Linux (unix(7)), without the final zero.
+/// The bytes that `sun_path` holds on Linux (unix(7)), without the final zero.
 const LONGEST: usize = 107;
 
 fn prepare(folder: &Path) -> Result<(), DirectoryError> {

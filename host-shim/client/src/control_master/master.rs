@@ -205,7 +205,7 @@ impl Master {
     }
 }
 
-/// Logs in again whenever another lane would be of use.
+/// Opens another SSH connection whenever one would be of use.
 async fn grow(pool: &ConnectionPool, connector: &mut Connector) -> Infallible {
     loop {
         pool.wanted().await;

@@ -107,7 +107,7 @@ impl Message {
         frame.finished()
     }
 
-    /// The message in a frame, from its kind on.
+    /// Reads the message of a frame, from its kind on.
     pub(crate) fn decode(frame: &[u8]) -> Result<Self, FrameError> {
         let mut frame = Reader(frame);
         let message = match frame.byte()? {

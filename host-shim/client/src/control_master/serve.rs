@@ -29,9 +29,9 @@ pub(crate) struct Serving {
 
 /// An event that concerns the master as a whole.
 pub(crate) enum Event {
-    /// It is to end, and to say so.
+    /// A user asked it to end, and waits for the answer.
     Exit(FrameWriter),
-    /// It is to let nobody in any more, and to say so.
+    /// A user asked it to accept no more users, and waits for the answer.
     Stop(FrameWriter),
     /// The node did not answer.
     Silent,

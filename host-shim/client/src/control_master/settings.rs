@@ -16,8 +16,8 @@ use crate::options::node::Node;
 use crate::options::sharing::{Masters, Persist, Share};
 use crate::options::ssh_options::Options;
 
-/// Where the process that keeps a connection is found, and which connection
-/// that is.
+/// The socket of the process that keeps a connection, and the identity of that
+/// connection.
 #[derive(Debug)]
 pub(crate) struct Sharing {
     pub(crate) masters: Masters,

@@ -18,19 +18,20 @@ use super::message::{FrameError, LONGEST, Message};
 const DESCRIPTORS: usize = 3;
 const READ_SIZE: usize = 8 * 1024;
 
-/// What comes from the other process.
+/// The messages that come from the other process.
 pub(crate) struct FrameReader {
     stream: Arc<UnixStream>,
     unread: Vec<u8>,
     descriptors: Vec<OwnedFd>,
 }
 
-/// What goes to the other process.
+/// The messages that go to the other process.
 pub(crate) struct FrameWriter {
     stream: Arc<UnixStream>,
 }
 
-/// Both ways to the process at the other end, which must be one of this user's.
+/// Both directions to the process at the other end, which must be one of this
+/// user's.
 pub(crate) fn wire(stream: UnixStream) -> io::Result<(FrameReader, FrameWriter)> {
     if stream.peer_cred()?.uid() != rustix::process::geteuid().as_raw() {
         let other = "the process at the other end belongs to another user";
@@ -49,8 +50,8 @@ pub(crate) fn wire(stream: UnixStream) -> io::Result<(FrameReader, FrameWriter)>
 }
 
 impl FrameReader {
-    /// The next message; none when the other process has gone. Nothing is lost
-    /// when it is dropped before it completes.
+    /// The next message; `None` when the other process has gone. Nothing is
+    /// lost when the future is dropped before it completes.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Message>> {
         loop {
             if let Some(message) = self.unpack()? {
@@ -120,8 +121,8 @@ impl FrameReader {
 }
 
 impl FrameWriter {
-    /// Sends a message. Half of it may be sent if this is dropped before it
-    /// completes.
+    /// Sends a message. Half of it may be sent if the future is dropped before
+    /// it completes.
     pub(crate) async fn send(&self, message: &Message) -> io::Result<()> {
         self.send_with(message, &[]).await
     }

@@ -16,7 +16,7 @@ pub(crate) struct NodeName {
     pub(super) address: Result<Address, AddressError>,
 }
 
-/// Where a node is, and who.
+/// The address of a node, with its key where that is given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) node_key: Option<NodeKey>,
@@ -24,12 +24,12 @@ pub(crate) struct Address {
 }
 
 impl NodeName {
-    /// As it was given, without the user.
+    /// The name as it was given, without the user.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// As it was given.
+    /// The name as it was given.
     pub(crate) fn whole(&self) -> String {
         match &self.user {
             Some(user) => format!("{user}@{}", self.text),
@@ -41,7 +41,7 @@ impl NodeName {
 impl FromStr for NodeName {
     type Err = AddressError;
 
-    /// Fails for what can be neither a name nor an address.
+    /// Reads a name; fails for a text that is neither a name nor an address.
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let (user, text) = match text.split_once('@') {
             Some((key, _)) if key.starts_with(KEY_PREFIX) => (None, text),
@@ -89,7 +89,7 @@ impl fmt::Display for NodeName {
 
 const KEY_PREFIX: &str = "ed25519:";
 
-/// Why a text names no node.
+/// Why a text does not name a node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AddressError {
     #[error("the user before the @ is missing")]

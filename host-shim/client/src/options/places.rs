@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-/// Our directory of configuration. XDG Base Directory Specification: a relative
-/// path in its variable is to be ignored.
+/// The client's configuration directory (XDG Base Directory Specification: a
+/// relative path in the variable is ignored).
 pub(crate) fn config_directory() -> Option<PathBuf> {
     let config = absolute("XDG_CONFIG_HOME").or_else(|| Some(home()?.join(".config")))?;
     Some(config.join("alknet"))
 }
 
-/// Where what lives as long as its process lies. Without a directory of the
-/// session it is one of the user's state.
+/// The directory for files that live as long as their process: the session's
+/// runtime directory, or else one in the user's state directory.
 pub(crate) fn runtime_directory() -> Option<PathBuf> {
     let of_session = absolute("XDG_RUNTIME_DIR");
     let folder = of_session

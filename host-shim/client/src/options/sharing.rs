@@ -6,26 +6,26 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 
-/// What to do about a process that keeps the connection (ssh_config(5),
-/// ControlMaster).
+/// Whether a process that keeps the connection is used or started
+/// (ssh_config(5), ControlMaster).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Masters {
-    /// Use one that there is, where a socket was named.
+    /// Use one that runs, where a socket was named.
     No,
     /// Start one; do without if there is one already.
     Yes,
-    /// Use one, and start one if there is none.
+    /// Use one, and start one if none runs.
     Auto,
 }
 
-/// How long it stays after its last use (ssh_config(5), ControlPersist).
+/// The time it stays after its last use (ssh_config(5), ControlPersist).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Persist {
     For(Duration),
     Forever,
 }
 
-/// What `nodes.toml` says about it, in one word.
+/// The value of `share` in `nodes.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Share {
     No,
@@ -43,15 +43,15 @@ pub(crate) enum Order {
     Stop,
 }
 
-/// A time is none.
+/// The text is not a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoTime;
 
 impl FromStr for Persist {
     type Err = NoTime;
 
-    /// yes, no, or a time as in ssh (sshd_config(5), TIME FORMATS). 0 is for
-    /// ever, as in ssh.
+    /// Reads yes, no, or a time as in ssh (sshd_config(5), TIME FORMATS). 0 is
+    /// for ever, as in ssh.
     fn from_str(text: &str) -> Result<Self, NoTime> {
         match text {
             "yes" | "true" => return Ok(Self::Forever),
@@ -86,9 +86,10 @@ impl FromStr for Persist {
     }
 }
 
-/// A hundred years: what is longer is a mistake, and a clock might not hold it.
+/// The longest time in seconds, a hundred years: a longer one is a mistake, and
+/// a clock might not hold it.
 const LONGEST: u64 = 100 * 365 * 86_400;
-/// What `share = true` means.
+/// The time that `share = true` stands for.
 const USUAL: Duration = Duration::from_secs(600);
 
 impl<'de> Deserialize<'de> for Share {

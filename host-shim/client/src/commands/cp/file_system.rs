@@ -13,10 +13,10 @@ use alknet_ssh::client::{
 };
 use tokio::task::spawn_blocking;
 
-/// Where files are: here, or at the node. Paths are bytes, as in Unix.
+/// A file system: this machine's, or the node's. Paths are bytes, as in Unix.
 pub(super) trait FileSystem {
-    /// What is known of a file, or of the one a link leads to; `None` if there
-    /// is none.
+    /// The attributes of a file, or of the one a link leads to; `None` if it
+    /// does not exist.
     async fn stat(&self, path: &[u8]) -> Result<Option<FileAttributes>, FilesError>;
 
     /// All entries of a directory, if they are not more than `most`.
@@ -206,7 +206,7 @@ pub(super) fn local_path(path: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(path))
 }
 
-/// An error of ours in the words the server's would come in.
+/// A local error in the form that a server's has.
 pub(super) fn io_error(error: &io::Error) -> FilesError {
     let words = error.to_string();
     FilesError::Refused {

@@ -1,9 +1,9 @@
 //! The names of files that have not arrived completely.
 
-/// What a file is called until all of it has arrived.
+/// The end of a file's name until all of it has arrived.
 pub(super) const PART: &[u8] = b".alknet-part";
 
-/// Whether it is the name of a file that did not arrive completely.
+/// Whether a name is that of a file that did not arrive completely.
 pub(super) fn is_part(name: &[u8]) -> bool {
     name.starts_with(b".") && name.ends_with(PART)
 }

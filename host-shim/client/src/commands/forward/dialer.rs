@@ -41,6 +41,6 @@ impl Dialer {
 /// A connection with a destination.
 pub(crate) struct Opened {
     pub(crate) end: BoxEnd,
-    /// Held for as long as it lasts.
+    /// The claim to the SSH connection that carries it, held while it lasts.
     pub(crate) place: Option<LaneGuard>,
 }

@@ -19,7 +19,7 @@ pub(crate) enum ForwardError {
     Path(PathBuf),
 }
 
-/// For people, who would not understand that nothing means everything.
+/// A listener as people read it: an empty address is shown as all addresses.
 pub(super) struct Shown<'a>(pub(super) &'a RemoteListener);
 
 impl std::fmt::Display for Shown<'_> {

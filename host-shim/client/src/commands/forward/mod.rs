@@ -76,7 +76,7 @@ impl Plan {
         }
     }
 
-    /// Listens there; without a destination for SOCKS clients.
+    /// Adds a listener; without a destination it is for SOCKS clients.
     async fn listen(
         &mut self,
         listen: &Listen,

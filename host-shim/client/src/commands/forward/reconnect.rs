@@ -21,7 +21,7 @@ pub(crate) struct Reconnecting {
     current: watch::Receiver<Option<Arc<ConnectionPool>>>,
 }
 
-/// What keeps it.
+/// The task that keeps a session connected.
 pub(crate) struct Supervisor {
     connector: Connector,
     current: watch::Sender<Option<Arc<ConnectionPool>>>,
@@ -35,12 +35,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const GOOD: Duration = Duration::from_secs(60);
 
 impl Reconnecting {
-    /// The session, once there is one. None if that takes too long.
+    /// Waits for the session; `None` if that takes too long.
     pub(crate) async fn session(&self) -> Option<Arc<ConnectionPool>> {
         timeout(PATIENCE, self.session_after(None)).await.ok()?
     }
 
-    /// The next session that is not `old`. None when there will be none.
+    /// Waits for the next session that is not `old`; `None` when none will
+    /// come.
     pub(crate) async fn session_after(
         &self,
         old: Option<&Arc<ConnectionPool>>,
@@ -93,7 +94,7 @@ async fn open(
 }
 
 impl Supervisor {
-    /// Connects for the first time; that it fails is for the caller to tell.
+    /// Connects for the first time; the caller reports a failure.
     pub(crate) async fn start(
         mut connector: Connector,
         terminal: Terminal,

@@ -124,7 +124,8 @@ async fn pass_on(incoming: BoxEnd, _place: LaneGuard, to: Option<Destination>, t
     }
 }
 
-/// As ssh asks for it: nothing is this machine's loopback, a star is everything.
+/// The listener to ask the node for, as ssh does: no address is the node's
+/// loopback, a star is all addresses.
 fn listener(listen: &Listen) -> Result<RemoteListener, ForwardError> {
     match listen {
         Listen::Tcp { bind, port } => Ok(RemoteListener::Tcp {

@@ -3,7 +3,7 @@ use std::io;
 use alknet_socks5::Reply;
 use alknet_ssh::client::OpenRefusal;
 
-/// Why a forwarded connection does not go on.
+/// Why a destination could not be connected to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unopened {
     #[error("the node says: {0}")]
@@ -17,7 +17,7 @@ pub(crate) enum Unopened {
 }
 
 impl Unopened {
-    /// What a SOCKS client is told.
+    /// The reply that a SOCKS client is sent.
     pub(crate) fn reply(&self) -> Reply {
         match self {
             Self::Refused(refusal) => match refusal {
