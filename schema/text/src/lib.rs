@@ -16,6 +16,10 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+mod human;
+
+pub use human::{bytes, span};
+
 /// `text` in one line: `\n`, `\t` and `\r` for these, `\u{1b}` and the like for
 /// all else that is not to reach a terminal.
 pub fn visible(text: &str) -> Cow<'_, str> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use alknet_text::bytes;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::connection::bridge::{self, BridgeError};
@@ -31,8 +32,9 @@ pub(crate) async fn run(args: &ConnectArgs, terminal: Terminal) -> Result<(), Fa
     if let Link::Quic(link) = &link {
         let stats = link.connection.stats();
         terminal.detail(&format_args!(
-            "connection ended, {} bytes sent and {} received",
-            stats.udp_tx.bytes, stats.udp_rx.bytes
+            "connection ended, {} sent and {} received",
+            bytes(stats.udp_tx.bytes),
+            bytes(stats.udp_rx.bytes)
         ));
     }
     link.close().await;

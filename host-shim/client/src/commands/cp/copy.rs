@@ -289,8 +289,10 @@ impl<'a> Copier<'a> {
         if bytes > 0 {
             let path = shown(&item.to);
             self.progress.aside(|| {
-                self.terminal
-                    .detail(&format_args!("{path}: goes on after {bytes} bytes"));
+                self.terminal.detail(&format_args!(
+                    "{path}: goes on after {}",
+                    alknet_text::bytes(bytes)
+                ));
             });
         }
     }

@@ -55,8 +55,8 @@ pub(crate) enum CpError {
     #[error(transparent)]
     Files(#[from] FilesError),
     #[error(
-        "gave up: nothing was copied for {} s ({last}). The same command goes on where this one stopped",
-        GIVE_UP.as_secs()
+        "gave up: nothing was copied for {} ({last}). The same command goes on where this one stopped",
+        alknet_text::span(GIVE_UP)
     )]
     GaveUp { last: String },
 }
@@ -158,7 +158,7 @@ impl Copying {
         let mut backoff = Backoff::default();
         let until = Instant::now() + GIVE_UP;
         if !moved {
-            // Whatever is wrong, asking at once is no help.
+            // Whatever is wrong, asking at once does not help.
             sleep(LATER).await;
         }
         loop {

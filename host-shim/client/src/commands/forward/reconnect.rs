@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use alknet_ssh::ClientError;
 use alknet_ssh::client::ChannelStream;
+use alknet_text::span;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -139,8 +140,8 @@ impl Supervisor {
                 }
             };
             self.terminal.notice(&format_args!(
-                "connected again after {} s",
-                lost.elapsed().as_secs()
+                "connected again after {}",
+                span(lost.elapsed())
             ));
             self.current
                 .send_replace(Some(Arc::new(ConnectionPool::new(session))));
