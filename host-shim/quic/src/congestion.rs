@@ -10,6 +10,14 @@ use quinn::TransportConfig;
 use quinn::congestion::{Controller, ControllerFactory, CubicConfig};
 use quinn_proto::RttEstimator;
 
+mod probing;
+
+#[cfg(test)]
+pub(crate) use probing::ask;
+pub use probing::probe;
+
+use probing::ProbingFactory;
+
 /// A congestion controller. It concerns what this end sends only, so that the
 /// two ends of a connection need not have the same.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,12 +59,11 @@ impl FromStr for Congestion {
 
 impl Congestion {
     pub(crate) fn apply(self, transport: &mut TransportConfig) {
-        match self {
-            Self::Cubic => {}
-            Self::Adaptive => {
-                transport.congestion_controller_factory(Arc::new(AdaptiveFactory));
-            }
-        }
+        let factory: Arc<dyn ControllerFactory + Send + Sync> = match self {
+            Self::Cubic => Arc::new(CubicConfig::default()),
+            Self::Adaptive => Arc::new(AdaptiveFactory),
+        };
+        transport.congestion_controller_factory(Arc::new(ProbingFactory(factory)));
     }
 }
 

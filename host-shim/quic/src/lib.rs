@@ -25,14 +25,18 @@ mod presence;
 mod reset;
 mod server;
 mod settings;
+mod silence;
+#[cfg(test)]
+mod simulation;
 mod stream;
 mod tls;
 
 pub use client::{Client, ConnectError, Trust, connect};
-pub use congestion::{Congestion, UnknownCongestion};
+pub use congestion::{Congestion, UnknownCongestion, probe};
 pub use connection::{Away, QuicConnection, negotiated_alpn, peer_key};
 pub use endpoint::{BindError, ClientEndpoint, bind_client, bind_endpoint};
 pub use node_key::{NodeKey, NodeKeyError, NodeSecret, NodeSecretError};
 pub use server::{Server, ServerError};
 pub use settings::TransportSettings;
+pub use silence::{Silence, Step, Traffic};
 pub use stream::QuicStream;

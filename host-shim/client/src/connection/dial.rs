@@ -156,6 +156,7 @@ pub(crate) async fn dial_quic(
         first_meeting(known_nodes, &node.target, node_key, terminal)?;
     }
     let mut path_recovery = JoinSet::new();
+    let receive_window = client.settings.connection_receive_window;
     let again = settings.redials.then(|| Redial {
         target: node.target.clone(),
         client,
@@ -163,6 +164,7 @@ pub(crate) async fn dial_quic(
     path_recovery.spawn(path_recovery::follow(
         endpoint,
         connection.clone(),
+        receive_window,
         again,
         terminal,
     ));

@@ -1,11 +1,12 @@
 //! Notices that nothing comes from the node any more, looks for another way to
 //! it, and has both sides go on as soon as there is one.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use alknet_quic::{Client, ClientEndpoint};
-use quinn::{ConnectionStats, VarInt};
-use tokio::time::{Instant, sleep};
+use alknet_quic::{Client, ClientEndpoint, Silence, Step, Traffic, probe};
+use alknet_text::span;
+use quinn::VarInt;
+use tokio::time::sleep;
 
 use super::reach::answers;
 use crate::console::terminal::Terminal;
@@ -13,11 +14,6 @@ use crate::options::target::Target;
 
 /// The interval at which the connection is looked at.
 const LOOK: Duration = Duration::from_millis(250);
-/// The time that the node may owe an answer, beside two round trips, before it
-/// is asked again, and the interval of asking.
-const ASK_AGAIN: Duration = Duration::from_millis(500);
-/// The time before it is asked from another port, and the interval of that.
-const MOVE: Duration = Duration::from_secs(3);
 /// The most that two round trips count for: right after an absence, what is
 /// known of them is the absence.
 const SLOWEST: Duration = Duration::from_secs(2);
@@ -44,7 +40,8 @@ pub(crate) struct Redial {
 /// Meanwhile another port is taken every few seconds: the machine may have
 /// moved to another network, or an address translator on the way may have
 /// forgotten us. The node takes a client that asks from elsewhere for the same
-/// one (RFC 9000 section 9).
+/// one (RFC 9000 section 9). From there it is asked with a new packet: how long
+/// the acknowledgement of the last one takes counts as a round trip.
 ///
 /// Once the node answers, the connection itself moves to yet another port: the
 /// node, which may wait much longer before it tries again what was lost, then
@@ -55,10 +52,11 @@ pub(crate) struct Redial {
 pub(crate) async fn follow(
     endpoint: ClientEndpoint,
     connection: quinn::Connection,
+    receive_window: u32,
     again: Option<Redial>,
     terminal: Terminal,
 ) {
-    let asking = ask(&endpoint, &connection, terminal);
+    let asking = ask(&endpoint, &connection, receive_window, terminal);
     let looking_up = async {
         match &again {
             Some(again) => moved(again, &connection).await,
@@ -88,7 +86,12 @@ async fn moved(again: &Redial, connection: &quinn::Connection) {
     }
 }
 
-async fn ask(endpoint: &ClientEndpoint, connection: &quinn::Connection, terminal: Terminal) {
+async fn ask(
+    endpoint: &ClientEndpoint,
+    connection: &quinn::Connection,
+    receive_window: u32,
+    terminal: Terminal,
+) {
     let mut silence = Silence::default();
     let mut looked = SystemTime::now();
     while connection.close_reason().is_none() {
@@ -100,7 +103,11 @@ async fn ask(endpoint: &ClientEndpoint, connection: &quinn::Connection, terminal
         let step = silence.next(&Traffic::of(&stats), Instant::now(), slow);
         let peer = connection.remote_address();
         let moved = match step {
-            _ if slept => endpoint.rebind(peer),
+            _ if slept => {
+                let moved = endpoint.rebind(peer);
+                probe(connection, receive_window);
+                moved
+            }
             Step::Wait => Ok(()),
             Step::Ask => {
                 endpoint.resend();
@@ -109,13 +116,13 @@ async fn ask(endpoint: &ClientEndpoint, connection: &quinn::Connection, terminal
             Step::Move => {
                 terminal.detail(&"the node is silent: asking it from another port");
                 let moved = endpoint.change_port(peer);
-                endpoint.resend();
+                probe(connection, receive_window);
                 moved
             }
             Step::GoOn(after) => {
                 terminal.detail(&format_args!(
-                    "the node answers again after {} s",
-                    after.as_secs()
+                    "the node answers again after {}",
+                    span(after)
                 ));
                 endpoint.rebind(peer)
             }
@@ -128,113 +135,5 @@ async fn ask(endpoint: &ClientEndpoint, connection: &quinn::Connection, terminal
         if !logged_in && silence.lasts_for(Instant::now()) >= SILENCE_BEFORE_LOGIN {
             connection.close(VarInt::from_u32(0), b"no answer");
         }
-    }
-}
-
-/// The traffic of a connection so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Traffic {
-    /// The number of datagrams received.
-    heard: u64,
-    /// The number of frames sent that the node must acknowledge.
-    asked: u64,
-}
-
-impl Traffic {
-    fn of(stats: &ConnectionStats) -> Self {
-        Self {
-            heard: stats.udp_rx.datagrams,
-            asked: stats.frame_tx.stream + stats.frame_tx.ping,
-        }
-    }
-}
-
-/// The next step about a silent node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// Wait.
-    Wait,
-    /// Ask it again.
-    Ask,
-    /// Ask it from another port.
-    Move,
-    /// It has answered, after so long.
-    GoOn(Duration),
-}
-
-/// The time for which a question to the node has been open.
-#[derive(Debug, Default)]
-struct Silence {
-    last: Traffic,
-    open: Option<Open>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Open {
-    since: Instant,
-    asked: Instant,
-    moved: Instant,
-}
-
-impl Silence {
-    fn next(&mut self, traffic: &Traffic, now: Instant, slow: Duration) -> Step {
-        if traffic.heard != self.last.heard {
-            self.last = *traffic;
-            let lasted = self.open.take().map(|open| now - open.since);
-            return match lasted {
-                Some(lasted) if lasted >= ASK_AGAIN + slow => Step::GoOn(lasted),
-                _ => Step::Wait,
-            };
-        }
-        if traffic.asked == self.last.asked {
-            return Step::Wait;
-        }
-        let open = self.open.get_or_insert(Open {
-            since: now,
-            asked: now,
-            moved: now,
-        });
-        if now - open.moved >= MOVE + slow {
-            (open.moved, open.asked) = (now, now);
-            Step::Move
-        } else if now - open.asked >= ASK_AGAIN + slow {
-            open.asked = now;
-            Step::Ask
-        } else {
-            Step::Wait
-        }
-    }
-
-    fn lasts_for(&self, now: Instant) -> Duration {
-        self.open.map_or(Duration::ZERO, |open| now - open.since)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_an_open_question_makes_silence() {
-        let start = Instant::now();
-        let mut silence = Silence::default();
-        let mut next = |heard, asked, millis| {
-            let now = start + Duration::from_millis(millis);
-            silence.next(&Traffic { heard, asked }, now, Duration::ZERO)
-        };
-        assert_eq!(next(1, 1, 0), Step::Wait);
-        assert_eq!(next(1, 1, 100_000), Step::Wait, "nothing was asked");
-        assert_eq!(next(1, 2, 101_000), Step::Wait);
-        assert_eq!(next(2, 2, 101_300), Step::Wait, "it was answered");
-        assert_eq!(next(2, 3, 200_000), Step::Wait);
-        assert_eq!(next(2, 4, 200_500), Step::Ask);
-        assert_eq!(next(2, 4, 200_750), Step::Wait, "it has just been asked");
-        assert_eq!(next(2, 4, 201_000), Step::Ask);
-        assert_eq!(next(2, 5, 203_000), Step::Move);
-        assert_eq!(next(2, 5, 203_250), Step::Wait);
-        assert_eq!(next(2, 5, 203_500), Step::Ask);
-        let lasted = Duration::from_secs(4);
-        assert_eq!(next(3, 6, 204_000), Step::GoOn(lasted));
-        assert_eq!(next(3, 6, 300_000), Step::Wait);
     }
 }
