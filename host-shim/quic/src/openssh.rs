@@ -63,7 +63,6 @@ impl Stanza<'_> {
         let _ = write!(
             text,
             "\
-# For ~/.ssh/config; then: ssh {alias}
 # OpenSSH before 8.5 takes the host key from ~/.ssh/known_hosts instead:
 #   {alias} {host_key}
 Host {alias}
@@ -77,6 +76,12 @@ Host {alias}
 ",
             node_key = self.node_key,
         );
+        if let Some((host, port)) = self.tcp.and_then(|tcp| tcp.rsplit_once(':')) {
+            // For programs that have a way to the node of their own, such as mosh.
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let _ = writeln!(text, "    HostName {}", host.replace('%', "%%"));
+            let _ = writeln!(text, "    Port {port}");
+        }
         if let Some(user) = self.user {
             let _ = writeln!(text, "    User {}", checked_user(user)?);
         }
@@ -262,6 +267,29 @@ mod tests {
             assert!(text.lines().any(|l| l == line), "{line:?} not in\n{text}");
         }
         assert!(!text.contains("User ") && !text.contains("IdentityFile"));
+    }
+
+    #[test]
+    fn a_tcp_address_is_named_for_who_takes_no_proxy_command() {
+        let at = |tcp| Stanza {
+            tcp: Some(tcp),
+            ..stanza()
+        };
+        for (tcp, host, port) in [
+            ("node.example:2222", "node.example", "2222"),
+            ("[2001:db8::1]:22", "2001:db8::1", "22"),
+        ] {
+            let Some(read) = read_by_ssh(&at(tcp)) else {
+                return;
+            };
+            let value = |keyword: &str| {
+                let found = read.iter().find(|(name, _)| name == keyword);
+                found.map(|(_, value)| value.as_str())
+            };
+            assert_eq!((value("hostname"), value("port")), (Some(host), Some(port)));
+            assert_eq!(value("hostkeyalias"), Some("alknet"));
+            assert!(value("proxycommand").is_some_and(|text| text.contains(tcp)));
+        }
     }
 
     #[test]

@@ -519,10 +519,10 @@ fn sigterm_ends_a_session_that_goes_on_too_long() {
 /// Runs `ssh alknet` with the stanza exactly as printed.
 fn ssh_by_stanza(node: &TestNode) -> Ended {
     let text = node.stdout();
-    let (_, rest) = text.split_once("# For ~/.ssh/config").unwrap();
+    let (_, rest) = text.split_once("\n# OpenSSH before 8.5").unwrap();
     let (stanza, _) = rest.split_once("\nready").unwrap();
     let config = node.setup.folder().join("printed");
-    fs::write(&config, format!("# For{stanza}\n")).unwrap();
+    fs::write(&config, format!("#{stanza}\n")).unwrap();
     Run::new("ssh")
         .arg("-F")
         .arg(config)

@@ -31,6 +31,31 @@ fn mosh_goes_on_without_ssh() {
     assert!(ended.out().contains("MO42SH"), "{ended}");
 }
 
+/// Where the stanza names a TCP listener, mosh finds its own way to the node.
+#[test]
+fn mosh_takes_the_name_alone_with_a_tcp_listener() {
+    if !requires(&["ssh", "mosh", "mosh-server", "script", "stty"]) {
+        return;
+    }
+    let (node, _) = node();
+    let tcp = node.tcp.unwrap();
+    let by_stanza = Ssh::at_or_tcp(&node, node.addr, &tcp.to_string());
+    let by_port = format!("{} -p {}", Ssh::over_tcp(&node).as_command(), tcp.port());
+    for ssh in [by_stanza.as_command(), by_port] {
+        let session = format!(
+            "stty rows 24 cols 80; mosh --predict=never --ssh='{ssh}' \
+             node -- sh -c 'echo MO$((40 + 2))SH; sleep 2'"
+        );
+        let ended = Run::new("script")
+            .args(["-qec", &session, "/dev/null"])
+            .env("LC_ALL", "C.UTF-8")
+            .env("TERM", "xterm")
+            .env("SSH_AUTH_SOCK", "")
+            .ended();
+        assert!(ended.out().contains("MO42SH"), "{ssh}: {ended}");
+    }
+}
+
 #[test]
 fn tmux_is_found_again() {
     if !requires(&["ssh", "tmux"]) {

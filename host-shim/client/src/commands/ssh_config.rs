@@ -52,7 +52,8 @@ pub(crate) async fn run(args: &SshConfigArgs, terminal: Terminal) -> Result<(), 
         identity_file: identity_file.as_deref(),
         user: args.user.as_deref().or(node.user.as_deref()),
     };
-    let text = stanza.render()?;
+    let stanza = stanza.render()?;
+    let text = format!("# For ~/.ssh/config; then: ssh {}\n{stanza}", args.name);
     std::io::stdout()
         .write_all(text.as_bytes())
         .map_err(Failure::stdio)

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::{Failed, StateArg, dir, existing_config, fail, fail_all, print_keys, runtime};
 use crate::admin::{self, AdminService, AdminSocket, Ending, SocketError};
 use crate::cli::setup::owner::summary;
-use crate::cli::setup::stanza::{self, ClientConfig};
+use crate::cli::setup::stanza::{self, ALIAS, ClientConfig};
 use crate::config::draft::Draft;
 use crate::logs;
 use crate::node::admission::raise_descriptor_limit;
@@ -416,15 +416,22 @@ fn show_owner(node: &Node, state: &StateDir, identity_file: Option<&Path>, clien
         Ok(stanza) => stanza,
         Err(why) => return say!("\nno ssh_config stanza: {why}\n"),
     };
+    let mut included = None;
     if client_config {
         match ClientConfig::of_caller() {
             Some(config) => {
-                for line in config.put(node, state, identity_file, &stanza) {
-                    say!("{line}");
-                }
+                let (lines, file) = config.put(node, state, identity_file, &stanza);
+                lines.iter().for_each(|line| say!("{line}"));
+                included = file;
             }
             None => say!("try       not written for your clients: there is no home directory"),
         }
     }
-    say!("\n{stanza}");
+    match included {
+        Some(file) => say!(
+            "\n# In {}, which ssh reads already:\n{stanza}",
+            file.display()
+        ),
+        None => say!("\n# For ~/.ssh/config; then: ssh {ALIAS}\n{stanza}"),
+    }
 }

@@ -18,6 +18,8 @@ pub(crate) struct NodesEntry<'a> {
     pub(crate) node_key: &'a str,
     /// The SSH host key: type and base64.
     pub(crate) host_key: &'a str,
+    /// Where it listens on TCP: `HOST:PORT`.
+    pub(crate) tcp: Option<&'a str>,
     /// The private key to log in with; `None` where the client finds it by
     /// itself, or has it already.
     pub(crate) identity_file: Option<&'a Path>,
@@ -137,6 +139,14 @@ impl NodesEntry<'_> {
     }
 
     fn fill(&self, entry: &mut dyn TableLike, identity: Option<&str>) {
+        let before = |entry: &dyn TableLike, key: &str| {
+            let value = entry.get(key).and_then(Item::as_str);
+            value.map(|value| host(value).to_owned())
+        };
+        let is_ours = before(&*entry, "tcp") == before(&*entry, "address");
+        if self.tcp.is_none() && is_ours {
+            entry.remove("tcp");
+        }
         let mut set = |key: &str, value: &str| {
             if entry.get(key).and_then(Item::as_str) != Some(value) {
                 entry.insert(key, toml_edit::value(value));
@@ -145,6 +155,9 @@ impl NodesEntry<'_> {
         set("address", self.address);
         set("node_key", self.node_key);
         set("host_key", self.host_key);
+        if let Some(tcp) = self.tcp {
+            set("tcp", tcp);
+        }
         if let Some(identity) = identity {
             let files = entry.get("identity_files").and_then(Item::as_array);
             let mut files = files.into_iter().flat_map(Array::iter);
@@ -171,6 +184,12 @@ impl NodesEntry<'_> {
     }
 }
 
+/// Of `[KEY@]HOST:PORT`.
+fn host(address: &str) -> &str {
+    let address = address.rsplit_once('@').map_or(address, |(_, rest)| rest);
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +200,7 @@ mod tests {
             address,
             node_key: "ed25519:aa",
             host_key: "ssh-ed25519 AAAA",
+            tcp: None,
             identity_file,
             state: Path::new("/state"),
         }
@@ -216,6 +236,24 @@ mod tests {
             .replace("127.0.0.1:1", "127.0.0.1:2")
             .replace(":aa", ":bb");
         assert_eq!(fs::read_to_string(&file).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_tcp_listener_comes_and_goes_with_the_node() {
+        let (_directory, file) = file("");
+        let with = |tcp| NodesEntry {
+            tcp,
+            ..entry("127.0.0.1:1", None)
+        };
+        assert!(with(Some("127.0.0.1:2")).put_into(&file).unwrap());
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.ends_with("tcp = \"127.0.0.1:2\"\n"), "{text}");
+        assert!(with(None).put_into(&file).unwrap());
+        let without = fs::read_to_string(&file).unwrap();
+        assert!(!without.contains("tcp"), "{without}");
+        // One by another way to the node is its owner's.
+        fs::write(&file, format!("{without}tcp = \"gate.example:22\"\n")).unwrap();
+        assert!(!with(None).put_into(&file).unwrap());
     }
 
     #[test]

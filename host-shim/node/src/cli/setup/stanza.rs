@@ -73,19 +73,24 @@ impl ClientConfig {
     }
 
     /// Has ssh and `alknet` know the node by its name; says what came of it, a
-    /// line each.
+    /// line each, and where the stanza is if ssh reads it.
     pub(crate) fn put(
         &self,
         node: &Node,
         state: &StateDir,
         identity_file: Option<&Path>,
         stanza: &str,
-    ) -> Vec<String> {
+    ) -> (Vec<String>, Option<PathBuf>) {
         let nodes = self.directory.join("nodes.toml");
         match self.put_entry(&nodes, node, state, identity_file) {
             Ok(_) => {}
             // Then the name is not this node's for ssh either.
-            Err(why) => return vec![format!("try       not by the name {ALIAS}: {why}")],
+            Err(why) => {
+                return (
+                    vec![format!("try       not by the name {ALIAS}: {why}")],
+                    None,
+                );
+            }
         }
         let config = self.ssh.join("config");
         let ours = self.directory.join("ssh_config");
@@ -93,7 +98,9 @@ impl ClientConfig {
             "try       alknet exec {ALIAS} uname -a; alknet cp FILE {ALIAS}: (by {})",
             nodes.display()
         )];
-        lines.push(match ssh_include::include(&config, &ours, ALIAS, stanza) {
+        let included = ssh_include::include(&config, &ours, ALIAS, stanza);
+        let is_included = included.is_ok();
+        lines.push(match included {
             Err(why) => format!("try       not `ssh {ALIAS}`: {why}"),
             Ok(_) => format!(
                 "try       ssh{} {ALIAS}; scp, sftp, rsync, git and editors too (by {}, which includes {})",
@@ -106,7 +113,7 @@ impl ClientConfig {
                 ours.display()
             ),
         });
-        lines
+        (lines, is_included.then_some(ours))
     }
 
     fn put_entry(
@@ -125,11 +132,13 @@ impl ClientConfig {
         }
         let host_key = node.host_keys().first().ok_or("the node has no host key")?;
         let host_key = host_key.public_line.split_whitespace().take(2);
+        let tcp = node.tcp_addr().map(|addr| reachable(addr).to_string());
         let entry = NodesEntry {
             name: ALIAS,
             address: &reachable(node.addr()).to_string(),
             node_key: &node.node_key().to_string(),
             host_key: &host_key.collect::<Vec<_>>().join(" "),
+            tcp: tcp.as_deref(),
             identity_file,
             state: state.root(),
         };
