@@ -60,7 +60,7 @@ pub(crate) async fn discard<S>(stream: &mut S)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    // The client is lost already; that it fails too is no news.
+    // The client is lost already; that this fails too changes nothing.
     if stream.shutdown().await.is_ok() {
         let mut rest = stream.take(DISCARDED);
         let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;

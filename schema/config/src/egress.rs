@@ -108,7 +108,7 @@ fn parse(url: &str) -> Result<Proxy, &'static str> {
         .filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
         .and_then(|port| port.parse().ok())
         .filter(|port| *port != 0)
-        .ok_or("the proxy's port is none; ports are 1 to 65535")?;
+        .ok_or("the proxy's port is not valid; ports are 1 to 65535")?;
     Ok(Proxy {
         kind,
         host: host.to_string(),
@@ -170,11 +170,11 @@ mod tests {
             ("socks5://:1080", "host is not a name"),
             ("http://a/b:80", "host is not a name"),
             ("http://[fe80::1%eth0]:80", "host is not a name"),
-            ("http://proxy:80/path", "port is none"),
-            ("http://proxy:", "port is none"),
-            ("http://proxy:0", "port is none"),
-            ("http://proxy:65536", "port is none"),
-            ("http://proxy:+80", "port is none"),
+            ("http://proxy:80/path", "port is not valid"),
+            ("http://proxy:", "port is not valid"),
+            ("http://proxy:0", "port is not valid"),
+            ("http://proxy:65536", "port is not valid"),
+            ("http://proxy:+80", "port is not valid"),
         ] {
             let fault = parse(url).unwrap_err();
             assert!(fault.contains(why), "{url}: {fault}");

@@ -78,7 +78,7 @@ pub struct Limits {
     /// What follows for an address from which log-ins fail.
     pub penalties: Penalties,
     /// Seconds after which an SSH connection without an open channel is
-    /// closed; listeners (`ssh -R`) are no channels. 0 means never. 0 to
+    /// closed; listeners (`ssh -R`) are not channels. 0 means never. 0 to
     /// 31536000 (a year). Default 0.
     #[schemars(range(min = 0, max = 31_536_000))]
     pub session_idle_seconds: u32,

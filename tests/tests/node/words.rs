@@ -29,6 +29,9 @@ fn list() -> Vec<Word> {
         .collect()
 }
 
+/// After "is no" and "is none", what does not say that a thing is not another.
+const ALLOWED_AFTER_NO: [&str; 6] = [" longer", " more", " less", " better", " different", " of "];
+
 /// The words of a text that are on the list. Parts of names, paths and keys of the
 /// configuration (`/plugins/folder`, `folder = …`, `{folder}`) are not words.
 fn found<'l>(list: &'l [Word], text: &str) -> Vec<&'l Word> {
@@ -42,8 +45,10 @@ fn found<'l>(list: &'l [Word], text: &str) -> Vec<&'l Word> {
                 let before = text[..at].chars().next_back();
                 let rest = &text[at + word.written.len()..];
                 let after = rest.chars().next();
-                let is_absence =
-                    word.written.starts_with("is no") && text[..at].ends_with("there ");
+                let denies = ["is no", "are no", "is none"].contains(&word.written.as_str());
+                let is_absence = denies
+                    && (text[..at].ends_with("there ")
+                        || ALLOWED_AFTER_NO.iter().any(|after| rest.starts_with(after)));
                 !is_absence
                     && !before.is_some_and(is_part)
                     && (word.any_ending
@@ -158,6 +163,7 @@ fn the_list_finds_words_and_leaves_names_alone() {
         "folder = \"x\"",
         "{folder}/x",
         "there is no key",
+        "it is no longer so",
     ] {
         assert_eq!(count(fine), 0, "{fine}");
     }

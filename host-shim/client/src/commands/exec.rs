@@ -123,7 +123,7 @@ fn request(args: &ExecArgs, terminal: Terminal) -> SessionRequest {
         _ if args.no_terminal => false,
         0 => words.is_empty() && at_terminal,
         1 if !at_terminal => {
-            terminal.notice(&"no terminal is asked for, since standard input is none; -tt asks for one all the same");
+            terminal.notice(&"no terminal is asked for, since standard input is not one; -tt asks for one nevertheless");
             false
         }
         _ => true,

@@ -2,7 +2,7 @@ use std::io;
 use std::path::PathBuf;
 
 /// Why a connection cannot be shared. What can be told before the command was,
-/// and is no reason to refuse, is told as a notice instead; the command then has
+/// and is not a reason to refuse, is told as a notice instead; the command then has
 /// a connection of its own.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ShareError {
@@ -16,7 +16,7 @@ pub(crate) enum ShareError {
         "there is no place for a control socket: set HOME or XDG_RUNTIME_DIR, or give one with -o ControlPath"
     )]
     NoPlace,
-    #[error("ControlPath is none, so that there is nobody to ask")]
+    #[error("ControlPath is `none`, so that there is nobody to ask")]
     NoPath,
     #[error("no process keeps a connection to {node}: nobody listens at {}", path.display())]
     NoMaster { node: String, path: PathBuf },

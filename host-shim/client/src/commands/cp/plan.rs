@@ -148,7 +148,7 @@ impl<P: FileSystem> Walk<'_, P> {
                 // The server could say anything; this must stay in the directory.
                 self.take_room(&entry.name, &from, &to)?;
                 if !is_plain(&entry.name) {
-                    self.leave_out(&from, "has a name in it that is none")?;
+                    self.leave_out(&from, "has a name in it that is not valid")?;
                     continue;
                 }
                 if entry.name.len() > LONGEST_NAME {

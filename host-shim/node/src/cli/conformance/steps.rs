@@ -305,7 +305,7 @@ impl Subject {
             }
         }
         self.reconfigure(handler)?;
-        Ok("refuses what is none, and takes the good one again".to_owned())
+        Ok("refuses one that is not valid, and takes the good one again".to_owned())
     }
 
     fn given(&self, handler: &Handler, config: &str) -> Result<Result<(), String>, String> {
@@ -425,7 +425,7 @@ fn text(error: impl Display) -> String {
     error.to_string()
 }
 
-/// Bytes that are no protocol, the same each time.
+/// Bytes that are not a protocol, the same each time.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_u32;
     let mut next = || {

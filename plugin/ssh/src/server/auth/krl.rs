@@ -241,7 +241,7 @@ pub(super) enum KrlError {
     CriticalExtension { name: String },
     #[error("it is signed, which is not supported; make one without a signature")]
     Signed,
-    #[error("the range of serial numbers from {first} to {last} is none")]
+    #[error("the range of serial numbers from {first} to {last} is not a range")]
     Range { first: u64, last: u64 },
     #[error("a bitmap of serial numbers is a negative number")]
     Bitmap,
