@@ -18,6 +18,7 @@ use crate::failure::{FAILED, Failure};
 use crate::options::args::{Args, Command};
 
 fn main() -> ExitCode {
+    alknet_manual::complete_if_asked(Args::command);
     let args = Args::parse();
     let terminal = Terminal::new(args.quiet, args.verbose > 0);
     // One thread: a client is one connection, and a second thread would only

@@ -8,43 +8,17 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Command};
-use clap_complete::Shell;
 use clap_mangen::Man;
 
+mod bash;
+mod completions;
 mod extra;
 
+pub use clap_complete::engine::{
+    ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
+};
+pub use completions::{CompletionsArgs, complete_if_asked, words};
 pub use extra::{Examples, Manual};
-
-/// The arguments of `completions`.
-#[derive(Args, Debug)]
-pub struct CompletionsArgs {
-    /// The shell that is to complete the commands
-    shell: Shell,
-}
-
-impl CompletionsArgs {
-    /// Prints the script that teaches the shell the commands of this program.
-    ///
-    /// # Errors
-    /// When standard output takes no more.
-    pub fn print(&self, command: Command) -> io::Result<()> {
-        let name = command.get_name().to_owned();
-        let mut command = without_hidden(command);
-        // Into memory first: the generators do not expect that writing fails.
-        let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut command, name, &mut script);
-        to_stdout(&script)
-    }
-}
-
-/// The command without hidden commands, which not every shell's script leaves
-/// out.
-fn without_hidden(command: Command) -> Command {
-    Command::new(command.get_name().to_owned())
-        .version(command.get_version().unwrap_or_default().to_owned())
-        .args(command.get_arguments())
-        .subcommands(command.get_subcommands().filter(|c| !c.is_hide_set()))
-}
 
 /// The arguments of `man`.
 #[derive(Args, Debug)]

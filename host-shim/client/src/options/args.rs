@@ -1,6 +1,6 @@
 //! The command line of `alknet`. Its comments are the help texts.
 
-// The comments are help texts: brackets in them are no links.
+// The comments are help texts: brackets in them are not links.
 #![allow(rustdoc::broken_intra_doc_links)]
 
 use std::ffi::OsString;
@@ -12,6 +12,7 @@ use alknet_quic::{Congestion, NodeKey, TransportSettings};
 use clap::{ArgAction, Parser, Subcommand};
 
 use super::address::NodeName;
+use super::complete;
 use super::forward_spec::{Listen, LocalForward, RemoteForward};
 use super::sharing::Order;
 use super::ssh_options::GivenOption;
@@ -99,7 +100,7 @@ pub(crate) struct NodeArgs {
     /// wanted, node_key, host_key, user, identity_files, identity_key, tcp,
     /// offline_seconds and share: "10m" has exec keep its connection for ten minutes after the last use,
     /// for others to use.
-    #[arg(value_name = "NODE")]
+    #[arg(value_name = "NODE", add = complete::nodes())]
     pub(crate) node: NodeName,
     /// The node's port, whatever NODE says
     #[arg(short, long)]
@@ -248,7 +249,7 @@ pub(crate) struct CpArgs {
     /// NODE:PATH is a file or directory at a node, where a PATH that does not begin
     /// with / begins at your home. NODE may be all that other commands take. A
     /// file of ours with a colon in its name is written ./NAME.
-    #[arg(value_name = "SOURCE… TARGET", required = true, num_args = 2..)]
+    #[arg(value_name = "SOURCE… TARGET", required = true, num_args = 2.., add = complete::nodes_and_files())]
     pub(crate) paths: Vec<OsString>,
 }
 
@@ -256,7 +257,7 @@ pub(crate) struct CpArgs {
 pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub(crate) session: SessionArgs,
-    /// Run it on a terminal; twice even if standard input is none
+    /// Run it on a terminal; twice even if standard input is not one
     #[arg(short = 't', action = ArgAction::Count)]
     pub(crate) terminal: u8,
     /// Do not run it on a terminal

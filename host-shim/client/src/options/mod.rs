@@ -3,6 +3,7 @@
 
 pub(crate) mod address;
 pub(crate) mod args;
+pub(crate) mod complete;
 pub(crate) mod control_path;
 pub(crate) mod forward_spec;
 pub(crate) mod node;

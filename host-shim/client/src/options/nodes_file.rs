@@ -75,6 +75,11 @@ impl NodesFile {
         Ok(Self { nodes })
     }
 
+    /// The names, in order.
+    pub(crate) fn names(self) -> impl Iterator<Item = String> {
+        self.nodes.into_keys()
+    }
+
     /// The node of this name.
     pub(crate) fn find(&self, name: &str) -> Option<&Entry> {
         self.nodes.get(name)

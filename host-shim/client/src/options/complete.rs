@@ -1,0 +1,39 @@
+//! What a shell completes beside commands and options: nodes, and files.
+
+use std::ffi::OsStr;
+
+use alknet_manual::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter as _};
+
+use super::nodes_file::NodesFile;
+use super::places;
+
+/// Nodes from nodes.toml, after `USER@` as well.
+pub(crate) fn nodes() -> ArgValueCompleter {
+    ArgValueCompleter::new(|word: &OsStr| nodes_like(word, ""))
+}
+
+/// Nodes with a colon behind them, and files of ours.
+pub(crate) fn nodes_and_files() -> ArgValueCompleter {
+    ArgValueCompleter::new(|word: &OsStr| {
+        let mut found = nodes_like(word, ":");
+        found.extend(PathCompleter::any().complete(word));
+        found
+    })
+}
+
+fn nodes_like(word: &OsStr, suffix: &str) -> Vec<CompletionCandidate> {
+    let Some(word) = word.to_str() else {
+        return Vec::new();
+    };
+    let (user, begun) = match word.rsplit_once('@') {
+        Some((user, begun)) => (format!("{user}@"), begun),
+        None => (String::new(), word),
+    };
+    let file = places::config_directory().map(|directory| directory.join("nodes.toml"));
+    let nodes = file.and_then(|file| NodesFile::read(&file).ok());
+    let names = nodes.into_iter().flat_map(NodesFile::names);
+    names
+        .filter(|name| name.starts_with(begun))
+        .map(|name| CompletionCandidate::new(format!("{user}{name}{suffix}")))
+        .collect()
+}
