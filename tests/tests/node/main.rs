@@ -3,6 +3,7 @@
 mod admin;
 mod audit;
 mod broken_configs;
+mod completions;
 mod decisions;
 mod fail2ban;
 mod invariants;
@@ -13,4 +14,5 @@ mod reload;
 mod rings;
 mod samples;
 mod stalled_log;
+mod terminal_width;
 mod words;

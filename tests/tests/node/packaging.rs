@@ -57,52 +57,6 @@ fn every_command_has_a_manual_page_that_renders() {
     ended.line_with(&["cannot write /dev/null/x"]);
 }
 
-#[test]
-fn shells_complete_the_commands() {
-    for (name, program) in programs() {
-        for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
-            let script = Run::new(program).args(["completions", shell]).output();
-            assert!(script.contains(name), "{shell}: {script}");
-            assert!(!script.contains("conformance"), "{shell}: {script}");
-        }
-    }
-    if !requires(&["bash"]) {
-        return;
-    }
-    let complete = |program: &Path, words: &[&str]| {
-        // As bash does it: the command, the word under the cursor, the word before.
-        let script = r#"
-            source <("$0" completions bash)
-            words=("$@") name=$1 last=$(($# - 1))
-            function=$(complete -p "$name" | sed 's/.* -F \([^ ]*\).*/\1/')
-            COMP_WORDS=("${words[@]}") COMP_CWORD=$last
-            "$function" "$name" "${words[last]}" "${words[last - 1]}"
-            echo "${COMPREPLY[@]}"
-        "#;
-        let run = Run::new("bash").args(["--norc", "-c", script]).arg(program);
-        run.args(words).output().trim().to_owned()
-    };
-    let node = &artifacts().node;
-    assert_eq!(complete(node, &["alknet-node", "plug"]), "plugins");
-    assert_eq!(
-        complete(node, &["alknet-node", "plugins", "ro"]),
-        "rollback"
-    );
-    assert_eq!(
-        complete(node, &["alknet-node", "plugins", "reload", "--f"]),
-        "--force"
-    );
-    assert_eq!(complete(node, &["alknet-node", "con"]), "");
-    assert_eq!(
-        complete(&artifacts().client, &["alknet", "ssh"]),
-        "ssh-config"
-    );
-    assert_eq!(
-        complete(&artifacts().client, &["alknet", "ssh-config", "--node"]),
-        "--node-key"
-    );
-}
-
 /// A socket in place of systemd's, and where it is.
 fn supervisor(setup: &Setup) -> (UnixDatagram, PathBuf) {
     let path = setup.folder().join("notify");

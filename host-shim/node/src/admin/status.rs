@@ -15,6 +15,7 @@ use crate::walls::unconfined;
 
 use super::service::{AdminService, Ending, control};
 use crate::any_path;
+use crate::metrics::traffic::{self, Traffic};
 use crate::metrics::{counters, ended};
 
 /// The state of a node.
@@ -33,6 +34,12 @@ pub(crate) struct Status {
     pub(crate) totals: BTreeMap<String, Map<String, Value>>,
     /// Plugin files that were refused when they were looked at last.
     pub(crate) refused: Vec<RefusedFile>,
+    /// What went over all connections since the start.
+    #[serde(default)]
+    pub(crate) traffic: Traffic,
+    /// The same by peer.
+    #[serde(default)]
+    pub(crate) peers: BTreeMap<String, Traffic>,
 }
 
 /// The node itself.
@@ -184,6 +191,8 @@ impl Status {
             .collect();
         Self {
             totals: totals(&generations),
+            traffic: traffic::all(),
+            peers: traffic::by_peer(),
             node: NodeStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),

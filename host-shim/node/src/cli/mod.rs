@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
-use alknet_manual::{CompletionsArgs, ManArgs};
+use alknet_manual::{CompletionsArgs, ManArgs, complete_if_asked};
 use alknet_session::Mode;
 use alknet_text::visible_json;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -40,7 +40,9 @@ macro_rules! complain {
 }
 
 mod check;
+mod complete;
 mod conformance;
+mod fit;
 mod import;
 mod manual;
 mod new_plugin;
@@ -160,6 +162,7 @@ pub fn main() -> ExitCode {
     if let Some(code) = run_if_asked() {
         return code;
     }
+    complete_if_asked(Cli::command);
     let _flush = FlushAtEnd;
     let outcome = match Cli::parse().command {
         Command::Init(args) => setup::init(args),

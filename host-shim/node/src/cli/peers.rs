@@ -8,14 +8,16 @@ use alknet_identity::{AuthorizedKey, Conditions, Peer, read_public_key_file};
 use clap::Subcommand;
 use serde::Serialize;
 
+use super::complete;
 use super::import::{ImportArgs, import};
-use super::table::{Cell, Look, since, table};
+use super::table::{Cell, Look, both_ways, since, table};
 use super::{Failed, StateArg, dir, existing_config, fail, fail_all, print_json, refused};
-use crate::admin::{AskError, Request, ask};
+use crate::admin::{AskError, Request, Status, ask};
 use crate::config::NodeConfig;
 use crate::config::draft::Draft;
 use crate::config::peers_file::{Change, PeersFileError, change};
 use crate::config::problem::NodeError;
+use crate::metrics::traffic::Traffic;
 use crate::node::reload::Reloaded;
 use crate::state::StateDir;
 use crate::state::last_logins;
@@ -40,7 +42,7 @@ pub(super) enum PeersCommand {
         keys: Vec<PathBuf>,
         /// What the peer may do, such as ssh:exec or ssh:forward:db:5432;
         /// nothing else is granted
-        #[arg(long = "scope", value_name = "SCOPE")]
+        #[arg(long = "scope", value_name = "SCOPE", add = complete::scopes())]
         scopes: Vec<String>,
         #[command(flatten)]
         state: StateArg,
@@ -48,6 +50,7 @@ pub(super) enum PeersCommand {
     /// Say all about one peer.
     Show {
         /// The peer
+        #[arg(add = complete::peers())]
         id: String,
         #[command(flatten)]
         state: StateArg,
@@ -55,9 +58,10 @@ pub(super) enum PeersCommand {
     /// Let a peer do more.
     Grant {
         /// The peer
+        #[arg(add = complete::peers())]
         id: String,
         /// What it may do from now on, such as ssh:shell
-        #[arg(required = true, value_name = "SCOPE")]
+        #[arg(required = true, value_name = "SCOPE", add = complete::scopes())]
         scopes: Vec<String>,
         #[command(flatten)]
         state: StateArg,
@@ -65,9 +69,10 @@ pub(super) enum PeersCommand {
     /// Let a peer do less. What it is doing with that ends.
     Revoke {
         /// The peer
+        #[arg(add = complete::peers())]
         id: String,
         /// What it may not do from now on, as `peers show` has it
-        #[arg(required = true, value_name = "SCOPE")]
+        #[arg(required = true, value_name = "SCOPE", add = complete::scopes_of_peer())]
         scopes: Vec<String>,
         #[command(flatten)]
         state: StateArg,
@@ -78,6 +83,7 @@ pub(super) enum PeersCommand {
     /// Take somebody out. Live sessions end.
     Remove {
         /// The peer
+        #[arg(add = complete::peers())]
         id: String,
         #[command(flatten)]
         state: StateArg,
@@ -85,6 +91,7 @@ pub(super) enum PeersCommand {
     /// Keep the entry, but let the peer in no more. Live sessions end.
     Disable {
         /// The peer
+        #[arg(add = complete::peers())]
         id: String,
         #[command(flatten)]
         state: StateArg,
@@ -92,6 +99,7 @@ pub(super) enum PeersCommand {
     /// Let a disabled peer in again.
     Enable {
         /// The peer
+        #[arg(add = complete::peers())]
         id: String,
         #[command(flatten)]
         state: StateArg,
@@ -164,11 +172,14 @@ fn list(state: StateArg, json: bool) -> Result<(), Failed> {
     let draft = draft(&state)?;
     let config = draft.read_peers().map_err(|problems| fail_all(&problems))?;
     let logins = last_logins::read(&state);
+    let traffic = ask::<Status>(&state, &Request::Status {}).map(|status| status.peers);
+    let traffic = traffic.unwrap_or_default();
     if json {
         let listed = config.peers.iter().map(|peer| Listed {
             peer,
             state: standing(peer).0,
             last_login_unix: logins.get(&peer.id).copied(),
+            traffic: traffic.get(&peer.id).copied(),
         });
         return print_json(&listed.collect::<Vec<_>>());
     }
@@ -193,6 +204,7 @@ fn list(state: StateArg, json: bool) -> Result<(), Failed> {
             Cell::from(&peer.id),
             Cell::looking(word, look),
             Cell::from(last_login(&logins, &peer.id)),
+            Cell::from(both_ways(traffic.get(&peer.id).copied())),
             Cell::from(processes(peer, &draft.config, has_accounts)),
             Cell::from(keys.join(" ")),
             Cell::from(peer.scopes.join(" ")),
@@ -206,6 +218,7 @@ fn list(state: StateArg, json: bool) -> Result<(), Failed> {
                 "PEER",
                 "STATE",
                 "LAST LOG-IN",
+                "TRAFFIC",
                 "PROCESSES",
                 "KEYS",
                 "SCOPES",
@@ -226,6 +239,8 @@ struct Listed<'a> {
     state: &'static str,
     /// Seconds since 1970; null: never, as far as is remembered.
     last_login_unix: Option<u64>,
+    /// Bytes since the node that runs has started; null: none, or none runs.
+    traffic: Option<Traffic>,
 }
 
 /// The time of a peer's last log-in, for people.
@@ -277,6 +292,10 @@ fn show(state: StateArg, id: &str) -> Result<(), Failed> {
         "  last log-in  {}",
         last_login(&last_logins::read(&state), id)
     );
+    if let Ok(status) = ask::<Status>(&state, &Request::Status {}) {
+        let traffic = both_ways(status.peers.get(id).copied());
+        say!("  traffic      {traffic}, since the node started");
+    }
     for line in &peer.keys {
         let key = line.parse::<AuthorizedKey>();
         let print = key.map_or_else(|_| line.clone(), |key| key.fingerprint);

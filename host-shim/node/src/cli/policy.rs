@@ -40,7 +40,7 @@ pub(super) struct ExplainArgs {
     #[arg(long)]
     json: bool,
     /// Who asks: the id of a peer
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = super::complete::peers())]
     identity: String,
     /// Answer as of this time, such as 2030-12-31T00:00:00Z, instead of now
     #[arg(long, value_name = "TIME")]

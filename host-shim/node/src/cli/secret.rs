@@ -29,6 +29,7 @@ pub(super) enum SecretCommand {
     /// Forget a secret. A running node keeps what it has until it stops.
     Remove {
         /// The secret
+        #[arg(add = super::complete::secrets())]
         name: String,
         #[command(flatten)]
         state: StateArg,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::Subcommand;
 
-use super::table::{Cell, since, table};
+use super::table::{Cell, Look, since, table};
 use super::{Failed, StateArg, asked, dir, print_json};
 use crate::admin::{Closed, Request, Sessions};
 
@@ -24,7 +24,7 @@ pub(super) enum SessionsCommand {
     /// background; the peer is told that the operator closed it.
     Close {
         /// The session as `sessions list` shows it, such as 1.7, or a peer
-        #[arg(value_name = "SESSION|PEER")]
+        #[arg(value_name = "SESSION|PEER", add = super::complete::sessions())]
         which: Which,
         #[command(flatten)]
         state: StateArg,
@@ -126,7 +126,10 @@ fn list(state: StateArg, json: bool) -> Result<(), Failed> {
                 false => session.remote_addr.as_deref().unwrap_or("-"),
             }),
             Cell::from(session.since_unix_ms.map_or("-".to_owned(), since)),
-            Cell::from(session.away_since_unix_ms.map_or("-".to_owned(), since)),
+            match session.away_since_unix_ms {
+                Some(away) => Cell::looking(format!("for {}", since(away)), Look::Waning),
+                None => Cell::from("-"),
+            },
             Cell::from(number(session.channels)),
             Cell::from(number(session.forwards.or(session.listeners))),
             Cell::from(session.background_jobs),

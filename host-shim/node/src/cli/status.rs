@@ -8,15 +8,18 @@ use std::time::Duration;
 
 use alknet_loader::shown;
 use alknet_session::Mode;
-use alknet_text::{visible, visible_json};
+use alknet_text::{bytes, span, visible, visible_json};
 use clap::Args;
 
-use super::table::{Cell, Look, bytes, painted, short, since, table, until};
+use super::fit::line;
+use super::table::{Cell, Look, both_ways, painted, short, since, table, until};
 use super::{Failed, StateArg, asked, dir};
 use crate::admin::{GenerationStatus, Request, Status};
 
 /// The interval of `--watch`.
 const PACE: Duration = Duration::from_secs(1);
+/// Where what belongs to a name begins.
+const INDENT: usize = "node key  ".len();
 
 #[derive(Args)]
 pub(super) struct StatusArgs {
@@ -108,6 +111,10 @@ fn as_text(status: &Status) -> String {
             }
         ),
     ];
+    lines.push(format!(
+        "traffic   {} since the start",
+        both_ways(Some(status.traffic))
+    ));
     if let Some(jobs @ 1..) = node.background_jobs {
         lines.push(format!(
             "jobs      {jobs} in the background; `alknet-node sessions list` shows whose"
@@ -120,18 +127,21 @@ fn as_text(status: &Status) -> String {
             painted("records dropped", Look::Bad)
         ));
     }
+    let mut lines: Vec<_> = lines.iter().map(|text| line(text, INDENT)).collect();
     lines.push(String::new());
     lines.push(generations(&status.generations));
-    lines.extend(status.generations.iter().filter_map(penalised));
+    let penalised = status.generations.iter().filter_map(penalised);
+    lines.extend(penalised.map(|text| format!("\n{}", line(&text, 0))));
     for refused in &status.refused {
         lines.push(String::new());
         for reason in &refused.reasons {
-            lines.push(format!(
+            let text = format!(
                 "{} {} ago: {}",
                 painted("refused", Look::Bad),
                 since(refused.at_unix_ms),
                 visible(reason)
-            ));
+            );
+            lines.push(line(&text, 0));
         }
     }
     lines.join("\n")
@@ -146,15 +156,15 @@ fn penalised(generation: &GenerationStatus) -> Option<String> {
         .filter_map(|one| {
             let source = one.get("source")?.as_str()?;
             Some(format!(
-                "{} for {} s",
+                "{} for {}",
                 visible(source),
-                one.get("seconds")?.as_u64()?
+                span(Duration::from_secs(one.get("seconds")?.as_u64()?))
             ))
         })
         .take(5)
         .collect();
     Some(format!(
-        "\n{} {} refuses {count} penalised {}: {}{}",
+        "{} {} refuses {count} penalised {}: {}{}",
         generation.plugin,
         generation.id,
         if count == 1 { "address" } else { "addresses" },

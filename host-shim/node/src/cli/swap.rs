@@ -27,6 +27,7 @@ pub(super) struct ListArgs {
 #[derive(Args)]
 pub(super) struct ReloadArgs {
     /// The plugin; all that changed if none is named
+    #[arg(add = super::complete::plugins())]
     name: Option<String>,
     #[command(flatten)]
     state: StateArg,
@@ -46,6 +47,7 @@ pub(super) struct ReloadArgs {
 #[derive(Args)]
 pub(super) struct RollbackArgs {
     /// The plugin; may be left out where only one was swapped
+    #[arg(add = super::complete::plugins())]
     name: Option<String>,
     #[command(flatten)]
     state: StateArg,
@@ -60,6 +62,7 @@ pub(super) struct RollbackArgs {
 #[derive(Args)]
 pub(super) struct UnloadArgs {
     /// The plugin
+    #[arg(add = super::complete::plugins())]
     name: String,
     #[command(flatten)]
     state: StateArg,

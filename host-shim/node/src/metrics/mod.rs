@@ -14,6 +14,7 @@ mod handlers;
 mod http;
 mod process;
 mod text;
+pub(crate) mod traffic;
 
 pub(crate) use collect::Collector;
 pub(crate) use http::{MetricsBindError, Responder};

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::NodeConfig;
 use crate::metrics::counters::{self, AdmissionError, Handshake};
+use crate::metrics::traffic::Counted;
 use crate::node::admission::{Admission, Admitted, Transport};
 use crate::node::away::AwayPeers;
 use crate::state::last_logins::Noting;
@@ -250,7 +251,7 @@ pub(crate) async fn hand_over(
         identity = auth.identity.as_ref().map(|identity| identity.id.as_str()),
         "connection accepted"
     );
-    let connection = Arc::new(Noting(connection));
+    let connection = Arc::new(Noting(Arc::new(Counted::new(connection))));
     let handled = generation.handler.handle(connection, auth).await;
     if let Err(error) = &handled {
         tracing::debug!(remote_addr, %error, "the handler ended the connection");
