@@ -1,3 +1,5 @@
+//! Times and sizes as a person says them.
+
 use std::time::Duration;
 
 /// A span of time in its two largest units, as `2 h 5 min`; less than a second

@@ -37,7 +37,9 @@ fn mosh_takes_the_name_alone_with_a_tcp_listener() {
     if !requires(&["ssh", "mosh", "mosh-server", "script", "stty"]) {
         return;
     }
-    let (node, _) = node();
+    let setup = Setup::new();
+    setup.listen_on_tcp();
+    let node = setup.start();
     let tcp = node.tcp.unwrap();
     let by_stanza = Ssh::at_or_tcp(&node, node.addr, &tcp.to_string());
     let by_port = format!("{} -p {}", Ssh::over_tcp(&node).as_command(), tcp.port());

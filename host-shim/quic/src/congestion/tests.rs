@@ -1,3 +1,5 @@
+//! The rate of a download over links with losses, and over long ones.
+
 use crate::simulation::{BYTES_PER_SECOND, CLIENT, NODE, Net};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Absences of up to an hour, between two ends of QUIC in a time of their own.
+
 use super::*;
 use crate::Congestion;
 use crate::simulation::{CLIENT, NODE, Net};
