@@ -14,7 +14,9 @@ pub(crate) enum OptionError {
     },
     #[error("host keys are always checked; accept-new trusts a host at the first connection")]
     NotChecking,
-    #[error("ControlMaster takes no, yes or auto: nobody is asked before a connection is used again")]
+    #[error(
+        "ControlMaster takes no, yes or auto: nobody is asked before a connection is used again"
+    )]
     NotAsking,
     #[error(
         "ControlPath has {token:?}, which stands for nothing: there are %C, %d, %h, %i, %n, %p, %r, %u and %%"
