@@ -1,3 +1,5 @@
+//! What a keeper is forked for.
+
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use alknet_session::{JobId, Socket, Start};

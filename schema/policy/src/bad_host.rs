@@ -1,3 +1,5 @@
+//! What is wrong with the text of a host.
+
 /// Why a text is not a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHost {

@@ -1,3 +1,5 @@
+//! Decides on commands, and how a granted one is run.
+
 use std::ffi::OsString;
 
 /// How a granted command is to be run.

@@ -1,3 +1,5 @@
+//! What is wrong with the text of a destination.
+
 /// Why a text is not a destination, or one that could never match.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DestinationError {

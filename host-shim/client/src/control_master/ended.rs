@@ -1,3 +1,5 @@
+//! The end of a command that runs on a shared connection.
+
 use alknet_ssh::Exit;
 
 /// How a command ended, and what became of the connection if that is why.

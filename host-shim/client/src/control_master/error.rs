@@ -1,3 +1,5 @@
+//! What keeps a connection from being shared.
+
 use std::io;
 use std::path::PathBuf;
 

@@ -1,3 +1,5 @@
+//! What is wrong with the text of an option.
+
 /// Why a text is not an option.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OptionError {

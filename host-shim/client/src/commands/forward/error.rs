@@ -1,3 +1,5 @@
+//! What keeps a forward from being set up.
+
 use std::path::PathBuf;
 
 use alknet_ssh::ClientError;

@@ -1,3 +1,5 @@
+//! What keeps a destination from being connected to.
+
 use std::io;
 
 use alknet_socks5::Reply;
