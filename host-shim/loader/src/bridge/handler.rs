@@ -96,18 +96,6 @@ impl PluginHandler {
             RResult::RErr(error) => Err(error.into()),
         }
     }
-
-    /// Changes which log events the plugin sends.
-    ///
-    /// # Errors
-    /// What the plugin said.
-    pub fn set_log_filter(&self, filter: &str) -> Result<(), PluginFault> {
-        let request = serde_json::json!({ "command": "set_log_filter", "filter": filter });
-        match self.object.control(RStr::from_str(&request.to_string())) {
-            RResult::ROk(_) => Ok(()),
-            RResult::RErr(error) => Err(error.into()),
-        }
-    }
 }
 
 impl ProtocolHandler for PluginHandler {
