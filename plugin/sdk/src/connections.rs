@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use alknet_control::SessionInfo;
 use alknet_handler::AuthContext;
-use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -84,17 +84,18 @@ impl Connections {
     }
 
     /// The connections as the control request `sessions` lists them.
-    pub(crate) fn list(&self) -> Vec<Value> {
+    pub(crate) fn list(&self) -> Vec<SessionInfo> {
         let live = self.live();
         let listed = live.iter().map(|(id, entry)| {
             let since = entry.since.duration_since(SystemTime::UNIX_EPOCH);
             let since = since.map_or(0, |since| since.as_millis());
-            json!({
-                "id": id,
-                "identity": entry.identity,
-                "remote_addr": entry.remote_addr,
-                "since_unix_ms": u64::try_from(since).unwrap_or(u64::MAX),
-            })
+            SessionInfo {
+                id: *id,
+                identity: entry.identity.clone(),
+                remote_addr: entry.remote_addr.clone(),
+                since_unix_ms: u64::try_from(since).ok(),
+                ..SessionInfo::default()
+            }
         });
         listed.collect()
     }

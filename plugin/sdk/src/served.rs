@@ -4,9 +4,11 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alknet_control::{ConfigVerdict, ControlRequest, Refused, SessionList};
 use alknet_handler::{
     AuthContext, BoxFuture, ConfigError, Connection, HandlerError, ProtocolHandler,
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::connections::Connections;
@@ -54,29 +56,30 @@ impl<H: Handler<C, S>, C: PluginConfig, S: PluginSecrets> Served<H, C, S> {
     fn answer(&self, request: &str) -> Result<Value, ConfigError> {
         let request: Value = serde_json::from_str(request)
             .map_err(|error| ConfigError::new(format!("the request is not JSON: {error}")))?;
-        let command = request.get("command").and_then(Value::as_str);
-        match command.unwrap_or_default() {
-            "identities_changed" => {
+        match ControlRequest::deserialize(&request) {
+            Ok(ControlRequest::IdentitiesChanged {}) => {
                 self.handler.identities_changed();
                 Ok(json!({}))
             }
-            "check_config" => {
-                let config = request.get("config").unwrap_or(&Value::Null).to_string();
-                let refused = Self::parse(&config)
-                    .err()
-                    .map(|error| json!({ "pointer": error.pointer, "message": error.message }));
-                Ok(json!({ "refused": refused }))
+            Ok(ControlRequest::CheckConfig { config }) => {
+                let refused = Self::parse(&config.to_string()).err();
+                let refused =
+                    refused.map(|ConfigError { pointer, message }| Refused { pointer, message });
+                Ok(json!(ConfigVerdict { refused }))
             }
-            "sessions" => Ok(json!({ "sessions": self.connections.list() })),
-            "close_session" => {
-                let id = request.get("id").and_then(Value::as_u64);
-                match id.is_some_and(|id| self.connections.end(id)) {
-                    true => Ok(json!({})),
-                    false => Err(ConfigError::at("/id", "there is no such connection")),
-                }
+            Ok(ControlRequest::Sessions {}) => {
+                let sessions = self.connections.list();
+                Ok(json!(SessionList { sessions }))
             }
-            "replaced" => Ok(json!({})),
-            command => self.handler.control(command, &request),
+            Ok(ControlRequest::CloseSession { id }) => match self.connections.end(id) {
+                true => Ok(json!({})),
+                false => Err(ConfigError::at("/id", "there is no such connection")),
+            },
+            Ok(ControlRequest::Replaced { .. }) => Ok(json!({})),
+            _ => {
+                let command = request.get("command").and_then(Value::as_str);
+                self.handler.control(command.unwrap_or_default(), &request)
+            }
         }
     }
 }

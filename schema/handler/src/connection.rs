@@ -76,8 +76,8 @@ pub trait ProtocolHandler: Send + Sync {
     fn status(&self) -> String;
 
     /// Answers whatever else the node may ask: a JSON object with the member
-    /// `command`, answered by a JSON object. The commands are listed with
-    /// `alknet_plugin_interface::Handler::control`.
+    /// `command`, answered by a JSON object. The commands are the types of
+    /// the crate `alknet-control`.
     ///
     /// # Errors
     /// When the command is unknown, which is all a handler without commands of

@@ -67,30 +67,9 @@ pub trait Handler: Send + Sync + 'static {
     /// request is an object with the member `command`; an unknown command is an
     /// error.
     ///
-    /// Known commands; a handler knows those that concern it:
-    ///
-    /// - `set_log_filter`, member `filter` as [`HandlerContext::log_filter`]:
-    ///   which events are wanted from now on. Answers `{}`.
-    /// - `identities_changed`: the node's identity store changed, so what was
-    ///   resolved before may no longer hold; live sessions are looked up again.
-    ///   Answers `{}`.
-    /// - `explain`: what the handler would say to a request, without doing it.
-    ///   Member `identity` is `{"id", "scopes": [...]}`; member `request` is
-    ///   `{"kind": ...}` with the members of its kind: `exec` has `command`,
-    ///   `forward` has `host`, `port` and, where a name was looked up,
-    ///   `addresses`, `listen` has `address` and `port`, `streamlocal` has
-    ///   `path`, `env` has `name`; `shell`, `sftp` and `agent` have none.
-    ///   Answers `{"allowed": bool, "reason": "one sentence"}`, with
-    ///   `"rule": {"index", "pointer"}` (a JSON pointer into the plugin's
-    ///   configuration) or `"scope"` where one decided, and, where `addresses`
-    ///   were given, `"addresses": [{"address", "allowed", "reason"}]`.
-    /// - `sessions`: which sessions are open. Answers `{"sessions": [...]}`, each
-    ///   `{"id"}` with what is known of `"identity"`, `"remote_addr"`,
-    ///   `"since_unix_ms"`, `"away_since_unix_ms"` (only while nothing is heard
-    ///   from the peer), `"channels"`, `"forwards"` and `"listeners"`. The id
-    ///   is a number, unique within the handler.
-    /// - `close_session`, member `id`: ends that session; its peer is told that
-    ///   the operator did so. Answers `{}`, or an error where there is none.
+    /// The commands, with their members and answers, are the types of the crate
+    /// `alknet-control` and `schema/json/control.schema.json`; a handler knows those that
+    /// concern it.
     ///
     /// The node gives up waiting for an answer after some seconds.
     #[sabi(last_prefix_field)]

@@ -305,10 +305,13 @@ fn the_guide_quotes_the_example() {
     let own = example.lines().map(str::trim);
     let own = own.filter(|line| !line.is_empty() && !line.starts_with("//"));
     assert!(own.count() < 60, "the example is to be read in one go");
-    let quotes: Vec<_> = guide.split("```rust\n").skip(1).collect();
-    assert!(!quotes.is_empty());
-    for quote in quotes {
-        let (quote, _) = quote.split_once("```").unwrap();
-        assert!(example.contains(quote), "not in the example:\n{quote}");
+    let manifest = read("plugin/sdk/template/Cargo.toml.in");
+    for (language, of) in [("rust", &example), ("toml", &manifest)] {
+        let quotes: Vec<_> = guide.split(&format!("```{language}\n")).skip(1).collect();
+        assert!(!quotes.is_empty());
+        for quote in quotes {
+            let (quote, _) = quote.split_once("```").unwrap();
+            assert!(of.contains(quote), "not in the example:\n{quote}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use alknet_control::ControlRequest;
 use alknet_loader::Generation;
 use alknet_monitor::LinkError;
 use alknet_session::{Job, JobFilter};
@@ -225,8 +226,8 @@ impl AdminService {
 
 /// Has a handler end one of its sessions.
 fn close(generation: &Generation, id: u64) -> Result<(), String> {
-    let request = json!({ "command": "close_session", "id": id });
-    match generation.handler.control(&request.to_string()) {
+    let request = ControlRequest::CloseSession { id };
+    match generation.handler.control(&request.to_json()) {
         Ok(_) => {
             tracing::info!(
                 plugin = generation.plugin,
@@ -240,11 +241,9 @@ fn close(generation: &Generation, id: u64) -> Result<(), String> {
     }
 }
 
-/// Sends a handler a control request; `None` where it does not know the
-/// command.
-pub(super) fn control(generation: &Generation, command: &str) -> Option<Value> {
-    let request = json!({ "command": command }).to_string();
-    let answer = generation.handler.control(&request).ok()?;
+/// What a handler answers, as JSON; `None` where it does not know the request.
+pub(super) fn control(generation: &Generation, request: &ControlRequest) -> Option<Value> {
+    let answer = generation.handler.control(&request.to_json()).ok()?;
     serde_json::from_str(&answer).ok()
 }
 

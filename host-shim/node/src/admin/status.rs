@@ -6,6 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use alknet_control::{ControlRequest, SessionInfo};
 use alknet_loader::{Generation, Registry, shown_alpn};
 use alknet_session::{Job, Mode};
 use serde::{Deserialize, Serialize};
@@ -279,7 +280,7 @@ impl Sessions {
         let live = registry.live();
         for generation in &live {
             // A handler without sessions knows no such command.
-            let Some(answer) = control(generation, "sessions") else {
+            let Some(answer) = control(generation, &ControlRequest::Sessions {}) else {
                 continue;
             };
             let listed = answer.get("sessions").and_then(Value::as_array);
@@ -316,19 +317,18 @@ impl Session {
     /// Reads what a handler tells of a session; `None` for one without a
     /// number.
     fn of(generation: &Generation, told: &Value) -> Option<Self> {
-        let number = |name: &str| told.get(name).and_then(Value::as_u64);
-        let text = |name: &str| told.get(name).and_then(Value::as_str).map(str::to_owned);
+        let told = SessionInfo::deserialize(told).ok()?;
         Some(Self {
             plugin: generation.plugin.clone(),
             generation: generation.id,
-            id: number("id")?,
-            identity: text("identity"),
-            remote_addr: text("remote_addr"),
-            since_unix_ms: number("since_unix_ms"),
-            away_since_unix_ms: number("away_since_unix_ms"),
-            channels: number("channels"),
-            forwards: number("forwards"),
-            listeners: number("listeners"),
+            id: told.id,
+            identity: told.identity,
+            remote_addr: told.remote_addr,
+            since_unix_ms: told.since_unix_ms,
+            away_since_unix_ms: told.away_since_unix_ms,
+            channels: told.channels,
+            forwards: told.forwards,
+            listeners: told.listeners,
             background_jobs: 0,
             ended: false,
         })

@@ -5,13 +5,13 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use alknet_control::{ControlRequest, SystemReport};
 use alknet_document::Fault;
 use alknet_handler::ProtocolHandler;
 use alknet_loader::{Prepared, Refusal, Trust, TrustedFile, shown};
 use alknet_monitor::confinement_support;
 use alknet_session::Mode;
 use clap::Args;
-use serde::Deserialize;
 
 use super::{
     Failed, StateArg, counted, dir, existing_config, fail, fail_all, print_keys, running_mode,
@@ -140,14 +140,10 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
 /// What a handler finds wrong with the machine, given its configuration: the
 /// place in the configuration and the fault. Empty where it has no such check.
 fn system_faults(handler: &dyn ProtocolHandler) -> Vec<(String, String)> {
-    #[derive(Deserialize)]
-    struct Answer {
-        faults: Vec<(String, String)>,
-    }
-    let answer = handler.control(r#"{"command":"check_system"}"#);
-    let answer = answer.ok();
-    let answer = answer.and_then(|answer| serde_json::from_str::<Answer>(&answer).ok());
-    answer.map(|answer| answer.faults).unwrap_or_default()
+    let answer = handler.control(&ControlRequest::CheckSystem {}.to_json());
+    let answer = answer.unwrap_or_default();
+    let report: SystemReport = serde_json::from_str(&answer).unwrap_or_default();
+    report.faults
 }
 
 /// The loader's verdict on one file, by the settings of a node if there is one.

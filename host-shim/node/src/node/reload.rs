@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use alknet_control::{ConfigVerdict, ControlRequest, Refused};
 use alknet_document::{Document, Fault};
 use alknet_handler::ConfigError;
 use alknet_identity::{PeerStore, PeersConfig};
 use alknet_loader::{Generation, Registry};
 use alknet_session::Mode;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::config::NodeConfig;
 use crate::config::cut_short::{ConfigFile, Texts, half_a_file};
@@ -448,8 +449,8 @@ impl Reloader {
         logs::set_filter(&targets);
         for generation in self.registry.live() {
             let filter = log_filter::filter_for_plugin(&targets, &generation.plugin);
-            let request = json!({ "command": "set_log_filter", "filter": filter });
-            if let Err(error) = generation.handler.control(&request.to_string()) {
+            let request = ControlRequest::SetLogFilter { filter };
+            if let Err(error) = generation.handler.control(&request.to_json()) {
                 warnings.push(format!(
                     "{} keeps its log filter: {error}",
                     name(&generation)
@@ -461,7 +462,7 @@ impl Reloader {
     /// Has handlers look up the identity of every live session again.
     fn tell_handlers(&self, outcome: &mut Reloaded) {
         let concerned = outcome.changed.iter().any(|what| what == "peers");
-        let request = json!({ "command": "identities_changed" }).to_string();
+        let request = ControlRequest::IdentitiesChanged {}.to_json();
         for generation in self.registry.live() {
             match generation.handler.control(&request) {
                 Err(error) if concerned => outcome.warnings.push(format!(
@@ -519,23 +520,15 @@ fn texts(file: &Path) -> Texts {
 fn would_refuse(next: &Next) -> Vec<NodeError> {
     let mut faults = Vec::new();
     for (generation, config) in &next.plugins {
-        let request = json!({ "command": "check_config", "config": **config }).to_string();
+        let config = Value::clone(config);
+        let request = ControlRequest::CheckConfig { config }.to_json();
         let Ok(answer) = generation.handler.control(&request) else {
             continue;
         };
-        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
-        let Some(refused) = answer.get("refused").filter(|refused| refused.is_object()) else {
-            continue;
-        };
-        let text = |name| {
-            let text = refused.get(name).and_then(Value::as_str);
-            text.unwrap_or_default().to_owned()
-        };
-        let error = ConfigError {
-            pointer: text("pointer"),
-            message: text("message"),
-        };
-        faults.push(refuses(next, generation, &error));
+        let answer: ConfigVerdict = serde_json::from_str(&answer).unwrap_or_default();
+        if let Some(Refused { pointer, message }) = answer.refused {
+            faults.push(refuses(next, generation, &ConfigError { pointer, message }));
+        }
     }
     faults
 }

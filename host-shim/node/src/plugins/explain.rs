@@ -6,6 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use alknet_control::{ControlRequest, Explain, ExplainIdentity};
 use alknet_handler::{CertificateQuery, IdentityProvider, ProtocolHandler};
 use alknet_identity::{Peer, PeersConfig};
 use serde::{Deserialize, Serialize};
@@ -219,14 +220,17 @@ pub(crate) async fn explain(
         });
     }
     asked.look_up().await?;
-    let request = json!({
-        "command": "explain",
-        "identity": { "id": peer.id, "scopes": peer.scopes, "resources": peer.resources },
-        "request": asked,
-        "log_in": log_in,
+    let request = ControlRequest::Explain(Explain {
+        identity: ExplainIdentity {
+            id: peer.id.clone(),
+            scopes: peer.scopes.clone(),
+            resources: peer.resources.clone(),
+        },
+        request: json!(asked),
+        log_in: json!(log_in),
     });
     let answer = handler
-        .control(&request.to_string())
+        .control(&request.to_json())
         .map_err(|error| ExplainError::Handler(error.to_string()))?;
     let answer: Answer = serde_json::from_str(&answer).map_err(ExplainError::Answer)?;
     let Some(certificate) = answer.certificate.clone() else {

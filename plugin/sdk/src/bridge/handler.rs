@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use alknet_control::ControlRequest;
 use alknet_handler::ProtocolHandler;
 use alknet_plugin_interface::abi_stable::std_types::{RResult, RStr, RString};
 use alknet_plugin_interface::async_ffi::{FfiFuture, FutureExt};
@@ -73,13 +74,8 @@ impl ExportedHandler {
     /// Answers a control request: the log filter here, everything else by the
     /// handler.
     fn answer(&self, request: &str) -> RResult<RString, PluginError> {
-        let parsed: serde_json::Value = match serde_json::from_str(request) {
-            Ok(parsed) => parsed,
-            Err(error) => return RResult::RErr(PluginError::new(format!("not JSON: {error}"))),
-        };
-        if parsed.get("command").and_then(|command| command.as_str()) == Some("set_log_filter") {
-            let filter = parsed.get("filter").and_then(|filter| filter.as_str());
-            return match logs::set_filter(filter.unwrap_or_default()) {
+        if let Ok(ControlRequest::SetLogFilter { filter }) = serde_json::from_str(request) {
+            return match logs::set_filter(&filter) {
                 Ok(()) => RResult::ROk("{}".into()),
                 Err(message) => RResult::RErr(PluginError::new(message)),
             };

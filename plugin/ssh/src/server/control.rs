@@ -1,66 +1,28 @@
 //! Requests of the node beyond the handler's own methods, as JSON.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use alknet_control::{
+    ConfigVerdict, ControlRequest, Explain, ExplainIdentity, HandedOver, Refused, SessionList,
+    SystemReport,
+};
 use alknet_handler::ConfigError;
 use alknet_ssh_config::SshConfig;
 use alknet_ssh_policy::{Basis, Conditions, Denied, Host, Policy, Subject, listen_addresses};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::auth::LogIn;
 use super::check_system;
 use super::state::access::{NEEDS_PRIVILEGE, NEEDS_ROOT, is_privileged};
 use super::state::server_state::ServerState;
 
-/// A control request of the node.
-#[derive(Deserialize)]
-#[serde(tag = "command", rename_all = "snake_case")]
-enum Request {
-    /// The identity store changed.
-    IdentitiesChanged {},
-    /// Asks whether a configuration would be accepted.
-    CheckConfig { config: serde_json::Value },
-    /// Asks what the policy would decide.
-    Explain {
-        identity: Identity,
-        request: Question,
-        #[serde(default)]
-        log_in: Circumstances,
-    },
-    /// Asks what the configuration names and the machine lacks.
-    CheckSystem {},
-    /// Lists the SSH connections.
-    Sessions {},
-    /// Ends one of them.
-    CloseSession { id: u64 },
-    /// Asks for the state that this handler's successor should know.
-    HandOver {},
-    /// Tells that a version took this one's place, or that the plugin was
-    /// unloaded, and that what is left is about to be ended.
-    Replaced {
-        #[serde(default)]
-        by: Option<String>,
-    },
-    /// Gives this handler the state of its predecessor.
-    TakeOver { state: HandedOver },
-}
-
 /// The state that one handler hands to the next.
 #[derive(Default, Serialize, Deserialize)]
-struct HandedOver {
+struct TransferredState {
     #[serde(default)]
     penalties: serde_json::Value,
-}
-
-#[derive(Deserialize)]
-struct Identity {
-    id: String,
-    #[serde(default)]
-    scopes: Vec<String>,
-    #[serde(default)]
-    resources: BTreeMap<String, Vec<String>>,
 }
 
 /// The log-in that a question assumes.
@@ -153,30 +115,27 @@ struct AddressVerdict {
 /// # Errors
 /// When it is not understood.
 pub(super) fn answer(core: &ServerState, request: &str) -> Result<String, ConfigError> {
-    let request = serde_json::from_str(request).map_err(|error| ConfigError {
-        pointer: String::new(),
-        message: format!("the request is not understood: {error}"),
-    })?;
+    let request = serde_json::from_str(request).map_err(not_understood)?;
     match request {
-        Request::IdentitiesChanged {} => {
+        ControlRequest::IdentitiesChanged {} => {
             core.permissions_changed();
             Ok("{}".to_owned())
         }
-        Request::CheckConfig { config } => {
-            let refused = core.check(&config.to_string()).err().map(
-                |error| serde_json::json!({ "pointer": error.pointer, "message": error.message }),
-            );
-            Ok(serde_json::json!({ "refused": refused }).to_string())
+        ControlRequest::CheckConfig { config } => {
+            let refused = core.check(&config.to_string()).err();
+            let refused =
+                refused.map(|ConfigError { pointer, message }| Refused { pointer, message });
+            Ok(json!(ConfigVerdict { refused }).to_string())
         }
-        Request::CheckSystem {} => {
+        ControlRequest::CheckSystem {} => {
             let faults = check_system::faults(&core.active().config.services);
-            Ok(serde_json::json!({ "faults": faults }).to_string())
+            Ok(json!(SystemReport { faults }).to_string())
         }
-        Request::Sessions {} => {
+        ControlRequest::Sessions {} => {
             let sessions = core.list.list();
-            Ok(serde_json::json!({ "sessions": sessions }).to_string())
+            Ok(json!(SessionList { sessions }).to_string())
         }
-        Request::CloseSession { id } => {
+        ControlRequest::CloseSession { id } => {
             if core.list.close(id) {
                 Ok("{}".to_owned())
             } else {
@@ -186,35 +145,45 @@ pub(super) fn answer(core: &ServerState, request: &str) -> Result<String, Config
                 })
             }
         }
-        Request::HandOver {} => {
-            let state = HandedOver {
+        ControlRequest::HandOver {} => {
+            let state = json!(TransferredState {
                 penalties: core.admission.hand_over(),
-            };
-            Ok(serde_json::json!({ "state": state }).to_string())
+            });
+            Ok(json!(HandedOver { state: Some(state) }).to_string())
         }
-        Request::TakeOver { state } => {
+        ControlRequest::TakeOver { state } => {
+            let state: TransferredState = serde_json::from_value(state).map_err(not_understood)?;
             let limits = &core.active().config.limits;
             core.admission.take_over(&state.penalties, limits);
             Ok("{}".to_owned())
         }
-        Request::Replaced { by } => {
+        ControlRequest::Replaced { by } => {
             core.set_replaced(by.as_deref());
             Ok("{}".to_owned())
         }
-        Request::Explain {
+        ControlRequest::Explain(Explain {
             identity,
             request,
             log_in,
-        } => {
-            let verdict = explain(core, &identity, &log_in, &request);
-            Ok(serde_json::json!(verdict).to_string())
+        }) => {
+            let request = serde_json::from_value(request).map_err(not_understood)?;
+            let log_in: Option<Circumstances> =
+                serde_json::from_value(log_in).map_err(not_understood)?;
+            let verdict = explain(core, &identity, &log_in.unwrap_or_default(), &request);
+            Ok(json!(verdict).to_string())
         }
+        // That is the SDK's.
+        ControlRequest::SetLogFilter { .. } => Err(ConfigError::at("/command", "unknown command")),
     }
+}
+
+fn not_understood(error: serde_json::Error) -> ConfigError {
+    ConfigError::new(format!("the request is not understood: {error}"))
 }
 
 fn explain(
     core: &ServerState,
-    identity: &Identity,
+    identity: &ExplainIdentity,
     log_in: &Circumstances,
     question: &Question,
 ) -> Verdict {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alknet_control::ControlRequest;
 use alknet_document::{Document, check_schema};
 use alknet_handler::{Capabilities, HandlerError, ProtocolHandler, Secret};
 use alknet_loader::{
@@ -216,9 +217,12 @@ impl Subject {
             }
         }
         let mut unknown = Vec::new();
-        for command in ["set_log_filter", "identities_changed"] {
-            let request = json!({ "command": command, "filter": "error" }).to_string();
-            match self.ask(handler, &request)? {
+        let filter = "error".to_owned();
+        for (command, request) in [
+            ("set_log_filter", ControlRequest::SetLogFilter { filter }),
+            ("identities_changed", ControlRequest::IdentitiesChanged {}),
+        ] {
+            match self.ask(handler, &request.to_json())? {
                 Ok(answer) if serde_json::from_str::<Map<_, _>>(&answer).is_ok() => {}
                 Ok(answer) => return Err(format!("not a JSON object: {}", one_line(&answer))),
                 Err(message) => {

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use alknet_control::ControlRequest;
 use alknet_loader::Generation;
-use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::timeout;
@@ -182,7 +182,7 @@ async fn leave(
 /// Has a handler tell its peers what ends their sessions. One that knows no
 /// such request says what it always says.
 async fn tell(generation: &Arc<Generation>, successor: Option<String>) {
-    let request = json!({ "command": "replaced", "by": successor }).to_string();
+    let request = ControlRequest::Replaced { by: successor }.to_json();
     let generation = Arc::clone(generation);
     let told = tokio::task::spawn_blocking(move || generation.handler.control(&request).map(drop));
     if let Ok(Err(error)) = told.await {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use alknet_control::SessionInfo;
 
 use super::end::SessionEndReason;
 
@@ -52,23 +52,6 @@ pub(crate) struct Entry {
     id: u64,
 }
 
-/// A connection as the control request `sessions` lists it.
-#[derive(Serialize)]
-pub(crate) struct Summary {
-    id: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    remote_addr: Option<String>,
-    /// The peer's identity; absent until it has logged in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    identity: Option<String>,
-    since_unix_ms: u128,
-    /// The time since which the peer is away; absent while it is there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    away_since_unix_ms: Option<u128>,
-    channels: usize,
-    listeners: usize,
-}
-
 impl Sessions {
     /// A number no other connection has.
     pub(crate) fn next_id(&self) -> u64 {
@@ -88,15 +71,13 @@ impl Sessions {
         }
     }
 
-    pub(crate) fn list(&self) -> Vec<Summary> {
+    pub(crate) fn list(&self) -> Vec<SessionInfo> {
         let live: Vec<_> = lock(&self.0)
             .live
             .values()
             .filter_map(Weak::upgrade)
             .collect();
-        live.iter()
-            .map(|session| Summary::of(session.as_ref()))
-            .collect()
+        live.iter().map(|session| info(session.as_ref())).collect()
     }
 
     /// Asks a connection to end; the peer is told why. Returns whether there is
@@ -110,21 +91,21 @@ impl Sessions {
     }
 }
 
-impl Summary {
-    fn of(session: &dyn LiveSession) -> Self {
-        let unix_ms = |time: SystemTime| {
-            let since = time.duration_since(UNIX_EPOCH);
-            since.map_or(0, |since| since.as_millis())
-        };
-        Self {
-            id: session.id(),
-            remote_addr: session.remote_addr().map(|address| address.to_string()),
-            identity: Some(session.identity()).filter(|id| !id.is_empty()),
-            since_unix_ms: unix_ms(session.since()),
-            away_since_unix_ms: session.away_since().map(unix_ms),
-            channels: session.channels(),
-            listeners: session.listeners(),
-        }
+/// What is told about a connection.
+fn info(session: &dyn LiveSession) -> SessionInfo {
+    let unix_ms = |time: SystemTime| {
+        let since = time.duration_since(UNIX_EPOCH).ok()?;
+        u64::try_from(since.as_millis()).ok()
+    };
+    SessionInfo {
+        id: session.id(),
+        remote_addr: session.remote_addr().map(|address| address.to_string()),
+        identity: Some(session.identity()).filter(|identity| !identity.is_empty()),
+        since_unix_ms: unix_ms(session.since()),
+        away_since_unix_ms: session.away_since().and_then(unix_ms),
+        channels: Some(session.channels() as u64),
+        forwards: None,
+        listeners: Some(session.listeners() as u64),
     }
 }
 
