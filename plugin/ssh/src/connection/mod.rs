@@ -6,7 +6,7 @@ mod clear_text;
 pub(crate) mod host_key;
 pub(crate) mod kexinit;
 pub(crate) mod open_failure;
-mod path;
+pub(crate) mod path;
 pub(crate) mod queue;
 pub(crate) mod server_opened_channel;
 mod signal;

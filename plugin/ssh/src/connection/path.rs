@@ -38,7 +38,7 @@ struct Probe {
 }
 
 impl RoundTrip {
-    fn sample(&mut self, took: Duration, now: Instant) {
+    pub(crate) fn sample(&mut self, took: Duration, now: Instant) {
         match &mut self.current {
             Some((since, least)) if now.duration_since(*since) < REMEMBERED => {
                 *least = took.min(*least);
@@ -50,7 +50,7 @@ impl RoundTrip {
         }
     }
 
-    fn least(&self) -> Option<Duration> {
+    pub(crate) fn least(&self) -> Option<Duration> {
         let current = self.current.map(|(_, least)| least);
         current.into_iter().chain(self.previous).min()
     }

@@ -11,6 +11,7 @@ mod dispatch;
 mod display;
 mod egress;
 mod exec;
+mod flight;
 mod forward;
 mod metrics;
 mod process;

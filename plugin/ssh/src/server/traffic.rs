@@ -1,9 +1,12 @@
 //! The bytes that have gone through a channel, and the time of the last one.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
+
+use super::flight::Flight;
 
 /// The bytes that have gone through a channel, and the time of the last one.
 #[derive(Debug)]
@@ -13,11 +16,14 @@ pub(super) struct Traffic {
     sent: AtomicU64,
     /// The time of the last byte, in milliseconds after the opening.
     last: AtomicU64,
+    /// What is on its way to the peer.
+    flight: Arc<Flight>,
 }
 
 impl Traffic {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(flight: Arc<Flight>) -> Self {
         Self {
+            flight,
             opened: Instant::now(),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -28,6 +34,11 @@ impl Traffic {
     /// Counts bytes that came from the peer.
     pub(super) fn received(&self, bytes: usize) {
         self.add(&self.received, bytes);
+    }
+
+    /// Completes when so many bytes more may be on their way to the peer.
+    pub(super) async fn room(&self, bytes: usize) {
+        self.flight.room(bytes).await;
     }
 
     /// Counts bytes that went to the peer.

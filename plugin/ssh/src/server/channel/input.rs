@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use russh::server::Msg;
-use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use russh::{ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::connection::Signal;
@@ -60,12 +60,14 @@ pub(crate) enum Event {
 
 impl Input {
     pub(crate) fn new(
+        id: ChannelId,
         reader: ChannelReadHalf,
         queue: ByteQueue,
         shared: Arc<SessionContext>,
         about: &About<'_>,
     ) -> Self {
-        let traffic = Arc::new(Traffic::new());
+        let flight = shared.flights.enter(id, shared.grants_coarsely());
+        let traffic = Arc::new(Traffic::new(flight));
         Self {
             _record: shared.audit.opened(about, Arc::clone(&traffic)),
             reader,

@@ -102,6 +102,7 @@ async fn send(
     steps.fetch_add(1, Ordering::Relaxed);
     let chunk = chunk.freeze();
     let length = chunk.len();
+    traffic.room(length).await;
     let sent = match extended {
         None => writer.data_bytes(chunk).await,
         Some(code) => writer.extended_data_bytes(code, chunk).await,

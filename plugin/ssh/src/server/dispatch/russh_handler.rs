@@ -513,6 +513,16 @@ impl Handler for RusshHandler {
         self.shared.windows().granted(channel.into(), granted, now)
     }
 
+    async fn window_adjusted(
+        &mut self,
+        channel: ChannelId,
+        window: u32,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.shared.flights.granted(channel, window);
+        Ok(())
+    }
+
     async fn data(
         &mut self,
         channel: ChannelId,

@@ -39,7 +39,7 @@ pub(crate) async fn serve(
         kind: ChannelKind::Session,
         destination: None,
     };
-    let mut input = Input::new(reader, queue, Arc::clone(&shared), &about);
+    let mut input = Input::new(writer.id(), reader, queue, Arc::clone(&shared), &about);
     let mut resized = None;
     let start = loop {
         tokio::select! {

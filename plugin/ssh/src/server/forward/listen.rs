@@ -622,7 +622,7 @@ async fn forwarded(
     let _live = Live::new(&shared.counters.forwards);
     let queue = shared.windows().open(channel.id().into());
     let (reader, writer) = channel.split();
-    let input = Input::new(reader, queue, Arc::clone(&shared), &about);
+    let input = Input::new(writer.id(), reader, queue, Arc::clone(&shared), &about);
     let end = pump::run(input, &writer, socket, grant.token(), &shared).await;
     say_how_it_ended(&shared, kind, &end);
 }

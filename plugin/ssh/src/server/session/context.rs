@@ -17,6 +17,7 @@ use crate::connection::window::{KeysDue, Sizes, Windows};
 use crate::server::admission::Startup;
 use crate::server::audit::{About, SessionAudit};
 use crate::server::display::Peer as Address;
+use crate::server::flight::Flights;
 use crate::server::metrics::{ChannelKind, RequestKind, Verdict};
 use crate::server::process::Origin;
 use crate::server::state::access::Access;
@@ -60,6 +61,8 @@ pub(crate) struct SessionContext {
     away: Mutex<Option<SystemTime>>,
     /// Cancelled when the connection is over: every child and task ends.
     pub(crate) over: CancellationToken,
+    /// What each channel has on its way to the peer.
+    pub(crate) flights: Flights,
     pub(crate) channels: TaskTracker,
     pub(crate) listeners: TaskTracker,
     /// Cancelled when the client has asked for the service `ssh-userauth`.
@@ -119,6 +122,7 @@ impl SessionContext {
             budget,
             places: Arc::new(Semaphore::new(config.limits.max_channels as usize)),
             over: CancellationToken::new(),
+            flights: Flights::default(),
             channels: TaskTracker::new(),
             listeners: TaskTracker::new(),
             service: CancellationToken::new(),
@@ -133,6 +137,11 @@ impl SessionContext {
     pub(crate) fn authenticated(&self) {
         self.authenticated.cancel();
         drop(self.take_startup());
+    }
+
+    /// Whether the peer grants half a window at a time: russh does.
+    pub(crate) fn grants_coarsely(&self) -> bool {
+        self.our_client.load(Ordering::Relaxed)
     }
 
     /// Has all its jobs end with it, those left behind too.
