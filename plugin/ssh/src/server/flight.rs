@@ -161,9 +161,7 @@ impl State {
         // Two steps, so that the peer has one to consume while one is granted.
         let limit = self.limit.max(LEAST).max(2 * self.step);
         let in_flight = self.in_flight();
-        let least = self.round_trip.least();
-        let is_long = least.is_some_and(|least| least > SHORT_PATH);
-        let is_bounded = self.is_bounded && !self.is_released && !is_long;
+        let is_bounded = self.is_bounded && !self.is_released;
         !is_bounded || in_flight == 0 || in_flight + length <= limit
     }
 
@@ -208,6 +206,11 @@ impl State {
 
     /// A byte took so long there and back.
     fn measured(&mut self, took: Duration, now: Instant) {
+        // The first byte's time is no shorter than the round trip. Later ones can seem to
+        // be, where the peer was not waited for and its whole window is not known.
+        if self.round_trip.least().is_none() && took > SHORT_PATH {
+            self.is_bounded = false;
+        }
         self.round_trip.sample(took, now);
         let least = self.round_trip.least().unwrap_or(took);
         let tolerated = least + least / 4 + QUEUED;
@@ -356,6 +359,16 @@ mod tests {
             let possible = (WINDOW * 1000 / millis * 100 / 12_500_000).min(100);
             assert!(percent + 8 >= possible, "{millis}: {percent} of {possible}");
         }
+    }
+
+    #[test]
+    fn a_long_path_is_left_to_the_peer_for_good() {
+        let mut path = Path::new(Duration::from_millis(50), 125_000_000, 96 << 10);
+        path.run(Duration::from_secs(1));
+        assert!(!path.state.is_bounded);
+        let mut path = Path::new(Duration::from_millis(2), 125_000_000, 96 << 10);
+        path.run(Duration::from_secs(1));
+        assert!(path.state.is_bounded);
     }
 
     #[test]
