@@ -9,6 +9,9 @@ use quinn::ConnectionStats;
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// The time before it is asked from another port, and the interval of that.
 const MOVE: Duration = Duration::from_secs(3);
+/// The most that two round trips count for: right after an absence, what is
+/// known of them is the absence.
+const SLOWEST: Duration = Duration::from_secs(2);
 
 /// The traffic of a connection so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,8 +61,12 @@ struct Open {
 }
 
 impl Silence {
-    /// Looks at a connection whose round trips take up to `slow`, twice.
-    pub fn next(&mut self, traffic: &Traffic, now: Instant, slow: Duration) -> Step {
+    /// The interval at which a connection is to be looked at.
+    pub const LOOK: Duration = Duration::from_millis(250);
+
+    /// Looks at a connection whose round trip is taken to be `rtt`.
+    pub fn next(&mut self, traffic: &Traffic, now: Instant, rtt: Duration) -> Step {
+        let slow = (2 * rtt).min(SLOWEST);
         if traffic.heard != self.last.heard {
             self.last = *traffic;
             let lasted = self.open.take().map(|open| now - open.since);

@@ -22,10 +22,6 @@ use crate::{
 pub(crate) const BYTES_PER_SECOND: u64 = 12_500_000;
 const NANOS_PER_BYTE: u64 = 1_000_000_000 / BYTES_PER_SECOND;
 const HEADERS: u64 = 28;
-/// How often a client looks whether its node is silent.
-const LOOK: Duration = Duration::from_millis(250);
-/// The most that two round trips count for then.
-const SLOWEST: Duration = Duration::from_secs(2);
 
 pub(crate) const CLIENT: usize = 0;
 pub(crate) const NODE: usize = 1;
@@ -216,13 +212,12 @@ impl Net {
         if self.now < self.look {
             return;
         }
-        self.look = self.now + LOOK;
+        self.look = self.now + Silence::LOOK;
         let Some((_, connection)) = &mut self.sides[CLIENT].connection else {
             return;
         };
-        let slow = (2 * connection.rtt()).min(SLOWEST);
         let traffic = Traffic::of(&connection.stats());
-        match self.silence.next(&traffic, self.now, slow) {
+        match self.silence.next(&traffic, self.now, connection.rtt()) {
             Step::Wait => {}
             Step::Ask => {
                 let last = self.last_of_client.clone();

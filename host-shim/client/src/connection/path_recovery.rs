@@ -12,11 +12,6 @@ use super::reach::answers;
 use crate::console::terminal::Terminal;
 use crate::options::target::Target;
 
-/// The interval at which the connection is looked at.
-const LOOK: Duration = Duration::from_millis(250);
-/// The most that two round trips count for: right after an absence, what is
-/// known of them is the absence.
-const SLOWEST: Duration = Duration::from_secs(2);
 /// The delay of a look after which the machine is taken to have slept.
 const ASLEEP: Duration = Duration::from_secs(2);
 /// The time that a node may be silent before a new connection is tried, and the
@@ -95,12 +90,11 @@ async fn ask(
     let mut silence = Silence::default();
     let mut looked = SystemTime::now();
     while connection.close_reason().is_none() {
-        sleep(LOOK).await;
-        let slept = looked.elapsed().unwrap_or_default() > LOOK + ASLEEP;
+        sleep(Silence::LOOK).await;
+        let slept = looked.elapsed().unwrap_or_default() > Silence::LOOK + ASLEEP;
         looked = SystemTime::now();
         let stats = connection.stats();
-        let slow = (2 * connection.rtt()).min(SLOWEST);
-        let step = silence.next(&Traffic::of(&stats), Instant::now(), slow);
+        let step = silence.next(&Traffic::of(&stats), Instant::now(), connection.rtt());
         let peer = connection.remote_address();
         let moved = match step {
             _ if slept => {
