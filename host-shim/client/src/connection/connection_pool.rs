@@ -21,7 +21,7 @@ pub(crate) struct ConnectionPool {
 }
 
 struct Further {
-    connection_pool: Vec<Lane>,
+    connections: Vec<Lane>,
     /// Whether the node accepts no more SSH connections.
     all: bool,
 }
@@ -48,7 +48,7 @@ impl ConnectionPool {
             link: session.link,
             first: Lane::new(session.client),
             further: Mutex::new(Further {
-                connection_pool: Vec::new(),
+                connections: Vec::new(),
                 all: false,
             }),
             wanted: Notify::new(),
@@ -68,16 +68,14 @@ impl ConnectionPool {
     /// free any more, so that nobody ever waits for it.
     pub(crate) fn pick(&self) -> (Lane, LaneGuard) {
         let mut further = self.further();
-        further
-            .connection_pool
-            .retain(|lane| !lane.client.is_closed());
-        let all = std::iter::once(&self.first).chain(&further.connection_pool);
+        further.connections.retain(|lane| !lane.client.is_closed());
+        let all = std::iter::once(&self.first).chain(&further.connections);
         let lane = all.min_by_key(|lane| lane.used()).unwrap_or(&self.first);
         let picked = (lane.clone(), lane.place());
         let free = std::iter::once(&self.first)
-            .chain(&further.connection_pool)
+            .chain(&further.connections)
             .any(|lane| lane.used() == 0);
-        if !free && !further.all && further.connection_pool.len() + 1 < MOST {
+        if !free && !further.all && further.connections.len() + 1 < MOST {
             self.wanted.notify_one();
         }
         picked
@@ -92,7 +90,7 @@ impl ConnectionPool {
     pub(crate) fn add(&self, client: Option<Client>) {
         let mut further = self.further();
         match client {
-            Some(client) => further.connection_pool.push(Lane::new(client)),
+            Some(client) => further.connections.push(Lane::new(client)),
             None => further.all = true,
         }
     }
@@ -113,9 +111,7 @@ impl ConnectionPool {
     /// Says goodbye on all of them and then to the node.
     pub(crate) async fn close(self) {
         let further = self.further.into_inner();
-        let further = further
-            .unwrap_or_else(PoisonError::into_inner)
-            .connection_pool;
+        let further = further.unwrap_or_else(PoisonError::into_inner).connections;
         for lane in further.into_iter().chain([self.first]) {
             // Unless some forward still has it.
             if let Ok(client) = Arc::try_unwrap(lane.client) {

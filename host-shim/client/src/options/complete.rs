@@ -5,7 +5,6 @@ use std::ffi::OsStr;
 use alknet_manual::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter as _};
 
 use super::nodes_file::NodesFile;
-use super::places;
 
 /// Nodes from nodes.toml, after `USER@` as well.
 pub(crate) fn nodes() -> ArgValueCompleter {
@@ -29,8 +28,7 @@ fn nodes_like(word: &OsStr, suffix: &str) -> Vec<CompletionCandidate> {
         Some((user, begun)) => (format!("{user}@"), begun),
         None => (String::new(), word),
     };
-    let file = places::config_directory().map(|directory| directory.join("nodes.toml"));
-    let nodes = file.and_then(|file| NodesFile::read(&file).ok());
+    let nodes = NodesFile::of_user().ok();
     let names = nodes.into_iter().flat_map(NodesFile::names);
     names
         .filter(|name| name.starts_with(begun))

@@ -40,13 +40,7 @@ impl NodeArgs {
         let entry = if name.text.contains([':', '@']) {
             None
         } else {
-            let folder = places::config_directory();
-            let nodes = folder.map(|folder| NodesFile::read(&folder.join("nodes.toml")));
-            nodes
-                .transpose()?
-                .unwrap_or_default()
-                .find(&name.text)
-                .cloned()
+            NodesFile::of_user()?.find(&name.text).cloned()
         };
         let mut node = match entry {
             Some(entry) => Node {

@@ -9,6 +9,7 @@ use alknet_quic::NodeKey;
 use serde::{Deserialize, Deserializer, de};
 
 use super::address::Address;
+use super::places;
 use super::sharing::Share;
 use super::target::Target;
 
@@ -51,6 +52,16 @@ pub(crate) struct Entry {
 }
 
 impl NodesFile {
+    /// Reads the user's file; without a home directory there is none.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn of_user() -> Result<Self, NodesFileError> {
+        let directory = places::config_directory();
+        let file = directory.map(|directory| Self::read(&directory.join("nodes.toml")));
+        file.unwrap_or_else(|| Ok(Self::default()))
+    }
+
     /// The file at `path`; one that does not exist names no node.
     pub(crate) fn read(path: &Path) -> Result<Self, NodesFileError> {
         let text = match std::fs::read_to_string(path) {
