@@ -438,7 +438,6 @@ fn running_machine() -> String {
     name.to_owned()
 }
 
-/// What a file that is not ELF seems to be.
 /// What cargo makes of a library that is not a `cdylib`.
 fn other_crate_type(path: &Path, bytes: &[u8]) -> Option<&'static str> {
     if !bytes.starts_with(b"!<arch>\n") {
@@ -451,6 +450,7 @@ fn other_crate_type(path: &Path, bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// What a file that is not ELF seems to be.
 fn looks_like(bytes: &[u8]) -> &'static str {
     const MAGICS: &[(&[u8], &str)] = &[
         (b"#!", "a script"),

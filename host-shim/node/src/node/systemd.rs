@@ -26,8 +26,8 @@ pub(crate) fn reloading() {
     }
 }
 
-/// Gives signs of life for as long as there is a probe, if systemd watches
-/// this process (`WatchdogSec=` in systemd.service(5)). Ends when there is none.
+/// Gives signs of life for as long as the probe answers, if systemd watches this
+/// process (`WatchdogSec=` in systemd.service(5)). Ends when it does not.
 pub(crate) async fn watchdog(probe: AcceptProbe) {
     let mut microseconds = 0;
     if sd_notify::watchdog_enabled(false, &mut microseconds) {

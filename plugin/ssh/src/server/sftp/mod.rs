@@ -2,9 +2,9 @@
 //! (draft-ietf-secsh-filexfer-02) with OpenSSH's extensions, as its clients
 //! expect it.
 //!
-//! `frames`, `request` and `reply` are the protocol, without any I/O; `tree`
-//! is the file system below a root; `answer` brings both together and blocks;
-//! [`serve`] runs that over two descriptors, in a process of its own.
+//! [`crate::sftp_protocol`] is the protocol, without any I/O; `tree` is the file
+//! system below a root; `answer` brings both together and blocks; [`serve`] runs
+//! that over two descriptors, in a process of its own.
 
 mod accounts;
 mod answer;
