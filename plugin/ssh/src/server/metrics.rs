@@ -90,7 +90,7 @@ pub(crate) struct Metrics {
     channels: Matrix<6, 3>,
     requests: Matrix<9, 3>,
     accepted: AtomicU64,
-    refused: Row<22>,
+    refused: Row<23>,
     accepted_by_endpoint: AtomicU64,
     rejected: Row<4>,
     audit: Row<3>,
@@ -238,7 +238,7 @@ const REQUESTS: [&str; 9] = [
     "x11",
 ];
 /// The labels of failed log-ins, in the order of [`AuthError`].
-const REFUSALS: [&str; 22] = [
+const REFUSALS: [&str; 23] = [
     "unknown_key",
     "signature",
     "sha1",
@@ -260,6 +260,7 @@ const REFUSALS: [&str; 22] = [
     "expired",
     "revoked",
     "two_commands",
+    "account",
     "conditions",
 ];
 /// The labels of rejected connections, in the order of [`AdmissionError`].
@@ -382,6 +383,8 @@ mod tests {
         metrics.request(RequestKind::X11, Verdict::Denied);
         metrics.refused(AuthError::StoreFailed);
         metrics.refused(AuthError::UnknownKey);
+        metrics.refused(AuthError::Account);
+        metrics.refused(AuthError::Conditions);
         metrics.ended(SessionEnd::Error);
         let told = metrics.to_json();
         let counted: Vec<String> = told
@@ -399,6 +402,8 @@ mod tests {
                 r#"{"kind":"x11","verdict":"denied"}"#,
                 r#"{"reason":"unknown_key","result":"refused"}"#,
                 r#"{"reason":"store","result":"refused"}"#,
+                r#"{"reason":"account","result":"refused"}"#,
+                r#"{"reason":"conditions","result":"refused"}"#,
                 r#"{"reason":"error"}"#,
             ]
         );
