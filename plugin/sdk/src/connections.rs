@@ -32,6 +32,8 @@ impl Connections {
     /// Counts a connection until the returned value is dropped. `None` once no
     /// more are served.
     pub(crate) fn open(self: &Arc<Self>, auth: &AuthContext) -> Option<LiveConnection> {
+        // Taken first: a drain that begins meanwhile then waits for this one too.
+        let tracked = self.tracker.token();
         if self.is_draining() {
             return None;
         }
@@ -48,7 +50,7 @@ impl Connections {
             id,
             of: Arc::clone(self),
             ending,
-            _tracked: self.tracker.token(),
+            _tracked: tracked,
         })
     }
 
