@@ -31,10 +31,12 @@ impl Plugin for Ssh {
     type Config = SshConfig;
     type Secrets = Granted;
 
+    fn parse(text: &str) -> Result<SshConfig, ConfigError> {
+        SshConfig::from_json(text).map_err(|error| ConfigError::at(error.pointer, error.message))
+    }
+
     fn create(setup: Setup<SshConfig, Granted>) -> Result<Arc<dyn ProtocolHandler>, ConfigError> {
         let mut config = SshConfig::clone(&setup.config.get());
-        let checked = config.validate();
-        checked.map_err(|error| ConfigError::at(error.pointer, error.message))?;
         if setup.trial {
             // What is only tried out leaves no records.
             config.audit = Audit::default();

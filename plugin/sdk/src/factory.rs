@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::bridge::{ExportedHandler, NodeIdentities};
 use crate::metrics::Metrics;
-use crate::{LiveConfig, Plugin, PluginSecrets, Setup, logs, parse_config};
+use crate::{LiveConfig, Plugin, PluginSecrets, Setup, logs};
 
 /// The number of task polls of a worker between two looks at its sockets.
 const POLLS_BETWEEN_EVENTS: u32 = 4;
@@ -31,7 +31,7 @@ pub(crate) extern "C" fn factory<P: Plugin>(
 }
 
 fn create<P: Plugin>(context: HandlerContext) -> Result<ExportedHandler, ConfigError> {
-    let config: P::Config = parse_config(&context.config)?;
+    let config = P::parse(&context.config)?;
     let host_keys = context.host_keys.iter();
     let host_keys = host_keys.map(|key| Secret::new(key.expose().to_vec()));
     let granted: Capabilities = context

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use alknet_handler::{ConfigError, ProtocolHandler};
 
-use crate::{Extension, LogRules, PluginConfig, PluginSecrets, Setup};
+use crate::{Extension, LogRules, PluginConfig, PluginSecrets, Setup, parse_config};
 
 /// A plugin, as the node registers it. [`export_plugin!`](crate::export_plugin)
 /// implements it for a [`Handler`](crate::Handler); a protocol that keeps its
@@ -25,6 +25,15 @@ pub trait Plugin: 'static {
     type Config: PluginConfig;
     /// The secrets that it can be granted.
     type Secrets: PluginSecrets;
+
+    /// Reads a configuration from JSON text and checks it, before anything is made
+    /// of it.
+    ///
+    /// # Errors
+    /// The first value that does not fit, with its JSON pointer.
+    fn parse(text: &str) -> Result<Self::Config, ConfigError> {
+        parse_config(text)
+    }
 
     /// Makes a handler, inside the runtime that its work is going to run on.
     ///
