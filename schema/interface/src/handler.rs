@@ -1,8 +1,6 @@
 //! The handler that a plugin's factory returns, what it is given at its
 //! creation, and its errors.
 
-use std::fmt::Display;
-
 use abi_stable::std_types::{RBox, RResult, RStr, RString, RVec};
 use abi_stable::{StableAbi, sabi_trait};
 use async_ffi::FfiFuture;
@@ -97,19 +95,6 @@ impl PluginError {
             pointer: RString::new(),
             message: message.into(),
         }
-    }
-
-    /// An error about one place of the configuration.
-    pub fn at(pointer: impl Into<RString>, message: impl Into<RString>) -> Self {
-        Self {
-            pointer: pointer.into(),
-            message: message.into(),
-        }
-    }
-
-    /// An error in the words of another; for `map_err`.
-    pub fn because(error: impl Display) -> Self {
-        Self::new(error.to_string())
     }
 }
 
