@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 use integration_tests::{Run, requires, workspace};
 use serde_json::Value;
 
-use crate::rings::Crate;
-
 /// The crates that a crate needs to run, itself among them.
 fn tree(package: &str) -> BTreeSet<String> {
     cargo(&[
@@ -98,52 +96,6 @@ fn there_is_one_crypto_backend_and_one_russh() {
     }
     assert_eq!(russh.len(), 1, "{russh:?}");
     assert!(russh[0].starts_with("version = \"0.65."), "{russh:?}");
-}
-
-/// The modules that each directory of the SSH crate must not import. Its
-/// services stand beside each other, on the server's session; dispatch is on
-/// top.
-const KNOWS_NOTHING_OF: [(&str, &[&str]); 12] = [
-    ("connection", &["client", "server", "sftp_protocol"]),
-    ("sftp_protocol", &["client", "server", "connection"]),
-    ("client", &["server"]),
-    (
-        "server::metrics",
-        &["client", "server::state", "server::session"],
-    ),
-    (
-        "server::audit",
-        &["server::auth", "server::state", "server::session"],
-    ),
-    (
-        "server::admission",
-        &["server::auth", "server::audit", "server::state"],
-    ),
-    (
-        "server::auth",
-        &["server::admission", "server::state", "server::session"],
-    ),
-    ("server::egress", &["server::state", "server::session"]),
-    ("server::state", &["server::session", "server::channel"]),
-    (
-        "server::session",
-        &["server::channel", "server::exec", "server::forward"],
-    ),
-    ("server::exec", &["server::forward", "server::dispatch"]),
-    ("server::forward", &["server::exec", "server::dispatch"]),
-];
-
-#[test]
-fn rooms_of_the_ssh_crate_know_only_what_is_below_them() {
-    let ssh = Crate::read(&workspace().join("plugin/ssh/src/lib.rs"));
-    for (room, others) in KNOWS_NOTHING_OF {
-        assert!(ssh.has(room), "there is no room {room}");
-        for other in others {
-            assert!(ssh.has(other), "there is no room {other}");
-            let imports = ssh.imports_of(room, other);
-            assert!(imports.is_empty(), "{room} imports {other}: {imports:?}");
-        }
-    }
 }
 
 /// Crates in which some code is `unsafe`, by what a macro expands to or by

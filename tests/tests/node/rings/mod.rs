@@ -9,7 +9,7 @@ use std::fs;
 
 use integration_tests::workspace;
 
-pub(crate) use self::graph::Crate;
+use self::graph::Crate;
 use crate::invariants::packages;
 
 const PAGE: &str = "host-shim/docs/ARCHITECTURE.md";
@@ -174,4 +174,50 @@ fn a_ring_through_rooms_is_found_where_the_rooms_stand() {
         ("room/one.rs", "use super::Own;"),
     ]);
     assert_eq!(found(&own), ["room: one self"]);
+}
+
+/// The modules that each directory of the SSH crate must not import. Its
+/// services stand beside each other, on the server's session; dispatch is on
+/// top.
+const KNOWS_NOTHING_OF: [(&str, &[&str]); 12] = [
+    ("connection", &["client", "server", "sftp_protocol"]),
+    ("sftp_protocol", &["client", "server", "connection"]),
+    ("client", &["server"]),
+    (
+        "server::metrics",
+        &["client", "server::state", "server::session"],
+    ),
+    (
+        "server::audit",
+        &["server::auth", "server::state", "server::session"],
+    ),
+    (
+        "server::admission",
+        &["server::auth", "server::audit", "server::state"],
+    ),
+    (
+        "server::auth",
+        &["server::admission", "server::state", "server::session"],
+    ),
+    ("server::egress", &["server::state", "server::session"]),
+    ("server::state", &["server::session", "server::channel"]),
+    (
+        "server::session",
+        &["server::channel", "server::exec", "server::forward"],
+    ),
+    ("server::exec", &["server::forward", "server::dispatch"]),
+    ("server::forward", &["server::exec", "server::dispatch"]),
+];
+
+#[test]
+fn rooms_of_the_ssh_crate_know_only_what_is_below_them() {
+    let ssh = Crate::read(&workspace().join("plugin/ssh/src/lib.rs"));
+    for (room, others) in KNOWS_NOTHING_OF {
+        assert!(ssh.has(room), "there is no room {room}");
+        for other in others {
+            assert!(ssh.has(other), "there is no room {other}");
+            let imports = ssh.imports_of(room, other);
+            assert!(imports.is_empty(), "{room} imports {other}: {imports:?}");
+        }
+    }
 }
