@@ -14,6 +14,7 @@ fn every_decision_is_in_the_index_under_its_title() {
         files.insert(entry.unwrap().file_name().into_string().unwrap());
     }
     files.remove("README.md");
+    assert!(files.len() > 70, "{} records", files.len());
     for file in &files {
         let (number, _) = file.split_once('-').unwrap();
         let text = fs::read_to_string(directory.join(file)).unwrap();
@@ -22,8 +23,6 @@ fn every_decision_is_in_the_index_under_its_title() {
         let line = format!("| {number} | [{title}]({file}) | ");
         assert!(index.contains(&line), "the index does not say {line:?}");
     }
-    let listed = index.matches("](0").count();
-    assert!(listed >= files.len(), "{listed} links");
     for link in index.split("](").skip(1) {
         let (file, _) = link.split_once(')').unwrap();
         assert!(
