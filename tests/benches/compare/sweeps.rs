@@ -192,7 +192,7 @@ fn copies(peers: &Peers, way: Way) -> Result<Vec<(f64, f64)>, String> {
         let (from, to) = (from.display().to_string(), to.display().to_string());
         let run = match peers.openssh(way, "scp") {
             Some(scp) => scp.args(["-q", "-r", &from, &format!("node:{to}")]),
-            None => peers.alknet(&["cp", "-q", &from, &format!("{NODE}:{to}")]),
+            None => peers.alknet(&["cp", "-q", "-r", &from, &format!("{NODE}:{to}")]),
         };
         let mut command = peers.client(run, false);
         command.stdin(Stdio::null()).stdout(Stdio::null());
