@@ -17,18 +17,7 @@ fn mosh_goes_on_without_ssh() {
     }
     let (_node, ssh) = node();
     // The address comes from SSH_CONNECTION: the name is not one of DNS.
-    let session = format!(
-        "stty rows 24 cols 80; mosh --experimental-remote-ip=remote --predict=never --ssh='{}' \
-         node -- sh -c 'echo MO$((40 + 2))SH; sleep 2'",
-        ssh.as_command()
-    );
-    let ended = Run::new("script")
-        .args(["-qec", &session, "/dev/null"])
-        .env("LC_ALL", "C.UTF-8")
-        .env("TERM", "xterm")
-        .env("SSH_AUTH_SOCK", "")
-        .ended();
-    assert!(ended.out().contains("MO42SH"), "{ended}");
+    mosh("--experimental-remote-ip=remote", &ssh.as_command());
 }
 
 /// Where the stanza names a TCP listener, mosh finds its own way to the node.
@@ -44,18 +33,23 @@ fn mosh_takes_the_name_alone_with_a_tcp_listener() {
     let by_stanza = Ssh::at_or_tcp(&node, node.addr, &tcp.to_string());
     let by_port = format!("{} -p {}", Ssh::over_tcp(&node).as_command(), tcp.port());
     for ssh in [by_stanza.as_command(), by_port] {
-        let session = format!(
-            "stty rows 24 cols 80; mosh --predict=never --ssh='{ssh}' \
-             node -- sh -c 'echo MO$((40 + 2))SH; sleep 2'"
-        );
-        let ended = Run::new("script")
-            .args(["-qec", &session, "/dev/null"])
-            .env("LC_ALL", "C.UTF-8")
-            .env("TERM", "xterm")
-            .env("SSH_AUTH_SOCK", "")
-            .ended();
-        assert!(ended.out().contains("MO42SH"), "{ssh}: {ended}");
+        mosh("", &ssh);
     }
+}
+
+/// A session of mosh by this ssh, from its log-in to its output.
+fn mosh(options: &str, ssh: &str) {
+    let session = format!(
+        "stty rows 24 cols 80; mosh {options} --predict=never --ssh='{ssh}' \
+         node -- sh -c 'echo MO$((40 + 2))SH; sleep 2'"
+    );
+    let ended = Run::new("script")
+        .args(["-qec", &session, "/dev/null"])
+        .env("LC_ALL", "C.UTF-8")
+        .env("TERM", "xterm")
+        .env("SSH_AUTH_SOCK", "")
+        .ended();
+    assert!(ended.out().contains("MO42SH"), "{ssh}: {ended}");
 }
 
 #[test]
