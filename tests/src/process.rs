@@ -56,10 +56,14 @@ impl Run {
         self
     }
 
-    /// Has another program run this one, which it takes as its last arguments.
+    /// Has another program run this one, which it takes as its last arguments;
+    /// none where the wrapper is empty.
     pub fn under(self, wrapper: &[&str]) -> Self {
-        let mut command = Command::new(wrapper[0]);
-        command.args(&wrapper[1..]).arg(self.command.get_program());
+        let Some((program, args)) = wrapper.split_first() else {
+            return self;
+        };
+        let mut command = Command::new(program);
+        command.args(args).arg(self.command.get_program());
         command.args(self.command.get_args());
         for (name, value) in self.command.get_envs() {
             match value {

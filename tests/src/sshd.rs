@@ -20,7 +20,7 @@ impl Sshd {
     /// Starts one with these authorised keys and more lines of configuration.
     pub fn start(folder: &Path, authorized_keys: &str, config: &str) -> Self {
         let here = Ipv4Addr::LOCALHOST.into();
-        Self::start_under(&["env"], here, folder, authorized_keys, config)
+        Self::start_under(&[], here, folder, authorized_keys, config)
     }
 
     /// Starts one by another program that becomes it, at another address.

@@ -59,7 +59,7 @@ impl Group {
                 let path = path.display().to_string();
                 vec!["sh".to_owned(), "-c".to_owned(), enter.to_owned(), path]
             }
-            None => vec!["env".to_owned()],
+            None => Vec::new(),
         }
     }
 

@@ -184,10 +184,7 @@ impl Peers {
         };
         let wrapper = wrapper(group, self.namespace.as_deref());
         let under: Vec<_> = wrapper.iter().map(String::as_str).collect();
-        match under.is_empty() {
-            true => run.into_command(),
-            false => run.under(&under).into_command(),
-        }
+        run.under(&under).into_command()
     }
 
     /// Ends clients that are left.
