@@ -154,7 +154,12 @@ impl Setup {
 
     /// The daemon with a command on this state directory.
     pub fn on_state(&self, command: &str) -> Run {
-        self.node(&[command, "--state"]).arg(self.state())
+        self.on_state_args(&[command])
+    }
+
+    /// The daemon with a command of several words on this state directory.
+    pub fn on_state_args(&self, command: &[&str]) -> Run {
+        self.node(command).arg("--state").arg(self.state())
     }
 
     /// Starts the node and waits until it is ready.

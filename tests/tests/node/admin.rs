@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// A command of one or two words with more arguments, on a state directory.
 fn command(setup: &Setup, args: &[&str]) -> Ended {
-    setup.node(args).arg("--state").arg(setup.state()).ended()
+    setup.on_state_args(args).ended()
 }
 
 fn json(setup: &Setup, args: &[&str]) -> Value {

@@ -1,23 +1,17 @@
 //! What shells complete: commands and options, and what only the program knows.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use integration_tests::{Run, Setup, Ssh, Terminal, TestKey, artifacts, eventually, requires};
 
-fn programs() -> [(&'static str, PathBuf); 2] {
-    let built = artifacts();
-    [
-        ("alknet", built.client.clone()),
-        ("alknet-node", built.node.clone()),
-    ]
-}
+use super::packaging::programs;
 
 #[test]
 fn every_shell_has_a_script() {
     for (name, program) in programs() {
         for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
-            let script = Run::new(&program).args(["completions", shell]).output();
+            let script = Run::new(program).args(["completions", shell]).output();
             assert!(script.contains(name), "{shell}: {script}");
             assert!(
                 script.contains(program.to_str().unwrap()),
@@ -113,16 +107,9 @@ fn peers_and_scopes_are_completed() {
     let state = setup.state();
     let state = state.to_str().unwrap();
     let public = public.to_str().unwrap();
+    let scope = "ssh:exec:git-receive-pack";
     let added = setup
-        .node(&[
-            "peers",
-            "add",
-            "other",
-            public,
-            "--scope",
-            "ssh:exec:git-receive-pack",
-        ])
-        .args(["--state", state])
+        .on_state_args(&["peers", "add", "other", public, "--scope", scope])
         .ended();
     assert_eq!(added.code(), 0, "{added}");
     let ask = |words: &[&str]| completed(&artifacts().node, setup.folder(), words);

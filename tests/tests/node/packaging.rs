@@ -10,7 +10,7 @@ use integration_tests::{HANG, Run, Setup, artifacts, requires, workspace};
 use rustix::process::Signal;
 use serde_json::Value;
 
-fn programs() -> [(&'static str, &'static Path); 2] {
+pub(super) fn programs() -> [(&'static str, &'static Path); 2] {
     let built = artifacts();
     [("alknet", &built.client), ("alknet-node", &built.node)]
 }

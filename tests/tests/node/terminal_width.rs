@@ -42,17 +42,17 @@ fn status_and_peers_fit_the_terminal_and_show_traffic() {
     for scope in SCOPES {
         add.extend(["--scope", scope]);
     }
-    let added = setup.node(&add).arg("--state").arg(setup.state()).ended();
+    let added = setup.on_state_args(&add).ended();
     assert_eq!(added.code(), 0, "{added}");
     let node = setup.start();
     let ended = Ssh::to(&node).command("head -c 300000 /dev/zero").ended();
     assert_eq!(ended.code(), 0, "{ended}");
-    let run = |command: &[&str]| {
-        node.setup
-            .node(command)
-            .arg("--state")
-            .arg(node.setup.state())
-    };
+    let run = |command: &[&str]| node.setup.on_state_args(command);
+    let _session = Ssh::with_key(&node, &key).tunnel(&[]).ok();
+    eventually("the session is listed", || {
+        let listed = run(&["sessions", "list"]).ended().out();
+        listed.contains(long).then_some(())
+    });
     for command in [
         &["status"][..],
         &["peers", "list"],
