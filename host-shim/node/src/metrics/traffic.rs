@@ -12,6 +12,8 @@ use alknet_handler::{BoxFuture, BoxStream, Connection, Identity, IdentityAlready
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::state::last_logins;
+
 /// The most peers that are counted one by one; the rest only in the sum.
 const MOST: usize = 10_000;
 
@@ -79,7 +81,7 @@ fn counters_of(id: &str) -> Option<Arc<Counters>> {
     Some(Arc::clone(peers.entry(id.to_owned()).or_default()))
 }
 
-/// A connection whose streams are counted.
+/// A connection whose streams are counted, and whose log-in is noted.
 pub(crate) struct Counted {
     inner: Arc<dyn Connection>,
     counts: Arc<Counts>,
@@ -140,9 +142,12 @@ impl Connection for Counted {
     fn set_identity(&self, identity: Identity) -> Result<(), IdentityAlreadySet> {
         let id = identity.id.clone();
         self.inner.set_identity(identity)?;
-        if let Some(owner) = counters_of(&id) {
+        last_logins::note(&id);
+        // Nobody counts as before any more once the owner is known.
+        if let Some(owner) = counters_of(&id)
+            && self.counts.owner.set(Arc::clone(&owner)).is_ok()
+        {
             owner.add(self.counts.before.get());
-            let _ = self.counts.owner.set(owner);
         }
         Ok(())
     }

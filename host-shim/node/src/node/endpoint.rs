@@ -17,7 +17,6 @@ use crate::metrics::counters::{self, AdmissionError, Handshake};
 use crate::metrics::traffic::Counted;
 use crate::node::admission::{Admission, Admitted, Transport};
 use crate::node::away::AwayPeers;
-use crate::state::last_logins::Noting;
 
 /// With more handshakes than this under way, a peer must first prove that it
 /// receives at the address it claims (RFC 9000 section 8.1.2).
@@ -251,7 +250,7 @@ pub(crate) async fn hand_over(
         identity = auth.identity.as_ref().map(|identity| identity.id.as_str()),
         "connection accepted"
     );
-    let connection = Arc::new(Noting(Arc::new(Counted::new(connection))));
+    let connection = Arc::new(Counted::new(connection));
     let handled = generation.handler.handle(connection, auth).await;
     if let Err(error) = &handled {
         tracing::debug!(remote_addr, %error, "the handler ended the connection");

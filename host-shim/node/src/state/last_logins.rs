@@ -6,12 +6,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use alknet_handler::{BoxFuture, BoxStream, Connection, Identity, IdentityAlreadySet, StreamError};
 
 use crate::state::StateDir;
 use crate::state::replace_file;
@@ -89,7 +86,8 @@ fn read_file(file: &Path) -> Times {
     serde_json::from_str(&text).unwrap_or_default()
 }
 
-fn note(id: &str) {
+/// Notes that this peer logs in now.
+pub(crate) fn note(id: &str) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     kept().note(id, now.map_or(0, |now| now.as_secs()));
 }
@@ -108,38 +106,6 @@ impl Kept {
 
 fn kept() -> MutexGuard<'static, Kept> {
     KEPT.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A connection that notes who logs in on it.
-pub(crate) struct Noting(pub(crate) Arc<dyn Connection>);
-
-impl Connection for Noting {
-    fn accept_bi(&self) -> BoxFuture<'_, Result<BoxStream, StreamError>> {
-        self.0.accept_bi()
-    }
-
-    fn open_bi(&self) -> BoxFuture<'_, Result<BoxStream, StreamError>> {
-        self.0.open_bi()
-    }
-
-    fn remote_alpn(&self) -> Vec<u8> {
-        self.0.remote_alpn()
-    }
-
-    fn remote_addr(&self) -> Option<SocketAddr> {
-        self.0.remote_addr()
-    }
-
-    fn set_identity(&self, identity: Identity) -> Result<(), IdentityAlreadySet> {
-        let id = identity.id.clone();
-        self.0.set_identity(identity)?;
-        note(&id);
-        Ok(())
-    }
-
-    fn close(&self, code: u32, reason: &str) {
-        self.0.close(code, reason);
-    }
 }
 
 #[cfg(test)]
