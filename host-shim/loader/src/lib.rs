@@ -36,7 +36,7 @@ pub use bridge::{HandlerInputs, PluginFault, PluginHandler};
 pub use digest::{Digest, DigestError};
 pub use discover::{Candidate, DiscoverError, discover};
 pub use helper::enter_helper;
-pub use load::{LoadedPlugin, Prepared, try_out};
+pub use load::{LoadedPlugin, Prepared, is_plugin_name, try_out};
 pub use refusal::Refusal;
 pub use registry::{AlpnTaken, Generation, LiveConnection, Registry};
 pub use signature::{Signer, SignerError};

@@ -227,6 +227,12 @@ pub fn try_out(copy: &Path, source: &Path) -> Result<LoadedPlugin, Refusal> {
     open(source, copy, Digest::of(b""))
 }
 
+/// Whether a plugin can have this name: 1 to 64 lower-case letters, digits and `-`.
+pub fn is_plugin_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=64).contains(&name.len()) && name.bytes().all(fits)
+}
+
 fn open(path: &Path, copy: &Path, digest: Digest) -> Result<LoadedPlugin, Refusal> {
     open_bound(copy).map_err(|error| Refusal::Open {
         path: path.to_owned(),
@@ -249,13 +255,7 @@ fn open(path: &Path, copy: &Path, digest: Digest) -> Result<LoadedPlugin, Refusa
             expected: INTERFACE_VERSION.to_string(),
         });
     }
-    let name_is_fit = !bundle.name.is_empty()
-        && bundle.name.len() <= 64
-        && bundle
-            .name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if !name_is_fit {
+    if !is_plugin_name(&bundle.name) {
         return Err(unusable(format!(
             "its name \"{}\" is not 1 to 64 lower-case letters, digits and '-'",
             one_line(&bundle.name)

@@ -134,9 +134,8 @@ pub(super) fn new(args: NewArgs) -> Result<(), Failed> {
 
 /// The type of a plugin of that name.
 fn type_name(name: &str) -> Result<String, String> {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let starts_well = name.starts_with(|first: char| first.is_ascii_lowercase());
-    if !starts_well || name.len() > 64 || !name.bytes().all(fits) {
+    if !starts_well || !alknet_loader::is_plugin_name(name) {
         return Err(format!(
             "{name:?} cannot be the name of a plugin: take 1 to 64 lower-case letters, digits and \
              '-', a letter first"
