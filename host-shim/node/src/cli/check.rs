@@ -18,9 +18,8 @@ use super::{
     runtime,
 };
 use crate::config::draft::Draft;
-use crate::config::log_filter;
 use crate::config::trust::configured_trust;
-use crate::plugins::{Numbers, Settings, make_handler, plugin_pointer, try_out};
+use crate::plugins::{Settings, plugin_pointer, try_out};
 use crate::startup::accounts;
 use crate::startup::plan::Plan;
 use crate::state::StateDir;
@@ -74,17 +73,8 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
     plan.warnings.iter().for_each(|warning| say(warning));
     let runtime = runtime(&plan.config)?;
     runtime.block_on(async {
-        let filter = log_filter::parse_filter(&plan.config.log.filter).unwrap_or_default();
         for planned in &plan.plugins {
-            let made = make_handler(
-                planned,
-                &plan.keys.host_keys,
-                &plan.peers,
-                &filter,
-                Numbers::default(),
-                None,
-            );
-            match made {
+            match plan.handler_to_ask(planned) {
                 Ok(handler) => {
                     for (pointer, message) in system_faults(&*handler) {
                         let pointer = format!("{}{pointer}", plugin_pointer(planned.plugin.name()));

@@ -13,9 +13,8 @@ use serde_json::json;
 
 use super::{Failed, StateArg, dir, existing_config, fail, fail_all, runtime};
 use crate::config::draft::Draft;
-use crate::config::log_filter;
 use crate::plugins::explain::{Answer, Asked, LogIn, explain};
-use crate::plugins::{Numbers, make_handler, plugin_pointer};
+use crate::plugins::plugin_pointer;
 use crate::startup::plan::Plan;
 
 #[derive(Subcommand)]
@@ -211,16 +210,7 @@ async fn answer(
             }
         )));
     };
-    let filter = log_filter::parse_filter(&plan.config.log.filter).unwrap_or_default();
-    let handler = make_handler(
-        planned,
-        &plan.keys.host_keys,
-        &plan.peers,
-        &filter,
-        Numbers::default(),
-        None,
-    )
-    .map_err(fail)?;
+    let handler = plan.handler_to_ask(planned).map_err(fail)?;
     let peers = (&*plan.peers.config(), plan.peers.as_ref() as _);
     explain(handler.as_ref(), peers, identity, log_in, asked)
         .await

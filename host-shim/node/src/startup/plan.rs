@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use alknet_document::Fault;
+use alknet_handler::ProtocolHandler;
 use alknet_identity::PeerStore;
 
 use crate::config::NodeConfig;
 use crate::config::draft::{Draft, Source};
-use crate::config::problem::{NodeError, Warning};
-use crate::plugins::{ConfigContext, Libraries, PlannedPlugin, gather};
+use crate::config::log_filter::parse_filter;
+use crate::config::problem::{MakeHandlerError, NodeError, Warning};
+use crate::plugins::{ConfigContext, Libraries, Numbers, PlannedPlugin, gather, make_handler};
 use crate::secrets::Granter;
 use crate::secrets::handed_over::HandedOver;
 use crate::secrets::keys::NodeKeys;
@@ -81,6 +83,23 @@ impl Plan {
                 Err(problems)
             }
         }
+    }
+}
+
+impl Plan {
+    /// Makes the handler of a plugin only to ask it. Must be called inside a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// As for [`make_handler`].
+    pub(crate) fn handler_to_ask(
+        &self,
+        planned: &PlannedPlugin,
+    ) -> Result<Arc<dyn ProtocolHandler>, MakeHandlerError> {
+        let filter = parse_filter(&self.config.log.filter).unwrap_or_default();
+        let numbers = Numbers::default();
+        let (keys, peers) = (&self.keys.host_keys, &self.peers);
+        make_handler(planned, keys, peers, &filter, numbers, None)
     }
 }
 
