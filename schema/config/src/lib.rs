@@ -15,6 +15,7 @@ mod error;
 mod forwarding;
 mod limits;
 mod penalties;
+mod policy_test;
 mod range;
 mod rules;
 mod runtime;
@@ -37,6 +38,7 @@ pub use error::SshConfigError;
 pub use forwarding::Forwarding;
 pub use limits::Limits;
 pub use penalties::Penalties;
+pub use policy_test::{Expectation, PolicyTest, TestRequest, TestRequestError};
 pub use rules::{PolicyRule, RuleAction};
 pub use runtime::Runtime;
 pub use schema::{audit_schema, capabilities_schema, ssh_config_schema};
@@ -66,6 +68,11 @@ pub struct SshConfig {
     pub endpoint_identity: EndpointIdentity,
     /// A record of who did what.
     pub audit: Audit,
+    /// Requests with what must become of them. Where a test fails, the configuration
+    /// does not come into force. At most 10000; default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10_000))]
+    pub tests: Vec<PolicyTest>,
 }
 
 impl SshConfig {
@@ -96,7 +103,8 @@ impl SshConfig {
         self.services.validate()?;
         self.forwarding.validate()?;
         self.transport.validate()?;
-        self.audit.validate()
+        self.audit.validate()?;
+        policy_test::validate(&self.tests)
     }
 
     /// The policy that requests are decided by. The rules of `forwarding` come
@@ -144,7 +152,7 @@ fn refuse_arrays(text: &str) -> Result<(), SshConfigError> {
         "/endpoint_identity",
         "/audit",
     ];
-    let rules = ["/services/rules", "/forwarding/rules"]
+    let rules = ["/services/rules", "/forwarding/rules", "/tests"]
         .into_iter()
         .flat_map(|list| {
             let rules = document.pointer(list).and_then(|rules| rules.as_array());

@@ -24,6 +24,30 @@ pub struct Refused {
     pub message: String,
 }
 
+/// What became of the tests of a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TestReport {
+    /// How many passed.
+    #[serde(default)]
+    pub passed: u64,
+    /// Those that did not, in their order.
+    #[serde(default)]
+    pub failed: Vec<FailedTest>,
+}
+
+/// A test that failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FailedTest {
+    /// JSON pointer (RFC 6901) to the test, or to what is wrong in it, within the
+    /// configuration.
+    pub pointer: String,
+    /// What was expected, what was decided instead, and why.
+    pub message: String,
+    /// JSON pointer to the rule that decided, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+}
+
 /// What the machine lacks of what the configuration names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SystemReport {

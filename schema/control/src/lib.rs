@@ -11,6 +11,9 @@ mod answer;
 mod request;
 mod schema;
 
-pub use answer::{ConfigVerdict, HandedOver, Refused, SessionInfo, SessionList, SystemReport};
-pub use request::{ControlRequest, Explain, ExplainIdentity};
+pub use answer::{
+    ConfigVerdict, FailedTest, HandedOver, Refused, SessionInfo, SessionList, SystemReport,
+    TestReport,
+};
+pub use request::{ControlRequest, Explain, ExplainIdentity, RunTests, TestAccounts, TestIdentity};
 pub use schema::control_schema;

@@ -31,6 +31,11 @@ pub enum ControlRequest {
     /// What would be decided, without doing it. Answered by `{"allowed": bool,
     /// "reason": "one sentence"}`, and by whatever else the plugin has to say.
     Explain(Explain),
+    /// Whether the tests of a configuration pass, which need not be in force. A plugin
+    /// whose configuration has a list `tests` runs them, and every entry names whom it
+    /// is about in its member `identity`. Answered by a
+    /// [`TestReport`](crate::TestReport).
+    RunTests(RunTests),
     /// Which sessions are open. Answered by a [`SessionList`](crate::SessionList).
     Sessions {},
     /// End a session; its peer is told that the operator did so. Answered by `{}`.
@@ -87,4 +92,36 @@ pub struct ExplainIdentity {
     /// Further attributes by kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub resources: BTreeMap<String, Vec<String>>,
+}
+
+/// The tests to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RunTests {
+    /// The configuration with its tests, and with what they are about.
+    pub config: Value,
+    /// Those of the identities that the tests name which exist.
+    #[serde(default)]
+    pub identities: Vec<TestIdentity>,
+    /// How user names stand for accounts of the system, where they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounts: Option<TestAccounts>,
+}
+
+/// An identity that a test names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TestIdentity {
+    /// The identity.
+    #[serde(flatten)]
+    pub identity: ExplainIdentity,
+    /// Whether it is not let in.
+    #[serde(default)]
+    pub disabled: bool,
+}
+
+/// How user names stand for accounts of the system.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TestAccounts {
+    /// The account that stands for every name that is not among the identity's.
+    #[serde(default)]
+    pub default: Option<String>,
 }

@@ -27,7 +27,7 @@ impl Accounts {
     ///
     /// # Errors
     /// When the peer has accounts, but none with this name.
-    pub(super) fn choose(
+    pub(crate) fn choose(
         &self,
         identity: &Identity,
         user: &str,

@@ -95,6 +95,13 @@ struct Next {
     login_rules: Arc<LoginRules>,
 }
 
+/// What decides under a configuration that need not be in force.
+pub(crate) struct Candidate {
+    pub(crate) config: SshConfig,
+    pub(crate) permissions: Arc<Permissions>,
+    pub(crate) login_rules: Arc<LoginRules>,
+}
+
 impl ServerState {
     pub(crate) fn new(
         config: SshConfig,
@@ -170,6 +177,21 @@ impl ServerState {
     /// configuration; nothing changes.
     pub(crate) fn check(&self, config: &str) -> Result<(), ConfigError> {
         self.next(config, &self.active()).map(drop)
+    }
+
+    /// What would decide if a configuration were in force.
+    ///
+    /// # Errors
+    /// The first fault of the configuration, or of a file it names.
+    pub(crate) fn would_decide(&self, config: &str) -> Result<Candidate, ConfigError> {
+        let config = SshConfig::from_json(config).map_err(config_error)?;
+        let permissions = permissions(&config, self.launcher.as_ref());
+        let login_rules = Arc::new(LoginRules::read(&config.certificates)?);
+        Ok(Candidate {
+            config,
+            permissions,
+            login_rules,
+        })
     }
 
     fn next(&self, config: &str, active: &ActiveConfig) -> Result<Next, ConfigError> {
