@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use alknet_handler::Identity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +103,29 @@ pub struct Peer {
     /// Keeps the entry but treats the peer as unknown.
     #[serde(default)]
     pub disabled: bool,
+}
+
+impl Peer {
+    /// What handlers are told about the peer. Its `accounts`, `files` and
+    /// `network` are among the resources.
+    pub fn identity(&self) -> Identity {
+        let mut resources = self.resources.clone();
+        let network = vec!["true".to_owned()];
+        for (kind, values, given) in [
+            ("accounts", &self.accounts, !self.accounts.is_empty()),
+            ("files", &self.files, !self.files.is_empty()),
+            ("network", &network, self.network),
+        ] {
+            if given {
+                resources.insert(kind.to_owned(), values.clone());
+            }
+        }
+        Identity {
+            id: self.id.clone(),
+            scopes: self.scopes.clone(),
+            resources,
+        }
+    }
 }
 
 /// Certificates that stand for a peer.

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use alknet_handler::{BoxFuture, CertificateQuery, Identity, IdentityError, IdentityProvider};
 
 use crate::validate::Owner;
-use crate::{CertificateGrant, Peer, PeersConfig, PeersError};
+use crate::{CertificateGrant, PeersConfig, PeersError};
 
 /// The identity provider over a [`PeersConfig`] that can be replaced while
 /// sessions use it. SSH keys resolve by `SHA256:…`, TLS keys by `ed25519:…`,
@@ -103,7 +103,7 @@ impl Snapshot {
             .iter()
             .enumerate()
             .filter(|(_, peer)| !peer.disabled)
-            .map(|(index, peer)| (index, Arc::new(identity(peer))))
+            .map(|(index, peer)| (index, Arc::new(peer.identity())))
             .collect();
         let mut by_fingerprint = HashMap::new();
         let mut authorities = HashMap::new();
@@ -170,26 +170,5 @@ fn takes(grant: &CertificateGrant, certificate: &CertificateQuery) -> bool {
         common.any(|principal| principal == user)
     } else {
         common.next().is_some() && grant.users.iter().any(|name| name == "*" || name == user)
-    }
-}
-
-/// What handlers are told about a peer. Its `accounts`, `files` and `network`
-/// are among the resources.
-fn identity(peer: &Peer) -> Identity {
-    let mut resources = peer.resources.clone();
-    let network = vec!["true".to_owned()];
-    for (kind, values, given) in [
-        ("accounts", &peer.accounts, !peer.accounts.is_empty()),
-        ("files", &peer.files, !peer.files.is_empty()),
-        ("network", &network, peer.network),
-    ] {
-        if given {
-            resources.insert(kind.to_owned(), values.clone());
-        }
-    }
-    Identity {
-        id: peer.id.clone(),
-        scopes: peer.scopes.clone(),
-        resources,
     }
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::config::draft::Draft;
 use crate::config::trust::configured_trust;
-use crate::plugins::{Settings, plugin_pointer, try_out};
+use crate::plugins::{Settings, TestContext, plugin_pointer, try_out};
 use crate::startup::accounts;
 use crate::startup::plan::Plan;
 use crate::state::StateDir;
@@ -72,6 +72,13 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
     };
     plan.warnings.iter().for_each(|warning| say(warning));
     let runtime = runtime(&plan.config)?;
+    let peers = plan.peers.config();
+    let tests = TestContext {
+        document: &plan.source.document,
+        config: &plan.config,
+        peers: &peers,
+    };
+    let mut passed = 0;
     runtime.block_on(async {
         for planned in &plan.plugins {
             match plan.handler_to_ask(planned) {
@@ -79,6 +86,10 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
                     for (pointer, message) in system_faults(&*handler) {
                         let pointer = format!("{}{pointer}", plugin_pointer(planned.plugin.name()));
                         say(&Fault::at(&plan.source.document, &pointer, message));
+                    }
+                    match tests.run(&*handler, planned.plugin.name(), &planned.config) {
+                        Ok(number) => passed += number,
+                        Err(faults) => faults.iter().for_each(|fault| say(fault)),
                     }
                 }
                 Err(refused) => match refused.fault(&plan.source.document) {
@@ -89,7 +100,6 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
         }
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
-    let peers = plan.peers.config();
     let served_as_accounts = as_accounts || walls::has_accounts(&plan.config, &peers);
     let guests = match walls::is_root() && served_as_accounts {
         true => walls::confined_accounts(&peers),
@@ -123,6 +133,9 @@ pub(super) fn check(args: CheckArgs) -> Result<(), Failed> {
         say!("unconfined {}", unconfined.join(", "));
     }
     print_keys(&plan.keys.node_key().to_string(), &plan.keys.host_keys);
+    if passed > 0 {
+        say!("tests     {passed} passed");
+    }
     say!("{}: fine", shown(&file));
     Ok(())
 }

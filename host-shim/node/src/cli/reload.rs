@@ -64,6 +64,9 @@ pub(super) fn reload(args: ReloadArgs) -> Result<(), Failed> {
             reloaded.generation
         );
     }
+    if reloaded.tests > 0 {
+        say!("tests passed: {}", reloaded.tests);
+    }
     if !reloaded.needs_restart.is_empty() {
         say!("needs a restart: {}", reloaded.needs_restart.join(", "));
     }

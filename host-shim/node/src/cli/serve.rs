@@ -27,7 +27,7 @@ use crate::node::admission::raise_descriptor_limit;
 use crate::node::reload::ReloadOptions;
 use crate::node::swaps::{Swapper, Wanted};
 use crate::node::systemd;
-use crate::node::{AcceptGate, Node};
+use crate::node::{AcceptGate, Node, StartError};
 use crate::secrets::handed_over::{HandedOver, StartOptions};
 use crate::startup::accounts;
 use crate::startup::editors::write_schemas;
@@ -232,7 +232,14 @@ async fn serve_until_signal(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     let hangups = signal(SignalKind::hangup()).map_err(cannot_listen)?;
     last_logins::open(state.root());
-    let mut node = Node::start(plan, Some(Arc::clone(&walls))).map_err(fail)?;
+    let mut node = Node::start(plan, Some(Arc::clone(&walls))).map_err(|error| {
+        if let StartError::Tests(faults) = &error {
+            faults
+                .iter()
+                .for_each(|fault| complain!("alknet-node: {fault}"));
+        }
+        fail(error)
+    })?;
     if node.registry().alpns().is_empty() && !node.reloader().config().plugins.allow_none {
         node.warnings()
             .iter()

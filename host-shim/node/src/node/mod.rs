@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use alknet_document::Fault;
 use alknet_identity::PeerStore;
-use alknet_loader::{Registry, shown};
+use alknet_loader::{Generation, Registry, shown};
 use alknet_quic::{BindError, NodeKey, Server, ServerError, bind_endpoint};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -29,7 +29,7 @@ use crate::node::away::AwayPeers;
 use crate::node::reload::{FIRST, Reloader};
 use crate::node::swaps::{Listening, Swapper};
 use crate::plugins::PlannedPlugin;
-use crate::plugins::make_generation;
+use crate::plugins::{TestContext, make_generation};
 use crate::secrets::keys::HostKey;
 use crate::startup::plan::Plan;
 use crate::walls::Walls;
@@ -99,23 +99,40 @@ impl Node {
         } = plan;
         let registry = Arc::new(Registry::default());
         let filter = log_filter::parse_filter(&config.log.filter).unwrap_or_default();
+        let known = peers.config();
+        let tests = TestContext {
+            document: &source.document,
+            config: &config,
+            peers: &known,
+        };
+        let mut failed = Vec::new();
         for planned in plugins {
-            if let Err(refused) = serve(
+            let config = planned.config.clone();
+            let name = planned.plugin.name().to_owned();
+            let served = serve(
                 &registry,
                 planned,
                 &keys.host_keys,
                 &peers,
                 &filter,
                 walls.as_deref(),
-            ) {
-                match refused.fault(&source.document) {
+            );
+            match served {
+                Ok(generation) => {
+                    let tested = tests.run(&*generation.handler, &name, &config);
+                    failed.extend(tested.err().unwrap_or_default());
+                }
+                Err(refused) => match refused.fault(&source.document) {
                     Some(fault) => return Err(StartError::Config(fault)),
                     None => {
                         counters::load_failure("handler");
                         warnings.push(Warning::Handler(refused));
                     }
-                }
+                },
             }
+        }
+        if !failed.is_empty() {
+            return Err(StartError::Tests(failed));
         }
         let away = Arc::new(AwayPeers::new(
             &config.limits,
@@ -398,6 +415,9 @@ pub enum StartError {
     /// A plugin found a fault in its part of the configuration.
     #[error("{0}")]
     Config(Fault),
+    /// Tests of the configuration failed; at least one.
+    #[error("{} of the configuration's tests failed", .0.len())]
+    Tests(Vec<Fault>),
 }
 
 fn serve(
@@ -407,7 +427,7 @@ fn serve(
     peers: &Arc<PeerStore>,
     filter: &tracing_subscriber::filter::Targets,
     walls: Option<&Walls>,
-) -> Result<(), MakeHandlerError> {
+) -> Result<Arc<Generation>, MakeHandlerError> {
     let id = registry.next_id();
     let generation = make_generation(id, &planned, host_keys, peers, filter, FIRST, walls)?;
     registry
@@ -425,5 +445,5 @@ fn serve(
         file = shown(&planned.file),
         "plugin serves"
     );
-    Ok(())
+    Ok(generation)
 }

@@ -22,7 +22,7 @@ use crate::config::log_filter;
 use crate::config::problem::NodeError;
 use crate::logs;
 use crate::node::endpoint::Limits;
-use crate::plugins::{plugin_config, plugin_pointer};
+use crate::plugins::{TestContext, plugin_config, plugin_pointer};
 use crate::secrets::keys::PublicKeys;
 use crate::walls;
 
@@ -134,6 +134,13 @@ pub struct Reloaded {
     pub needs_restart: Vec<String>,
     /// What an operator should look at.
     pub warnings: Vec<String>,
+    /// The number of tests in the configuration, which all passed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tests: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Reloader {
@@ -176,10 +183,14 @@ impl Reloader {
         let next = self.read(how)?;
         let mut outcome = self.compare(&current, &next);
         if how.dry_run {
-            return match would_refuse(&next) {
-                faults if faults.is_empty() => Ok(outcome),
-                faults => Err(faults),
-            };
+            let faults = would_refuse(&next);
+            if !faults.is_empty() {
+                return Err(faults);
+            }
+        }
+        outcome.tests = run_tests(&next)?;
+        if how.dry_run {
+            return Ok(outcome);
         }
         let following = self.apply(&next, &mut outcome)?;
         current.generation += 1;
@@ -384,6 +395,7 @@ impl Reloader {
             changed,
             needs_restart,
             warnings,
+            tests: 0,
         }
     }
 
@@ -531,6 +543,27 @@ fn would_refuse(next: &Next) -> Vec<NodeError> {
         }
     }
     faults
+}
+
+/// Has the serving handlers run the tests of the configuration against it and the
+/// peers that come with it. Gives the number of tests.
+fn run_tests(next: &Next) -> Result<u64, Vec<NodeError>> {
+    let context = TestContext {
+        document: next.draft.document(),
+        config: &next.draft.config,
+        peers: &next.peers,
+    };
+    let (mut passed, mut failed) = (0, Vec::new());
+    for (generation, config) in &next.plugins {
+        match context.run(&*generation.handler, &generation.plugin, config) {
+            Ok(number) => passed += number,
+            Err(faults) => failed.extend(faults.into_iter().map(NodeError::Config)),
+        }
+    }
+    match failed.is_empty() {
+        true => Ok(passed),
+        false => Err(failed),
+    }
 }
 
 fn refuses(next: &Next, generation: &Generation, error: &ConfigError) -> NodeError {

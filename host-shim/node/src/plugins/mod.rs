@@ -9,6 +9,7 @@ mod in_memory;
 mod libraries;
 mod make;
 mod planned;
+mod policy_tests;
 mod timeout;
 mod trial;
 
@@ -18,4 +19,5 @@ pub(crate) use in_memory::{InMemory, Nobody, Peer};
 pub(crate) use libraries::Libraries;
 pub(crate) use make::{Numbers, make_generation, make_handler};
 pub(crate) use planned::PlannedPlugin;
+pub(crate) use policy_tests::TestContext;
 pub(crate) use trial::{Settings, run_if_asked, try_out};

@@ -44,7 +44,7 @@ impl Swapper {
                 self.plan_as_before(&draft, &previous)?
             }
         };
-        let Switched { now, before, ended } = self.switch(&planned)?;
+        let Switched { now, before, ended } = self.switch(&draft, &planned)?;
         warnings.extend(ended);
         if let Some(before) = &before {
             self.history.left(&before.plugin, before.digest);

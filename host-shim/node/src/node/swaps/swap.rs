@@ -24,7 +24,7 @@ use crate::config::trust::configured_trust;
 use crate::metrics::counters;
 use crate::node::reload::Reloader;
 use crate::plugins::{
-    ConfigContext, Libraries, PlannedPlugin, Settings, configure, make_generation,
+    ConfigContext, Libraries, PlannedPlugin, Settings, TestContext, configure, make_generation,
 };
 use crate::secrets::handed_over::HandedOver;
 use crate::secrets::keys::HostKey;
@@ -254,7 +254,7 @@ impl Swapper {
         }
         match self
             .plan(draft, file, library)
-            .and_then(|planned| self.switch(&planned))
+            .and_then(|planned| self.switch(draft, &planned))
         {
             Ok(Switched { now, before, ended }) => {
                 self.history.came_back(&name);
@@ -287,9 +287,13 @@ impl Swapper {
         configure(context, file, library).map_err(Vec::from)
     }
 
-    /// Makes the handler of a plugin, has new connections land on it, and
-    /// retires what served before.
-    pub(super) fn switch(&self, planned: &PlannedPlugin) -> Result<Switched, Vec<NodeError>> {
+    /// Makes the handler of a plugin, has it run its tests, has new connections
+    /// land on it, and retires what served before.
+    pub(super) fn switch(
+        &self,
+        draft: &Draft,
+        planned: &PlannedPlugin,
+    ) -> Result<Switched, Vec<NodeError>> {
         let file = &planned.file;
         let refused = |reason: &dyn std::fmt::Display| {
             vec![NodeError::Handler(MakeHandlerError {
@@ -322,6 +326,19 @@ impl Swapper {
             counters::load_failure("handler");
             vec![NodeError::Handler(refused)]
         })?;
+        let tests = TestContext {
+            document: draft.document(),
+            config: &draft.config,
+            peers: &self.peers.config(),
+        };
+        tests
+            .run(&*now.handler, name, &planned.config)
+            .map_err(|faults| {
+                faults
+                    .into_iter()
+                    .map(NodeError::Config)
+                    .collect::<Vec<_>>()
+            })?;
         if self.reloader.is_stopping() {
             return Err(vec![NodeError::Stopping]);
         }
