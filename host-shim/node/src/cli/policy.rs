@@ -2,10 +2,11 @@
 //! reach a target, and by which rule.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use alknet_document::{Document, Format};
 use alknet_text::visible_json;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -13,7 +14,7 @@ use serde_json::json;
 
 use super::{Failed, StateArg, dir, existing_config, fail, fail_all, runtime};
 use crate::config::draft::Draft;
-use crate::plugins::explain::{Answer, Asked, LogIn, explain};
+use crate::plugins::explain::{Answer, Asked, LogIn, explain, is_address};
 use crate::plugins::plugin_pointer;
 use crate::startup::plan::Plan;
 
@@ -38,6 +39,10 @@ pub(super) struct ExplainArgs {
     /// Answer with a JSON object
     #[arg(long)]
     json: bool,
+    /// Print the question and its answer as a test for the configuration, which
+    /// then holds the policy to it
+    #[arg(long, conflicts_with_all = ["json", "certificate"])]
+    as_test: bool,
     /// Who asks: the id of a peer
     #[arg(long, value_name = "ID", add = super::complete::peers())]
     identity: String,
@@ -86,6 +91,11 @@ enum Kind {
     Shell,
     /// Use SFTP
     Sftp,
+    /// Use another subsystem
+    Subsystem {
+        /// The name of the subsystem
+        name: String,
+    },
     /// Have the peer's agent forwarded
     Agent,
     /// Set an environment variable
@@ -127,7 +137,10 @@ fn run(args: ExplainArgs) -> Result<bool, Failed> {
     let answer = runtime.block_on(answering);
     runtime.shutdown_timeout(Duration::from_secs(1));
     let answer = answer?;
-    if args.json {
+    if args.as_test {
+        let test = Test::of(&args.identity, &log_in, &asked, answer.allowed);
+        say!("{}", test.to_text(&args.plugin, &plan.source.document));
+    } else if args.json {
         let explained = Explained {
             identity: &args.identity,
             request: &asked,
@@ -167,6 +180,7 @@ fn asked(kind: Kind) -> Result<Asked, Failed> {
         Kind::Streamlocal { path } => Asked::StreamLocal { path },
         Kind::Shell => Asked::Shell,
         Kind::Sftp => Asked::Sftp,
+        Kind::Subsystem { name } => Asked::Subsystem { name },
         Kind::Agent => Asked::Agent,
         Kind::Env { name } => Asked::Env { name },
     })
@@ -215,6 +229,65 @@ async fn answer(
     explain(handler.as_ref(), peers, identity, log_in, asked)
         .await
         .map_err(fail)
+}
+
+/// A question and its answer as an entry of the plugin's `tests`.
+#[derive(Serialize)]
+struct Test<'a> {
+    identity: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+    request: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dns: Option<&'a [IpAddr]>,
+    expect: &'static str,
+}
+
+impl<'a> Test<'a> {
+    fn of(identity: &'a str, log_in: &LogIn, asked: &'a Asked, allowed: bool) -> Self {
+        let request = asked.to_string();
+        let request = request.strip_prefix("ssh:").unwrap_or(&request);
+        let dns = match asked {
+            Asked::Forward {
+                host, addresses, ..
+            } if !is_address(host) => Some(addresses.as_slice()),
+            _ => None,
+        };
+        let at = log_in.at.and_then(|at| i64::try_from(at).ok());
+        let at = at.and_then(|at| jiff::Timestamp::from_second(at).ok());
+        Self {
+            identity,
+            from: log_in.from,
+            at: at.map(|at| at.to_string()),
+            request: request.to_owned(),
+            dns,
+            expect: if allowed { "allow" } else { "deny" },
+        }
+    }
+
+    /// In the language of the configuration.
+    fn to_text(&self, plugin: &str, configuration: &Document) -> String {
+        if Format::of(Path::new(configuration.name())) == Some(Format::Json) {
+            return visible_json(&json!(self).to_string()).into_owned();
+        }
+        let mut text = format!("[[plugins.config.{plugin}.tests]]");
+        let mut add = |name: &str, value: toml_edit::Value| {
+            text.push_str(&format!("\n{name} = {}", value.to_string().trim()));
+        };
+        add("identity", self.identity.into());
+        self.from
+            .into_iter()
+            .for_each(|from| add("from", from.to_string().into()));
+        self.at.iter().for_each(|at| add("at", at.into()));
+        add("request", self.request.as_str().into());
+        if let Some(dns) = self.dns {
+            add("dns", dns.iter().map(ToString::to_string).collect());
+        }
+        add("expect", self.expect.into());
+        text
+    }
 }
 
 /// The answer as `policy explain --json` prints it.

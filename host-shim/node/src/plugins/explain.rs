@@ -53,6 +53,11 @@ pub(crate) enum Asked {
     Shell,
     /// To use SFTP.
     Sftp,
+    /// To use another subsystem.
+    Subsystem {
+        /// Its name.
+        name: String,
+    },
     /// To have its agent forwarded.
     Agent,
     /// To set a variable.
@@ -76,8 +81,7 @@ impl Asked {
         else {
             return Ok(());
         };
-        let is_address = host.parse::<IpAddr>().is_ok() || host.contains(':');
-        if is_address || !addresses.is_empty() {
+        if is_address(host) || !addresses.is_empty() {
             return Ok(());
         }
         let failed = |source| ExplainError::LookUp {
@@ -100,6 +104,11 @@ impl Asked {
     }
 }
 
+/// Whether a host is an address, which nothing looks up.
+pub(crate) fn is_address(host: &str) -> bool {
+    host.parse::<IpAddr>().is_ok() || host.contains(':')
+}
+
 /// Writes the request in the form of a scope, with what was asked for in its
 /// place.
 impl fmt::Display for Asked {
@@ -118,6 +127,7 @@ impl fmt::Display for Asked {
             Self::StreamLocal { path } => write!(f, "ssh:streamlocal:{path}"),
             Self::Shell => f.write_str("ssh:shell"),
             Self::Sftp => f.write_str("ssh:sftp"),
+            Self::Subsystem { name } => write!(f, "ssh:subsystem:{name}"),
             Self::Agent => f.write_str("ssh:agent"),
             Self::Env { name } => write!(f, "ssh:env:{name}"),
         }
