@@ -5,6 +5,7 @@ mod certificates;
 mod endpoint_identity;
 mod explain;
 mod policy;
+mod policy_tests;
 mod refused_handshake;
 mod revocation;
 mod secrets;

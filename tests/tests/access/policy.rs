@@ -639,5 +639,61 @@ fn document(verdicts: &[Vec<Verdict>]) -> String {
         }
         text.push('\n');
     }
+    text.push_str(TESTS);
     text
 }
+
+/// The page's part about tests; `policy_tests` runs them.
+const TESTS: &str = r#"
+## Tests of a policy
+
+What a policy is meant to allow and to deny can stand beside its rules, as tests:
+
+```toml
+[[plugins.config.ssh.tests]] # the job reaches its exporter
+identity = "deploy"
+request = "forward:127.0.0.1:9090"
+expect = "allow"
+
+[[plugins.config.ssh.tests]] # the database is for developers
+identity = "root"
+request = "forward:localhost:5432"
+dns = ["127.0.0.1", "::1"]
+expect = "deny"
+
+[[plugins.config.ssh.tests]] # and nobody listens on ports of the system
+identity = "root"
+request = "listen:*:443"
+from = "192.0.2.7"
+expect = "deny"
+
+[[plugins.config.ssh.tests]] # whom we do not have yet
+identity = "newcomer"
+scopes = ["ssh:exec:echo"]
+request = "exec:cat /etc/hostname"
+expect = "deny"
+```
+
+`alknet-node check`, every start, every reload (`--dry-run` too) and every new version of
+the plugin run all of them, with the rules and peers that would come into force, and by
+the code that serves. Where one fails, nothing comes into force. The message has the place
+of the test, what was decided instead, and the place of the rule that decided:
+
+```
+alknet-node: /var/lib/alknet/node.toml:48:1: /plugins/config/ssh/tests/0: the test expects that forward:127.0.0.1:9090 is allowed to deploy, and it is denied: the rule at /forwarding/rules/0 denies it (/var/lib/alknet/node.toml:42)
+```
+
+| field | meaning |
+|---|---|
+| `identity` | The id of a peer. |
+| `request` | `exec:<command>`, `shell`, `sftp`, `subsystem:<name>`, `forward:<host>:<port>`, `listen:<address>:<port>`, `streamlocal:<path>`, `agent` or `env:<NAME>`. |
+| `expect` | `allow` or `deny`. |
+| `dns` | The addresses that the name in a `forward:` has. Nothing is looked up, so a name needs them. |
+| `from` | The address it comes from. Without it, one that its `ssh:from` admits. |
+| `at` | The time of its log-in, such as `2030-12-31T00:00:00Z`. Without it, one at which nothing has expired: no test fails by itself one day. |
+| `user` | The user name, where peers have accounts. |
+| `scopes` | Scopes in place of the peer's own; then there need not be such a peer. |
+
+`alknet-node policy explain --as-test …` prints a question and its answer as such an entry,
+so a policy that does what it should is soon held to it.
+"#;
