@@ -9,6 +9,7 @@ use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ConnectionError, TransportErrorCode};
 use rustls::client::Resumption;
 
+use crate::path_mtu::Path;
 use crate::tls::{ClientKey, NodeVerifier, certified, provider};
 use crate::{NodeKey, NodeSecret, TransportSettings};
 
@@ -48,7 +49,8 @@ pub async fn connect(
     client: &Client,
 ) -> Result<quinn::Connection, ConnectError> {
     let presented = Arc::new(OnceLock::new());
-    let config = quinn_config(client, Arc::clone(&presented))?;
+    let path = Path::to(addr);
+    let config = quinn_config(client, path, Arc::clone(&presented))?;
     let connecting = endpoint.connect_with(config, addr, UNUSED_NAME)?;
     connecting.await.map_err(|error| {
         if let (Trust::Pinned(expected), Some(&presented)) = (client.trust, presented.get())
@@ -139,6 +141,7 @@ const UNUSED_NAME: &str = "node";
 
 pub(crate) fn quinn_config(
     client: &Client,
+    path: Path,
     presented: Arc<OnceLock<NodeKey>>,
 ) -> Result<quinn::ClientConfig, ConnectError> {
     let provider = provider();
@@ -162,6 +165,6 @@ pub(crate) fn quinn_config(
     let crypto = QuicClientConfig::try_from(tls)
         .map_err(|error| rustls::Error::General(error.to_string()))?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-    config.transport_config(client.settings.to_quinn());
+    config.transport_config(client.settings.to_quinn(path));
     Ok(config)
 }

@@ -9,6 +9,7 @@ use quinn::{AsyncUdpSocket, EndpointConfig, Runtime as _, TokioRuntime};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::client_socket::ClientSocket;
+use crate::path_mtu;
 
 /// Binds a node's endpoint. `[::]` takes IPv4 too where the system can. The
 /// two configurations come from [`Server`](crate::Server).
@@ -33,7 +34,7 @@ pub fn bind_endpoint(
 /// When the system gives out no socket of the peer's address family.
 pub fn bind_client(peer: SocketAddr) -> Result<quinn::Endpoint, BindError> {
     let addr = any_port(peer);
-    bind(addr, EndpointConfig::default(), None).map_err(|source| BindError::new(addr, source))
+    bind(addr, client_config(), None).map_err(|source| BindError::new(addr, source))
 }
 
 /// A client's endpoint that can ask its node again whatever QUIC's own timers
@@ -56,7 +57,7 @@ impl ClientEndpoint {
         let addr = any_port(peer);
         let bound = || {
             let socket = Arc::new(ClientSocket::new(system_socket(addr)?));
-            let config = EndpointConfig::default();
+            let config = client_config();
             let shared = Arc::clone(&socket) as Arc<dyn AsyncUdpSocket>;
             let runtime = Arc::new(TokioRuntime);
             let endpoint =
@@ -115,6 +116,12 @@ impl ClientEndpoint {
     fn socket(&self) -> MutexGuard<'_, Arc<ClientSocket>> {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn client_config() -> EndpointConfig {
+    let mut config = EndpointConfig::default();
+    path_mtu::take_large_packets(&mut config);
+    config
 }
 
 fn system_socket(addr: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {

@@ -20,6 +20,7 @@ mod connection;
 mod endpoint;
 mod node_key;
 pub mod openssh;
+mod path_mtu;
 mod peer_address;
 mod presence;
 mod reset;

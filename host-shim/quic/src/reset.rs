@@ -10,7 +10,7 @@ use ring::hmac;
 use rustls::SignatureScheme;
 use zeroize::Zeroizing;
 
-use crate::NodeSecret;
+use crate::{NodeSecret, path_mtu};
 
 /// The text that is signed, which separates what is derived here from every
 /// other use of the key. A TLS signature begins with 64 spaces (RFC 8446
@@ -43,6 +43,7 @@ pub(crate) fn endpoint_config(secret: &NodeSecret) -> Result<EndpointConfig, rus
     config
         .cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)))
         .min_reset_interval(RESET_INTERVAL);
+    path_mtu::take_large_packets(&mut config);
     Ok(config)
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use quinn::{IdleTimeout, TransportConfig, VarInt};
 
 use crate::Congestion;
+use crate::path_mtu::Path;
 
 /// How a connection uses memory and time. Both ends use the defaults, which
 /// were measured on loopback and on long links.
@@ -65,19 +66,21 @@ impl Default for TransportSettings {
 }
 
 impl TransportSettings {
-    pub(crate) fn to_quinn(&self) -> Arc<TransportConfig> {
-        self.with_windows(self.connection_receive_window, self.send_window)
+    /// The transport configuration of a client on such a path.
+    pub(crate) fn to_quinn(&self, path: Path) -> Arc<TransportConfig> {
+        self.with_windows(self.connection_receive_window, self.send_window, path)
     }
 
     /// The transport configuration with which a node begins a connection.
-    pub(crate) fn before_login(&self) -> Arc<TransportConfig> {
+    pub(crate) fn before_login(&self, path: Path) -> Arc<TransportConfig> {
         self.with_windows(
             self.receive_window_before_login,
             self.send_window_before_login,
+            path,
         )
     }
 
-    fn with_windows(&self, receive: u32, send: u32) -> Arc<TransportConfig> {
+    fn with_windows(&self, receive: u32, send: u32, path: Path) -> Arc<TransportConfig> {
         let mut transport = TransportConfig::default();
         transport
             .stream_receive_window(VarInt::from_u32(self.stream_receive_window))
@@ -90,6 +93,7 @@ impl TransportSettings {
             .keep_alive_interval(Some(self.keep_alive_interval))
             // More than 2^62 ms cannot be expressed and means "never" anyway.
             .max_idle_timeout(IdleTimeout::try_from(self.idle_timeout).ok());
+        path.apply(&mut transport);
         self.congestion.apply(&mut transport);
         Arc::new(transport)
     }

@@ -77,7 +77,7 @@ impl Net {
         let secret = NodeSecret::from_seed(&[1; 32]).unwrap();
         let server = Server::new(&secret, &settings).unwrap();
         let mut config = server.config(&[b"x".to_vec()]).unwrap();
-        config.transport_config(settings.to_quinn());
+        config.transport_config(settings.to_quinn(crate::path_mtu::Path::Ethernet));
         let client = Client {
             trust: Trust::Pinned(secret.public()),
             key: None,
@@ -106,7 +106,8 @@ impl Net {
                 addresses[NODE],
             ),
         ];
-        let config = quinn_config(&client, Arc::default()).unwrap();
+        let config =
+            quinn_config(&client, crate::path_mtu::Path::Ethernet, Arc::default()).unwrap();
         let connected = sides[CLIENT]
             .endpoint
             .connect(now, config, addresses[NODE], "x");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use alknet_handler::{AuthContext, Connection, HandlerError, IdentityProvider};
 use alknet_identity::PeerStore;
 use alknet_loader::{Generation, Registry};
-use alknet_quic::{QuicConnection, negotiated_alpn, peer_key};
+use alknet_quic::{QuicConnection, Server, negotiated_alpn, peer_key};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::NodeConfig;
@@ -50,10 +50,19 @@ impl Limits {
     }
 }
 
+/// What each connection is served with.
+struct Context {
+    server: Arc<Server>,
+    registry: Arc<Registry>,
+    peers: Arc<PeerStore>,
+    away: Arc<AwayPeers>,
+}
+
 /// Accepts until the endpoint is closed; refuses once told to stop. Answers
 /// each probe between two connections.
 pub(crate) async fn accept(
     endpoint: quinn::Endpoint,
+    server: Arc<Server>,
     registry: Arc<Registry>,
     peers: Arc<PeerStore>,
     limits: Limits,
@@ -61,6 +70,13 @@ pub(crate) async fn accept(
     mut probes: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
     let handshakes = Arc::new(AtomicUsize::new(0));
+    let Limits { admission, away } = limits;
+    let context = Arc::new(Context {
+        server,
+        registry,
+        peers,
+        away,
+    });
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
@@ -82,22 +98,14 @@ pub(crate) async fn accept(
             counters::handshake(Handshake::Retried);
             continue;
         }
-        let Ok(slot) = ConnectionSlot::at_the_beginning(&incoming, &limits.admission) else {
+        let Ok(slot) = ConnectionSlot::at_the_beginning(&incoming, &admission) else {
             counters::handshake(Handshake::Refused);
             incoming.refuse();
             continue;
         };
         let handshake = UnderWay::begin(&handshakes);
         let port = endpoint.local_addr().map(|own| own.port()).ok();
-        tokio::spawn(serve(
-            incoming,
-            port,
-            handshake,
-            slot,
-            Arc::clone(&registry),
-            Arc::clone(&peers),
-            Arc::clone(&limits.away),
-        ));
+        tokio::spawn(serve(incoming, port, handshake, slot, Arc::clone(&context)));
     }
 }
 
@@ -151,13 +159,11 @@ async fn serve(
     port: Option<u16>,
     handshake: UnderWay,
     slot: ConnectionSlot,
-    registry: Arc<Registry>,
-    peers: Arc<PeerStore>,
-    away: Arc<AwayPeers>,
+    context: Arc<Context>,
 ) {
     let remote_addr = incoming.remote_address();
     let began = Instant::now();
-    let connected = match incoming.accept() {
+    let connected = match context.server.accept(incoming) {
         Ok(connecting) => tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await,
         Err(error) => Ok(Err(error)),
     };
@@ -187,13 +193,14 @@ async fn serve(
     };
     // The TLS layer accepted one of ours, so there is one.
     let alpn = negotiated_alpn(&connection).unwrap_or_default();
-    let Some(generation) = registry.enter(&alpn) else {
+    let Some(generation) = context.registry.enter(&alpn) else {
         connection.close(CODE_NO_HANDLER.into(), b"no handler for this ALPN");
         return;
     };
     let fingerprint = peer_key(&connection).map(|key| key.to_string());
     let identity = match &fingerprint {
-        Some(fingerprint) => peers
+        Some(fingerprint) => context
+            .peers
             .resolve_from_fingerprint(fingerprint)
             .await
             .unwrap_or_else(|error| {
@@ -211,6 +218,7 @@ async fn serve(
         local_addr,
         tls_client_fingerprint: fingerprint,
     };
+    let away = &context.away;
     let settings = away.transport().clone();
     let shared = QuicConnection::new(connection.clone(), remote_addr, settings);
     if auth.identity.is_some() {

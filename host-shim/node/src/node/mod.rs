@@ -138,7 +138,7 @@ impl Node {
             &config.limits,
             config.transport.congestion.into(),
         ));
-        let server = Server::new(&keys.node, away.transport())?;
+        let server = Arc::new(Server::new(&keys.node, away.transport())?);
         let endpoint = bind_endpoint(
             config.listen,
             server.endpoint_config(),
@@ -172,6 +172,7 @@ impl Node {
         let (probe, probes) = mpsc::channel(1);
         let accepting = tokio::spawn(endpoint::accept(
             endpoint.clone(),
+            Arc::clone(&server),
             Arc::clone(&registry),
             Arc::clone(&peers),
             endpoint::Limits {

@@ -53,7 +53,7 @@ pub(crate) struct Swapper {
 /// The listeners that connections come from.
 pub(crate) struct Listening {
     pub(crate) endpoint: quinn::Endpoint,
-    pub(crate) server: Server,
+    pub(crate) server: Arc<Server>,
     /// The ALPN of connections over TCP, if the node accepts any.
     pub(crate) tcp_alpn: Option<String>,
 }
