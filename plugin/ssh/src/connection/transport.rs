@@ -410,11 +410,12 @@ impl<S: ByteStream> State<S> {
     fn fill(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<()> {
         self.inbox.reserve(size);
         let before = self.inbox.len();
-        match ready!(poll_read_buf(
-            Pin::new(&mut self.stream),
-            cx,
-            &mut self.inbox
-        )) {
+        let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.inbox);
+        // A session that waits for its peer, for hours perhaps, keeps no buffer.
+        if read.is_pending() && before == 0 && self.inbox.capacity() <= READ_AHEAD {
+            self.inbox = BytesMut::new();
+        }
+        match ready!(read) {
             Ok(0) => self.ended = Some(Ok(())),
             Ok(read) => {
                 if let Some(stranger) = &mut self.before_login {

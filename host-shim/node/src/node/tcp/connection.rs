@@ -117,7 +117,8 @@ impl Shared {
     }
 
     async fn discard(&self) {
-        let mut waste = [0; 4096];
+        // Not in the future, which lives as long as the connection.
+        let mut waste = vec![0; 4096];
         while let Ok(Ok(())) = timeout(SILENT_LINGER, self.socket.readable()).await {
             match self.socket.try_read(&mut waste) {
                 Ok(1..) => {}

@@ -87,7 +87,8 @@ impl Listener {
                         continue;
                     };
                     let registry = Arc::clone(&registry);
-                    let serving = serve(socket, remote_addr, alpn.clone(), registry);
+                    // A future that is awaited by another is in it twice.
+                    let serving = Box::pin(serve(socket, remote_addr, alpn.clone(), registry));
                     connections.spawn(async move {
                         serving.await;
                         drop(admitted);

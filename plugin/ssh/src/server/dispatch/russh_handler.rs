@@ -292,7 +292,8 @@ impl Handler for RusshHandler {
             // How clients ask which methods there are (RFC 4252 section 5.2).
             return Ok(Auth::reject());
         };
-        let holder = self.auth.by_endpoint(user, &endpoint.fingerprint).await;
+        let proven = self.auth.by_endpoint(user, &endpoint.fingerprint);
+        let holder = Box::pin(proven).await;
         Ok(self.concluded(holder))
     }
 
@@ -314,7 +315,7 @@ impl Handler for RusshHandler {
         user: &str,
         certificate: &Certificate,
     ) -> Result<Auth, Self::Error> {
-        let holder = self.auth.certified(user, certificate).await;
+        let holder = Box::pin(self.auth.certified(user, certificate)).await;
         Ok(self.concluded(holder))
     }
 
@@ -323,11 +324,8 @@ impl Handler for RusshHandler {
         user: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, Self::Error> {
-        if self
-            .auth
-            .offer(user, offer.public_key, offer.algorithm)
-            .await
-        {
+        let known = self.auth.offer(user, offer.public_key, offer.algorithm);
+        if Box::pin(known).await {
             Ok(Auth::Accept)
         } else {
             Ok(self.rejected())
@@ -340,7 +338,7 @@ impl Handler for RusshHandler {
         key: VerifiedPublicKey<'_>,
     ) -> Result<Auth, Self::Error> {
         let proven = self.auth.verified(user, key.public_key, key.algorithm);
-        let holder = proven.await;
+        let holder = Box::pin(proven).await;
         Ok(self.concluded(holder))
     }
 
@@ -452,7 +450,7 @@ impl Handler for RusshHandler {
         let listening = self
             .listeners
             .tcp(address, *port, session.handle(), &self.shared);
-        match listening.await {
+        match Box::pin(listening).await {
             Ok(bound) => {
                 self.count(RequestKind::TcpipForward, Verdict::Granted);
                 *port = bound.into();
@@ -486,7 +484,7 @@ impl Handler for RusshHandler {
         session: &mut Session,
     ) -> Result<bool, Self::Error> {
         let listening = self.listeners.unix(path, session.handle(), &self.shared);
-        match listening.await {
+        match Box::pin(listening).await {
             Ok(()) => {
                 self.count(RequestKind::StreamLocalForward, Verdict::Granted);
                 Ok(true)
@@ -674,7 +672,7 @@ impl Handler for RusshHandler {
             return Ok(false);
         }
         let listening = self.listeners.agent(session.handle(), &self.shared);
-        match listening.await {
+        match Box::pin(listening).await {
             Ok(()) => {
                 self.count(RequestKind::Agent, Verdict::Granted);
                 Ok(true)
