@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use alknet_openssh::KeyOption;
 use alknet_ssh_policy::{Conditions, Scope};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-
-use crate::options::KeyOption;
 
 /// The command by which OpenSSH names its own file transfer.
 const INTERNAL_SFTP: &str = "internal-sftp";

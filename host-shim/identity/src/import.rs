@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 
+use alknet_openssh::{AuthorizedKey, KeyError, OptionsError, split_options};
 use jiff::tz::TimeZone;
 
 use crate::allowance::{Allowance, OptionError};
-use crate::options::{self, OptionsError};
-use crate::{Authority, AuthorizedKey, CertificateGrant, KeyError, Peer, PeersConfig};
+use crate::{Authority, CertificateGrant, Peer, PeersConfig};
 
 /// How an `authorized_keys` file is to be read.
 #[derive(Clone, Debug)]
@@ -127,7 +127,7 @@ impl<'a> Import<'a> {
         let (options, key) = match line.parse::<AuthorizedKey>() {
             Ok(key) => (Vec::new(), key),
             Err(KeyError::Options { .. } | KeyError::UnknownAlgorithm) => {
-                let (options, rest) = options::split(line)?;
+                let (options, rest) = split_options(line)?;
                 (options, rest.parse()?)
             }
             Err(error) => return Err(error.into()),

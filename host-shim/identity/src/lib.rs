@@ -14,13 +14,9 @@
 #![forbid(unsafe_code)]
 
 mod allowance;
-mod authorized_key;
 mod config;
 mod import;
-mod key_blob;
-mod key_file;
 mod node_key;
-mod options;
 mod scope;
 mod store;
 mod validate;
@@ -28,15 +24,11 @@ mod write;
 
 pub use alknet_ssh_policy::Conditions;
 pub use allowance::OptionError;
-pub use authorized_key::{AuthorizedKey, KeyError};
 pub use config::{Authority, CertificateGrant, Peer, PeersConfig};
 pub use import::{
     ImportFault, ImportProblem, ImportSettings, Imported, ImportedLine, import_authorized_keys,
 };
-pub use key_blob::BlobError;
-pub use key_file::{KeyFileError, read_public_key_file, read_text};
 pub use node_key::{NodeKey, NodeKeyError};
-pub use options::OptionsError;
 pub use scope::{ScopeError, check_scope};
 pub use store::PeerStore;
 pub use validate::{PeerFault, PeerProblem, PeersError};

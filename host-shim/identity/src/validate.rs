@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use alknet_openssh::{AuthorizedKey, KeyError};
 use alknet_session::{Tree, TreeError};
 use alknet_ssh_policy::{ConditionError, Conditions};
 
 use crate::{
-    Authority, AuthorizedKey, CertificateGrant, KeyError, NodeKey, NodeKeyError, Peer, PeersConfig,
-    ScopeError, check_scope,
+    Authority, CertificateGrant, NodeKey, NodeKeyError, Peer, PeersConfig, ScopeError, check_scope,
 };
 
 const MAX_ID: usize = 64;

@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Write};
 
-use crate::{Authority, AuthorizedKey, CertificateGrant, Peer, PeersConfig};
+use alknet_openssh::AuthorizedKey;
+
+use crate::{Authority, CertificateGrant, Peer, PeersConfig};
 
 const HEADER: &str = "\
 # Who may connect to this node, and what each of them may do.

@@ -170,7 +170,7 @@ fn with_certificates(id: &str, certificates: &[CertificateGrant]) -> Peer {
 
 #[tokio::test]
 async fn a_certificate_stands_for_the_peer_that_takes_its_principal() {
-    let ca = CA.parse::<alknet_identity::AuthorizedKey>().unwrap();
+    let ca = CA.parse::<alknet_openssh::AuthorizedKey>().unwrap();
     let mut config = PeersConfig {
         authorities: vec![authority("staff", &[CA])],
         ..config([

@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use alknet_identity::{ImportSettings, Imported, import_authorized_keys, read_text};
+use alknet_identity::{ImportSettings, Imported, import_authorized_keys};
+use alknet_openssh::read_text;
 use clap::Args;
 use jiff::tz::TimeZone;
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use alknet_identity::{AuthorizedKey, Conditions, Peer, read_public_key_file};
+use alknet_identity::{Conditions, Peer};
+use alknet_openssh::{AuthorizedKey, read_public_key_file};
 use clap::Subcommand;
 use serde::Serialize;
 

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use alknet_identity::{AuthorizedKey, PeersConfig, read_public_key_file};
+use alknet_identity::PeersConfig;
+use alknet_openssh::{AuthorizedKey, read_public_key_file};
 
 use crate::cli::setup::agent;
 use crate::cli::setup::private_half::{PrivateHalf, private_half};

@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use alknet_identity::{AuthorizedKey, KeyFileError, Peer, PeersConfig, read_public_key_file};
+use alknet_identity::{Peer, PeersConfig};
 use alknet_loader::{Refusal, Stage};
+use alknet_openssh::{AuthorizedKey, KeyFileError, read_public_key_file};
 use alknet_vault::{Ed25519Key, Mnemonic, MnemonicError, MnemonicFileError};
 use zeroize::Zeroizing;
 

@@ -1,6 +1,7 @@
 //! The owner of a node that `up` has made, and what it is let do.
 
-use alknet_identity::{AuthorizedKey, Peer, PeersConfig};
+use alknet_identity::{Peer, PeersConfig};
+use alknet_openssh::AuthorizedKey;
 use clap::Args;
 use serde_json::Value;
 

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use alknet_identity::{AuthorizedKey, BlobError, KeyError, KeyFileError, read_public_key_file};
+use alknet_openssh::{AuthorizedKey, BlobError, KeyError, KeyFileError, read_public_key_file};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;

@@ -3,18 +3,18 @@
 
 /// One option.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct KeyOption {
+pub struct KeyOption {
     /// The option's name in lower case, as sshd compares it.
-    pub(crate) name: String,
+    pub name: String,
     /// The text between the quotes, with the escapes of quotes removed.
-    pub(crate) value: Option<String>,
+    pub value: Option<String>,
 }
 
 /// Splits the options off a line that begins with some.
 ///
 /// # Errors
 /// What is wrong with them as text.
-pub(crate) fn split(line: &str) -> Result<(Vec<KeyOption>, &str), OptionsError> {
+pub fn split_options(line: &str) -> Result<(Vec<KeyOption>, &str), OptionsError> {
     let mut rest = line;
     let mut options = Vec::new();
     loop {
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn options_are_split_as_sshd_splits_them() {
         let line = r#"Restrict,command="echo \"a, b\" \n c",NO-pty 	ssh-ed25519 AAAA me"#;
-        let (options, rest) = split(line).unwrap();
+        let (options, rest) = split_options(line).unwrap();
         assert_eq!(
             options,
             [
@@ -136,7 +136,7 @@ mod tests {
                 },
             ),
         ] {
-            assert_eq!(split(line), Err(error), "{line}");
+            assert_eq!(split_options(line), Err(error), "{line}");
         }
     }
 }

@@ -1,0 +1,17 @@
+//! OpenSSH's formats, each read and written in one place.
+//!
+//! What is in keys themselves comes from the crate `ssh-key`, which russh
+//! uses as well; this crate adds what OpenSSH puts around them, and messages
+//! that tell an operator what to do.
+
+#![forbid(unsafe_code)]
+
+mod authorized_key;
+mod key_blob;
+mod key_options;
+mod public_key_file;
+
+pub use authorized_key::{AuthorizedKey, KeyError};
+pub use key_blob::BlobError;
+pub use key_options::{KeyOption, OptionsError, split_options};
+pub use public_key_file::{KeyFileError, read_public_key_file, read_text};
