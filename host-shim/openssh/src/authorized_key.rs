@@ -4,8 +4,8 @@
 use std::str::FromStr;
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use sha2::{Digest, Sha256};
+use base64::engine::general_purpose::STANDARD;
+use ssh_key::HashAlg;
 
 use crate::key_blob::{self, BlobError};
 
@@ -49,12 +49,12 @@ impl FromStr for AuthorizedKey {
             return Err(KeyError::ControlCharacter);
         }
         let blob = STANDARD.decode(base64).map_err(|_| KeyError::NotBase64)?;
-        key_blob::check(algorithm, &blob)?;
+        let key = key_blob::read(algorithm, &blob)?;
 
         let gap = if comment.is_empty() { "" } else { " " };
         Ok(Self {
             algorithm: algorithm.to_owned(),
-            fingerprint: format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(&blob))),
+            fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
             comment: comment.to_owned(),
             line: format!("{algorithm} {base64}{gap}{comment}"),
         })

@@ -1,88 +1,68 @@
 //! The binary form of SSH public keys: RFC 4253 section 6.6 (RSA), RFC 5656
 //! section 3.1 (ECDSA), RFC 8709 section 4 (Ed25519).
 
+use ssh_key::encoding::Decode;
+use ssh_key::public::{KeyData, RsaPublicKey};
+
 /// Lengths of RSA keys in bits: shorter ones are weak, longer ones OpenSSH
 /// does not take.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=16384;
 
-/// Checks that `blob` is one whole key of type `algorithm`.
-pub(crate) fn check(algorithm: &str, blob: &[u8]) -> Result<(), BlobError> {
+/// Reads `blob`, which has to be one whole key of type `algorithm`, the first
+/// word of its line.
+pub(crate) fn read(algorithm: &str, blob: &[u8]) -> Result<KeyData, BlobError> {
     let mut rest = blob;
-    let inner = string(&mut rest)?;
+    let inner = Vec::<u8>::decode(&mut rest).map_err(|_| BlobError::Truncated)?;
     if inner != algorithm.as_bytes() {
         return Err(BlobError::OtherAlgorithm {
             label: algorithm.to_owned(),
             inner: inner.iter().take(64).copied().map(printable).collect(),
         });
     }
-    match algorithm.strip_prefix("ecdsa-sha2-") {
-        Some(curve) => ecdsa(curve, &mut rest)?,
-        None if algorithm == "ssh-rsa" => rsa(&mut rest)?,
-        None => ed25519(&mut rest)?,
+    let fields = rest;
+    let mut rest = blob;
+    let key = KeyData::decode(&mut rest).map_err(|_| cause(algorithm, fields))?;
+    if !rest.is_empty() {
+        return Err(BlobError::TrailingBytes);
     }
-    if rest.is_empty() {
-        Ok(())
-    } else {
-        Err(BlobError::TrailingBytes)
+    match &key {
+        KeyData::Rsa(key) => check_bits(key)?,
+        // The uncompressed form, which RFC 5656 asks for, begins with a 4.
+        KeyData::Ecdsa(key) if key.as_sec1_bytes().first() != Some(&4) => {
+            return Err(BlobError::WrongLength);
+        }
+        _ => {}
+    }
+    Ok(key)
+}
+
+/// The cause for which the fields behind the name of `algorithm` are not a key:
+/// `ssh-key` says no more than that they are not.
+fn cause(algorithm: &str, mut fields: &[u8]) -> BlobError {
+    let curve = algorithm.strip_prefix("ecdsa-sha2-");
+    let count = if algorithm == "ssh-ed25519" { 1 } else { 2 };
+    let mut strings = Vec::new();
+    for _ in 0..count {
+        match Vec::<u8>::decode(&mut fields) {
+            Ok(string) => strings.push(string),
+            Err(_) => return BlobError::Truncated,
+        }
+    }
+    match (curve, strings.first()) {
+        (Some(curve), Some(inner)) if inner != curve.as_bytes() => BlobError::OtherCurve,
+        (None, _) if algorithm == "ssh-rsa" => BlobError::NotPositive,
+        _ => BlobError::WrongLength,
     }
 }
 
-fn ed25519(rest: &mut &[u8]) -> Result<(), BlobError> {
-    match string(rest)?.len() {
-        32 => Ok(()),
-        _ => Err(BlobError::WrongLength),
-    }
-}
-
-fn ecdsa(curve: &str, rest: &mut &[u8]) -> Result<(), BlobError> {
-    let field = match curve {
-        "nistp256" => 32,
-        "nistp384" => 48,
-        _ => 66,
-    };
-    if string(rest)? != curve.as_bytes() {
-        return Err(BlobError::OtherCurve);
-    }
-    // An uncompressed point: 4, then x and y (RFC 5656 asks for this form).
-    match string(rest)? {
-        [4, point @ ..] if point.len() == 2 * field => Ok(()),
-        _ => Err(BlobError::WrongLength),
-    }
-}
-
-fn rsa(rest: &mut &[u8]) -> Result<(), BlobError> {
-    let exponent = unsigned(string(rest)?)?;
-    let modulus = unsigned(string(rest)?)?;
-    if exponent.is_empty() {
-        return Err(BlobError::NotPositive);
-    }
+fn check_bits(key: &RsaPublicKey) -> Result<(), BlobError> {
+    let modulus = key.n().as_positive_bytes().unwrap_or_default();
     let leading = modulus.first().map_or(0, |byte| byte.leading_zeros());
-    let bits = modulus.len() * 8 - leading as usize;
-    if RSA_BITS.contains(&bits) {
-        Ok(())
-    } else {
-        Err(BlobError::RsaBits { bits })
+    let bits = (modulus.len() * 8).saturating_sub(leading as usize);
+    match RSA_BITS.contains(&bits) {
+        true => Ok(()),
+        false => Err(BlobError::RsaBits { bits }),
     }
-}
-
-/// The bytes of a positive number (RFC 4251, `mpint`) without leading zero
-/// bytes.
-fn unsigned(bytes: &[u8]) -> Result<&[u8], BlobError> {
-    match bytes {
-        [0, rest @ ..] if rest.first().is_some_and(|byte| byte & 0x80 != 0) => Ok(rest),
-        [first, ..] if (1..0x80).contains(first) => Ok(bytes),
-        _ => Err(BlobError::NotPositive),
-    }
-}
-
-/// Takes a string (RFC 4251, section 5): a length of four bytes, then that
-/// many bytes.
-fn string<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], BlobError> {
-    let (length, tail) = rest.split_first_chunk().ok_or(BlobError::Truncated)?;
-    let length = u32::from_be_bytes(*length) as usize;
-    let (bytes, tail) = tail.split_at_checked(length).ok_or(BlobError::Truncated)?;
-    *rest = tail;
-    Ok(bytes)
 }
 
 fn printable(byte: u8) -> char {
