@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use alknet_openssh::Ed25519KeyFiles;
 use alknet_quic::NodeSecret;
 use alknet_ssh::PrivateKey;
 use alknet_vault::Ed25519Key;
@@ -23,9 +24,10 @@ impl TestKey {
         getrandom::fill(&mut seed).unwrap();
         let key = Ed25519Key::from_seed(&seed);
         let file = folder.join(name);
-        fs::write(&file, key.to_openssh_private(name).as_bytes()).unwrap();
+        let files = openssh_files(&key, name);
+        fs::write(&file, files.private()).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-        let line = key.openssh_public_line(name);
+        let line = files.public_line();
         fs::write(folder.join(format!("{name}.pub")), format!("{line}\n")).unwrap();
         Self { key, file }
     }
@@ -37,13 +39,13 @@ impl TestKey {
 
     /// The public key as a line.
     pub fn public_line(&self) -> String {
-        self.key.openssh_public_line("test")
+        openssh_files(&self.key, "test").public_line().to_owned()
     }
 
     /// The key for our own SSH client.
     pub fn ssh(&self) -> Arc<PrivateKey> {
-        let text = self.key.to_openssh_private("test");
-        Arc::new(PrivateKey::from_openssh(text.as_bytes()).unwrap())
+        let files = openssh_files(&self.key, "test");
+        Arc::new(PrivateKey::from_openssh(files.private()).unwrap())
     }
 
     /// The seed (32 bytes, RFC 8032) that the key is made from.
@@ -61,4 +63,9 @@ impl TestKey {
     pub fn tls(&self) -> NodeSecret {
         NodeSecret::from_seed(self.key.expose_seed()).unwrap()
     }
+}
+
+/// A key in OpenSSH's formats.
+pub fn openssh_files(key: &Ed25519Key, comment: &str) -> Ed25519KeyFiles {
+    Ed25519KeyFiles::new(key.expose_seed(), &key.public_key(), comment).unwrap()
 }

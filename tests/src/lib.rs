@@ -44,7 +44,7 @@ pub use client::{Dialled, connect_ssh, dial, dial_as};
 pub use crowd::{Crowd, Member, peer_of};
 pub use data::{Random, sha256, sha256_of_file};
 pub use disk::{Disk, Full};
-pub use key::TestKey;
+pub use key::{TestKey, openssh_files};
 pub use loopback::{Loopback, log_in, log_in_with_file};
 pub use memory::{Memory, proportional_kib};
 pub use node::{Stopped, TestNode};

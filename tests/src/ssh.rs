@@ -5,7 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use alknet_quic::openssh::Stanza;
+use alknet_openssh::Stanza;
 
 use crate::{Background, Ended, Run, Sshd, TestKey, TestNode, Transport, artifacts};
 
@@ -56,7 +56,7 @@ impl Ssh {
         let stanza = Stanza {
             alias: ALIAS,
             target: &addr.to_string(),
-            node_key: node.node_key,
+            node_key: &node.node_key.to_string(),
             host_key: &node.host_key,
             program: &artifacts().client,
             identity_key: None,

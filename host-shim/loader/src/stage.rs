@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use alknet_openssh::Access;
 use rustix::fs::{
     AtFlags, Dir, FileType, FlockOperation, MemfdFlags, Mode, OFlags, flock, fstat, memfd_create,
     mkdirat, openat, unlinkat,
@@ -66,12 +67,10 @@ impl Stage {
             errno => failed("open the staging directory")(errno),
         })?;
         let stat = fstat(&folder).map_err(failed("look at the staging directory"))?;
-        let mode = stat.st_mode & 0o7777;
-        if stat.st_uid != rustix::process::geteuid().as_raw() || mode & 0o077 != 0 {
-            return Err(unfit(
-                path,
-                format!("of uid {} with mode {mode:04o}", stat.st_uid),
-            ));
+        let access = Access::new(stat.st_uid, stat.st_mode);
+        if !(access.is_own() && access.is_private()) {
+            let Access { owner, mode } = access;
+            return Err(unfit(path, format!("of uid {owner} with mode {mode:04o}")));
         }
         Ok(Self {
             path: absolute,

@@ -19,7 +19,6 @@ mod congestion;
 mod connection;
 mod endpoint;
 mod node_key;
-pub mod openssh;
 mod path_mtu;
 mod peer_address;
 mod presence;

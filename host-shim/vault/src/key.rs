@@ -1,11 +1,9 @@
-//! Ed25519 key pairs (RFC 8032) and their export as PKCS#8 and OpenSSH files.
+//! Ed25519 key pairs (RFC 8032) and their export as PKCS#8.
 
 use std::fmt;
 
 use ed25519_dalek::SigningKey;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
-
-use crate::openssh;
 
 /// PKCS#8 version 1 around an Ed25519 seed (RFC 8410, section 7): everything
 /// before the 32 bytes of the seed.
@@ -37,19 +35,6 @@ impl Ed25519Key {
     /// OpenSSL read.
     pub fn to_pkcs8_der(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new([PKCS8_PREFIX.as_slice(), self.0.as_bytes()].concat())
-    }
-
-    /// The key pair as an unencrypted OpenSSH private key file (OpenSSH's
-    /// PROTOCOL.key). The same key and comment give the same text. Control
-    /// characters in the comment are left out.
-    pub fn to_openssh_private(&self, comment: &str) -> Zeroizing<String> {
-        openssh::private_file(self.expose_seed(), &self.public_key(), comment)
-    }
-
-    /// The public key as one line of `authorized_keys` or a `.pub` file,
-    /// without a line end. Control characters in the comment are left out.
-    pub fn openssh_public_line(&self, comment: &str) -> String {
-        openssh::public_line(&self.public_key(), comment)
     }
 }
 

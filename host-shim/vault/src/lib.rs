@@ -15,21 +15,18 @@
 //!
 //! let mnemonic = Mnemonic::generate()?;
 //! let vault = Vault::from_mnemonic(&mnemonic, "");
-//! println!("{}", vault.host_key().openssh_public_line("node"));
+//! println!("{:02x?}", vault.host_key().public_key());
 //! # Ok::<(), alknet_vault::MnemonicError>(())
 //! ```
 
 #![forbid(unsafe_code)]
 
-mod file;
 mod key;
 mod mnemonic;
-mod openssh;
 mod path;
 mod slip10;
 mod vault;
 
-pub use file::MnemonicFileError;
 pub use key::Ed25519Key;
 pub use mnemonic::{Mnemonic, MnemonicError, Seed};
 pub use path::{DerivationPath, PathError, PathProblem};

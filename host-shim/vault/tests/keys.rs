@@ -1,5 +1,4 @@
-//! Keys derived from a mnemonic, checked against independent computations and
-//! against `ssh-keygen`.
+//! Keys derived from a mnemonic, checked against independent computations.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,10 +6,6 @@
     clippy::indexing_slicing,
     missing_docs
 )]
-
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
 use alknet_vault::{Ed25519Key, HOST_KEY_PATH, Mnemonic, NODE_IDENTITY_PATH, Vault};
 
@@ -124,45 +119,4 @@ fn another_library_reads_the_pkcs8() {
     let key = Vault::from_mnemonic(&Mnemonic::parse(ABOUT).unwrap(), "").node_identity();
     let read = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&key.to_pkcs8_der()).unwrap();
     assert_eq!(read.public_key().as_ref(), key.public_key());
-}
-
-#[test]
-fn the_files_are_reproducible_and_one_line_stays_one_line() {
-    let key = Vault::from_mnemonic(&Mnemonic::parse(ABOUT).unwrap(), "").host_key();
-    assert_eq!(
-        key.openssh_public_line("my node"),
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGqd1cQZFfumzCK4dgJjq6RbBoyue+rR0GnHuO6wEYE0 my node"
-    );
-    assert!(!key.openssh_public_line("").ends_with(' '));
-    let sneaky = key.openssh_public_line("a\nssh-ed25519 AAAA");
-    assert_eq!(sneaky.lines().count(), 1);
-    assert_eq!(key.to_openssh_private("x"), key.to_openssh_private("x"));
-}
-
-#[test]
-fn ssh_keygen_reads_the_private_key() {
-    if Command::new("ssh-keygen").arg("-?").output().is_err() {
-        assert!(std::env::var_os("CI").is_none(), "CI needs ssh-keygen");
-        eprintln!("SKIPPED: ssh-keygen is not installed");
-        return;
-    }
-    let key = Vault::from_mnemonic(&Mnemonic::parse(ABOUT).unwrap(), "").host_key();
-    let folder = tempfile::tempdir().unwrap();
-    // Comments of every length, so that every amount of padding is met.
-    for length in 0..9 {
-        let comment = "c".repeat(length);
-        let file = folder.path().join(format!("key{length}"));
-        fs::write(&file, key.to_openssh_private(&comment).as_bytes()).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-        let output = Command::new("ssh-keygen")
-            .arg("-y")
-            .arg("-f")
-            .arg(&file)
-            .output()
-            .unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{stderr}");
-        let line = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(line.trim_end(), key.openssh_public_line(&comment));
-    }
 }

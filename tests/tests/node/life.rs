@@ -9,7 +9,7 @@ use alknet_vault::{Ed25519Key, Mnemonic, Vault};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use integration_tests::{
-    Ended, HANG, Run, Setup, Ssh, TestKey, TestNode, connect_ssh, dial, requires,
+    Ended, HANG, Run, Setup, Ssh, TestKey, TestNode, connect_ssh, dial, openssh_files, requires,
 };
 use tokio::io::AsyncReadExt;
 
@@ -310,7 +310,8 @@ fn secrets_are_told_to_nobody() {
 fn spellings(key: &Ed25519Key) -> Vec<String> {
     let seed = key.expose_seed();
     let list: Vec<_> = seed[..6].iter().map(u8::to_string).collect();
-    let file = key.to_openssh_private("");
+    let files = openssh_files(key, "");
+    let file = files.private();
     // The last whole line of the file lies within the secret part.
     let inner = file.lines().rev().nth(2).unwrap().to_owned();
     vec![

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use alknet_quic::openssh::Stanza;
+use alknet_openssh::Stanza;
 
 use crate::connection::dial::dial_quic;
 use crate::connection::host_key;
@@ -44,7 +44,7 @@ pub(crate) async fn run(args: &SshConfigArgs, terminal: Terminal) -> Result<(), 
     let stanza = Stanza {
         alias: &args.name,
         target: &node.target.to_string(),
-        node_key,
+        node_key: &node_key.to_string(),
         host_key: &host_key,
         program: &program,
         identity_key: identity_key.as_deref(),

@@ -1,20 +1,17 @@
 //! The Ed25519 key that is shown in the TLS handshake, and `alknet
 //! identity-key`, which prints its name.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use alknet_openssh::{PrivateFile, PrivateFileError, PrivateKeyFile};
 use alknet_quic::NodeSecret;
-use alknet_ssh::PrivateKey;
-use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::options::args::IdentityKeyArgs;
 
 /// The most bytes of a file that are read: far more than a private key has.
-const MAX_LENGTH: u64 = 64 * 1024;
+const MAX_LENGTH: usize = 64 * 1024;
 
 /// `alknet identity-key`: prints what a key is called in a list of peers.
 pub(crate) fn run(args: &IdentityKeyArgs) -> Result<(), Failure> {
@@ -25,37 +22,36 @@ pub(crate) fn run(args: &IdentityKeyArgs) -> Result<(), Failure> {
 /// Reads the key to show in the handshake: an Ed25519 private key as
 /// `ssh-keygen -t ed25519` writes it, without a passphrase.
 pub(crate) fn read(path: &Path) -> Result<NodeSecret, IdentityKeyError> {
-    let fault = |fault| IdentityKeyError {
+    let unusable = |fault| IdentityKeyError::Unusable {
         path: path.to_owned(),
         fault,
     };
-    let text = read_private(path).map_err(fault)?;
-    let key = PrivateKey::from_openssh(text.as_slice()).map_err(|_| fault(Fault::NotAKey))?;
+    let rules = PrivateFile {
+        follow_links: true,
+        any_owner: true,
+    };
+    let text = rules.read(path, MAX_LENGTH)?;
+    let key = PrivateKeyFile::parse(&text).map_err(|_| unusable(Fault::NotAKey))?;
     if key.is_encrypted() {
-        return Err(fault(Fault::Encrypted));
+        return Err(unusable(Fault::Encrypted));
     }
-    let pair = key.key_data().ed25519();
-    let pair = pair.ok_or_else(|| fault(Fault::NotEd25519))?;
-    let seed = Zeroizing::new(pair.private.to_bytes());
-    NodeSecret::from_seed(&seed).map_err(|_| fault(Fault::NotAKey))
+    let seed = key.ed25519_seed();
+    let seed = seed.ok_or_else(|| unusable(Fault::NotEd25519))?;
+    NodeSecret::from_seed(&seed).map_err(|_| unusable(Fault::NotAKey))
 }
 
 /// Why a key file cannot be used for the handshake.
 #[derive(Debug, thiserror::Error)]
-#[error("the identity key {}: {fault}", path.display())]
-pub(crate) struct IdentityKeyError {
-    path: PathBuf,
-    fault: Fault,
+pub(crate) enum IdentityKeyError {
+    #[error("the identity key: {0}")]
+    File(#[from] PrivateFileError),
+    #[error("the identity key {}: {fault}", path.display())]
+    Unusable { path: PathBuf, fault: Fault },
 }
 
+/// What is wrong with the contents of a key file.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
-    #[error("cannot be read: {0}")]
-    Io(#[from] io::Error),
-    #[error("is not a regular file")]
-    NotAFile,
-    #[error("can be read by others; take that away with `chmod 600`")]
-    Mode,
+pub(crate) enum Fault {
     #[error(
         "is not a private key in OpenSSH's format; make one with `ssh-keygen -t ed25519 -N '' -f FILE`"
     )]
@@ -64,18 +60,4 @@ enum Fault {
     Encrypted,
     #[error("is not an Ed25519 key; make one with `ssh-keygen -t ed25519 -N '' -f FILE`")]
     NotEd25519,
-}
-
-fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, Fault> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(Fault::NotAFile);
-    }
-    if metadata.mode() & 0o077 != 0 {
-        return Err(Fault::Mode);
-    }
-    let mut text = Zeroizing::new(Vec::with_capacity(4096));
-    file.take(MAX_LENGTH).read_to_end(&mut text)?;
-    Ok(text)
 }

@@ -3,8 +3,10 @@
 use std::fs::{DirBuilder, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+
+use alknet_openssh::Access;
 
 use super::error::{DirectoryError, ShareError};
 
@@ -51,15 +53,14 @@ fn prepare(folder: &Path) -> Result<(), DirectoryError> {
 
 fn private(folder: &Path, metadata: &Metadata) -> Result<(), DirectoryError> {
     let path = folder.to_owned();
-    let mode = metadata.permissions().mode() & 0o7777;
+    let access = Access::of(metadata);
     if !metadata.is_dir() {
         Err(DirectoryError::NotADirectory { path })
-    } else if metadata.uid() != rustix::process::geteuid().as_raw() {
-        Err(DirectoryError::NotYours {
-            path,
-            owner: metadata.uid(),
-        })
-    } else if mode & 0o077 != 0 {
+    } else if !access.is_own() {
+        let owner = access.owner;
+        Err(DirectoryError::NotYours { path, owner })
+    } else if !access.is_private() {
+        let mode = access.mode;
         Err(DirectoryError::Open { path, mode })
     } else {
         Ok(())
@@ -69,6 +70,7 @@ fn private(folder: &Path, metadata: &Metadata) -> Result<(), DirectoryError> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use super::*;
 

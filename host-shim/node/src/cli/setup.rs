@@ -1,7 +1,6 @@
 //! `alknet-node init` and `alknet-node up`: make a state directory, and the
 //! second serves from it.
 
-pub(crate) mod agent;
 pub(crate) mod authorize;
 pub(crate) mod init;
 pub(crate) mod nodes_entry;

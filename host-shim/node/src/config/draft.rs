@@ -10,7 +10,7 @@ use alknet_document::{Document, Fault, Format, join_pointer};
 use alknet_identity::{PeerStore, PeersConfig};
 use alknet_loader::check_place;
 use alknet_session::Tree;
-use alknet_vault::{Mnemonic, Vault};
+use alknet_vault::Vault;
 use zeroize::Zeroizing;
 
 use crate::config::log_filter;
@@ -18,6 +18,7 @@ use crate::config::problem::NodeError;
 use crate::config::{self, NodeConfig};
 use crate::secrets::handed_over::HandedOver;
 use crate::secrets::keys::{self, HostKey, NodeKeys, PublicKeys};
+use crate::secrets::mnemonic_file;
 use crate::secrets::{Granter, SecretSource, SecretsError, SecretsFile};
 use crate::state::{RUN, STAGING, guest_homes, owners_keys};
 
@@ -355,7 +356,7 @@ fn read_vault(
     base: &Base,
     problems: &mut Vec<NodeError>,
 ) -> Option<Vault> {
-    let mnemonic = match Mnemonic::read_file(&base.join(&config.mnemonic_file)) {
+    let mnemonic = match mnemonic_file::read(&base.join(&config.mnemonic_file)) {
         Ok(mnemonic) => Some(mnemonic),
         Err(error) => {
             problems.push(at(document, "/mnemonic_file", &error));

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use alknet_openssh::PrivateFileError;
+
 use super::MAX_NAME;
 use super::value::MAX_VALUE;
 
@@ -70,22 +72,9 @@ pub(crate) enum SecretsError {
         /// What is wrong.
         problem: String,
     },
-    /// Others can read or change the file.
-    #[error("{} is open to others (mode {mode:04o}); run: chmod 600 '{}'", file.display(), file.display())]
-    Open {
-        /// The file.
-        file: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
-    /// The system would not read the file.
-    #[error("cannot read {}: {source}", file.display())]
-    Read {
-        /// The file.
-        file: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// The file cannot be read, or others may read or change it.
+    #[error("{0}")]
+    File(#[from] PrivateFileError),
     /// The system would not write the file.
     #[error("cannot write {}: {source}; it is as it was", file.display())]
     Write {

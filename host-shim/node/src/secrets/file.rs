@@ -1,13 +1,11 @@
 //! The file of encrypted secrets, which only its owner may read.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use alknet_handler::Secret;
-use rustix::fs::OFlags;
+use alknet_openssh::{PrivateFile, PrivateFileError};
 use serde::{Deserialize, Serialize};
 
 use super::error::SecretsError;
@@ -18,7 +16,7 @@ use crate::state::replace_file;
 
 const VERSION: u32 = 1;
 /// The largest file that is read, in bytes.
-const MAX_FILE: u64 = 16 * 1024 * 1024;
+const MAX_FILE: usize = 16 * 1024 * 1024;
 
 /// The file that holds a node's secrets.
 #[derive(Clone, Debug)]
@@ -116,35 +114,21 @@ impl SecretsFile {
     }
 
     fn read(&self) -> Result<Contents, SecretsError> {
-        let failed = |source| SecretsError::Read {
-            file: self.path.clone(),
-            source,
+        let rules = PrivateFile {
+            any_owner: true,
+            ..PrivateFile::default()
         };
-        // NONBLOCK: opening a FIFO must not wait for a writer.
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(flags.bits() as i32)
-            .open(&self.path);
-        let file = match file {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let text = match rules.read(&self.path, MAX_FILE) {
+            Err(PrivateFileError::Read { source, .. })
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
                 return Ok(Contents {
                     version: VERSION,
                     secrets: BTreeMap::new(),
                 });
             }
-            opened => opened.map_err(failed)?,
+            read => read?,
         };
-        let metadata = file.metadata().map_err(failed)?;
-        let mode = metadata.mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(SecretsError::Open {
-                file: self.path.clone(),
-                mode,
-            });
-        }
-        let mut text = Vec::new();
-        file.take(MAX_FILE).read_to_end(&mut text).map_err(failed)?;
         self.parse(&text)
     }
 

@@ -1,22 +1,17 @@
 //! The keys a node proves itself with.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use alknet_handler::Secret;
+use alknet_openssh::{
+    Ed25519KeyFiles, KeyWriteError, PrivateFile, PrivateFileError, PrivateKeyError, PrivateKeyFile,
+};
 use alknet_quic::{NodeKey, NodeSecret};
-use alknet_vault::Vault;
-use base64::Engine;
-use base64::prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD};
-use sha2::{Digest, Sha256};
+use alknet_vault::{Ed25519Key, Vault};
 use zeroize::Zeroizing;
 
-use crate::secrets::wire::{take_string, take_u32};
-
 /// The largest key file that is read, in bytes.
-const MAX_KEY_FILE: u64 = 64 * 1024;
+const MAX_KEY_FILE: usize = 64 * 1024;
 
 /// The keys of a node for TLS and for SSH.
 pub struct NodeKeys {
@@ -63,8 +58,9 @@ pub struct HostKey {
 pub(crate) fn from_vault(vault: &Vault) -> Result<NodeKeys, KeysError> {
     let node = NodeSecret::from_pkcs8_der(&vault.node_identity().to_pkcs8_der())
         .map_err(|_| KeysError::Derivation)?;
-    let text = vault.host_key().to_openssh_private("alknet host key");
-    let host_key = host_key(text.as_bytes()).map_err(|_| KeysError::Derivation)?;
+    let files = openssh_files(&vault.host_key(), "alknet host key");
+    let files = files.map_err(|_| KeysError::Derivation)?;
+    let host_key = host_key(files.private().as_bytes()).map_err(|_| KeysError::Derivation)?;
     Ok(NodeKeys {
         node,
         host_keys: vec![host_key],
@@ -95,22 +91,9 @@ pub(crate) fn read_passphrase(path: &Path) -> Result<Zeroizing<String>, KeysErro
 /// Why a key cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
-    /// The system would not open or read the file.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Others can read or change the file.
-    #[error("{} is open to others (mode {:04o}); run: chmod 600 '{}'", path.display(), mode, path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
+    /// The file cannot be read, or others may read or change it.
+    #[error("{0}")]
+    File(#[from] PrivateFileError),
     /// The file does not hold what it should.
     #[error(
         "{}: {problem}; expected an unencrypted private key as `ssh-keygen -t ed25519 -N ''` writes it",
@@ -120,7 +103,7 @@ pub enum KeysError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        problem: &'static str,
+        problem: PrivateKeyError,
     },
     /// A passphrase file is not text.
     #[error("{}: is not UTF-8 text; expected the mnemonic's passphrase in its first line", path.display())]
@@ -134,78 +117,36 @@ pub enum KeysError {
 }
 
 fn read_private_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeysError> {
-    let failed = |source| KeysError::Read {
-        path: path.to_owned(),
-        source,
+    // A service's credentials may be links, and belong to whom systemd chose.
+    let rules = PrivateFile {
+        follow_links: true,
+        any_owner: true,
     };
-    let file = File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(KeysError::Open {
-            path: path.to_owned(),
-            mode,
-        });
-    }
-    // Room for all of it at once: growing would leave copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY_FILE as usize));
-    file.take(MAX_KEY_FILE)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    Ok(bytes)
+    Ok(rules.read(path, MAX_KEY_FILE)?)
 }
 
 /// Reads a host key from the text of its file.
-pub(crate) fn host_key(text: &[u8]) -> Result<HostKey, &'static str> {
-    let blob = public_blob(text)?;
-    let kind = take_string(&mut blob.as_slice())
-        .and_then(|kind| String::from_utf8(kind.to_vec()).ok())
-        .ok_or("its public part is damaged")?;
+pub(crate) fn host_key(text: &[u8]) -> Result<HostKey, PrivateKeyError> {
+    let key = PrivateKeyFile::parse(text)?;
+    if key.is_encrypted() {
+        return Err(PrivateKeyError::Encrypted);
+    }
     Ok(HostKey {
         private: Secret::new(text.to_vec()),
-        public_line: format!("{kind} {}", BASE64_STANDARD.encode(&blob)),
-        fingerprint: fingerprint(&blob),
+        public_line: key.public_line().to_owned(),
+        fingerprint: key.fingerprint(),
     })
 }
 
-/// `SHA256:<base64>` of a public key blob (RFC 4253 section 6.6).
-fn fingerprint(blob: &[u8]) -> String {
-    format!(
-        "SHA256:{}",
-        BASE64_STANDARD_NO_PAD.encode(Sha256::digest(blob))
-    )
-}
-
-/// The public key in a private key file (OpenSSH PROTOCOL.key): it stands in
-/// front of the private part, in the clear.
-fn public_blob(text: &[u8]) -> Result<Vec<u8>, &'static str> {
-    let text = std::str::from_utf8(text).map_err(|_| "it is not text")?;
-    let body = text
-        .trim()
-        .strip_prefix("-----BEGIN OPENSSH PRIVATE KEY-----")
-        .and_then(|rest| rest.strip_suffix("-----END OPENSSH PRIVATE KEY-----"))
-        .ok_or("it is not a private key in OpenSSH's format")?;
-    let compact: Zeroizing<String> = Zeroizing::new(body.split_whitespace().collect());
-    let bytes = Zeroizing::new(
-        BASE64_STANDARD
-            .decode(compact.as_bytes())
-            .map_err(|_| "its base64 is damaged")?,
-    );
-    let mut rest = bytes
-        .strip_prefix(b"openssh-key-v1\0")
-        .ok_or("it is not a private key in OpenSSH's format")?;
-    let cipher = take_string(&mut rest).ok_or("it is cut short")?;
-    if cipher != b"none" {
-        return Err("it is encrypted");
-    }
-    take_string(&mut rest).ok_or("it is cut short")?;
-    take_string(&mut rest).ok_or("it is cut short")?;
-    let count = take_u32(&mut rest).ok_or("it is cut short")?;
-    if count != 1 {
-        return Err("it does not hold exactly one key");
-    }
-    take_string(&mut rest)
-        .map(<[u8]>::to_vec)
-        .ok_or("it is cut short")
+/// A derived key in OpenSSH's formats.
+///
+/// # Errors
+/// When the comment is far too long for them.
+pub(crate) fn openssh_files(
+    key: &Ed25519Key,
+    comment: &str,
+) -> Result<Ed25519KeyFiles, KeyWriteError> {
+    Ed25519KeyFiles::new(key.expose_seed(), &key.public_key(), comment)
 }
 
 #[cfg(test)]
@@ -222,10 +163,9 @@ mod tests {
     #[test]
     fn the_host_keys_public_line_is_that_of_the_vault() {
         let keys = from_vault(&Vault::from_mnemonic(&mnemonic(), "")).unwrap();
-        let line = Vault::from_mnemonic(&mnemonic(), "")
-            .host_key()
-            .openssh_public_line("");
-        assert_eq!(keys.host_keys[0].public_line, line.trim());
+        let derived = Vault::from_mnemonic(&mnemonic(), "").host_key();
+        let files = openssh_files(&derived, "").unwrap();
+        assert_eq!(keys.host_keys[0].public_line, files.public_line());
         assert!(keys.host_keys[0].fingerprint.starts_with("SHA256:"));
     }
 
@@ -234,10 +174,9 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("host_key");
-        let text = Vault::from_mnemonic(&mnemonic(), "")
-            .host_key()
-            .to_openssh_private("");
-        std::fs::write(&path, text.as_bytes()).unwrap();
+        let derived = Vault::from_mnemonic(&mnemonic(), "").host_key();
+        let files = openssh_files(&derived, "").unwrap();
+        std::fs::write(&path, files.private()).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         let error = read_host_key(&path).err().unwrap().to_string();
         assert!(error.contains("chmod 600"), "{error}");
@@ -255,7 +194,7 @@ mod tests {
             ),
             (b"\xff", "not text"),
         ] {
-            let problem = host_key(text).err().unwrap();
+            let problem = host_key(text).err().unwrap().to_string();
             assert!(problem.contains(said), "{problem}");
         }
     }

@@ -3,7 +3,7 @@
 
 pub(crate) mod handed_over;
 pub(crate) mod keys;
-pub(crate) mod wire;
+pub(crate) mod mnemonic_file;
 
 mod error;
 mod file;

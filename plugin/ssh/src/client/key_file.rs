@@ -1,11 +1,11 @@
 //! Private key files and their passphrases, as `ssh-keygen` makes them.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alknet_handler::BoxFuture;
+use alknet_openssh::Access;
 use russh::keys::ssh_key::private::KeypairData;
 use russh::keys::{Certificate, PrivateKey, PublicKey, decode_secret_key};
 use zeroize::Zeroizing;
@@ -89,11 +89,11 @@ impl KeyFile {
             file.public = Some(public);
         } else {
             let text = Zeroizing::new(text);
-            let mode = metadata.permissions().mode() & 0o777;
-            if mode & 0o077 != 0 {
+            let access = Access::of(&metadata);
+            if !access.is_private() {
                 return Err(KeyFileError::Exposed {
                     path: path.to_owned(),
-                    mode,
+                    mode: access.mode,
                 });
             }
             file.understand(text)?;

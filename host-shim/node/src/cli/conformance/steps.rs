@@ -20,6 +20,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::{Report, Verdict, report};
 use crate::plugins::{InMemory, Nobody, Peer};
+use crate::secrets::keys::openssh_files;
 
 /// The time that one step may take.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -169,11 +170,12 @@ impl Subject {
         let library = Arc::clone(&self.library);
         let runtime = self.runtime.handle().clone();
         let config = self.config.clone();
+        let key = openssh_files(&Ed25519Key::from_seed(&[7; 32]), "check");
+        let key = key.map_err(|error| error.to_string())?;
         self.call("the factory", move || {
-            let key = Ed25519Key::from_seed(&[7; 32]).to_openssh_private("check");
             let inputs = HandlerInputs {
                 config,
-                host_keys: vec![Secret::new(key.as_bytes().to_vec())],
+                host_keys: vec![Secret::new(key.private().as_bytes().to_vec())],
                 capabilities: Capabilities::default(),
                 identities: Arc::new(Nobody),
                 log_filter: "error".to_owned(),

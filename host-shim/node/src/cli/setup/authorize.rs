@@ -4,9 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use alknet_identity::PeersConfig;
-use alknet_openssh::{AuthorizedKey, read_public_key_file};
+use alknet_openssh::{AuthorizedKey, agent_keys, read_public_key_file};
 
-use crate::cli::setup::agent;
 use crate::cli::setup::private_half::{PrivateHalf, private_half};
 use crate::state::home;
 
@@ -31,7 +30,9 @@ pub(crate) fn own_keys() -> OwnKeys {
     let mut own = OwnKeys::default();
     let mut found_unasked = false;
     let mut named: Option<PathBuf> = None;
-    for line in agent::public_keys() {
+    let agent = std::env::var_os("SSH_AUTH_SOCK");
+    let in_agent = agent.map(|socket| agent_keys(Path::new(&socket)));
+    for line in in_agent.unwrap_or_default() {
         match line.parse::<AuthorizedKey>() {
             Ok(key) => {
                 found_unasked = true;

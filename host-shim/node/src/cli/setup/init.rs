@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 
 use alknet_identity::{Peer, PeersConfig};
 use alknet_loader::{Refusal, Stage};
-use alknet_openssh::{AuthorizedKey, KeyFileError, read_public_key_file};
-use alknet_vault::{Ed25519Key, Mnemonic, MnemonicError, MnemonicFileError};
+use alknet_openssh::{AuthorizedKey, KeyFileError, KeyWriteError, read_public_key_file};
+use alknet_vault::{Ed25519Key, Mnemonic, MnemonicError};
 use zeroize::Zeroizing;
 
 use crate::config::DEFAULT_LISTEN;
+use crate::secrets::keys::openssh_files;
+use crate::secrets::mnemonic_file::{self, MnemonicFileError};
 use crate::startup::editors;
 use crate::state::STAGING;
 use crate::state::{StateDir, lock_dir};
@@ -55,7 +57,7 @@ pub(crate) struct Made {
 /// Makes the state directory.
 pub(crate) fn init(state: &StateDir, contents: Contents) -> Result<Made, InitError> {
     let mnemonic = match &contents.mnemonic_file {
-        Some(file) => Mnemonic::read_file(file)?,
+        Some(file) => mnemonic_file::read(file)?,
         None => Mnemonic::generate()?,
     };
     let mut journal = Journal::default();
@@ -95,7 +97,7 @@ fn make(
         journal.made(staging);
     }
     let words = root.join("mnemonic");
-    mnemonic.create_file(&words).map_err(|error| match error {
+    mnemonic_file::create(&mnemonic, &words).map_err(|error| match error {
         MnemonicFileError::Exists { path } => InitError::HalfMade { path },
         error => error.into(),
     })?;
@@ -106,8 +108,9 @@ fn make(
         let path = state.client_key();
         let key = new_key()?;
         let id = &owner.id;
-        journal.file(&path, 0o600, key.to_openssh_private(id).as_bytes())?;
-        let public = format!("{}\n", key.openssh_public_line(id).trim());
+        let files = openssh_files(&key, id)?;
+        journal.file(&path, 0o600, files.private().as_bytes())?;
+        let public = format!("{}\n", files.public_line().trim());
         journal.file(&path.with_extension("pub"), 0o644, public.as_bytes())?;
         peers.push(Peer {
             keys: vec![public.trim().to_owned()],
@@ -255,6 +258,9 @@ pub(crate) enum InitError {
     /// No new mnemonic could be made.
     #[error("cannot make a mnemonic: {0}")]
     Mnemonic(#[from] MnemonicError),
+    /// The key for the caller cannot be written.
+    #[error("{0}")]
+    Key(#[from] KeyWriteError),
     /// The system's source of randomness failed.
     #[error("cannot make a key: the system gives no random bytes")]
     Random,

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use alknet_quic::openssh::Stanza;
+use alknet_openssh::Stanza;
 
 use crate::cli::setup::init::beside_the_program;
 use crate::cli::setup::nodes_entry::NodesEntry;
@@ -27,7 +27,7 @@ pub(crate) fn for_node(node: &Node, identity_file: Option<&Path>) -> Result<Stri
     Stanza {
         alias: ALIAS,
         target: &reachable(node.addr()).to_string(),
-        node_key: node.node_key(),
+        node_key: &node.node_key().to_string(),
         host_key: &host_key.public_line,
         program: &program,
         identity_key: None,

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use super::limits;
 use super::protocol::{Assignment, Description, MAGIC, Report, Said, Settings, Step};
 use crate::plugins::in_memory::{InMemory, Nobody};
+use crate::secrets::keys::openssh_files;
 
 /// The time that the handler may take for the peer's bytes, and again for
 /// ending once the peer has left. A handler that takes longer is not refused
@@ -103,11 +104,11 @@ fn make(plugin: &LoadedPlugin, settings: &Settings, runtime: &Runtime) -> Option
     let document = Document::parse(&config.to_string(), Format::Json, "trial").ok()?;
     document.validate(plugin.config_schema()).ok()?;
     let seed = *random().first_chunk()?;
-    let host_key = Ed25519Key::from_seed(&seed).to_openssh_private("trial");
+    let host_key = openssh_files(&Ed25519Key::from_seed(&seed), "trial").ok()?;
     let secrets = settings.secrets(plugin.name()).iter();
     let inputs = HandlerInputs {
         config,
-        host_keys: vec![Secret::new(host_key.as_bytes().to_vec())],
+        host_keys: vec![Secret::new(host_key.private().as_bytes().to_vec())],
         capabilities: secrets
             .map(|name| {
                 (

@@ -1,18 +1,14 @@
 //! The mnemonic file: who may read it, and what is said when it is wrong.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
-use alknet_vault::{Mnemonic, MnemonicError, MnemonicFileError};
+use alknet_openssh::PrivateFileError;
+use alknet_vault::{Mnemonic, MnemonicError};
 use tempfile::TempDir;
+
+use super::{MnemonicFileError, create, read};
 
 const ABOUT: &str = "abandon abandon abandon abandon abandon abandon abandon abandon abandon \
                      abandon abandon about";
@@ -26,7 +22,7 @@ fn file_with(text: impl AsRef<[u8]>, mode: u32) -> (TempDir, PathBuf) {
 }
 
 fn refusal(path: &Path) -> MnemonicFileError {
-    Mnemonic::read_file(path).unwrap_err()
+    read(path).unwrap_err()
 }
 
 #[test]
@@ -34,20 +30,17 @@ fn what_is_written_can_be_read_and_only_by_its_owner() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mnemonic");
     let mnemonic = Mnemonic::generate().unwrap();
-    mnemonic.create_file(&path).unwrap();
+    create(&mnemonic, &path).unwrap();
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o600);
-    let read = Mnemonic::read_file(&path).unwrap();
+    let read = read(&path).unwrap();
     assert_eq!(read.expose_phrase(), mnemonic.expose_phrase());
 }
 
 #[test]
 fn a_file_that_exists_is_left_alone() {
     let (_folder, path) = file_with("precious", 0o600);
-    let error = Mnemonic::generate()
-        .unwrap()
-        .create_file(&path)
-        .unwrap_err();
+    let error = create(&Mnemonic::generate().unwrap(), &path).unwrap_err();
     assert!(matches!(error, MnemonicFileError::Exists { .. }), "{error}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
 }
@@ -57,20 +50,14 @@ fn a_dangling_link_is_not_written_through() {
     let folder = tempfile::tempdir().unwrap();
     let (target, link) = (folder.path().join("elsewhere"), folder.path().join("link"));
     symlink(&target, &link).unwrap();
-    Mnemonic::generate()
-        .unwrap()
-        .create_file(&link)
-        .unwrap_err();
+    create(&Mnemonic::generate().unwrap(), &link).unwrap_err();
     assert!(!target.exists());
 }
 
 #[test]
 fn a_careless_file_is_read() {
     let (_folder, path) = file_with(format!("{}\r\n\n", ABOUT.to_uppercase()), 0o400);
-    assert_eq!(
-        Mnemonic::read_file(&path).unwrap().expose_phrase().as_str(),
-        ABOUT
-    );
+    assert_eq!(read(&path).unwrap().expose_phrase().as_str(), ABOUT);
 }
 
 #[test]
@@ -79,7 +66,7 @@ fn a_file_open_to_others_is_refused_with_the_cure() {
         let (_folder, path) = file_with(ABOUT, mode);
         let text = refusal(&path).to_string();
         assert!(
-            text.contains(&format!("chmod 600 {}", path.display())),
+            text.contains(&format!("chmod 600 '{}'", path.display())),
             "{text}"
         );
         assert!(text.contains(&format!("mode {mode:04o}")), "{text}");
@@ -95,7 +82,10 @@ fn someone_elses_file_is_refused() {
     }
     let error = refusal(&path);
     assert!(
-        matches!(error, MnemonicFileError::ForeignOwner { owner: 12345, .. }),
+        matches!(
+            error,
+            MnemonicFileError::File(PrivateFileError::ForeignOwner { owner: 12345, .. })
+        ),
         "{error}"
     );
 }
@@ -107,11 +97,11 @@ fn links_folders_and_missing_files_are_refused() {
     symlink(&path, &link).unwrap();
     assert!(matches!(
         refusal(&link),
-        MnemonicFileError::SymbolicLink { .. }
+        MnemonicFileError::File(PrivateFileError::SymbolicLink { .. })
     ));
     assert!(matches!(
         refusal(folder.path()),
-        MnemonicFileError::NotAFile { .. }
+        MnemonicFileError::File(PrivateFileError::NotAFile { .. })
     ));
     let missing = folder.path().join("missing");
     let text = refusal(&missing).to_string();
@@ -139,7 +129,10 @@ fn wrong_contents_are_named_with_the_file_but_without_the_words() {
     let (_folder, path) = file_with([0xff, 0xfe], 0o600);
     assert!(matches!(refusal(&path), MnemonicFileError::NotText { .. }));
     let (_folder, path) = file_with("a".repeat(5000), 0o600);
-    assert!(matches!(refusal(&path), MnemonicFileError::TooLarge { .. }));
+    assert!(matches!(
+        refusal(&path),
+        MnemonicFileError::File(PrivateFileError::TooLarge { .. })
+    ));
     let (_folder, path) = file_with("", 0o600);
     assert!(matches!(
         refusal(&path),

@@ -9,8 +9,6 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::NodeKey;
-
 /// What goes into the stanza.
 #[derive(Debug, Clone, Copy)]
 pub struct Stanza<'a> {
@@ -18,8 +16,8 @@ pub struct Stanza<'a> {
     pub alias: &'a str,
     /// The address the node listens on, as `alknet connect` takes it.
     pub target: &'a str,
-    /// The key the node proves itself with in TLS.
-    pub node_key: NodeKey,
+    /// The key the node proves itself with in TLS, as `alknet connect` takes it.
+    pub node_key: &'a str,
     /// The SSH host key, such as `ssh-ed25519 AAAA…`; a comment after it is
     /// left out.
     pub host_key: &'a str,
@@ -46,6 +44,7 @@ impl Stanza<'_> {
         let host_key = checked_host_key(self.host_key)?;
         let program = for_shell(path_text("program", self.program)?);
         let target = for_shell(plain("address", self.target)?);
+        let node_key = for_shell(plain("node key", self.node_key)?);
 
         let identity_key = match self.identity_key {
             Some(file) => format!(
@@ -74,7 +73,6 @@ Host {alias}
     Compression no
     Ciphers ^aes128-gcm@openssh.com,aes256-gcm@openssh.com
 ",
-            node_key = self.node_key,
         );
         if let Some((host, port)) = self.tcp.and_then(|tcp| tcp.rsplit_once(':')) {
             // For programs that have a way to the node of their own, such as mosh.
@@ -242,7 +240,7 @@ mod tests {
         Stanza {
             alias: "alknet",
             target: "node.example:4433",
-            node_key: NodeKey::from_bytes([0xab; 32]),
+            node_key: "ed25519:abab",
             host_key: HOST_KEY,
             program: Path::new("/usr/bin/alknet"),
             identity_key: None,
