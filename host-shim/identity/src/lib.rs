@@ -16,7 +16,6 @@
 mod allowance;
 mod config;
 mod import;
-mod node_key;
 mod scope;
 mod store;
 mod validate;
@@ -28,7 +27,6 @@ pub use config::{Authority, CertificateGrant, Peer, PeersConfig};
 pub use import::{
     ImportFault, ImportProblem, ImportSettings, Imported, ImportedLine, import_authorized_keys,
 };
-pub use node_key::{NodeKey, NodeKeyError};
 pub use scope::{ScopeError, check_scope};
 pub use store::PeerStore;
 pub use validate::{PeerFault, PeerProblem, PeersError};

@@ -4,13 +4,12 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use alknet_handler::{NodeKey, NodeKeyError};
 use alknet_openssh::{AuthorizedKey, KeyError};
 use alknet_session::{Tree, TreeError};
 use alknet_ssh_policy::{ConditionError, Conditions};
 
-use crate::{
-    Authority, CertificateGrant, NodeKey, NodeKeyError, Peer, PeersConfig, ScopeError, check_scope,
-};
+use crate::{Authority, CertificateGrant, Peer, PeersConfig, ScopeError, check_scope};
 
 const MAX_ID: usize = 64;
 /// The longest name of an account in bytes, as useradd(8) has it.
@@ -323,7 +322,7 @@ pub enum PeerProblem {
     #[error("{0}")]
     Key(KeyError),
     /// An entry of `node_keys` is not a TLS key.
-    #[error("{0}")]
+    #[error("{0}{hint}", hint = hint(*.0))]
     NodeKey(NodeKeyError),
     /// A key is listed twice, so it would not say who its owner is.
     #[error(
@@ -396,4 +395,12 @@ pub enum PeerProblem {
     /// An entry of `scopes` means nothing.
     #[error("{0}")]
     Scope(ScopeError),
+}
+
+/// What a key without a prefix may be.
+fn hint(error: NodeKeyError) -> &'static str {
+    match error {
+        NodeKeyError::MissingPrefix => "; an SSH key belongs under `keys`",
+        _ => "",
+    }
 }

@@ -309,7 +309,7 @@ fn every_fault_is_named_with_its_place() {
     let found = faults(&config([alice, copy, peer("alice", &[]), peer("a:b", &[])]));
     let expected = [
         "/peers/0/keys/1: the key is incomplete",
-        "/peers/0/node_keys/0: after `ed25519:` come 64 hex digits; here are 2",
+        "/peers/0/node_keys/0: a node key has 64 hexadecimal digits after \"ed25519:\", this one has 2",
         "/peers/0/node_keys/1: a node key is written `ed25519:`",
         "/peers/0/node_keys/2: a node key is written `ed25519:`",
         "/peers/0/scopes/1: \"ssh:exce\" is not a known scope; there are ssh:exec,",
@@ -343,7 +343,7 @@ fn a_broken_node_key_says_where() {
     alice.node_keys = vec![NODE_KEY.replacen("d75a", "d7_a", 1)];
     assert_eq!(
         faults(&config([alice])),
-        ["/peers/0/node_keys/0: character 3 after `ed25519:` is not a hex digit"]
+        ["/peers/0/node_keys/0: '_' at position 11 of the node key is not a hexadecimal digit"]
     );
 }
 

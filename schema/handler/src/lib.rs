@@ -15,9 +15,11 @@ mod capabilities;
 mod connection;
 mod error;
 mod identity;
+mod node_key;
 
 pub use capabilities::{Capabilities, Secret};
 pub use connection::{BoxStream, ByteStream, Connection, ProtocolHandler};
 pub use error::{ConfigError, HandlerError, IdentityAlreadySet, IdentityError, StreamError};
 pub use futures_util::future::BoxFuture;
 pub use identity::{AuthContext, CertificateQuery, Identity, IdentityProvider};
+pub use node_key::{NodeKey, NodeKeyError};
