@@ -1,26 +1,27 @@
 //! What a master and those who use it say to each other, as bytes.
 //!
-//! A frame is its length (4 bytes, big endian), a kind (1 byte) and fields:
-//! numbers big endian, texts as their length (4 bytes) and bytes. [`VERSION`]
-//! changes whenever something else is said; a greeting begins with it for good.
+//! A frame is its length (4 bytes, big endian) and a [`Message`] as postcard
+//! writes it. [`VERSION`] changes whenever something else is said. A greeting is
+//! apart: it begins with the kind 0 and the version, in every version.
 
-use alknet_ssh::client::{Program, SessionRequest, Terminal, TerminalSize};
-use alknet_ssh::{Exit, Signal};
+use alknet_ssh::client::{SessionRequest, TerminalSize};
+use serde::{Deserialize, Serialize};
 
 use super::ended::Ended;
 
 /// The version of this protocol.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// The longest frame in bytes, without its length: more than SSH carries in one
 /// message.
 pub(crate) const LONGEST: usize = 1 << 20;
+/// The kind of a greeting, and so the place of [`Message::Hello`].
+const GREETING: u8 = 0;
 
-#[derive(Debug, Clone)]
+/// What is said. The order is that of the kinds in a frame.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Message {
     /// The master's first, whatever the client wants.
     Hello(Hello),
-    /// The master's first instead, from one of another version.
-    OtherVersion(u32),
     /// The client's first: run this. The ends of three pipes come with it, for
     /// standard input, output and error.
     Run(SessionRequest),
@@ -42,10 +43,13 @@ pub(crate) enum Message {
     Resize(TerminalSize),
     /// The command has ended.
     Ended(Ended),
+    /// The master's first instead, from one of another version.
+    #[serde(skip)]
+    OtherVersion(u32),
 }
 
 /// The process and the connection of a master.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hello {
     pub(crate) pid: u32,
     /// The hash of the node, key and user of its connection.
@@ -59,261 +63,60 @@ pub(crate) struct FrameError;
 
 impl Message {
     /// The message as a frame.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut frame = Writer(vec![0; 4]);
+    ///
+    /// # Errors
+    /// None in practice: every message has a form as bytes.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, FrameError> {
+        let mut frame = vec![0; 4];
         match self {
             Self::Hello(hello) => {
-                frame.byte(0);
-                frame.number(VERSION);
-                frame.number(hello.pid);
-                frame.0.extend_from_slice(&hello.peer);
+                frame.extend(greeting(VERSION));
+                frame.extend(postcard::to_stdvec(hello).map_err(|_| FrameError)?);
             }
-            Self::OtherVersion(version) => {
-                frame.byte(0);
-                frame.number(*version);
-            }
-            Self::Run(request) => {
-                frame.byte(1);
-                frame.request(request);
-            }
-            Self::Exit => frame.byte(2),
-            Self::Stop => frame.byte(3),
-            Self::Done => frame.byte(4),
-            Self::NotOpened(why) => {
-                frame.byte(5);
-                frame.text(why.as_bytes());
-            }
-            Self::Refused(why) => {
-                frame.byte(6);
-                frame.text(why.as_bytes());
-            }
-            Self::Started { has_terminal } => {
-                frame.byte(7);
-                frame.byte((*has_terminal).into());
-            }
-            Self::Signal(name) => {
-                frame.byte(8);
-                frame.text(name.as_bytes());
-            }
-            Self::Resize(size) => {
-                frame.byte(9);
-                frame.size(*size);
-            }
-            Self::Ended(ended) => {
-                frame.byte(10);
-                frame.ended(ended);
-            }
+            Self::OtherVersion(version) => frame.extend(greeting(*version)),
+            message => frame.extend(postcard::to_stdvec(message).map_err(|_| FrameError)?),
         }
-        frame.finished()
+        // One beyond 4 GiB becomes the largest number, which is beyond LONGEST
+        // all the same.
+        let length = u32::try_from(frame.len() - 4).unwrap_or(u32::MAX);
+        for (byte, value) in frame.iter_mut().zip(length.to_be_bytes()) {
+            *byte = value;
+        }
+        Ok(frame)
     }
 
     /// Reads the message of a frame, from its kind on.
     pub(crate) fn decode(frame: &[u8]) -> Result<Self, FrameError> {
-        let mut frame = Reader(frame);
-        let message = match frame.byte()? {
-            0 => match frame.number()? {
-                VERSION => Self::Hello(Hello {
-                    pid: frame.number()?,
-                    peer: frame.taken(32)?.try_into().map_err(|_| FrameError)?,
-                }),
-                version => return Ok(Self::OtherVersion(version)),
-            },
-            1 => Self::Run(frame.request()?),
-            2 => Self::Exit,
-            3 => Self::Stop,
-            4 => Self::Done,
-            5 => Self::NotOpened(frame.string()?),
-            6 => Self::Refused(frame.string()?),
-            7 => Self::Started {
-                has_terminal: frame.flag()?,
-            },
-            8 => Self::Signal(frame.string()?),
-            9 => Self::Resize(frame.size()?),
-            10 => Self::Ended(frame.ended()?),
-            _ => return Err(FrameError),
+        let Some((&GREETING, rest)) = frame.split_first() else {
+            return whole(frame);
         };
-        if frame.0.is_empty() {
-            Ok(message)
-        } else {
-            Err(FrameError)
+        let (version, rest) = rest.split_first_chunk().ok_or(FrameError)?;
+        match u32::from_be_bytes(*version) {
+            VERSION => whole(rest).map(Self::Hello),
+            version => Ok(Self::OtherVersion(version)),
         }
     }
 }
 
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn byte(&mut self, byte: u8) {
-        self.0.push(byte);
-    }
-
-    fn number(&mut self, number: u32) {
-        self.0.extend_from_slice(&number.to_be_bytes());
-    }
-
-    fn text(&mut self, text: &[u8]) {
-        self.number(length(text.len()));
-        self.0.extend_from_slice(text);
-    }
-
-    fn size(&mut self, size: TerminalSize) {
-        for number in [size.columns, size.rows, size.width, size.height] {
-            self.number(number);
-        }
-    }
-
-    /// Writes a request, without variables: none are asked for over a shared
-    /// connection.
-    fn request(&mut self, request: &SessionRequest) {
-        match &request.program {
-            Program::Command(command) => {
-                self.byte(0);
-                self.text(command);
-            }
-            Program::Shell => self.byte(1),
-            Program::Subsystem(name) => {
-                self.byte(2);
-                self.text(name.as_bytes());
-            }
-        }
-        self.byte(request.terminal.is_some().into());
-        if let Some(terminal) = &request.terminal {
-            self.text(terminal.kind.as_bytes());
-            self.size(terminal.size);
-            self.number(length(terminal.modes.len()));
-            for (code, value) in &terminal.modes {
-                self.byte(*code);
-                self.number(*value);
-            }
-        }
-    }
-
-    fn ended(&mut self, ended: &Ended) {
-        match &ended.exit {
-            Exit::Status(status) => {
-                self.byte(0);
-                self.number(*status);
-            }
-            Exit::Signal {
-                signal,
-                core_dumped,
-            } => {
-                self.byte(1);
-                self.text(signal.name().as_bytes());
-                self.byte((*core_dumped).into());
-            }
-            Exit::Unknown => self.byte(2),
-        }
-        self.byte(ended.connection.is_some().into());
-        if let Some(connection) = &ended.connection {
-            self.text(connection.as_bytes());
-        }
-    }
-
-    fn finished(mut self) -> Vec<u8> {
-        let length = length(self.0.len() - 4).to_be_bytes();
-        for (byte, value) in self.0.iter_mut().zip(length) {
-            *byte = value;
-        }
-        self.0
-    }
+/// What a greeting begins with: the kind 0 and the version, big endian, in
+/// whatever version.
+fn greeting(version: u32) -> impl Iterator<Item = u8> {
+    std::iter::once(GREETING).chain(version.to_be_bytes())
 }
 
-/// A length as four bytes. One beyond 4 GiB becomes the largest number, which
-/// is beyond [`LONGEST`] all the same.
-fn length(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn taken(&mut self, length: usize) -> Result<&'a [u8], FrameError> {
-        let (taken, rest) = self.0.split_at_checked(length).ok_or(FrameError)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn byte(&mut self) -> Result<u8, FrameError> {
-        let (byte, rest) = self.0.split_first().ok_or(FrameError)?;
-        self.0 = rest;
-        Ok(*byte)
-    }
-
-    fn flag(&mut self) -> Result<bool, FrameError> {
-        match self.byte()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(FrameError),
-        }
-    }
-
-    fn number(&mut self) -> Result<u32, FrameError> {
-        let bytes = self.taken(4)?.try_into().map_err(|_| FrameError)?;
-        Ok(u32::from_be_bytes(bytes))
-    }
-
-    fn text(&mut self) -> Result<&'a [u8], FrameError> {
-        let length = usize::try_from(self.number()?).map_err(|_| FrameError)?;
-        self.taken(length)
-    }
-
-    fn string(&mut self) -> Result<String, FrameError> {
-        String::from_utf8(self.text()?.to_vec()).map_err(|_| FrameError)
-    }
-
-    fn size(&mut self) -> Result<TerminalSize, FrameError> {
-        Ok(TerminalSize {
-            columns: self.number()?,
-            rows: self.number()?,
-            width: self.number()?,
-            height: self.number()?,
-        })
-    }
-
-    fn request(&mut self) -> Result<SessionRequest, FrameError> {
-        let program = match self.byte()? {
-            0 => Program::Command(self.text()?.to_vec()),
-            1 => Program::Shell,
-            2 => Program::Subsystem(self.string()?),
-            _ => return Err(FrameError),
-        };
-        let terminal = if self.flag()? {
-            let (kind, size) = (self.string()?, self.size()?);
-            let modes = (0..self.number()?)
-                .map(|_| Ok((self.byte()?, self.number()?)))
-                .collect::<Result<_, FrameError>>()?;
-            Some(Terminal { kind, size, modes })
-        } else {
-            None
-        };
-        Ok(SessionRequest {
-            program,
-            environment: Vec::new(),
-            terminal,
-        })
-    }
-
-    fn ended(&mut self) -> Result<Ended, FrameError> {
-        let exit = match self.byte()? {
-            0 => Exit::Status(self.number()?),
-            1 => Exit::Signal {
-                signal: Signal::new(&self.string()?),
-                core_dumped: self.flag()?,
-            },
-            2 => Exit::Unknown,
-            _ => return Err(FrameError),
-        };
-        let connection = match self.flag()? {
-            true => Some(self.string()?),
-            false => None,
-        };
-        Ok(Ended { exit, connection })
+/// Reads a value that takes all the bytes.
+fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, FrameError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        _ => Err(FrameError),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use alknet_ssh::client::{Program, Terminal};
+    use alknet_ssh::{Exit, Signal};
+
     use super::*;
 
     fn all() -> Vec<Message> {
@@ -340,7 +143,7 @@ mod tests {
                 pid: 7,
                 peer: [9; 32],
             }),
-            Message::OtherVersion(2),
+            Message::OtherVersion(VERSION + 1),
             request(Program::Command(vec![0, 255]), Some(terminal)),
             request(Program::Shell, None),
             request(Program::Subsystem("sftp".to_owned()), None),
@@ -367,7 +170,7 @@ mod tests {
     #[test]
     fn what_is_said_is_understood_and_nothing_else_is() {
         for message in all() {
-            let frame = message.encode();
+            let frame = message.encode().unwrap();
             let length = u32::from_be_bytes(frame[..4].try_into().unwrap());
             assert_eq!(length as usize, frame.len() - 4);
             let read = Message::decode(&frame[4..]).unwrap();
@@ -381,15 +184,15 @@ mod tests {
         }
         assert!(Message::decode(&[200]).is_err());
         // A number of modes that no frame can hold ends with the frame.
-        let mut frame = vec![1, 1, 1];
-        frame.extend([0; 4 + 16]);
-        frame.extend([255; 4]);
+        // A request for a shell: no variables, a terminal without a name or a size.
+        let mut frame = vec![1, 1, 0, 1, 0, 0, 0, 0, 0];
+        frame.extend([255, 255, 255, 255, 15]);
         assert!(Message::decode(&frame).is_err());
     }
 
     #[test]
     fn a_later_version_is_told_by_its_greeting() {
-        let mut frame = Message::OtherVersion(VERSION + 1).encode();
+        let mut frame = Message::OtherVersion(VERSION + 1).encode().unwrap();
         frame.extend(b"whatever it says");
         let read = Message::decode(&frame[4..]).unwrap();
         assert!(matches!(read, Message::OtherVersion(version) if version == VERSION + 1));

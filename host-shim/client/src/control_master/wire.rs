@@ -133,7 +133,7 @@ impl FrameWriter {
         message: &Message,
         descriptors: &[BorrowedFd<'_>],
     ) -> io::Result<()> {
-        let frame = message.encode();
+        let frame = message.encode().map_err(garbled)?;
         if frame.len() > 4 + LONGEST {
             return Err(io::Error::other("more is to be said than a message holds"));
         }

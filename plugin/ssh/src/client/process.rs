@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Pty};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
@@ -54,7 +55,7 @@ pub struct RemoteEnd(oneshot::Receiver<Exit>);
 pub struct RemoteControl(Arc<ChannelWriteHalf<Msg>>);
 
 /// How a command ended (RFC 4254 section 6.10).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
     /// The command exited with this status.
     Status(u32),
@@ -87,7 +88,7 @@ pub struct RemoteOutput {
 }
 
 /// A program to run at the server, with its environment and terminal.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SessionRequest {
     /// The program.
     pub program: Program,
@@ -99,7 +100,7 @@ pub struct SessionRequest {
 }
 
 /// A program at the server (RFC 4254 section 6.5).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Program {
     /// A command, for the user's shell to run.
     Command(Vec<u8>),
@@ -110,7 +111,7 @@ pub enum Program {
 }
 
 /// A terminal at our end, for the server to imitate (RFC 4254 section 6.2).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Terminal {
     /// Its kind, as in `TERM`.
     pub kind: String,
@@ -121,7 +122,7 @@ pub struct Terminal {
 }
 
 /// The size of a terminal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TerminalSize {
     /// Characters across.
     pub columns: u32,

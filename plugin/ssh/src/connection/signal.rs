@@ -2,9 +2,10 @@
 
 use russh::Sig;
 use rustix::process::Signal as Unix;
+use serde::{Deserialize, Serialize};
 
 /// A signal as SSH names it (RFC 4254 section 6.10), without `SIG`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signal(String);
 
 /// The names of RFC 4254, and their numbers here.
