@@ -124,6 +124,16 @@ fn failed(path: &Path, source: io::Error) -> PrivateFileError {
     }
 }
 
+/// A path as a shell takes it.
+fn for_shell(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@,".contains(c);
+    match text.chars().all(plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 /// Why a file that holds a secret was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateFileError {
@@ -157,8 +167,8 @@ pub enum PrivateFileError {
     },
     /// Group or others have some access to it.
     #[error(
-        "{} holds a secret and is open to others (mode {mode:04o}); run: chmod 600 '{}'",
-        path.display(), path.display()
+        "{} holds a secret and is open to others (mode {mode:04o}); run: chmod 600 {}",
+        path.display(), for_shell(path)
     )]
     Exposed {
         /// The file.

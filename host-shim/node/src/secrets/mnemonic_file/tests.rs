@@ -66,7 +66,7 @@ fn a_file_open_to_others_is_refused_with_the_cure() {
         let (_folder, path) = file_with(ABOUT, mode);
         let text = refusal(&path).to_string();
         assert!(
-            text.contains(&format!("chmod 600 '{}'", path.display())),
+            text.contains(&format!("chmod 600 {}", path.display())),
             "{text}"
         );
         assert!(text.contains(&format!("mode {mode:04o}")), "{text}");
