@@ -41,6 +41,13 @@ pub trait Connection: Send + Sync {
     /// seconds. On TCP, which does not tell, it stays the same.
     fn remote_addr(&self) -> Option<SocketAddr>;
 
+    /// Whether the peer is there, but comes through a relay, which proves no
+    /// address: [`remote_addr`](Self::remote_addr) is `None` then. The peer may
+    /// come by a direct way later, and through a relay again.
+    fn is_relayed(&self) -> bool {
+        false
+    }
+
     /// Records who the handler found the peer to be. Write once.
     ///
     /// # Errors

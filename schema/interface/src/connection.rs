@@ -19,7 +19,9 @@ pub trait Connection: Send + Sync + 'static {
     fn remote_alpn(&self) -> RVec<u8>;
 
     /// The address at which the peer has proven to receive, as `ip:port`. None
-    /// while nothing has been heard from it for ten seconds.
+    /// while nothing has been heard from it for ten seconds. [`RELAYED`] for one
+    /// that comes through a relay, which proves no address; who does not know
+    /// the word takes it for no address.
     fn remote_addr(&self) -> ROption<RString>;
 
     /// Records who the peer was found to be. Write once: false when an
@@ -30,6 +32,9 @@ pub trait Connection: Send + Sync + 'static {
     #[sabi(last_prefix_field)]
     fn close(&self, code: u32, reason: RStr<'_>);
 }
+
+/// What stands in place of the address of a peer that comes through a relay.
+pub const RELAYED: &str = "relayed";
 
 /// An owned [`Connection`].
 pub type ConnectionObject = Connection_TO<RBox<()>>;

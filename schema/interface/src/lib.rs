@@ -48,7 +48,7 @@ mod version;
 pub use abi_stable;
 pub use async_ffi;
 
-pub use connection::{Connection, Connection_TO, ConnectionObject, StreamError};
+pub use connection::{Connection, Connection_TO, ConnectionObject, RELAYED, StreamError};
 #[cfg(feature = "handler")]
 pub use convert::{from_identity_result, identity_result};
 pub use events::{EventSink, EventSink_TO, EventSinkObject, Level};

@@ -8,7 +8,7 @@ use alknet_plugin_interface::abi_stable::erased_types::TD_Opaque;
 use alknet_plugin_interface::abi_stable::std_types::{ROption, RResult, RStr, RString, RVec};
 use alknet_plugin_interface::async_ffi::{FfiFuture, FutureExt};
 use alknet_plugin_interface::{
-    ByteStream_TO, ByteStreamObject, Connection as FfiConnection, Identity,
+    ByteStream_TO, ByteStreamObject, Connection as FfiConnection, Identity, RELAYED,
     StreamError as FfiStreamError, guard, guard_future, guarded_drop,
 };
 use tokio::runtime::Handle;
@@ -95,8 +95,14 @@ impl FfiConnection for PluginConnection {
     fn remote_addr(&self) -> ROption<RString> {
         guard(
             || {
-                let addr = self.inner.as_ref().and_then(|c| c.remote_addr());
-                addr.map(|addr| RString::from(addr.to_string())).into()
+                let text =
+                    self.inner
+                        .as_ref()
+                        .and_then(|connection| match connection.remote_addr() {
+                            Some(addr) => Some(addr.to_string()),
+                            None => connection.is_relayed().then(|| RELAYED.to_owned()),
+                        });
+                text.map(RString::from).into()
             },
             |_| ROption::RNone,
         )

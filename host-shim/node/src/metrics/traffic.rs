@@ -139,6 +139,10 @@ impl Connection for Counted {
         self.inner.remote_addr()
     }
 
+    fn is_relayed(&self) -> bool {
+        self.inner.is_relayed()
+    }
+
     fn set_identity(&self, identity: Identity) -> Result<(), IdentityAlreadySet> {
         let id = identity.id.clone();
         self.inner.set_identity(identity)?;

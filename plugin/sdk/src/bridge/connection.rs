@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use alknet_handler::{BoxFuture, BoxStream, Connection, Identity, IdentityAlreadySet, StreamError};
 use alknet_plugin_interface::abi_stable::std_types::{RResult, RStr};
 use alknet_plugin_interface::{
-    AuthContext as FfiAuthContext, ByteStreamObject, ConnectionObject,
+    AuthContext as FfiAuthContext, ByteStreamObject, ConnectionObject, RELAYED,
     StreamError as FfiStreamError,
 };
 
@@ -31,6 +31,11 @@ impl Connection for NodeConnection {
 
     fn remote_addr(&self) -> Option<SocketAddr> {
         self.0.remote_addr().into_option()?.parse().ok()
+    }
+
+    fn is_relayed(&self) -> bool {
+        let told = self.0.remote_addr().into_option();
+        told.is_some_and(|told| told.as_str() == RELAYED)
     }
 
     fn set_identity(&self, identity: Identity) -> Result<(), IdentityAlreadySet> {

@@ -355,6 +355,7 @@ fn may_be_a_certificate(refusal: AuthError) -> bool {
         AuthError::UnknownKey
             | AuthError::OtherIdentity
             | AuthError::Address
+            | AuthError::NoAddress
             | AuthError::Expired
             | AuthError::Account
     )

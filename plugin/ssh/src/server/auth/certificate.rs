@@ -9,6 +9,7 @@ use alknet_ssh_policy::{Restrictions, Sources};
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
 
+use super::address::check_address;
 use super::key::{check_algorithm, fingerprint};
 use crate::server::metrics::AuthError;
 
@@ -65,17 +66,13 @@ impl UserCertificate {
             },
             sources,
         };
-        if !checked.admits(peer) {
-            return Err(AuthError::Address);
-        }
+        check_address(checked.sources.as_ref(), peer)?;
         Ok(checked)
     }
 
     /// Whether it may be used from this address.
     pub(super) fn admits(&self, peer: Option<IpAddr>) -> bool {
-        self.sources
-            .as_ref()
-            .is_none_or(|sources| peer.is_some_and(|peer| sources.admit(peer)))
+        check_address(self.sources.as_ref(), peer).is_ok()
     }
 }
 

@@ -10,6 +10,7 @@ use russh::keys::PublicKey;
 use russh::keys::ssh_key::public::{Ed25519PublicKey, KeyData};
 
 use super::accounts::Accounts;
+use super::address::check_address;
 use super::certificate::UserCertificate;
 use super::key::fingerprint;
 use super::rules::LoginRules;
@@ -143,11 +144,7 @@ impl Holder {
         let account = accounts.choose(&identity, user)?;
         let conditions =
             Conditions::read(&identity.resources).map_err(|_| AuthError::Conditions)?;
-        if let Some(sources) = &conditions.from
-            && !peer.is_some_and(|peer| sources.admit(peer))
-        {
-            return Err(AuthError::Address);
-        }
+        check_address(conditions.from.as_ref(), peer)?;
         if conditions.expires.is_some_and(|expires| now >= expires) {
             return Err(AuthError::Expired);
         }

@@ -59,7 +59,7 @@ impl LogIn<'_> {
             });
         };
         let of = |refusal: AuthError| match (refusal, self.from) {
-            (AuthError::Address, None) => {
+            (AuthError::NoAddress, _) => {
                 "the certificate has a source-address: say where it comes from with --from"
                     .to_owned()
             }

@@ -1,6 +1,7 @@
 //! Decisions about one SSH connection's authentication attempts.
 
 mod accounts;
+mod address;
 mod authenticator;
 mod certificate;
 mod connection_identity;

@@ -212,7 +212,10 @@ async fn accept(
             );
             continue;
         }
-        let address = connection.remote_addr().or(context.address);
+        let address = match connection.remote_addr() {
+            None if connection.is_relayed() => None,
+            address => address.or(context.address),
+        };
         let startup = match startup.take() {
             Some(startup) => Some(startup),
             None => match admitted(core, address, owner.is_known()) {

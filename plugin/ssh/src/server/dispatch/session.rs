@@ -359,7 +359,7 @@ impl SessionContext {
                 changed = revision.changed() => if changed.is_err() {
                     return std::future::pending().await;
                 },
-                moved = self.moved(address) => address = Some(moved),
+                moved = self.moved(address) => address = moved,
                 () = jobs::until(holder.expires), if holder.expires.is_some() => {}
             }
             revision.mark_unchanged();
@@ -405,13 +405,15 @@ impl SessionContext {
         }
     }
 
-    /// Completes when the peer is known to be at another address than this one.
-    async fn moved(&self, from: Option<IpAddr>) -> IpAddr {
+    /// Completes when the peer is known to be at another address than this one,
+    /// or comes through a relay now, which proves none.
+    async fn moved(&self, from: Option<IpAddr>) -> Option<IpAddr> {
         loop {
             sleep(LOOK_AT_ADDRESS).await;
             self.away_since();
             let present = self.connection.remote_addr().map(|peer| peer.ip());
-            if let Some(present) = present.filter(|present| Some(*present) != from) {
+            let is_known = present.is_some() || self.connection.is_relayed();
+            if is_known && present != from {
                 return present;
             }
         }

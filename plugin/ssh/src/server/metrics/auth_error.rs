@@ -39,6 +39,8 @@ pub(crate) enum AuthError {
     CriticalOption,
     #[error("the peer's address is not one it may come from")]
     Address,
+    #[error("the peer may come from some addresses only, and a relay proves none")]
+    NoAddress,
     #[error("the peer is let in no more since the time in its ssh:expires")]
     Expired,
     #[error("the key, certificate or authority is revoked")]

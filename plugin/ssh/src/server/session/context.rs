@@ -253,7 +253,8 @@ impl SessionContext {
     /// seconds; `None` for one that is there, and over TCP, where it is not
     /// known.
     pub(crate) fn away_since(&self) -> Option<SystemTime> {
-        let is_away = self.origin.peer.is_some() && self.connection.remote_addr().is_none();
+        let has_address = || self.connection.remote_addr().is_some();
+        let is_away = self.origin.peer.is_some() && !has_address() && !self.connection.is_relayed();
         let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
         if is_away {
             let now = SystemTime::now();
