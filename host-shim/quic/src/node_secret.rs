@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 #[derive(Clone)]
 pub struct NodeSecret {
     signing_key: Arc<dyn SigningKey>,
+    seed: Arc<Zeroizing<[u8; 32]>>,
     public: NodeKey,
 }
 
@@ -29,8 +30,10 @@ impl NodeSecret {
             .public_key()
             .and_then(|spki| NodeKey::from_spki_der(&spki))
             .ok_or(NodeSecretError)?;
+        let seed = seed_in(der).ok_or(NodeSecretError)?;
         Ok(Self {
             signing_key,
+            seed: Arc::new(seed),
             public,
         })
     }
@@ -47,6 +50,12 @@ impl NodeSecret {
     /// The public half.
     pub fn public(&self) -> NodeKey {
         self.public
+    }
+
+    /// The 32 secret bytes (RFC 8032 section 5.1.5), for another stack to sign
+    /// with. Copies of them are the caller's to wipe.
+    pub fn expose_seed(&self) -> &[u8; 32] {
+        &self.seed
     }
 
     pub(crate) fn signing_key(&self) -> Arc<dyn SigningKey> {
@@ -71,6 +80,19 @@ const PKCS8_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
 
+/// The secret bytes in a PKCS #8 document, which stand at the same place whether
+/// or not the public key follows.
+fn seed_in(der: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+    let algorithm = PKCS8_PREFIX.get(5..)?;
+    if der.get(5..PKCS8_PREFIX.len())? != algorithm {
+        return None;
+    }
+    let seed = der.get(PKCS8_PREFIX.len()..PKCS8_PREFIX.len() + 32)?;
+    let mut bytes = Zeroizing::new([0; 32]);
+    bytes.copy_from_slice(seed);
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +107,7 @@ mod tests {
         hex::decode_to_slice(SEED, &mut seed).unwrap();
         let secret = NodeSecret::from_seed(&seed).unwrap();
         assert_eq!(secret.public().to_string(), format!("ed25519:{PUBLIC}"));
+        assert_eq!(secret.expose_seed(), &seed);
         assert!(!format!("{secret:?}").contains(&SEED[..8]));
     }
 

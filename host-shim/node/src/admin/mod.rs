@@ -22,4 +22,4 @@ pub(crate) use protocol::Request;
 pub(crate) use server::serve;
 pub(crate) use service::{AdminService, Ending};
 pub(crate) use socket::{AdminSocket, SocketError, is_served};
-pub(crate) use status::{Closed, GenerationStatus, Sessions, Status};
+pub(crate) use status::{Closed, GenerationStatus, NodeStatus, Sessions, Status};

@@ -15,6 +15,7 @@ use super::protocol::{Request, done_line, refused_line};
 use super::status::{Closed, Sessions, Status};
 use crate::config::problem::{FaultReport, NodeError};
 use crate::node::Node;
+use crate::node::iroh::IrohEndpoint;
 use crate::node::reload::ReloadOptions;
 use crate::node::swaps::Swapper;
 use crate::walls::Walls;
@@ -32,6 +33,7 @@ pub(super) struct NodeInfo {
     pub(super) listen: String,
     pub(super) tcp_listen: Option<String>,
     pub(super) node_key: String,
+    pub(super) iroh: Option<IrohEndpoint>,
 }
 
 /// The kind of end that a node was asked for.
@@ -56,6 +58,7 @@ impl AdminService {
                 listen: node.addr().to_string(),
                 tcp_listen: node.tcp_addr().map(|addr| addr.to_string()),
                 node_key: node.node_key().to_string(),
+                iroh: node.iroh().cloned(),
             },
             ending: watch::Sender::new(Ending::No),
         }

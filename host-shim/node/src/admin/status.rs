@@ -18,6 +18,8 @@ use super::service::{AdminService, Ending, control};
 use crate::any_path;
 use crate::metrics::traffic::{self, Traffic};
 use crate::metrics::{counters, ended};
+use crate::node::iroh::IrohEndpoint;
+use crate::node::iroh_status::IrohStatus;
 
 /// The state of a node.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,6 +58,9 @@ pub(crate) struct NodeStatus {
     /// The TCP address, if there is one.
     pub(crate) tcp_listen: Option<String>,
     pub(crate) node_key: String,
+    /// How the node is reached through iroh, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) iroh: Option<IrohStatus>,
     /// Whose rights peers' processes get: `owner` or `accounts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) processes: Option<Mode>,
@@ -202,6 +207,7 @@ impl Status {
                 listen: info.listen.clone(),
                 tcp_listen: info.tcp_listen.clone(),
                 node_key: info.node_key.clone(),
+                iroh: info.iroh.as_ref().map(IrohEndpoint::status),
                 processes: swapper.walls.as_ref().map(|walls| walls.mode()),
                 unconfined: unconfined(&swapper.peers.config()),
                 no_confinement: swapper

@@ -232,7 +232,8 @@ async fn serve_until_signal(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     let hangups = signal(SignalKind::hangup()).map_err(cannot_listen)?;
     last_logins::open(state.root());
-    let mut node = Node::start(plan, Some(Arc::clone(&walls))).map_err(|error| {
+    let started = Node::start(plan, Some(Arc::clone(&walls))).await;
+    let mut node = started.map_err(|error| {
         if let StartError::Tests(faults) = &error {
             faults
                 .iter()
@@ -387,6 +388,9 @@ fn announce(node: &Node, state: &StateDir, show: Show) {
     }
     if let Some(addr) = node.tcp_addr() {
         say!("tcp listen {addr}");
+    }
+    if let Some(iroh) = node.iroh() {
+        say!("iroh      {}", iroh.address());
     }
     if let Some(addr) = node.metrics_addr() {
         say!("metrics   http://{addr}/metrics");

@@ -14,7 +14,7 @@ use clap::Args;
 use super::fit::line;
 use super::table::{Cell, Look, both_ways, painted, short, since, table, until};
 use super::{Failed, StateArg, asked, dir};
-use crate::admin::{GenerationStatus, Request, Status};
+use crate::admin::{GenerationStatus, NodeStatus, Request, Status};
 
 /// The interval of `--watch`.
 const PACE: Duration = Duration::from_secs(1);
@@ -89,6 +89,7 @@ fn as_text(status: &Status) -> String {
                 .map(|addr| format!(" and TCP {addr}"))
                 .unwrap_or_default()
         ),
+        iroh(node),
         format!(
             "config    {}, generation {}, in force for {}",
             shown(&status.config.file),
@@ -127,7 +128,8 @@ fn as_text(status: &Status) -> String {
             painted("records dropped", Look::Bad)
         ));
     }
-    let mut lines: Vec<_> = lines.iter().map(|text| line(text, INDENT)).collect();
+    let said = lines.iter().filter(|text| !text.is_empty());
+    let mut lines: Vec<_> = said.map(|text| line(text, INDENT)).collect();
     lines.push(String::new());
     lines.push(generations(&status.generations));
     let penalised = status.generations.iter().filter_map(penalised);
@@ -145,6 +147,27 @@ fn as_text(status: &Status) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// How the node is reached through iroh; empty if it is not.
+fn iroh(node: &NodeStatus) -> String {
+    let Some(iroh) = &node.iroh else {
+        return String::new();
+    };
+    let relay = match (&iroh.relay, iroh.relay_connected) {
+        (None, _) => "no relay".to_owned(),
+        (Some(relay), true) => format!("relay {} connected", visible(relay)),
+        (Some(relay), false) => format!(
+            "relay {} {}",
+            visible(relay),
+            painted("not connected", Look::Bad)
+        ),
+    };
+    format!(
+        "iroh      {}, on UDP {}, {relay}",
+        iroh.address,
+        iroh.listen.join(" and ")
+    )
 }
 
 /// The addresses that a handler refuses at the moment, if it tells.

@@ -2,6 +2,7 @@
 
 pub(crate) mod cut_short;
 pub mod draft;
+pub(crate) mod iroh_faults;
 pub(crate) mod log_filter;
 pub(crate) mod peers_file;
 pub mod problem;
@@ -86,6 +87,8 @@ pub struct NodeConfig {
     pub limits: LimitsConfig,
     /// How QUIC connections send.
     pub transport: TransportConfig,
+    /// Reaching the node through iroh as well: by its key, from behind NAT.
+    pub iroh: IrohConfig,
     /// The node's own threads.
     pub runtime: RuntimeConfig,
     /// How the node stops.
@@ -110,6 +113,7 @@ impl Default for NodeConfig {
             connections: ConnectionsConfig::default(),
             limits: LimitsConfig::default(),
             transport: TransportConfig::default(),
+            iroh: IrohConfig::default(),
             runtime: RuntimeConfig::default(),
             shutdown: ShutdownConfig::default(),
         }
@@ -362,6 +366,61 @@ impl From<CongestionConfig> for Congestion {
         match config {
             CongestionConfig::Cubic => Self::Cubic,
             CongestionConfig::Adaptive => Self::Adaptive,
+        }
+    }
+}
+
+/// Reaching the node through iroh as well: by its key, from behind NAT. What is
+/// served is the same as over QUIC. All of it needs a restart to change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct IrohConfig {
+    /// Whether the node is reached through iroh. Its endpoint id is its node key.
+    /// Default false. A change needs a restart.
+    pub enabled: bool,
+    /// The UDP address of its own to listen on for direct ways, `ip:port`; `[::]`
+    /// takes IPv4 as well. Default `[::]:4434`. A change needs a restart.
+    #[schemars(
+        with = "String",
+        regex(pattern = ADDRESS),
+        extend("title" = "an IP address and a port", "examples" = ["[::]:4434", "192.0.2.1:4434"])
+    )]
+    #[serde(deserialize_with = "address")]
+    pub listen: SocketAddr,
+    /// The relays to be reachable through, each the URL of one of your own. None
+    /// by default: the node is reached directly only. A change needs a restart.
+    #[schemars(with = "Vec<RelayUrl>")]
+    pub relays: Vec<String>,
+    /// Whether to use the public relays of iroh's makers as well, which then know
+    /// the addresses of the node and of its peers. Default false. A change needs a
+    /// restart.
+    pub public_relays: bool,
+    /// Whether to tell the public discovery service of iroh's makers which relay
+    /// leads to the node, so that clients need to know its endpoint id alone.
+    /// Default false. A change needs a restart.
+    pub discovery: bool,
+}
+
+/// The URL of a relay.
+#[derive(JsonSchema)]
+#[schemars(inline)]
+#[allow(dead_code, reason = "it stands for its schema")]
+struct RelayUrl(
+    #[schemars(
+        regex(pattern = r"^https?://[A-Za-z0-9.:\[\]_-]+/?$"),
+        extend("examples" = ["https://relay.example.org"])
+    )]
+    String,
+);
+
+impl Default for IrohConfig {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            listen: SocketAddr::from(([0_u16; 8], 4434)),
+            relays: Vec::new(),
+            public_relays: false,
+            discovery: false,
         }
     }
 }

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use super::text::{Histogram, Kind, Number, Page, sample};
 
-static CONNECTIONS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+/// The transports that connections are counted by.
+const TRANSPORTS: [&str; 3] = ["quic", "tcp", "iroh"];
+
+static CONNECTIONS: [AtomicU64; TRANSPORTS.len()] = [const { AtomicU64::new(0) }; TRANSPORTS.len()];
 static REJECTED: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 static HANDSHAKES: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
 static HANDSHAKE_SECONDS: [AtomicU64; BOUNDS.len() + 1] =
@@ -70,10 +73,11 @@ pub(crate) enum Origin {
     Plugin,
 }
 
-/// Counts a connection that was handed to a handler; `quic` or `tcp` carries
-/// it.
+/// Counts a connection that was handed to a handler; `transport` carries it.
 pub(crate) fn connection(transport: &str) {
-    add(&CONNECTIONS, usize::from(transport == "tcp"));
+    if let Some(at) = TRANSPORTS.iter().position(|name| *name == transport) {
+        add(&CONNECTIONS, at);
+    }
 }
 
 /// Counts a connection that was turned away.
@@ -137,7 +141,7 @@ pub(super) fn collect(page: &mut Page) {
         "alknet_connections_total",
         Kind::Counter,
         "Connections handed to a handler, by transport.",
-        by("transport", &["quic", "tcp"], &CONNECTIONS),
+        by("transport", &TRANSPORTS, &CONNECTIONS),
     );
     page.add(
         "alknet_connections_rejected_total",

@@ -44,6 +44,8 @@ pub(crate) struct Admitted {
 pub(crate) enum Transport {
     Quic,
     Tcp,
+    #[cfg_attr(not(feature = "iroh"), allow(dead_code, reason = "built without iroh"))]
+    Iroh,
 }
 
 impl Admission {
@@ -71,24 +73,25 @@ impl Admission {
     /// Where it would not, that counts as a rejection.
     pub(crate) fn check(
         &self,
-        from: SocketAddr,
+        from: Option<SocketAddr>,
         transport: Transport,
     ) -> Result<(), AdmissionError> {
         self.lock().check(from, transport, self.most_tcp)
     }
 
-    /// Lets a connection in.
+    /// Lets a connection in. Those of peers that have no address, since they
+    /// come through a relay, count as those of one.
     ///
     /// # Errors
     /// The reason for which it is not admitted; that is counted and logged.
     pub(crate) fn admit(
         self: &Arc<Self>,
-        from: SocketAddr,
+        from: Option<SocketAddr>,
         transport: Transport,
     ) -> Result<Admitted, AdmissionError> {
         let mut state = self.lock();
         state.check(from, transport, self.most_tcp)?;
-        let source = source(from.ip());
+        let source = source(from);
         state.all += 1;
         state.tcp += usize::from(transport == Transport::Tcp);
         *state.by_source.entry(source).or_default() += 1;
@@ -107,11 +110,11 @@ impl Admission {
 impl State {
     fn check(
         &mut self,
-        from: SocketAddr,
+        from: Option<SocketAddr>,
         transport: Transport,
         most_tcp: usize,
     ) -> Result<(), AdmissionError> {
-        self.room(source(from.ip()), transport, most_tcp)
+        self.room(source(from), transport, most_tcp)
             .inspect_err(|rejected| self.note(*rejected, from, transport))
     }
 
@@ -133,11 +136,16 @@ impl State {
         }
     }
 
-    fn note(&mut self, rejected: AdmissionError, remote_addr: SocketAddr, transport: Transport) {
+    fn note(
+        &mut self,
+        rejected: AdmissionError,
+        remote_addr: Option<SocketAddr>,
+        transport: Transport,
+    ) {
         counters::rejected(rejected);
         if let Some(left_out) = self.log.pass(Instant::now()) {
             tracing::info!(
-                %remote_addr,
+                remote_addr = remote_addr.map(tracing::field::display),
                 transport = transport.name(),
                 reason = %rejected,
                 left_out,
@@ -152,6 +160,7 @@ impl Transport {
         match self {
             Self::Quic => "quic",
             Self::Tcp => "tcp",
+            Self::Iroh => "iroh",
         }
     }
 }
@@ -173,9 +182,13 @@ impl Drop for Admitted {
 }
 
 /// The address that connections are counted by: the /64 of an IPv6 address,
-/// since whoever has one address of it has all of them.
-fn source(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
+/// since whoever has one address of it has all of them. The unspecified one for
+/// a peer without.
+fn source(address: Option<SocketAddr>) -> IpAddr {
+    let Some(address) = address else {
+        return Ipv6Addr::UNSPECIFIED.into();
+    };
+    match address.ip().to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & (u128::MAX << 64)).into(),
         address => address,
     }
@@ -229,8 +242,8 @@ mod tests {
         })
     }
 
-    fn from(address: &str) -> SocketAddr {
-        SocketAddr::new(address.parse().unwrap(), 1)
+    fn from(address: &str) -> Option<SocketAddr> {
+        Some(SocketAddr::new(address.parse().unwrap(), 1))
     }
 
     #[test]
@@ -251,6 +264,15 @@ mod tests {
             max_per_address: 10,
         });
         let _six = admit("192.0.2.1").unwrap();
+    }
+
+    #[test]
+    fn peers_without_an_address_have_the_part_of_one() {
+        let node = admission(4, 2);
+        let relayed = || node.admit(None, Transport::Iroh);
+        let (_one, _two) = (relayed().unwrap(), relayed().unwrap());
+        assert_eq!(relayed().unwrap_err(), AdmissionError::Address);
+        node.admit(from("192.0.2.1"), Transport::Quic).unwrap();
     }
 
     #[test]

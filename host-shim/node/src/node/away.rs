@@ -2,12 +2,12 @@
 //! be away, and what is kept for them.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alknet_handler::Connection as _;
-use alknet_quic::{Away, Congestion, QuicConnection, TransportSettings};
+use alknet_quic::{Away, Congestion, PeerConnection, TransportSettings};
 use tokio::time::sleep;
 
 use crate::config::LimitsConfig;
@@ -58,10 +58,14 @@ impl AwayPeers {
     /// Counts the peer of a connection while it is away. Closes the connection,
     /// and completes, when all of them have more kept than they may and none
     /// has been away for longer.
-    pub(crate) async fn follow(&self, connection: &QuicConnection) {
+    pub(crate) async fn follow(
+        &self,
+        connection: &dyn PeerConnection,
+        remote_addr: Option<SocketAddr>,
+    ) {
         let entry = Entry {
             peers: self,
-            id: connection.quinn().stable_id(),
+            id: connection.id(),
         };
         loop {
             sleep(LOOK).await;
@@ -71,7 +75,7 @@ impl AwayPeers {
             };
             if self.must_go(entry.id, away) {
                 tracing::warn!(
-                    remote_addr = %connection.quinn().remote_address(),
+                    remote_addr = remote_addr.map(tracing::field::display),
                     away_seconds = away.time.as_secs(),
                     kept_bytes = away.kept_bytes,
                     "closed the connection of a peer that is away: more is kept for such peers than /limits/offline_buffer_bytes allows"

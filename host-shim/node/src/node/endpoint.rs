@@ -1,6 +1,7 @@
 //! Accepts connections and routes each to the handler of its ALPN. Whatever
 //! happens to one connection, the others and the accepting go on.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +10,8 @@ use std::time::{Duration, Instant};
 use alknet_handler::{AuthContext, Connection, HandlerError, IdentityProvider};
 use alknet_identity::PeerStore;
 use alknet_loader::{Generation, Registry};
-use alknet_quic::{QuicConnection, Server, negotiated_alpn, peer_key};
+use alknet_quic::{PeerConnection, QuicConnection, Server, negotiated_alpn, peer_key};
+use alknet_text::visible;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::NodeConfig;
@@ -32,7 +34,7 @@ const CODE_NO_HANDLER: u32 = 1;
 /// The QUIC close code when the handler ended with an error.
 const CODE_HANDLER_FAILED: u32 = 2;
 /// The QUIC close code when the node has as many connections as it may.
-const CODE_TOO_MANY: u32 = 3;
+pub(crate) const CODE_TOO_MANY: u32 = 3;
 
 /// The limits on the connections of a node.
 #[derive(Clone)]
@@ -50,12 +52,24 @@ impl Limits {
     }
 }
 
-/// What each connection is served with.
-struct Context {
-    server: Arc<Server>,
-    registry: Arc<Registry>,
-    peers: Arc<PeerStore>,
-    away: Arc<AwayPeers>,
+/// What connections need to get to their handlers.
+#[derive(Clone)]
+pub(crate) struct Routing {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) peers: Arc<PeerStore>,
+    pub(crate) limits: Limits,
+}
+
+/// A connection whose handshake is complete.
+pub(crate) struct Established<C> {
+    pub(crate) connection: Arc<C>,
+    pub(crate) transport: Transport,
+    pub(crate) alpn: Vec<u8>,
+    /// The peer's address, if it has proven one.
+    pub(crate) remote_addr: Option<SocketAddr>,
+    pub(crate) local_addr: Option<SocketAddr>,
+    /// The key that the peer has shown, if any.
+    pub(crate) fingerprint: Option<String>,
 }
 
 /// Accepts until the endpoint is closed; refuses once told to stop. Answers
@@ -63,20 +77,11 @@ struct Context {
 pub(crate) async fn accept(
     endpoint: quinn::Endpoint,
     server: Arc<Server>,
-    registry: Arc<Registry>,
-    peers: Arc<PeerStore>,
-    limits: Limits,
+    routing: Routing,
     stop: watch::Receiver<bool>,
     mut probes: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
-    let handshakes = Arc::new(AtomicUsize::new(0));
-    let Limits { admission, away } = limits;
-    let context = Arc::new(Context {
-        server,
-        registry,
-        peers,
-        away,
-    });
+    let handshakes = Handshakes::default();
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
@@ -86,31 +91,65 @@ pub(crate) async fn accept(
             }
         };
         let Some(incoming) = incoming else { return };
-        let under_way = handshakes.load(Ordering::Relaxed);
-        if under_way > REFUSE_ABOVE || *stop.borrow() {
+        if handshakes.are_too_many() || *stop.borrow() {
             counters::handshake(Handshake::Refused);
             incoming.refuse();
             continue;
         }
-        if under_way > RETRY_ABOVE && !incoming.remote_address_validated() {
+        if handshakes.are_many() && !incoming.remote_address_validated() {
             // Fails only for an address that was validated.
             let _ = incoming.retry();
             counters::handshake(Handshake::Retried);
             continue;
         }
-        let Ok(slot) = ConnectionSlot::at_the_beginning(&incoming, &admission) else {
+        let (from, validated) = (
+            incoming.remote_address(),
+            incoming.remote_address_validated(),
+        );
+        let admission = &routing.limits.admission;
+        let slot =
+            ConnectionSlot::at_the_beginning(Some(from), validated, Transport::Quic, admission);
+        let Ok(slot) = slot else {
             counters::handshake(Handshake::Refused);
             incoming.refuse();
             continue;
         };
-        let handshake = UnderWay::begin(&handshakes);
+        let handshake = handshakes.begin();
         let port = endpoint.local_addr().map(|own| own.port()).ok();
-        tokio::spawn(serve(incoming, port, handshake, slot, Arc::clone(&context)));
+        tokio::spawn(serve(
+            incoming,
+            Arc::clone(&server),
+            port,
+            handshake,
+            slot,
+            routing.clone(),
+        ));
+    }
+}
+
+/// The handshakes that are under way on an endpoint.
+#[derive(Default)]
+pub(crate) struct Handshakes(Arc<AtomicUsize>);
+
+impl Handshakes {
+    /// Whether an address must be validated before a handshake begins.
+    pub(crate) fn are_many(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > RETRY_ABOVE
+    }
+
+    /// Whether no further handshake is begun.
+    pub(crate) fn are_too_many(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > REFUSE_ABOVE
+    }
+
+    /// Counts one more.
+    pub(crate) fn begin(&self) -> UnderWay {
+        UnderWay::begin(&self.0)
     }
 }
 
 /// Counts a handshake for as long as it lives.
-struct UnderWay(Arc<AtomicUsize>);
+pub(crate) struct UnderWay(Arc<AtomicUsize>);
 
 impl UnderWay {
     fn begin(counter: &Arc<AtomicUsize>) -> Self {
@@ -127,64 +166,64 @@ impl Drop for UnderWay {
 
 /// A slot among the connections. An address that may be forged takes none
 /// until the handshake has shown that it is not.
-enum ConnectionSlot {
+pub(crate) enum ConnectionSlot {
     Taken(Admitted),
-    Later(Arc<Admission>),
+    Later(Arc<Admission>, Transport),
 }
 
 impl ConnectionSlot {
-    fn at_the_beginning(
-        incoming: &quinn::Incoming,
+    /// Takes a slot for a peer whose address was validated, or that has none.
+    ///
+    /// # Errors
+    /// The reason for which the connection is not admitted.
+    pub(crate) fn at_the_beginning(
+        from: Option<SocketAddr>,
+        validated: bool,
+        transport: Transport,
         admission: &Arc<Admission>,
     ) -> Result<Self, AdmissionError> {
-        let from = incoming.remote_address();
-        if incoming.remote_address_validated() {
-            admission.admit(from, Transport::Quic).map(Self::Taken)
+        if validated || from.is_none() {
+            admission.admit(from, transport).map(Self::Taken)
         } else {
-            admission.check(from, Transport::Quic)?;
-            Ok(Self::Later(Arc::clone(admission)))
+            admission.check(from, transport)?;
+            Ok(Self::Later(Arc::clone(admission), transport))
         }
     }
 
-    fn after_the_handshake(self, from: SocketAddr) -> Result<Admitted, AdmissionError> {
+    /// Takes the slot, once the handshake has validated the address.
+    ///
+    /// # Errors
+    /// As [`at_the_beginning`](Self::at_the_beginning).
+    pub(crate) fn after_the_handshake(
+        self,
+        from: Option<SocketAddr>,
+    ) -> Result<Admitted, AdmissionError> {
         match self {
             Self::Taken(admitted) => Ok(admitted),
-            Self::Later(admission) => admission.admit(from, Transport::Quic),
+            Self::Later(admission, transport) => admission.admit(from, transport),
         }
     }
 }
 
 async fn serve(
     incoming: quinn::Incoming,
+    server: Arc<Server>,
     port: Option<u16>,
     handshake: UnderWay,
     slot: ConnectionSlot,
-    context: Arc<Context>,
+    routing: Routing,
 ) {
     let remote_addr = incoming.remote_address();
-    let began = Instant::now();
-    let connected = match context.server.accept(incoming) {
-        Ok(connecting) => tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await,
-        Err(error) => Ok(Err(error)),
+    let connecting = async {
+        match server.accept(incoming) {
+            Ok(connecting) => connecting.await,
+            Err(error) => Err(error),
+        }
     };
+    let connection = completed(connecting, Some(remote_addr)).await;
     drop(handshake);
-    let connection = match connected {
-        Ok(Ok(connection)) => {
-            counters::handshake_completed(began.elapsed());
-            connection
-        }
-        Ok(Err(error)) => {
-            counters::handshake(Handshake::Failed);
-            tracing::debug!(%remote_addr, reason = %error, "handshake failed");
-            return;
-        }
-        Err(_) => {
-            counters::handshake(Handshake::TimedOut);
-            tracing::debug!(%remote_addr, reason = "timed out", "handshake failed");
-            return;
-        }
-    };
-    let _admitted = match slot.after_the_handshake(remote_addr) {
+    let Some(connection) = connection else { return };
+    let _admitted = match slot.after_the_handshake(Some(remote_addr)) {
         Ok(admitted) => admitted,
         Err(_) => {
             connection.close(CODE_TOO_MANY.into(), b"too many connections");
@@ -193,48 +232,104 @@ async fn serve(
     };
     // The TLS layer accepted one of ours, so there is one.
     let alpn = negotiated_alpn(&connection).unwrap_or_default();
-    let Some(generation) = context.registry.enter(&alpn) else {
-        connection.close(CODE_NO_HANDLER.into(), b"no handler for this ALPN");
-        return;
-    };
     let fingerprint = peer_key(&connection).map(|key| key.to_string());
-    let identity = match &fingerprint {
-        Some(fingerprint) => context
-            .peers
-            .resolve_from_fingerprint(fingerprint)
-            .await
-            .unwrap_or_else(|error| {
-                tracing::warn!(%remote_addr, %error, "the peer's TLS key could not be resolved");
-                None
-            }),
-        None => None,
-    };
-    let local_ip = connection.local_ip();
-    let local_addr = local_ip.zip(port).map(SocketAddr::from);
-    let auth = AuthContext {
-        identity,
-        alpn,
-        remote_addr: Some(remote_addr),
-        local_addr,
-        tls_client_fingerprint: fingerprint,
-    };
-    let away = &context.away;
-    let settings = away.transport().clone();
-    let shared = QuicConnection::new(connection.clone(), remote_addr, settings);
-    if auth.identity.is_some() {
-        shared.open_windows();
+    let local_addr = connection.local_ip().zip(port).map(SocketAddr::from);
+    let settings = routing.limits.away.transport().clone();
+    let shared = QuicConnection::new(connection, remote_addr, settings);
+    routing
+        .route(Established {
+            connection: Arc::new(shared),
+            transport: Transport::Quic,
+            alpn,
+            remote_addr: Some(remote_addr),
+            local_addr,
+            fingerprint,
+        })
+        .await;
+}
+
+/// Waits for a handshake, counts it, and logs why one did not complete.
+pub(crate) async fn completed<T, E: fmt::Display>(
+    connecting: impl Future<Output = Result<T, E>>,
+    remote_addr: Option<SocketAddr>,
+) -> Option<T> {
+    let began = Instant::now();
+    let remote_addr = remote_addr.map(tracing::field::display);
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await {
+        Ok(Ok(connection)) => {
+            counters::handshake_completed(began.elapsed());
+            Some(connection)
+        }
+        Ok(Err(error)) => {
+            counters::handshake(Handshake::Failed);
+            let reason = error.to_string();
+            tracing::debug!(remote_addr, reason = %visible(&reason), "handshake failed");
+            None
+        }
+        Err(_) => {
+            counters::handshake(Handshake::TimedOut);
+            tracing::debug!(remote_addr, reason = "timed out", "handshake failed");
+            None
+        }
     }
-    let shared = Arc::new(shared);
-    let followed = Arc::clone(&shared);
-    let handling = hand_over(&generation, Transport::Quic, shared, auth);
-    let following = async { tokio::join!(followed.follow_peer(), away.follow(&followed)).0 };
-    let handled = tokio::select! {
-        handled = handling => handled,
-        never = following => match never {},
-    };
-    match handled {
-        Ok(()) => connection.close(0u32.into(), b""),
-        Err(_) => connection.close(CODE_HANDLER_FAILED.into(), b"the handler failed"),
+}
+
+impl Routing {
+    /// Finds out whose the connection is, and has the handler of its ALPN serve
+    /// it. Closes it in the end.
+    pub(crate) async fn route<C: PeerConnection + 'static>(&self, established: Established<C>) {
+        let Established {
+            connection,
+            transport,
+            alpn,
+            remote_addr,
+            local_addr,
+            fingerprint,
+        } = established;
+        let Some(generation) = self.registry.enter(&alpn) else {
+            connection.close(CODE_NO_HANDLER, "no handler for this ALPN");
+            return;
+        };
+        let identity = match &fingerprint {
+            Some(fingerprint) => self
+                .peers
+                .resolve_from_fingerprint(fingerprint)
+                .await
+                .unwrap_or_else(|error| {
+                    let remote_addr = remote_addr.map(tracing::field::display);
+                    tracing::warn!(remote_addr, %error, "the peer's TLS key could not be resolved");
+                    None
+                }),
+            None => None,
+        };
+        let auth = AuthContext {
+            identity,
+            alpn,
+            remote_addr,
+            local_addr,
+            tls_client_fingerprint: fingerprint,
+        };
+        if auth.identity.is_some() {
+            connection.open_windows();
+        }
+        let away = &self.limits.away;
+        let shared = Arc::clone(&connection) as Arc<dyn Connection>;
+        let handling = hand_over(&generation, transport, shared, auth);
+        let following = async {
+            tokio::join!(
+                connection.follow_peer(),
+                away.follow(connection.as_ref(), remote_addr)
+            )
+            .0
+        };
+        let handled = tokio::select! {
+            handled = handling => handled,
+            never = following => match never {},
+        };
+        match handled {
+            Ok(()) => connection.close(0, ""),
+            Err(_) => connection.close(CODE_HANDLER_FAILED, "the handler failed"),
+        }
     }
 }
 

@@ -4,6 +4,9 @@
 pub(crate) mod admission;
 pub(crate) mod away;
 pub(crate) mod endpoint;
+#[cfg_attr(not(feature = "iroh"), path = "without_iroh.rs")]
+pub(crate) mod iroh;
+pub(crate) mod iroh_status;
 pub mod reload;
 pub(crate) mod swaps;
 pub(crate) mod systemd;
@@ -26,6 +29,8 @@ use crate::metrics::counters;
 use crate::metrics::{Collector, MetricsBindError, Responder};
 use crate::node::admission::Admission;
 use crate::node::away::AwayPeers;
+use crate::node::endpoint::Routing;
+use crate::node::iroh::{IrohBindError, IrohEndpoint};
 use crate::node::reload::{FIRST, Reloader};
 use crate::node::swaps::{Listening, Swapper};
 use crate::plugins::PlannedPlugin;
@@ -57,6 +62,7 @@ pub struct Node {
     accepting: tokio::task::JoinHandle<()>,
     probe: AcceptProbe,
     tcp: Option<TcpSide>,
+    iroh: Option<IrohEndpoint>,
     metrics: Option<MetricsSide>,
 }
 
@@ -86,8 +92,8 @@ impl Node {
     /// that was refused. Without walls no handler starts a process.
     ///
     /// # Errors
-    /// When the endpoint cannot be opened.
-    pub fn start(plan: Plan, walls: Option<Arc<Walls>>) -> Result<Self, StartError> {
+    /// When an endpoint cannot be opened.
+    pub async fn start(plan: Plan, walls: Option<Arc<Walls>>) -> Result<Self, StartError> {
         let Plan {
             config,
             source,
@@ -149,6 +155,15 @@ impl Node {
             Some(addr) => Some(tcp::Listener::bind(addr, &config.tcp_alpn)?),
             None => None,
         };
+        let iroh = match config.iroh.enabled {
+            true => {
+                let settings = away.transport();
+                let bound =
+                    IrohEndpoint::bind(&config.iroh, &keys.node, registry.alpns(), settings);
+                Some(bound.await?)
+            }
+            false => None,
+        };
         let hosts = &config.metrics.hosts;
         let metrics = config.metrics.listen;
         let metrics = metrics
@@ -170,15 +185,19 @@ impl Node {
             )),
         });
         let (probe, probes) = mpsc::channel(1);
+        let routing = Routing {
+            registry: Arc::clone(&registry),
+            peers: Arc::clone(&peers),
+            limits: endpoint::Limits { admission, away },
+        };
+        if let Some(iroh) = &iroh {
+            tokio::spawn(iroh.clone().accept(routing.clone(), stop.clone()));
+        }
+        let limits = routing.limits.clone();
         let accepting = tokio::spawn(endpoint::accept(
             endpoint.clone(),
             Arc::clone(&server),
-            Arc::clone(&registry),
-            Arc::clone(&peers),
-            endpoint::Limits {
-                admission: Arc::clone(&admission),
-                away: Arc::clone(&away),
-            },
+            routing,
             stop,
             probes,
         ));
@@ -189,7 +208,7 @@ impl Node {
             walls.as_ref().map(|walls| walls.mode()),
             Arc::clone(&registry),
             Arc::clone(&peers),
-            endpoint::Limits { admission, away },
+            limits,
         ));
         let node_key = keys.node_key();
         let swapper = Arc::new(Swapper::new(
@@ -201,6 +220,7 @@ impl Node {
             Listening {
                 endpoint: endpoint.clone(),
                 server,
+                iroh: iroh.clone(),
                 tcp_alpn: config.tcp_listen.map(|_| config.tcp_alpn),
             },
             walls,
@@ -224,6 +244,7 @@ impl Node {
             accepting,
             probe: AcceptProbe(probe),
             tcp,
+            iroh,
             metrics,
         })
     }
@@ -236,6 +257,11 @@ impl Node {
     /// The address that the node serves TCP on, if it does.
     pub fn tcp_addr(&self) -> Option<SocketAddr> {
         self.tcp.as_ref().map(|tcp| tcp.addr)
+    }
+
+    /// The endpoint by which the node is reached through iroh, if it is.
+    pub(crate) fn iroh(&self) -> Option<&IrohEndpoint> {
+        self.iroh.as_ref()
     }
 
     /// The address that the node serves its metrics on, if it does.
@@ -337,7 +363,12 @@ impl Node {
             }
         };
         let _ = timeout(CLOSE_TIMEOUT, async {
-            tokio::join!(self.endpoint.wait_idle(), tcp)
+            let iroh = async {
+                if let Some(iroh) = self.iroh {
+                    iroh.close().await;
+                }
+            };
+            tokio::join!(self.endpoint.wait_idle(), tcp, iroh)
         })
         .await;
     }
@@ -407,6 +438,9 @@ pub enum StartError {
     /// The TCP address cannot be bound.
     #[error("{0}")]
     TcpBind(#[from] tcp::TcpBindError),
+    /// The endpoint for iroh cannot be made.
+    #[error("{0}")]
+    Iroh(#[from] IrohBindError),
     /// The address for the metrics cannot be bound.
     #[error("{0}")]
     Metrics(#[from] MetricsBindError),

@@ -27,8 +27,13 @@ use crate::secrets::keys::PublicKeys;
 use crate::walls;
 
 /// The JSON pointers to settings that are read at the start only.
-const NEEDS_RESTART: [&str; 14] = [
+const NEEDS_RESTART: [&str; 19] = [
     "/accounts",
+    "/iroh/enabled",
+    "/iroh/listen",
+    "/iroh/relays",
+    "/iroh/public_relays",
+    "/iroh/discovery",
     "/listen",
     "/tcp_listen",
     "/tcp_alpn",

@@ -8,6 +8,7 @@ use alknet_identity::PeerStore;
 
 use crate::config::NodeConfig;
 use crate::config::draft::{Draft, Source};
+use crate::config::iroh_faults;
 use crate::config::log_filter::parse_filter;
 use crate::config::problem::{MakeHandlerError, NodeError, Warning};
 use crate::plugins::{ConfigContext, Libraries, Numbers, PlannedPlugin, gather, make_handler};
@@ -65,6 +66,10 @@ impl Plan {
             .map(|libraries| gather(context, dir, libraries, &mut problems, &mut warnings));
         let plugins = plugins.unwrap_or_default();
         warnings.extend(tcp_unserved(&draft, &plugins));
+        let faults = iroh_faults::faults(&draft.config.iroh).into_iter();
+        problems.extend(faults.map(|(pointer, fault)| {
+            NodeError::Config(Fault::at(draft.document(), &pointer, fault))
+        }));
         match (keys, peers, libraries) {
             (Some(keys), Some(peers), Some(libraries)) if problems.is_empty() => {
                 let (config, source) = draft.into_parts();

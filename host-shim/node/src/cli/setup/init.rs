@@ -363,6 +363,12 @@ listen = \"{listen}\"
 # A TCP address to serve on as well, for stock `ssh -p` without our client.
 {tcp_listen}
 
+# Uncomment to be reached by the node's key from behind NAT as well, by way of a
+# relay of your own (host-shim/docs/iroh.md):
+# [iroh]
+# enabled = true
+# relays = [\"https://relay.example.org\"]
+
 [log]
 # error, warn, info, debug or trace; then target=level for parts of the program.
 filter = \"info\"

@@ -22,6 +22,7 @@ use crate::config::problem::MakeHandlerError;
 use crate::config::problem::{NodeError, Warning};
 use crate::config::trust::configured_trust;
 use crate::metrics::counters;
+use crate::node::iroh::IrohEndpoint;
 use crate::node::reload::Reloader;
 use crate::plugins::{
     ConfigContext, Libraries, PlannedPlugin, Settings, TestContext, configure, make_generation,
@@ -54,6 +55,8 @@ pub(crate) struct Swapper {
 pub(crate) struct Listening {
     pub(crate) endpoint: quinn::Endpoint,
     pub(crate) server: Arc<Server>,
+    /// The endpoint for iroh, if there is one.
+    pub(crate) iroh: Option<IrohEndpoint>,
     /// The ALPN of connections over TCP, if the node accepts any.
     pub(crate) tcp_alpn: Option<String>,
 }
@@ -363,6 +366,9 @@ impl Swapper {
         let now = self.registry.alpns();
         if now == before {
             return;
+        }
+        if let Some(iroh) = &self.listening.iroh {
+            iroh.set_alpns(now.clone());
         }
         match self.listening.server.config(&now) {
             Ok(config) => self.listening.endpoint.set_server_config(Some(config)),

@@ -83,7 +83,7 @@ impl Listener {
             match accepted {
                 Ok((socket, remote_addr)) => {
                     pause.over();
-                    let Ok(admitted) = admission.admit(remote_addr, Transport::Tcp) else {
+                    let Ok(admitted) = admission.admit(Some(remote_addr), Transport::Tcp) else {
                         continue;
                     };
                     let registry = Arc::clone(&registry);
