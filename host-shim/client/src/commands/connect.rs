@@ -1,8 +1,9 @@
 //! `alknet connect`: the ProxyCommand of stock ssh (ssh_config(5)).
 
+use std::io;
 use std::time::Duration;
 
-use alknet_text::bytes;
+use alknet_text::{bytes, visible};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::connection::bridge::{self, BridgeError};
@@ -29,12 +30,19 @@ pub(crate) async fn run(args: &ConnectArgs, terminal: Terminal) -> Result<(), Fa
         outcome = carry(&link) => outcome,
         () = ending.due() => Err(Failure::signal()),
     };
-    if let Link::Quic(link) = &link {
-        let stats = link.connection.stats();
+    let traffic = match &link {
+        Link::Quic(link) => {
+            let stats = link.connection.stats();
+            Some((stats.udp_tx.bytes, stats.udp_rx.bytes))
+        }
+        Link::Iroh(link) => Some(link.traffic()),
+        Link::Tcp(_) => None,
+    };
+    if let Some((sent, received)) = traffic {
         terminal.detail(&format_args!(
             "connection ended, {} sent and {} received",
-            bytes(stats.udp_tx.bytes),
-            bytes(stats.udp_rx.bytes)
+            bytes(sent),
+            bytes(received)
         ));
     }
     link.close().await;
@@ -53,9 +61,20 @@ async fn carry(link: &Link) -> Result<(), Failure> {
             let outcome = bridge::run(&input, &output, send, recv).await;
             outcome.map_err(failed)?;
         }
+        Link::Iroh(link) => {
+            let (send, recv) = link.halves().await.map_err(BridgeError::Iroh)?;
+            let lost = |error: io::Error| {
+                let why = link.end();
+                BridgeError::Iroh(why.unwrap_or_else(|| visible(&error.to_string()).into_owned()))
+            };
+            bridge::run_halves(&input, &output, send, recv, lost)
+                .await
+                .map_err(failed)?;
+        }
         Link::Tcp(link) => {
             let stream = link.stream().await.map_err(BridgeError::Tcp)?;
-            bridge::run_tcp(&input, &output, stream)
+            let (recv, send) = stream.into_split();
+            bridge::run_halves(&input, &output, send, recv, BridgeError::Tcp)
                 .await
                 .map_err(failed)?;
         }

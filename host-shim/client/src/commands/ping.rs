@@ -4,13 +4,12 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use alknet_quic::QuicStream;
 use alknet_text::{is_unsafe, visible};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::connection::dial::dial_quic;
-use crate::connection::link::QuicLink;
+use crate::connection::dial::dial_verified;
+use crate::connection::link::VerifiedLink;
 use crate::console::terminal::Terminal;
 use crate::failure::Failure;
 use crate::options::args::PingArgs;
@@ -21,14 +20,14 @@ pub(crate) async fn run(args: &PingArgs, terminal: Terminal) -> Result<(), Failu
     let mut settings = args.node.settings();
     // QUIC's own pings are what is measured.
     settings.transport.keep_alive_interval = INTERVAL;
-    let link = dial_quic(&args.node.node()?, &settings, terminal).await?;
+    let link = dial_verified(&args.node.node()?, &settings, terminal).await?;
     let version = timeout(settings.timeout, version(&link)).await;
     let version = version.ok().flatten();
     let said = say(&format_args!(
         "{} {} handshake {}, {}",
-        link.connection.remote_address(),
-        link.node_key,
-        shown(link.handshake),
+        link.way(),
+        link.node_key(),
+        shown(link.handshake()),
         version.as_deref().unwrap_or("no SSH server answers"),
     ));
     let outcome = match said {
@@ -41,32 +40,35 @@ pub(crate) async fn run(args: &PingArgs, terminal: Terminal) -> Result<(), Failu
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-async fn round_trips(link: &QuicLink, count: u32) -> Result<(), Failure> {
+async fn round_trips(link: &VerifiedLink, count: u32) -> Result<(), Failure> {
     let mut at = Instant::now();
     let mut heard = 0;
     let mut times = Vec::new();
+    let mut way = link.way();
     for number in 1..=count {
         if number > 1 {
             at += INTERVAL;
             tokio::select! {
                 () = sleep_until(at) => {}
-                error = link.connection.closed() => {
-                    let end = visible(&error.to_string()).into_owned();
-                    return Err(Failure::lost(Some(end)));
-                }
+                end = link.closed() => return Err(Failure::lost(Some(end))),
             }
         }
-        let stats = link.connection.stats();
-        if stats.frame_rx.acks == heard {
+        let (acknowledged, time) = link.heard();
+        if acknowledged == heard {
             say(&format_args!("round trip {number}: no answer"))?;
             continue;
         }
-        heard = stats.frame_rx.acks;
-        times.push(stats.path.rtt);
-        say(&format_args!(
-            "round trip {number}: {}",
-            shown(stats.path.rtt)
-        ))?;
+        heard = acknowledged;
+        times.push(time);
+        let present = link.way();
+        if present != way {
+            say(&format_args!("the connection goes {present} now"))?;
+            way.clone_from(&present);
+        }
+        match link.may_change_its_way() {
+            true => say(&format_args!("round trip {number}: {} {way}", shown(time)))?,
+            false => say(&format_args!("round trip {number}: {}", shown(time)))?,
+        }
     }
     if let (Some(least), Some(most)) = (times.iter().min(), times.iter().max())
         && count > 1
@@ -90,8 +92,8 @@ fn shown(time: Duration) -> String {
 }
 
 /// The version line of the SSH server (RFC 4253 section 4.2), if there is one.
-async fn version(link: &QuicLink) -> Option<String> {
-    let mut stream = QuicStream::new(link.connection.open_bi().await.ok()?);
+async fn version(link: &VerifiedLink) -> Option<String> {
+    let mut stream = link.open().await.ok()?;
     stream.write_all(GREETING).await.ok()?;
     let mut line = Vec::new();
     while line.len() < LONGEST && !line.ends_with(b"\n") {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use alknet_openssh::Stanza;
 
-use crate::connection::dial::dial_quic;
+use crate::connection::dial::dial_verified;
 use crate::connection::host_key;
 use crate::console::terminal::Terminal;
 use crate::failure::Failure;
@@ -19,11 +19,11 @@ pub(crate) async fn run(args: &SshConfigArgs, terminal: Terminal) -> Result<(), 
     let (node_key, host_key) = match (node.node_key, host_key) {
         (Some(node_key), Some(host_key)) => (node_key, host_key.clone()),
         (_, given) => {
-            let link = dial_quic(&node, &args.node.settings(), terminal).await?;
-            let node_key = link.node_key;
+            let link = dial_verified(&node, &args.node.settings(), terminal).await?;
+            let node_key = link.node_key();
             let host_key = match given {
                 Some(host_key) => Ok(host_key.clone()),
-                None => host_key::fetch(&link.connection).await,
+                None => host_key::fetch(&link).await,
             };
             link.close().await;
             (node_key, host_key?)
@@ -43,7 +43,7 @@ pub(crate) async fn run(args: &SshConfigArgs, terminal: Terminal) -> Result<(), 
     let tcp = node.tcp.as_ref().map(ToString::to_string);
     let stanza = Stanza {
         alias: &args.name,
-        target: &node.target.to_string(),
+        target: &node.address(),
         node_key: &node_key.to_string(),
         host_key: &host_key,
         program: &program,

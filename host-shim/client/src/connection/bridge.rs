@@ -7,8 +7,7 @@ use std::pin::pin;
 use alknet_text::{visible, visible_bytes};
 use bytes::{Bytes, BytesMut};
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream, WriteError};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::console::stdio::{Input, Output};
 
@@ -26,13 +25,15 @@ pub(crate) async fn run(
     both_ways(upload, download(output, &mut recv), output).await
 }
 
-/// Carries bytes both ways over TCP until the node ends its side.
-pub(crate) async fn run_tcp(
+/// Carries bytes both ways over the two halves of any other stream, until the node
+/// ends its side. `lost` makes an error of why reading failed.
+pub(crate) async fn run_halves(
     input: &Input,
     output: &Output,
-    stream: TcpStream,
+    mut send: impl AsyncWrite + Unpin,
+    mut recv: impl AsyncRead + Unpin,
+    lost: impl Fn(io::Error) -> BridgeError,
 ) -> Result<(), BridgeError> {
-    let (mut recv, mut send) = stream.into_split();
     let upload = async {
         loop {
             let data = input.read().await.map_err(BridgeError::Input)?;
@@ -45,8 +46,8 @@ pub(crate) async fn run_tcp(
     };
     let download = async {
         loop {
-            let mut data = BytesMut::with_capacity(TCP_READ);
-            let read = recv.read_buf(&mut data).await.map_err(BridgeError::Tcp)?;
+            let mut data = BytesMut::with_capacity(MOST_READ);
+            let read = recv.read_buf(&mut data).await.map_err(&lost)?;
             if read == 0 {
                 return Ok(());
             }
@@ -79,8 +80,8 @@ async fn both_ways(
     }
 }
 
-/// The most bytes that are read from TCP at a time.
-const TCP_READ: usize = 96 * 1024;
+/// The most bytes that are read at a time.
+const MOST_READ: usize = 96 * 1024;
 
 /// Why the bytes stopped before their end.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +102,8 @@ pub(crate) enum BridgeError {
     Silence,
     #[error("lost the connection: {0}")]
     Tcp(#[source] io::Error),
+    #[error("lost the connection: {0}")]
+    Iroh(String),
     #[error("lost the connection: {}", visible(&.0.to_string()))]
     Lost(#[source] ReadError),
 }

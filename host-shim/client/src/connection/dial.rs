@@ -5,14 +5,15 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use alknet_quic::{BindError, Client, ConnectError, NodeKey, TransportSettings, Trust, peer_key};
+use alknet_quic::{BindError, Client, ConnectError, NodeKey, Trust, peer_key};
 use alknet_text::visible;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::identity_key::{self, IdentityKeyError};
+use super::iroh::{self, IrohDialError};
 use super::known_nodes::{Known, KnownNodes, KnownNodesError};
-use super::link::{Link, QuicLink, TcpLink};
+use super::link::{Link, QuicLink, TcpLink, VerifiedLink};
 use super::path_mtu::{NarrowPath, QUIC_MTU_V4, QUIC_MTU_V6};
 use super::path_recovery::{self, Redial};
 use super::reach::{UDP_TIMEOUT, Unreached, reach, resolve};
@@ -29,6 +30,10 @@ pub(crate) async fn dial(
     settings: &Settings,
     terminal: Terminal,
 ) -> Result<Link, DialError> {
+    if let Some(address) = &node.iroh {
+        let link = iroh::dial(address, node, settings, terminal).await?;
+        return Ok(Link::Iroh(link));
+    }
     let quic = dial_quic(node, settings, terminal);
     tokio::pin!(quic);
     let unanswered = match timeout(UDP_TIMEOUT, &mut quic).await {
@@ -122,9 +127,28 @@ async fn dial_tcp(
     Ok(Link::Tcp(link))
 }
 
+/// Connects over QUIC or through iroh, and makes sure that the node is the right
+/// one.
+pub(crate) async fn dial_verified(
+    node: &Node,
+    settings: &Settings,
+    terminal: Terminal,
+) -> Result<VerifiedLink, DialError> {
+    match &node.iroh {
+        Some(address) => {
+            let link = iroh::dial(address, node, settings, terminal).await?;
+            Ok(VerifiedLink::Iroh(link))
+        }
+        None => {
+            let link = dial_quic(node, settings, terminal).await?;
+            Ok(VerifiedLink::Quic(link))
+        }
+    }
+}
+
 /// Connects over QUIC and makes sure that the node is the right one: the one
 /// pinned, the one known, or one never met before.
-pub(crate) async fn dial_quic(
+async fn dial_quic(
     node: &Node,
     settings: &Settings,
     terminal: Terminal,
@@ -138,7 +162,7 @@ pub(crate) async fn dial_quic(
             .map(identity_key::read)
             .transpose()?,
         alpn: settings.alpn.clone(),
-        settings: transport(node, settings),
+        settings: node.transport(settings),
     };
     let started = Instant::now();
     let (endpoint, connection) = timeout(settings.timeout, reach(&node.target, &client))
@@ -176,14 +200,6 @@ pub(crate) async fn dial_quic(
     })
 }
 
-fn transport(node: &Node, settings: &Settings) -> TransportSettings {
-    let mut transport = settings.transport.clone();
-    if let Some(seconds) = node.offline_seconds {
-        transport.idle_timeout = Duration::from_secs(seconds.into());
-    }
-    transport
-}
-
 /// Why a node could not be connected to.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
@@ -191,6 +207,8 @@ pub(crate) enum DialError {
     IdentityKey(#[from] IdentityKeyError),
     #[error(transparent)]
     KnownNodes(#[from] KnownNodesError),
+    #[error(transparent)]
+    Iroh(#[from] IrohDialError),
     #[error("cannot resolve {host:?}: {reason}")]
     Resolve { host: String, reason: String },
     #[error(

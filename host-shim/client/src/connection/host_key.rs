@@ -2,24 +2,22 @@
 
 use std::time::Duration;
 
-use alknet_quic::QuicStream;
 use alknet_ssh::{ClientError, ClientOptions, fetch_host_key};
+
+use super::link::VerifiedLink;
 
 /// The SSH host key of the node, as `ssh-ed25519 AAAA…`.
 ///
 /// Runs an SSH key exchange on a stream of its own and breaks off once the
 /// node has proved the key. The key is as trustworthy as the connection: the
 /// caller must have verified the node key.
-pub(crate) async fn fetch(connection: &quinn::Connection) -> Result<String, HostKeyError> {
-    let stream = connection
-        .open_bi()
-        .await
-        .map_err(|error| HostKeyError::Stream(error.to_string()))?;
+pub(crate) async fn fetch(link: &VerifiedLink) -> Result<String, HostKeyError> {
+    let stream = link.open().await.map_err(HostKeyError::Stream)?;
     let options = ClientOptions {
         timeout: WITHIN,
         ..ClientOptions::default()
     };
-    let key = fetch_host_key(QuicStream::new(stream), &options).await?;
+    let key = fetch_host_key(stream, &options).await?;
     key.to_openssh()
         .map_err(|error| HostKeyError::Encoding(error.to_string()))
 }

@@ -16,12 +16,24 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::iroh::{IrohLink, IrohStream};
+
 /// A connection to a node.
 pub(crate) enum Link {
     /// A QUIC connection, on which the node's key was verified.
     Quic(QuicLink),
+    /// A connection through iroh, on which the node's key was verified.
+    Iroh(IrohLink),
     /// TCP, on which nothing was verified: SSH does that.
     Tcp(TcpLink),
+}
+
+/// A connection on which the node's key was verified.
+pub(crate) enum VerifiedLink {
+    /// A QUIC connection.
+    Quic(QuicLink),
+    /// A connection through iroh.
+    Iroh(IrohLink),
 }
 
 /// A QUIC connection to a node whose key was verified.
@@ -44,6 +56,7 @@ pub(crate) struct TcpLink {
 /// The byte stream of one SSH connection.
 pub(crate) enum LinkStream {
     Quic(QuicStream),
+    Iroh(IrohStream),
     Tcp(TcpStream),
 }
 
@@ -63,6 +76,7 @@ impl Link {
                 Ok(stream) => Ok(LinkStream::Quic(QuicStream::new(stream))),
                 Err(error) => Err(error.to_string()),
             },
+            Self::Iroh(link) => link.open().await.map(LinkStream::Iroh),
             Self::Tcp(link) => match link.stream().await {
                 Ok(stream) => Ok(LinkStream::Tcp(stream)),
                 Err(error) => Err(error.to_string()),
@@ -74,13 +88,14 @@ impl Link {
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         match self {
             Self::Quic(link) => Some(link.connection.rtt()),
+            Self::Iroh(link) => link.round_trip(),
             Self::Tcp(_) => None,
         }
     }
 
     /// Whether the node has proven its own key, on which the connection rests.
     pub(crate) fn has_node_key(&self) -> bool {
-        matches!(self, Self::Quic(_))
+        matches!(self, Self::Quic(_) | Self::Iroh(_))
     }
 
     /// The reason for which the connection ended, if it has. Over TCP its
@@ -88,6 +103,7 @@ impl Link {
     pub(crate) fn end(&self) -> Option<String> {
         match self {
             Self::Quic(link) => link.connection.close_reason().map(|error| end(&error)),
+            Self::Iroh(link) => link.end(),
             Self::Tcp(_) => None,
         }
     }
@@ -97,6 +113,7 @@ impl Link {
     pub(crate) async fn closed(&self) -> String {
         match self {
             Self::Quic(link) => end(&link.connection.closed().await),
+            Self::Iroh(link) => link.closed().await,
             Self::Tcp(_) => pending().await,
         }
     }
@@ -104,15 +121,93 @@ impl Link {
     /// Ends the connection at once, with all that is carried on it. Over TCP
     /// each stream ends with its owner.
     pub(crate) fn cut(&self) {
-        if let Self::Quic(link) = self {
-            link.connection.close(VarInt::from_u32(0), b"");
+        match self {
+            Self::Quic(link) => link.connection.close(VarInt::from_u32(0), b""),
+            Self::Iroh(link) => link.cut(),
+            Self::Tcp(_) => {}
         }
     }
 
     /// Closes the connection, see [`QuicLink::close`].
     pub(crate) async fn close(self) {
-        if let Self::Quic(link) = self {
-            link.close().await;
+        match self {
+            Self::Quic(link) => link.close().await,
+            Self::Iroh(link) => link.close().await,
+            Self::Tcp(_) => {}
+        }
+    }
+}
+
+impl VerifiedLink {
+    /// The node's key, which it has proven.
+    pub(crate) fn node_key(&self) -> NodeKey {
+        match self {
+            Self::Quic(link) => link.node_key,
+            Self::Iroh(link) => link.node_key(),
+        }
+    }
+
+    /// The time it took to connect, the look-up of the name included.
+    pub(crate) fn handshake(&self) -> Duration {
+        match self {
+            Self::Quic(link) => link.handshake,
+            Self::Iroh(link) => link.handshake(),
+        }
+    }
+
+    /// The way that the connection takes at this moment: the node's address, or
+    /// through iroh whether that is direct or a relay.
+    pub(crate) fn way(&self) -> String {
+        match self {
+            Self::Quic(link) => link.connection.remote_address().to_string(),
+            Self::Iroh(link) => link.way(),
+        }
+    }
+
+    /// Whether the way may change from one kind to another.
+    pub(crate) fn may_change_its_way(&self) -> bool {
+        matches!(self, Self::Iroh(_))
+    }
+
+    /// The number of acknowledgements that have come, and the time to the node and
+    /// back.
+    pub(crate) fn heard(&self) -> (u64, Duration) {
+        match self {
+            Self::Quic(link) => {
+                let stats = link.connection.stats();
+                (stats.frame_rx.acks, stats.path.rtt)
+            }
+            Self::Iroh(link) => (link.acknowledged(), link.round_trip().unwrap_or_default()),
+        }
+    }
+
+    /// Completes when the connection has ended, with the reason.
+    pub(crate) async fn closed(&self) -> String {
+        match self {
+            Self::Quic(link) => visible(&link.connection.closed().await.to_string()).into_owned(),
+            Self::Iroh(link) => link.closed().await,
+        }
+    }
+
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// When the connection has ended, in words for the user.
+    pub(crate) async fn open(&self) -> Result<LinkStream, String> {
+        match self {
+            Self::Quic(link) => match link.connection.open_bi().await {
+                Ok(stream) => Ok(LinkStream::Quic(QuicStream::new(stream))),
+                Err(error) => Err(error.to_string()),
+            },
+            Self::Iroh(link) => link.open().await.map(LinkStream::Iroh),
+        }
+    }
+
+    /// Closes the connection, see [`QuicLink::close`].
+    pub(crate) async fn close(self) {
+        match self {
+            Self::Quic(link) => link.close().await,
+            Self::Iroh(link) => link.close().await,
         }
     }
 }
@@ -189,6 +284,7 @@ impl AsyncRead for LinkStream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Quic(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Iroh(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -202,6 +298,7 @@ impl AsyncWrite for LinkStream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Quic(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Iroh(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
@@ -209,6 +306,7 @@ impl AsyncWrite for LinkStream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Quic(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Iroh(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -216,6 +314,7 @@ impl AsyncWrite for LinkStream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Quic(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Iroh(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

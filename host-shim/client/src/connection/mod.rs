@@ -6,6 +6,8 @@ pub(crate) mod connection_pool;
 pub(crate) mod dial;
 pub(crate) mod host_key;
 pub(crate) mod identity_key;
+#[cfg_attr(not(feature = "iroh"), path = "without_iroh.rs")]
+pub(crate) mod iroh;
 pub(crate) mod known_nodes;
 pub(crate) mod link;
 pub(crate) mod path_mtu;

@@ -233,6 +233,7 @@ impl SessionError {
     /// decide.
     pub(crate) fn is_for_good(&self) -> bool {
         match self {
+            Self::Dial(DialError::Iroh(error)) => error.is_for_good(),
             Self::Dial(error) => matches!(
                 error,
                 DialError::WrongKey { .. } | DialError::ChangedKey(_) | DialError::KnownNodes(_)
@@ -262,7 +263,10 @@ pub(crate) fn named_identity_files<'a>(node: &'a Node, login: &'a LoginArgs) -> 
 }
 
 fn trust(node: &Node, login: &LoginArgs, options: &Options) -> Result<HostTrust, SessionError> {
-    let mut trust = HostTrust::new(HostName::new(&node.target.host, node.target.port));
+    let mut trust = HostTrust::new(HostName::new(
+        &node.target.host,
+        node.target.known_hosts_port(),
+    ));
     let files = options.user_known_hosts.iter();
     for file in files.chain(&options.global_known_hosts) {
         trust = trust.known_hosts(file)?;

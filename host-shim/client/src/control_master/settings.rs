@@ -81,7 +81,7 @@ impl Sharing {
 /// The hash of what a node must prove, and of the user.
 fn peer(node: &Node, args: &SessionArgs, user: &str) -> [u8; 32] {
     let mut hash = Fields::new();
-    hash.field(&node.target.to_string());
+    hash.field(&node.address());
     hash.field(&format!("{:?}", node.node_key));
     let host_key = args.login.host_key.as_ref().or(node.host_key.as_ref());
     hash.field(&format!("{host_key:?}"));

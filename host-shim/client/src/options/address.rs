@@ -5,10 +5,11 @@ use std::str::FromStr;
 
 use alknet_quic::{NodeKey, NodeKeyError};
 
+use super::iroh_address::{self, IrohAddress, IrohAddressError};
 use super::target::{Target, TargetError};
 
 /// A node as it is named on the command line: `[USER@]` and then a name from
-/// `nodes.toml`, `ed25519:HEX@HOST[:PORT]` or `HOST[:PORT]`.
+/// `nodes.toml`, `ed25519:HEX@HOST[:PORT]`, `HOST[:PORT]` or `iroh:ID[@WAY,…]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NodeName {
     pub(super) user: Option<String>,
@@ -21,6 +22,9 @@ pub(crate) struct NodeName {
 pub(crate) struct Address {
     pub(crate) node_key: Option<NodeKey>,
     pub(crate) target: Target,
+    /// The ways to it through iroh, if it is reached so; then the target is its name
+    /// and no address.
+    pub(crate) iroh: Option<IrohAddress>,
 }
 
 impl NodeName {
@@ -44,7 +48,7 @@ impl FromStr for NodeName {
     /// Reads a name; fails for a text that is neither a name nor an address.
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let (user, text) = match text.split_once('@') {
-            Some((key, _)) if key.starts_with(KEY_PREFIX) => (None, text),
+            Some((key, _)) if KEY_PREFIXES.iter().any(|it| key.starts_with(it)) => (None, text),
             Some(("", _)) => return Err(AddressError::NoUser),
             Some((user, rest)) => (Some(user.to_owned()), rest),
             None => (None, text),
@@ -70,6 +74,14 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
+        if text.starts_with(iroh_address::PREFIX) {
+            let iroh: IrohAddress = text.parse()?;
+            return Ok(Self {
+                node_key: Some(iroh.key),
+                target: Target::named(format!("{}{}", iroh_address::PREFIX, iroh.id())),
+                iroh: Some(iroh),
+            });
+        }
         let (node_key, target) = match text.split_once('@') {
             Some((key, target)) => (Some(key.parse()?), target),
             None => (None, text),
@@ -77,6 +89,7 @@ impl FromStr for Address {
         Ok(Self {
             node_key,
             target: target.parse()?,
+            iroh: None,
         })
     }
 }
@@ -87,7 +100,7 @@ impl fmt::Display for NodeName {
     }
 }
 
-const KEY_PREFIX: &str = "ed25519:";
+const KEY_PREFIXES: [&str; 2] = ["ed25519:", iroh_address::PREFIX];
 
 /// Why a text does not name a node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +111,8 @@ pub(crate) enum AddressError {
     Key(#[from] NodeKeyError),
     #[error("{0}")]
     Target(#[from] TargetError),
+    #[error("{0}")]
+    Iroh(#[from] IrohAddressError),
 }
 
 #[cfg(test)]
@@ -116,6 +131,13 @@ mod tests {
         let both = name(&format!("me@{key}@host"));
         assert_eq!(both.user.as_deref(), Some("me"));
         assert_eq!(both.address.unwrap().target.to_string(), "host:4433");
+        let id = "07".repeat(32);
+        let iroh = name(&format!("me@iroh:{id}@1.2.3.4:5"));
+        assert_eq!(iroh.user.as_deref(), Some("me"));
+        let address = iroh.address.unwrap();
+        assert_eq!(address.node_key, Some(key));
+        assert_eq!(address.target.to_string(), format!("iroh:{id}"));
+        assert_eq!(name(&format!("iroh:{id}")).user, None);
     }
 
     #[test]

@@ -94,7 +94,9 @@ pub(crate) struct NodeArgs {
     /// The node: a name from nodes.toml, or an address
     ///
     /// An address is HOST[:PORT], with IPv6 in brackets and port 4433 if none
-    /// is given, or ed25519:HEX@HOST[:PORT] with the key the node must have.
+    /// is given, or ed25519:HEX@HOST[:PORT] with the key the node must have, or
+    /// iroh:ID@WAY,WAY… with the node's endpoint id and ways to it: an IP:PORT,
+    /// the URL of a relay, or the word discovery.
     /// USER@ may stand before each. Names are looked up in alknet/nodes.toml in
     /// $XDG_CONFIG_HOME or ~/.config: a table for each, with address and, if
     /// wanted, node_key, host_key, user, identity_files, identity_key, tcp,

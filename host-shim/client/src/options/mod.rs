@@ -6,6 +6,7 @@ pub(crate) mod args;
 pub(crate) mod complete;
 pub(crate) mod control_path;
 pub(crate) mod forward_spec;
+pub(crate) mod iroh_address;
 pub(crate) mod node;
 pub(crate) mod nodes_file;
 pub(crate) mod option_error;

@@ -24,7 +24,8 @@ pub(crate) struct NodesFile {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Entry {
-    /// The address it listens on: `HOST[:PORT]` or `ed25519:HEX@HOST[:PORT]`.
+    /// The address it listens on: `HOST[:PORT]` or `ed25519:HEX@HOST[:PORT]`, or
+    /// `iroh:ID@WAY,WAY…`.
     #[serde(deserialize_with = "parsed")]
     pub(crate) address: Address,
     /// The key it has in TLS, as `alknet-node` prints it.

@@ -12,6 +12,27 @@ pub(crate) struct Target {
     pub(crate) port: u16,
 }
 
+/// In place of a port, for what is a name and no address.
+const NO_PORT: u16 = 0;
+
+impl Target {
+    /// The name of a node that is reached in another way than by an address.
+    pub(crate) fn named(name: String) -> Self {
+        Self {
+            host: name,
+            port: NO_PORT,
+        }
+    }
+
+    /// The port for known_hosts files (sshd(8)): ssh's own for what has none.
+    pub(crate) fn known_hosts_port(&self) -> u16 {
+        match self.port {
+            NO_PORT => 22,
+            port => port,
+        }
+    }
+}
+
 /// The port nodes listen on unless configured otherwise.
 const DEFAULT_PORT: u16 = 4433;
 
@@ -79,7 +100,9 @@ fn canonical(host: &str) -> String {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
+        if self.port == NO_PORT {
+            f.write_str(&self.host)
+        } else if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
         } else {
             write!(f, "{}:{}", self.host, self.port)

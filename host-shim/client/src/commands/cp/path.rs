@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use alknet_text::visible_bytes;
 
 use crate::options::address::{AddressError, NodeName};
+use crate::options::iroh_address::{self, length_before_colon};
 
 /// The sources and the target of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +104,9 @@ fn end_of_node(text: &[u8]) -> Option<usize> {
     }
     let host = start_of_host(text);
     let rest = text.get(host..)?;
+    if rest.starts_with(iroh_address::PREFIX.as_bytes()) {
+        return length_before_colon(rest).map(|length| host + length);
+    }
     let name = match rest.strip_prefix(b"[") {
         Some(address) => 2 + address.iter().position(|byte| *byte == b']')?,
         None => rest.iter().position(|byte| *byte == b':')?,
