@@ -75,6 +75,17 @@ impl Alknet {
         }
     }
 
+    /// As [`to`](Self::to), by any address that a node may have in `nodes.toml`.
+    pub fn by_address(node: &TestNode, address: &str) -> Self {
+        let user = Self::stranger(node);
+        user.know(&format!(
+            "[{NODE}]\naddress = \"{address}\"\nhost_key = \"{}\"\nidentity_files = [\"{}\"]\n",
+            node.host_key,
+            node.setup.key.file.display()
+        ));
+        user
+    }
+
     /// Writes `nodes.toml`.
     pub fn know(&self, text: &str) -> &Self {
         fs::write(self.home.join(".config/alknet/nodes.toml"), text).unwrap();

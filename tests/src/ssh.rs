@@ -39,23 +39,28 @@ impl Ssh {
 
     /// As [`to`](Self::to), but finds the node at another address.
     pub fn at(node: &TestNode, addr: SocketAddr) -> Self {
-        Self::by_stanza(node, addr, None, &node.setup.key)
+        Self::by_stanza(node, &addr.to_string(), None, &node.setup.key)
+    }
+
+    /// As [`to`](Self::to), by any address that `alknet connect` takes.
+    pub fn by_address(node: &TestNode, address: &str) -> Self {
+        Self::by_stanza(node, address, None, &node.setup.key)
     }
 
     /// As [`at`](Self::at), by a stanza that names a TCP address as well.
     pub fn at_or_tcp(node: &TestNode, addr: SocketAddr, tcp: &str) -> Self {
-        Self::by_stanza(node, addr, Some(tcp), &node.setup.key)
+        Self::by_stanza(node, &addr.to_string(), Some(tcp), &node.setup.key)
     }
 
     /// As [`to`](Self::to), with another key.
     pub fn with_key(node: &TestNode, key: &TestKey) -> Self {
-        Self::by_stanza(node, node.addr, None, key)
+        Self::by_stanza(node, &node.addr.to_string(), None, key)
     }
 
-    fn by_stanza(node: &TestNode, addr: SocketAddr, tcp: Option<&str>, key: &TestKey) -> Self {
+    fn by_stanza(node: &TestNode, address: &str, tcp: Option<&str>, key: &TestKey) -> Self {
         let stanza = Stanza {
             alias: ALIAS,
-            target: &addr.to_string(),
+            target: address,
             node_key: &node.node_key.to_string(),
             host_key: &node.host_key,
             program: &artifacts().client,

@@ -10,6 +10,7 @@ mod client_socks;
 mod client_trust;
 mod crash;
 mod first_hour;
+mod iroh;
 mod offline;
 mod others_text;
 mod our_client;
