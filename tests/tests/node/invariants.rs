@@ -86,8 +86,10 @@ fn there_is_one_crypto_backend_and_one_russh() {
             continue;
         };
         let name = name.trim_matches('"');
+        // It looks for files of certificates, and has no OpenSSL in it.
+        let is_backend = name != "openssl-probe";
         assert!(
-            !name.starts_with("aws-lc") && !name.starts_with("openssl"),
+            !name.starts_with("aws-lc") && !(name.starts_with("openssl") && is_backend),
             "{name} is in Cargo.lock"
         );
         if name == "russh" {
