@@ -61,7 +61,7 @@ fn the_printed_stanza_leads_there() {
     }
     let node = node();
     let user = Alknet::by_address(&node, &address(&node));
-    let stanza = user.run(&["ssh-config", NODE, "there"]).output();
+    let stanza = user.run(&["ssh-config", NODE, "--name", "there"]).output();
     assert!(stanza.contains(&address(&node)), "{stanza}");
     let config = user.home().join("ssh_config");
     fs::write(&config, stanza).unwrap();
