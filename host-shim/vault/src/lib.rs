@@ -2,10 +2,11 @@
 //!
 //! One secret, a mnemonic of 12 to 24 words, gives every key of a node. The
 //! words become a seed ([`Mnemonic`], BIP39), the seed becomes a tree of
-//! Ed25519 keys ([`Vault`], SLIP-0010), and three fixed places in that tree are
+//! Ed25519 keys ([`Vault`], SLIP-0010), and four fixed places in that tree are
 //! the node's TLS identity ([`NODE_IDENTITY_PATH`]), its SSH host key
-//! ([`HOST_KEY_PATH`]) and the root of the key for its secrets at rest
-//! ([`SECRETS_PATH`]). Whoever keeps the words can rebuild the node.
+//! ([`HOST_KEY_PATH`]), the root of the key for its secrets at rest
+//! ([`SECRETS_PATH`]) and the key of its certificate authority
+//! ([`CERTIFICATE_AUTHORITY_PATH`]). Whoever keeps the words can rebuild the node.
 //!
 //! Secrets are wiped when dropped and their `Debug` shows nothing. Copies the
 //! hash functions make on the stack while they run are beyond our reach.
@@ -30,4 +31,6 @@ mod vault;
 pub use key::Ed25519Key;
 pub use mnemonic::{Mnemonic, MnemonicError, Seed};
 pub use path::{DerivationPath, PathError, PathProblem};
-pub use vault::{HOST_KEY_PATH, NODE_IDENTITY_PATH, SECRETS_PATH, Vault};
+pub use vault::{
+    CERTIFICATE_AUTHORITY_PATH, HOST_KEY_PATH, NODE_IDENTITY_PATH, SECRETS_PATH, Vault,
+};

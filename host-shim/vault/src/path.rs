@@ -108,6 +108,8 @@ mod tests {
         assert_eq!(crate::NODE_IDENTITY_PATH.to_string(), "m/74'/0'/0'/0'");
         assert_eq!(crate::HOST_KEY_PATH.to_string(), "m/74'/0'/1'/0'");
         assert_eq!(crate::SECRETS_PATH.to_string(), "m/74'/0'/2'/0'");
+        let authority = crate::CERTIFICATE_AUTHORITY_PATH.to_string();
+        assert_eq!(authority, "m/74'/0'/3'/0'");
     }
 
     #[test]

@@ -15,6 +15,9 @@ pub const HOST_KEY_PATH: DerivationPath = DerivationPath::fixed(&[74, 0, 1, 0]);
 /// Where the root of the key for secrets lies: `m/74'/0'/2'/0'`.
 pub const SECRETS_PATH: DerivationPath = DerivationPath::fixed(&[74, 0, 2, 0]);
 
+/// Where the key of the node's certificate authority lies: `m/74'/0'/3'/0'`.
+pub const CERTIFICATE_AUTHORITY_PATH: DerivationPath = DerivationPath::fixed(&[74, 0, 3, 0]);
+
 /// The HKDF label of the key for secrets, which keeps it apart from other keys
 /// that may come from the same root one day.
 const SECRETS_LABEL: &[u8] = b"alknet secrets key v1";
@@ -42,6 +45,12 @@ impl Vault {
     /// The node's SSH host key, at [`HOST_KEY_PATH`].
     pub fn host_key(&self) -> Ed25519Key {
         self.derive(&HOST_KEY_PATH)
+    }
+
+    /// The key of the node's certificate authority, at
+    /// [`CERTIFICATE_AUTHORITY_PATH`].
+    pub fn certificate_authority(&self) -> Ed25519Key {
+        self.derive(&CERTIFICATE_AUTHORITY_PATH)
     }
 
     /// The key that secrets at rest are encrypted with: 32 bytes by

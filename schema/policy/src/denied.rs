@@ -25,6 +25,13 @@ pub enum Denied {
         /// The service.
         service: Service,
     },
+    /// The peer's certificate is limited to scopes, and none of them grants the
+    /// request.
+    #[error("no ssh:{service} scope that the certificate is limited to grants it")]
+    NotCertified {
+        /// The service.
+        service: Service,
+    },
     /// The peer's certificate or authorized key withholds what was asked for.
     #[error("the certificate does not permit it ({what})")]
     Restricted {

@@ -59,6 +59,11 @@ impl Destination {
         }
     }
 
+    /// Whether this holds all that the other one holds.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self.host.covers(&other.host) && self.ports.covers(other.ports)
+    }
+
     fn parse(text: &str) -> Result<Self, DestinationError> {
         // The colons of an address without brackets are not a port's.
         let (host, port) = text
@@ -100,6 +105,16 @@ impl PortPattern {
         match self {
             Self::Any => true,
             Self::Range { first, last } => (first..=last).contains(&port),
+        }
+    }
+
+    /// Whether this holds all that the other one holds.
+    fn covers(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            // All that can be written of a range without end.
+            (Self::Range { .. }, Self::Any) => false,
+            (own, Self::Range { first, last }) => own.holds(first) && own.holds(last),
         }
     }
 

@@ -28,10 +28,23 @@ impl Policy {
         if command.contains(&0) {
             return Err(Denied::NulByte);
         }
-        match &subject.restrictions.force_command {
-            None => self.command(subject, command),
-            Some(forced) if forced.contains(&0) => Err(Denied::NulByte),
-            Some(forced) => self.command(subject, forced),
+        let command = match &subject.restrictions.force_command {
+            None => command,
+            Some(forced) if forced.contains(&0) => return Err(Denied::NulByte),
+            Some(forced) => forced,
+        };
+        let (granted, basis) = self.command(subject, command)?;
+        let Some(scopes) = &subject.restrictions.scopes else {
+            return Ok((granted, basis));
+        };
+        match (by_scopes(scopes, command), granted) {
+            (Ok(_), granted @ Command::Direct { .. }) => Ok((granted, basis)),
+            // What the certificate runs without a shell is not given to one.
+            (Ok((certified, _)), Command::Shell(_)) => Ok((certified, basis)),
+            (Err(unparsable @ Denied::Unparsable), _) => Err(unparsable),
+            (Err(_), _) => Err(Denied::NotCertified {
+                service: Service::Exec,
+            }),
         }
     }
 
@@ -59,29 +72,45 @@ impl Policy {
             }
         }
 
-        let mut granted = None;
-        for text in subject.scopes {
-            match Scope::parse(text) {
-                Ok(Scope::Exec(None)) => {
-                    return Ok((by_shell(command), Basis::Scope(text.clone())));
-                }
-                Ok(Scope::Exec(Some(program))) => {
-                    some_program = true;
-                    if granted.is_none() && is_first(&program) {
-                        granted = Some(text);
-                    }
-                }
-                _ => {}
-            }
-        }
-        match (granted, words) {
-            (Some(scope), Some(words)) => Ok((direct(words), Basis::Scope(scope.clone()))),
-            _ if !some_program => Err(Denied::NoScope {
-                service: Service::Exec,
+        match by_scopes(subject.scopes, command) {
+            // A rule names programs that it may run.
+            Err(Denied::NoScope { .. }) if some_program => Err(match words {
+                Some(_) => Denied::OtherProgram,
+                None => Denied::Unparsable,
             }),
-            (_, None) => Err(Denied::Unparsable),
-            (None, Some(_)) => Err(Denied::OtherProgram),
+            decided => decided,
         }
+    }
+}
+
+/// Decides on a command by scopes alone.
+fn by_scopes(scopes: &[String], command: &[u8]) -> Result<(Command, Basis), Denied> {
+    let words = shlex::bytes::split(command);
+    let first = words.as_deref().and_then(<[_]>::first);
+    let mut some_program = false;
+    let mut granted = None;
+    for text in scopes {
+        match Scope::parse(text) {
+            Ok(Scope::Exec(None)) => {
+                return Ok((by_shell(command), Basis::Scope(text.clone())));
+            }
+            Ok(Scope::Exec(Some(program))) => {
+                some_program = true;
+                let is_first = first.is_some_and(|word| word == program.as_bytes());
+                if granted.is_none() && is_first {
+                    granted = Some(text);
+                }
+            }
+            _ => {}
+        }
+    }
+    match (granted, words) {
+        (Some(scope), Some(words)) => Ok((direct(words), Basis::Scope(scope.clone()))),
+        _ if !some_program => Err(Denied::NoScope {
+            service: Service::Exec,
+        }),
+        (_, None) => Err(Denied::Unparsable),
+        (None, Some(_)) => Err(Denied::OtherProgram),
     }
 }
 

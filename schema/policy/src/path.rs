@@ -60,6 +60,14 @@ impl PathPattern {
         }
     }
 
+    /// Whether this is the narrower of two patterns that hold the same path.
+    pub(crate) fn is_narrower(&self, than: &Self) -> bool {
+        match (self.directory(), than.directory()) {
+            (own, Some(other)) => own.is_none_or(|own| own.len() > other.len()),
+            (_, None) => false,
+        }
+    }
+
     /// The directory that is granted, which no link may lead out of; `None`
     /// where a single path is granted.
     pub fn directory(&self) -> Option<&str> {

@@ -89,6 +89,19 @@ impl HostPattern {
         }
     }
 
+    /// Whether this holds all that the other one holds.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (Self::Suffix(_), Self::Name(name)) => self.holds_name(&Host::Name(name.clone())),
+            (Self::Suffix(own), Self::Suffix(other)) => {
+                own == other || self.holds_name(&Host::Name(other.clone()))
+            }
+            (Self::Network(own), Self::Network(other)) => own.contains(other),
+            (own, other) => own == other,
+        }
+    }
+
     pub(crate) const fn is_network(&self) -> bool {
         matches!(self, Self::Network(_))
     }

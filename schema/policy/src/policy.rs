@@ -138,7 +138,9 @@ impl Policy {
                         allowed.push((address, basis));
                     }
                 }
-                Err(denied @ Denied::NoScope { .. }) => refusal = denied,
+                Err(denied @ (Denied::NoScope { .. } | Denied::NotCertified { .. })) => {
+                    refusal = denied;
+                }
                 Err(denied) => return Err(denied),
             }
         }
@@ -186,10 +188,18 @@ impl Policy {
     ) -> Result<(PathPattern, Basis), Denied> {
         self.gate(subject, Service::StreamLocal)?;
         path::check(path)?;
-        let granted = RefCell::new(None);
+        // Where a certificate has to grant it too, the narrower of the two counts:
+        // the path is in both, so that one of the directories is in the other.
+        let granted: RefCell<Option<PathPattern>> = RefCell::new(None);
         let basis = self.decide(subject, Service::StreamLocal, |target, _| match target {
             Scope::StreamLocal(pattern) if pattern.holds(path.as_bytes()) => {
-                granted.replace(Some(pattern.clone()));
+                let mut granted = granted.borrow_mut();
+                if granted
+                    .as_ref()
+                    .is_none_or(|known| pattern.is_narrower(known))
+                {
+                    *granted = Some(pattern.clone());
+                }
                 true
             }
             _ => false,
@@ -293,9 +303,10 @@ impl Policy {
             |target, _| matches!(target, Scope::Env(variable) if variable == name),
         );
         let basis = match (decided, self.accept_env.iter().find(holds)) {
-            (Ok(Basis::Scope(_)) | Err(Denied::NoScope { .. }), Some(pattern)) => {
-                Basis::AcceptEnv(pattern.clone())
-            }
+            (
+                Ok(Basis::Scope(_)) | Err(Denied::NoScope { .. } | Denied::NotCertified { .. }),
+                Some(pattern),
+            ) => Basis::AcceptEnv(pattern.clone()),
             (decided, _) => decided?,
         };
         if variable::can_start_programs(name) && !self.runs_anything(subject) {
@@ -383,13 +394,29 @@ impl Policy {
             .filter(|(_, rule)| rule.is_about(subject))
     }
 
-    /// The first rule that matches decides, else a scope must grant it.
-    /// `matches` is told what a match would do.
+    /// The first rule that matches decides, else a scope must grant it; and then a
+    /// scope that the certificate is limited to, if it is. `matches` is told what a
+    /// match would do.
     fn decide(
         &self,
         subject: &Subject<'_>,
         service: Service,
         matches: impl Fn(&Scope, Action) -> bool,
+    ) -> Result<Basis, Denied> {
+        let basis = self.without_certificate(subject, service, &matches)?;
+        match &subject.restrictions.scopes {
+            Some(scopes) if granting(scopes, &matches).is_none() => {
+                Err(Denied::NotCertified { service })
+            }
+            _ => Ok(basis),
+        }
+    }
+
+    fn without_certificate(
+        &self,
+        subject: &Subject<'_>,
+        service: Service,
+        matches: &impl Fn(&Scope, Action) -> bool,
     ) -> Result<Basis, Denied> {
         for (index, rule) in self.rules_about(subject) {
             if matches(rule.target.scope(), rule.action) {
@@ -399,11 +426,18 @@ impl Policy {
                 };
             }
         }
-        subject
-            .scopes
-            .iter()
-            .find(|text| Scope::parse(text).is_ok_and(|scope| matches(&scope, Action::Allow)))
+        granting(subject.scopes, matches)
             .map(|scope| Basis::Scope(scope.clone()))
             .ok_or(Denied::NoScope { service })
     }
+}
+
+/// The first of these scopes that matches.
+fn granting<'a>(
+    scopes: &'a [String],
+    matches: &impl Fn(&Scope, Action) -> bool,
+) -> Option<&'a String> {
+    scopes
+        .iter()
+        .find(|text| Scope::parse(text).is_ok_and(|scope| matches(&scope, Action::Allow)))
 }

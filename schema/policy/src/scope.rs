@@ -138,6 +138,21 @@ impl Scope {
         }
     }
 
+    /// Whether this scope grants all that the other one grants: for what an
+    /// authority may put into a certificate. Some that do are not seen to; none
+    /// that does not is.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exec(None), Self::Exec(_)) => true,
+            (Self::Forward(own), Self::Forward(other))
+            | (Self::Listen(own), Self::Listen(other)) => own.covers(other),
+            (Self::StreamLocal(own), Self::StreamLocal(PathPattern::Exact(path))) => {
+                own.holds(path.as_bytes())
+            }
+            (own, other) => own == other,
+        }
+    }
+
     pub(crate) fn from_parts(service: Service, argument: Option<&str>) -> Result<Self, Fault> {
         match (service, argument) {
             (Service::Exec, None) => Ok(Self::Exec(None)),

@@ -19,8 +19,11 @@ impl Subject<'_> {
     /// node's own account (the scope `ssh:unconfined`). What it may start is
     /// decided by everything else; nothing that restricts the peer, such as a
     /// forced command, changes the answer.
+    ///
+    /// A certificate that is limited to scopes must hold this one too.
     pub fn is_unconfined(&self) -> bool {
-        is_unconfined(self.scopes)
+        let certified = self.restrictions.scopes.as_deref();
+        is_unconfined(self.scopes) && certified.is_none_or(is_unconfined)
     }
 }
 
@@ -45,6 +48,10 @@ pub struct Restrictions {
     pub no_agent_forwarding: bool,
     /// The command that is run whatever the peer asks for.
     pub force_command: Option<Vec<u8>>,
+    /// The scopes that the certificate is limited to: what rules and the
+    /// identity's scopes grant must be granted by one of these as well. `None`
+    /// where it is not limited; a text that is not a scope grants nothing.
+    pub scopes: Option<Vec<String>>,
 }
 
 impl Restrictions {
@@ -61,6 +68,7 @@ impl Restrictions {
             no_pty: false,
             no_agent_forwarding: false,
             force_command: None,
+            scopes: None,
         };
         &NONE
     }

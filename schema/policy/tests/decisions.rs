@@ -402,6 +402,87 @@ fn a_socket_is_granted_by_its_plain_path() {
     }
 }
 
+/// Alice with a certificate that is limited to scopes.
+fn certified(scopes: &[&str], certified: &[&str]) -> Alice {
+    let mut alice = alice(scopes);
+    let certified = certified.iter().map(|&scope| scope.to_owned());
+    alice.1.scopes = Some(certified.collect());
+    alice
+}
+
+#[test]
+fn a_certificate_is_limited_to_its_scopes_and_adds_none() {
+    let policy = policy(&["allow ruled:22"]);
+    let no = |service| Denied::NotCertified { service };
+    let narrow = certified(
+        &[
+            "ssh:exec",
+            "ssh:forward:*:*",
+            "ssh:streamlocal:/run/**",
+            "ssh:unconfined",
+        ],
+        &[
+            "ssh:exec:git",
+            "ssh:forward:db:5432",
+            "ssh:streamlocal:/run/app/*",
+            "ssh:shell",
+        ],
+    );
+    let subject = narrow.subject();
+    let (git, basis) = policy.exec(&subject, b"git fetch; id").unwrap();
+    assert_eq!(basis, Basis::Scope("ssh:exec".to_owned()));
+    assert!(
+        matches!(git, alknet_ssh_policy::Command::Direct { .. }),
+        "nothing is appended: {git:?}"
+    );
+    assert_eq!(policy.exec(&subject, b"id"), Err(no(Service::Exec)));
+    let address = "10.0.0.1".parse().unwrap();
+    let forward = |host: &str, port| {
+        let host = Host::parse(host).unwrap();
+        policy.forward(&subject, &host, port, address).map(drop)
+    };
+    assert_eq!(forward("db", 5432), Ok(()));
+    assert_eq!(forward("db", 22), Err(no(Service::Forward)));
+    // What a rule grants has to be in it too.
+    assert_eq!(forward("ruled", 22), Err(no(Service::Forward)));
+    let (pattern, _) = policy.streamlocal(&subject, "/run/app/x").unwrap();
+    assert_eq!(pattern.to_string(), "/run/app/*");
+    assert!(policy.streamlocal(&subject, "/run/x").is_err());
+    // It grants nothing that the identity has not.
+    let service = Service::Shell;
+    assert_eq!(policy.shell(&subject), Err(Denied::NoScope { service }));
+    assert!(!subject.is_unconfined());
+    assert!(policy.env(&subject, "LANG").is_ok());
+    let wider = certified(&["ssh:streamlocal:/run/app/*"], &["ssh:streamlocal:/run/**"]);
+    let (pattern, _) = policy.streamlocal(&wider.subject(), "/run/app/x").unwrap();
+    assert_eq!(pattern.to_string(), "/run/app/*");
+    let nothing = certified(&["ssh:exec"], &[]);
+    let refused = policy.exec(&nothing.subject(), b"id");
+    assert_eq!(refused, Err(no(Service::Exec)));
+}
+
+#[test]
+fn what_a_scope_covers_can_be_told() {
+    for (own, other, covered) in [
+        ("ssh:exec", "ssh:exec:git", true),
+        ("ssh:exec:git", "ssh:exec", false),
+        ("ssh:shell", "ssh:shell", true),
+        ("ssh:shell", "ssh:sftp", false),
+        ("ssh:forward:*:*", "ssh:forward:db:22", true),
+        ("ssh:forward:*:*", "ssh:listen:*:22", false),
+        ("ssh:forward:*.a:1-99", "ssh:forward:b.a:22", true),
+        ("ssh:forward:*.a:1-99", "ssh:forward:a:22", false),
+        ("ssh:forward:*.a:1-99", "ssh:forward:*.b.a:*", false),
+        ("ssh:forward:10.0.0.0/8:22", "ssh:forward:10.1.0.0/16:22", true),
+        ("ssh:forward:10.0.0.0/8:22", "ssh:forward:*:22", false),
+        ("ssh:streamlocal:/run/**", "ssh:streamlocal:/run/a/b", true),
+        ("ssh:streamlocal:/run/*", "ssh:streamlocal:/run/a/b", false),
+    ] {
+        let parse = |text| alknet_ssh_policy::Scope::parse(text).unwrap();
+        assert_eq!(parse(own).covers(&parse(other)), covered, "{own} {other}");
+    }
+}
+
 #[test]
 fn a_certificate_narrows() {
     let mut alice = alice(&[
@@ -418,6 +499,7 @@ fn a_certificate_narrows() {
         no_pty: true,
         no_agent_forwarding: true,
         force_command: Some(b"date".to_vec()),
+        scopes: None,
     };
     let policy = policy(&["allow *:*"]);
     let subject = alice.subject();

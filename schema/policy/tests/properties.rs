@@ -142,6 +142,7 @@ fn restrictions() -> impl Strategy<Value = Restrictions> {
             no_pty,
             no_agent_forwarding,
             force_command,
+            scopes: None,
         },
     )
 }

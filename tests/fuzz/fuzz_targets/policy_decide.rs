@@ -263,6 +263,7 @@ impl Input {
             no_pty,
             no_agent_forwarding,
             force_command: self.force_command.clone(),
+            scopes: None,
         }
     }
 }

@@ -90,7 +90,7 @@ pub(crate) struct Metrics {
     channels: Matrix<6, 3>,
     requests: Matrix<9, 3>,
     accepted: AtomicU64,
-    refused: Row<23>,
+    refused: Row<26>,
     accepted_by_endpoint: AtomicU64,
     rejected: Row<4>,
     audit: Row<3>,
@@ -238,7 +238,7 @@ const REQUESTS: [&str; 9] = [
     "x11",
 ];
 /// The labels of failed log-ins, in the order of [`AuthError`].
-const REFUSALS: [&str; 23] = [
+const REFUSALS: [&str; 26] = [
     "unknown_key",
     "signature",
     "sha1",
@@ -252,10 +252,13 @@ const REFUSALS: [&str; 23] = [
     "store",
     "host_certificate",
     "certificate_dates",
+    "certificate_early",
     "certificate_signature",
     "no_principal",
     "unknown_certificate",
     "critical_option",
+    "certificate_extension",
+    "certificate_account",
     "address",
     "expired",
     "revoked",

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use alknet_certificate::{ACCOUNTS, NAMESPACE, SCOPES, read_list};
 use alknet_handler::CertificateQuery;
-use alknet_ssh_policy::{Restrictions, Sources};
+use alknet_ssh_policy::{Restrictions, Scope, Sources};
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
 
@@ -24,6 +25,8 @@ pub(crate) struct UserCertificate {
     pub(super) restrictions: Restrictions,
     /// The addresses it may be used from, if it names any.
     pub(super) sources: Option<Sources>,
+    /// The accounts it is limited to, if it is.
+    pub(super) accounts: Option<Vec<String>>,
 }
 
 impl UserCertificate {
@@ -45,6 +48,7 @@ impl UserCertificate {
             return Err(AuthError::NoPrincipal);
         }
         let (force_command, sources) = critical_options(certificate.critical_options())?;
+        let (scopes, accounts) = our_extensions(certificate.extensions())?;
         let permits = |name: &str| {
             let extension = certificate.extensions().get(name);
             extension.is_some_and(String::is_empty)
@@ -63,8 +67,10 @@ impl UserCertificate {
                 no_pty: !permits("permit-pty"),
                 no_agent_forwarding: !permits("permit-agent-forwarding"),
                 force_command,
+                scopes,
             },
             sources,
+            accounts,
         };
         check_address(checked.sources.as_ref(), peer)?;
         Ok(checked)
@@ -84,9 +90,12 @@ fn check_dates_and_signature(
     now: SystemTime,
 ) -> Result<(), AuthError> {
     let now = now.duration_since(UNIX_EPOCH);
-    let now = now.map_err(|_| AuthError::CertificateDates)?.as_secs();
-    if now < certificate.valid_after() || now >= certificate.valid_before() {
-        return Err(AuthError::CertificateDates);
+    let now = now.map_err(|_| AuthError::CertificateEarly)?.as_secs();
+    if now < certificate.valid_after() {
+        return Err(AuthError::CertificateEarly);
+    }
+    if now >= certificate.valid_before() {
+        return Err(AuthError::CertificateExpired);
     }
     certificate
         .validate_at(now, [&authority.fingerprint(HashAlg::Sha256)])
@@ -112,6 +121,30 @@ fn critical_options(
         }
     }
     Ok((force_command, sources))
+}
+
+/// The scopes and the accounts that our extensions limit the certificate to. Each
+/// extension of our namespace narrows, so that one that is not understood
+/// refuses the certificate.
+fn our_extensions(
+    extensions: &BTreeMap<String, String>,
+) -> Result<(Option<Vec<String>>, Option<Vec<String>>), AuthError> {
+    let (mut scopes, mut accounts) = (None, None);
+    for (name, value) in extensions {
+        match name.as_str() {
+            SCOPES => {
+                let read = read_list(value);
+                if read.iter().any(|scope| Scope::parse(scope).is_err()) {
+                    return Err(AuthError::CertificateExtension);
+                }
+                scopes = Some(read);
+            }
+            ACCOUNTS => accounts = Some(read_list(value)),
+            name if name.ends_with(NAMESPACE) => return Err(AuthError::CertificateExtension),
+            _ => {}
+        }
+    }
+    Ok((scopes, accounts))
 }
 
 /// The algorithm of a certified key: what russh calls it in an offer.

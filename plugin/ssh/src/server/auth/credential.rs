@@ -142,6 +142,13 @@ impl Holder {
         now: SystemTime,
     ) -> Result<Self, AuthError> {
         let account = accounts.choose(&identity, user)?;
+        let certified = credential.certificate.as_deref();
+        if let (Some(account), Some(certified)) =
+            (&account, certified.and_then(|known| known.accounts.as_ref()))
+            && !certified.contains(account)
+        {
+            return Err(AuthError::CertificateAccount);
+        }
         let conditions =
             Conditions::read(&identity.resources).map_err(|_| AuthError::Conditions)?;
         check_address(conditions.from.as_ref(), peer)?;
@@ -180,10 +187,19 @@ pub(super) fn both(one: &Restrictions, other: &Restrictions) -> Result<Restricti
         (Some(one), Some(other)) if one != other => return Err(AuthError::TwoCommands),
         (one, other) => one.clone().or_else(|| other.clone()),
     };
+    let scopes = match (&one.scopes, &other.scopes) {
+        // Only a certificate is limited to scopes.
+        (scopes, None) | (None, scopes) => scopes.clone(),
+        (Some(one), Some(other)) => {
+            let common = one.iter().filter(|scope| other.contains(scope));
+            Some(common.cloned().collect())
+        }
+    };
     Ok(Restrictions {
         no_port_forwarding: one.no_port_forwarding || other.no_port_forwarding,
         no_pty: one.no_pty || other.no_pty,
         no_agent_forwarding: one.no_agent_forwarding || other.no_agent_forwarding,
         force_command,
+        scopes,
     })
 }

@@ -35,6 +35,10 @@ struct SavedCertificate {
     no_pty: bool,
     no_agent_forwarding: bool,
     force_command: Option<Vec<u8>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scopes: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    accounts: Option<Vec<String>>,
 }
 
 impl Credential {
@@ -53,6 +57,8 @@ impl Credential {
                 no_pty: restrictions.no_pty,
                 no_agent_forwarding: restrictions.no_agent_forwarding,
                 force_command: restrictions.force_command.clone(),
+                scopes: restrictions.scopes.clone(),
+                accounts: certificate.accounts.clone(),
             }
         });
         SavedCredential {
@@ -94,7 +100,9 @@ impl SavedCertificate {
                 no_pty: self.no_pty,
                 no_agent_forwarding: self.no_agent_forwarding,
                 force_command: self.force_command.clone(),
+                scopes: self.scopes.clone(),
             },
+            accounts: self.accounts.clone(),
             // What outlives its session is where no peer is.
             sources: None,
         })

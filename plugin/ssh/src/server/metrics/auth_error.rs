@@ -27,8 +27,10 @@ pub(crate) enum AuthError {
     StoreFailed,
     #[error("the certificate is one for hosts")]
     HostCertificate,
-    #[error("the certificate has expired or is not yet valid")]
-    CertificateDates,
+    #[error("the certificate has expired")]
+    CertificateExpired,
+    #[error("the certificate is not valid yet; compare the clocks of this node and of its authority")]
+    CertificateEarly,
     #[error("the certificate's signature is wrong")]
     CertificateSignature,
     #[error("the certificate names no principal")]
@@ -37,6 +39,10 @@ pub(crate) enum AuthError {
     UnknownCertificate,
     #[error("the certificate has a critical option that is unknown or malformed")]
     CriticalOption,
+    #[error("the certificate has an extension of alknet's that is unknown or malformed")]
+    CertificateExtension,
+    #[error("the certificate is not for this account of the peer")]
+    CertificateAccount,
     #[error("the peer's address is not one it may come from")]
     Address,
     #[error("the peer may come from some addresses only, and a relay proves none")]

@@ -64,6 +64,10 @@ fn remedy(asked: Asked<'_>, denied: Denied, id: &str) -> Option<String> {
             let scopes = asked.scopes();
             format!("the node's operator grants the peer {id:?} the scope {scopes} to allow it")
         }
+        Denied::NotCertified { .. } => {
+            let scopes = asked.scopes();
+            format!("log in with a certificate that carries the scope {scopes}, or with one that is not limited")
+        }
         Denied::TerminalOfProgram => format!(
             "do without one (ssh -T), or have the node's operator grant the peer {id:?} the scope \
              ssh:shell"
