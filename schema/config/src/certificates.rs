@@ -23,16 +23,30 @@ pub struct Certificates {
     /// at the start and with each reload. Default none.
     #[schemars(regex(pattern = r"^/[^\u0000]*$"), extend("examples" = ["/etc/alknet/revoked.krl"]))]
     pub revoked_keys: Option<String>,
+    /// Host certificates to present with the host keys they are for, as
+    /// sshd's `HostCertificate`: files as `alknet-node ca sign --host` or
+    /// `ssh-keygen -s CA -h` makes them. Absolute paths. Read at the start and
+    /// with each reload; one that has expired is left out. Default none.
+    #[schemars(inner(regex(pattern = r"^/[^\u0000]*$")), extend("examples" = [["/etc/alknet/host_key-cert.pub"]]))]
+    pub host_certificates: Vec<String>,
 }
 
 impl Certificates {
     pub(crate) fn validate(&self) -> Result<(), SshConfigError> {
-        match &self.revoked_keys {
-            Some(path) if !path.starts_with('/') || path.contains('\0') => Err(SshConfigError::at(
-                "/certificates/revoked_keys",
-                format!("{path:?} is not an absolute path"),
-            )),
-            _ => Ok(()),
+        let absolute =
+            |path: &String, pointer: String| match path.starts_with('/') && !path.contains('\0') {
+                true => Ok(()),
+                false => Err(SshConfigError::at(
+                    &pointer,
+                    format!("{path:?} is not an absolute path"),
+                )),
+            };
+        if let Some(path) = &self.revoked_keys {
+            absolute(path, "/certificates/revoked_keys".to_owned())?;
         }
+        for (index, path) in self.host_certificates.iter().enumerate() {
+            absolute(path, format!("/certificates/host_certificates/{index}"))?;
+        }
+        Ok(())
     }
 }

@@ -143,12 +143,14 @@ impl KnownHosts {
         &self.passed_over
     }
 
-    /// The entries about a host.
+    /// The entries about a host. An authority for the host's name is one for all
+    /// its ports, as in OpenSSH.
     pub(super) fn of(&self, name: &HostName) -> impl Iterator<Item = &Entry> {
-        let name = name.to_string();
-        self.entries
-            .iter()
-            .filter(move |entry| entry.is_about(&name))
+        let (host, name) = (name.host().to_owned(), name.to_string());
+        self.entries.iter().filter(move |entry| {
+            let is_authority = entry.marker == Marker::CertAuthority;
+            entry.is_about(&name) || (is_authority && entry.is_about(&host))
+        })
     }
 }
 
@@ -164,7 +166,37 @@ pub fn record_host(path: &Path, name: &HostName, key: &PublicKey) -> Result<(), 
     })
 }
 
+/// Adds an authority that is believed about these hosts, unless that line is there.
+/// Gives whether it was added.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn record_authority(
+    path: &Path,
+    hosts: &[String],
+    key: &PublicKey,
+    comment: &str,
+) -> Result<bool, KnownHostsError> {
+    let bare = PublicKey::new(key.key_data().clone(), "");
+    let key = bare.to_openssh().map_err(io::Error::other);
+    key.and_then(|key| {
+        let line = format!("@cert-authority {} {}", hosts.join(","), key.trim_end());
+        append_line(path, &line, comment)
+    })
+    .map_err(|source| KnownHostsError::Unwritable {
+        path: path.to_owned(),
+        source,
+    })
+}
+
 fn append(path: &Path, name: &HostName, key: &PublicKey) -> io::Result<()> {
+    let bare = PublicKey::new(key.key_data().clone(), "");
+    let key = bare.to_openssh().map_err(io::Error::other)?;
+    append_line(path, &format!("{name} {}", key.trim_end()), "").map(drop)
+}
+
+/// Adds a line with a comment, unless the line is there with any comment.
+fn append_line(path: &Path, line: &str, comment: &str) -> io::Result<bool> {
     if let Some(directory) = path.parent() {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(directory)?;
@@ -178,14 +210,22 @@ fn append(path: &Path, name: &HostName, key: &PublicKey) -> io::Result<()> {
     flock(&file, FlockOperation::LockExclusive)?;
     let mut text = Vec::new();
     file.read_to_end(&mut text)?;
+    let present = String::from_utf8_lossy(&text);
+    let mut lines = present.lines().map(str::trim);
+    if lines.any(|there| {
+        let rest = there.strip_prefix(line);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+    }) {
+        return Ok(false);
+    }
     let line_break = match text.last() {
         None | Some(b'\n') => "",
         Some(_) => "\n",
     };
-    let bare = PublicKey::new(key.key_data().clone(), "");
-    let key = bare.to_openssh().map_err(io::Error::other)?;
+    let gap = if comment.is_empty() { "" } else { " " };
     // One write, so that a reader without the lock sees all or nothing.
-    file.write_all(format!("{line_break}{name} {}\n", key.trim_end()).as_bytes())
+    file.write_all(format!("{line_break}{line}{gap}{comment}\n").as_bytes())?;
+    Ok(true)
 }
 
 fn is_absent(error: &io::Error) -> bool {

@@ -10,6 +10,7 @@ mod handler;
 mod key_file;
 mod known_hosts;
 mod login;
+mod login_certificate;
 mod process;
 mod server_opened_channel;
 mod tried;
@@ -37,8 +38,9 @@ use forwards::Forwards;
 pub use forwards::{Incoming, RemoteForward, RemoteListener};
 use handler::{Check, ClientHandler, ConnectionInfo};
 pub use key_file::{AskPassphrase, KeyFile, KeyFileError};
-pub use known_hosts::{FileLine, HostName, KnownHostsError, record_host};
+pub use known_hosts::{FileLine, HostName, KnownHostsError, record_authority, record_host};
 pub use login::Identities;
+pub use login_certificate::{LoginCertificate, LoginCertificateError, fresh_key};
 pub use process::{
     Exit, Program, RemoteControl, RemoteEnd, RemoteInput, RemoteOutput, RemoteProcess,
     SessionChannel, SessionRequest, Terminal, TerminalSize,

@@ -3,6 +3,7 @@
 
 pub(crate) mod algorithms;
 mod clear_text;
+pub(crate) mod host_certificates;
 pub(crate) mod host_key;
 pub(crate) mod kexinit;
 pub(crate) mod open_failure;

@@ -143,9 +143,10 @@ impl Holder {
     ) -> Result<Self, AuthError> {
         let account = accounts.choose(&identity, user)?;
         let certified = credential.certificate.as_deref();
-        if let (Some(account), Some(certified)) =
-            (&account, certified.and_then(|known| known.accounts.as_ref()))
-            && !certified.contains(account)
+        if let (Some(account), Some(certified)) = (
+            &account,
+            certified.and_then(|known| known.accounts.as_ref()),
+        ) && !certified.contains(account)
         {
             return Err(AuthError::CertificateAccount);
         }

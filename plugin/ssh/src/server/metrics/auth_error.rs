@@ -29,7 +29,9 @@ pub(crate) enum AuthError {
     HostCertificate,
     #[error("the certificate has expired")]
     CertificateExpired,
-    #[error("the certificate is not valid yet; compare the clocks of this node and of its authority")]
+    #[error(
+        "the certificate is not valid yet; compare the clocks of this node and of its authority"
+    )]
     CertificateEarly,
     #[error("the certificate's signature is wrong")]
     CertificateSignature,

@@ -66,7 +66,9 @@ fn remedy(asked: Asked<'_>, denied: Denied, id: &str) -> Option<String> {
         }
         Denied::NotCertified { .. } => {
             let scopes = asked.scopes();
-            format!("log in with a certificate that carries the scope {scopes}, or with one that is not limited")
+            format!(
+                "log in with a certificate that carries the scope {scopes}, or with one that is not limited"
+            )
         }
         Denied::TerminalOfProgram => format!(
             "do without one (ssh -T), or have the node's operator grant the peer {id:?} the scope \

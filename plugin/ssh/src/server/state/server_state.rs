@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use alknet_handler::{Capabilities, ConfigError, IdentityProvider};
 use alknet_ssh_config::{SshConfig, SshConfigError};
-use russh::keys::PrivateKey;
+use russh::keys::{Certificate, PrivateKey};
 use russh::{Limits, MethodKind, MethodSet, Preferred, SshId};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ use super::listeners::AllListeners;
 use super::sessions::Sessions;
 use crate::connection::SSH_ID;
 use crate::connection::algorithms::{self, ClientKind};
+use crate::connection::host_certificates;
 use crate::connection::queue::Budget;
 use crate::server::admission::Admission;
 use crate::server::audit::{Audit, AuditSource};
@@ -325,9 +326,12 @@ impl ActiveConfig {
         capabilities: &Capabilities,
         audit: Audit,
     ) -> Result<Self, ConfigError> {
+        let files = &config.certificates.host_certificates;
+        let certificates = host_certificates::read(files, &host_keys)?;
         let offer = |client| {
             let preferred = algorithms::for_server(client, config.transport.require_post_quantum);
-            Arc::new(russh_config(&config, host_keys.clone(), preferred))
+            let (keys, certificates) = (host_keys.clone(), certificates.clone());
+            Arc::new(russh_config(&config, keys, certificates, preferred))
         };
         Ok(Self {
             egress: Egress::new(&config.forwarding, capabilities)?,
@@ -377,6 +381,7 @@ fn permissions(config: &SshConfig, launcher: Option<&Launcher>) -> Arc<Permissio
 fn russh_config(
     config: &SshConfig,
     keys: Vec<PrivateKey>,
+    certificates: Vec<Certificate>,
     preferred: Preferred,
 ) -> russh::server::Config {
     let (limits, transport) = (&config.limits, &config.transport);
@@ -390,7 +395,7 @@ fn russh_config(
         auth_rejection_time: Duration::ZERO,
         auth_rejection_time_initial: Some(Duration::ZERO),
         keys,
-        certificates: Vec::new(),
+        certificates,
         window_size: transport.window_bytes,
         maximum_packet_size: transport.max_packet_bytes,
         channel_buffer_size: CHANNEL_MESSAGES,
