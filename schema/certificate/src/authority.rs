@@ -103,12 +103,7 @@ fn builder(key: &str, validity: Validity) -> Result<Builder, AuthorityError> {
     let mut nonce = [0; 32];
     getrandom::fill(&mut nonce).map_err(|_| AuthorityError::NoRandomness)?;
     let key = key.key_data().clone();
-    Ok(Builder::new(
-        nonce,
-        key,
-        validity.after,
-        validity.before,
-    )?)
+    Ok(Builder::new(nonce, key, validity.after, validity.before)?)
 }
 
 fn names(
@@ -124,7 +119,8 @@ fn names(
     }
     for name in names {
         // As OpenSSH lists them: a comma would make two of one.
-        if name.is_empty() || name.contains(|c: char| c == ',' || c.is_whitespace() || c.is_control())
+        if name.is_empty()
+            || name.contains(|c: char| c == ',' || c.is_whitespace() || c.is_control())
         {
             return Err(AuthorityError::Principal { name: name.clone() });
         }
@@ -137,13 +133,19 @@ fn names(
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// The authority's key is not one.
-    #[error("the authority's key is not an Ed25519 private key in OpenSSH's format without a passphrase")]
+    #[error(
+        "the authority's key is not an Ed25519 private key in OpenSSH's format without a passphrase"
+    )]
     NotAKey,
     /// What is to be certified is not a public key.
-    #[error("this is not a public key; expected the one line of a .pub file, such as \"ssh-ed25519 AAAA…\"")]
+    #[error(
+        "this is not a public key; expected the one line of a .pub file, such as \"ssh-ed25519 AAAA…\""
+    )]
     NotAPublicKey,
     /// A kind of key that is not certified.
-    #[error("keys of the kind {found} are not certified; use ssh-ed25519 (ssh-keygen -t ed25519) or ECDSA")]
+    #[error(
+        "keys of the kind {found} are not certified; use ssh-ed25519 (ssh-keygen -t ed25519) or ECDSA"
+    )]
     Kind {
         /// The kind.
         found: String,

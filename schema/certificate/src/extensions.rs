@@ -46,7 +46,11 @@ mod tests {
 
     #[test]
     fn lists_are_read_as_they_were_written() {
-        for entries in [&[][..], &["ssh:exec"], &["ssh:streamlocal:/a b", "ssh:exec:x"]] {
+        for entries in [
+            &[][..],
+            &["ssh:exec"],
+            &["ssh:streamlocal:/a b", "ssh:exec:x"],
+        ] {
             let entries: Vec<_> = entries.iter().map(|&entry| entry.to_owned()).collect();
             assert_eq!(read_list(&write_list(&entries).unwrap()), entries);
         }

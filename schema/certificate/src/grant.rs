@@ -18,9 +18,17 @@ const ACCOUNTS: &str = "accounts";
 /// The kind of the resource that lists where a peer may come from.
 const FROM: &str = "ssh:from";
 
+/// Who has a certificate signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// An operator of the node.
+    Operator,
+    /// The peer itself, from this address if it has proven one.
+    Peer(Option<IpAddr>),
+}
+
 impl UserTerms {
-    /// The terms of a certificate for an identity that asks from this address, or
-    /// for which an operator asks. It is limited to the scopes and accounts that the
+    /// The terms of a certificate for an identity. It is limited to the scopes and accounts that the
     /// identity has, or to those of them that are asked for; the conditions on the
     /// identity's log-ins hold for it as well. The serial number is left 0.
     ///
@@ -29,21 +37,24 @@ impl UserTerms {
     pub fn for_identity(
         identity: &Identity,
         request: &SignRequest,
-        from: Option<IpAddr>,
+        asker: Asker,
         longest: Duration,
     ) -> Result<Self, GrantError> {
         let conditions =
             Conditions::read(&identity.resources).map_err(|_| GrantError::Conditions)?;
-        if let (Some(sources), Some(from)) = (&conditions.from, from)
-            && !sources.admit(from)
+        if let (Some(sources), Asker::Peer(from)) = (&conditions.from, asker)
+            && !from.is_some_and(|from| sources.admit(from))
         {
             return Err(GrantError::Address);
         }
         let listed = |kind: &str| identity.resources.get(kind).cloned().unwrap_or_default();
         let own_names = [vec![identity.id.clone()], listed(PRINCIPALS)].concat();
-        let principals = among("principal", &own_names, request.principals.as_ref(), |own, asked| {
-            own == asked
-        })?;
+        let principals = among(
+            "principal",
+            &own_names,
+            request.principals.as_ref(),
+            |own, asked| own == asked,
+        )?;
         let covers = |own: &str, asked: &str| match (Scope::parse(own), Scope::parse(asked)) {
             (Ok(own), Ok(asked)) => own.covers(&asked),
             _ => false,
@@ -136,10 +147,7 @@ fn permits(scopes: &[String], no_pty: bool) -> Permits {
 }
 
 /// The addresses of `ssh:from` in the form that certificates have them in.
-fn source_address(
-    conditions: &Conditions,
-    from: &[String],
-) -> Result<Option<String>, GrantError> {
+fn source_address(conditions: &Conditions, from: &[String]) -> Result<Option<String>, GrantError> {
     if conditions.from.is_none() {
         return Ok(None);
     }
@@ -178,7 +186,9 @@ pub enum GrantError {
     #[error("the peer is let in no more since the time in its ssh:expires")]
     Expired,
     /// A certificate cannot say where the identity may come from.
-    #[error("the peer's ssh:from has exceptions or patterns, which a certificate cannot carry; list addresses and networks")]
+    #[error(
+        "the peer's ssh:from has exceptions or patterns, which a certificate cannot carry; list addresses and networks"
+    )]
     From,
     /// The conditions on the identity mean nothing.
     #[error("the peer's resources about SSH are not understood")]
@@ -220,7 +230,7 @@ mod tests {
     }
 
     fn ask(identity: &Identity, request: &SignRequest) -> Result<UserTerms, GrantError> {
-        UserTerms::for_identity(identity, request, None, DAY)
+        UserTerms::for_identity(identity, request, Asker::Operator, DAY)
     }
 
     #[test]
@@ -280,10 +290,12 @@ mod tests {
         assert_eq!(terms.force_command.as_deref(), Some("date"));
         assert_eq!(terms.source_address.as_deref(), Some("192.0.2.0/24"));
         assert!(!terms.permits.pty);
-        let elsewhere = "198.51.100.1".parse().ok();
         let request = SignRequest::default();
-        let refused = UserTerms::for_identity(&bound, &request, elsewhere, DAY);
-        assert_eq!(refused, Err(GrantError::Address));
+        for elsewhere in ["198.51.100.1".parse().ok(), None] {
+            let asker = Asker::Peer(elsewhere);
+            let refused = UserTerms::for_identity(&bound, &request, asker, DAY);
+            assert_eq!(refused, Err(GrantError::Address));
+        }
         let over = alice(&[("ssh:expires", &["2020-01-01T00:00:00Z"])]);
         assert_eq!(ask(&over, &request), Err(GrantError::Expired));
         let odd = alice(&[("ssh:from", &["!10.0.0.1", "10.0.0.0/8"])]);

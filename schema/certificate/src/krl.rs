@@ -34,6 +34,16 @@ pub struct Revocations {
 }
 
 impl Revocations {
+    /// Whether the public key of this line is revoked.
+    pub fn holds_key(&self, line: &str) -> bool {
+        let data = |line: &str| {
+            let key = PublicKey::from_openssh(line.trim()).ok()?;
+            Some(key.key_data().clone())
+        };
+        let key = data(line);
+        key.is_some() && self.keys.iter().any(|revoked| data(revoked) == key)
+    }
+
     /// The list as `ssh-keygen -k` writes it, made at that time (seconds since
     /// 1970).
     pub fn to_krl(&self, authority: &Authority, now: u64) -> Vec<u8> {

@@ -20,7 +20,7 @@ mod terms;
 
 pub use authority::{Authority, AuthorityError};
 pub use extensions::{ACCOUNTS, ListError, NAMESPACE, SCOPES, read_list, write_list};
-pub use grant::{GrantError, Has};
+pub use grant::{Asker, GrantError, Has};
 pub use krl::Revocations;
 pub use login::{LONGEST_MESSAGE, SignAnswer, SignRequest, Signed};
 pub use records::{Issued, Records, RecordsError};

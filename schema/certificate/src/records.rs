@@ -169,7 +169,7 @@ impl Records {
         })
     }
 
-    /// Revokes more, and writes the list anew. Without a change the list is only
+    /// Revokes more, and writes the list. Without a change the list is only
     /// written.
     ///
     /// # Errors
@@ -200,11 +200,7 @@ impl Records {
         let path = self.directory.join(ISSUED);
         let open = || {
             let mut options = OpenOptions::new();
-            let file = options
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .open(&path)?;
+            let file = options.append(true).create(true).mode(0o600).open(&path)?;
             self.give(&file)?;
             flock(&file, FlockOperation::LockExclusive)?;
             Ok(file)
@@ -302,7 +298,10 @@ mod tests {
         let records = Records::new(directory.path());
         assert_eq!((issue(&records), issue(&records)), (1, 2));
         let refused = records.issue::<RecordsError>(|_| {
-            Err(RecordsError::io(Path::new("x"), io::ErrorKind::Other.into()))
+            Err(RecordsError::io(
+                Path::new("x"),
+                io::ErrorKind::Other.into(),
+            ))
         });
         assert!(refused.is_err());
         assert_eq!(issue(&records), 3);
@@ -324,7 +323,11 @@ mod tests {
         }
         let revoked = records.revocations().unwrap();
         assert_eq!(revoked.serials.into_iter().collect::<Vec<_>>(), [1, 2]);
-        assert!(fs::read(records.list_file()).unwrap().starts_with(b"SSHKRL\n\0"));
+        assert!(
+            fs::read(records.list_file())
+                .unwrap()
+                .starts_with(b"SSHKRL\n\0")
+        );
     }
 
     #[test]

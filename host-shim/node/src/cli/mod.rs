@@ -39,6 +39,7 @@ macro_rules! complain {
     }};
 }
 
+mod ca;
 mod check;
 mod complete;
 mod conformance;
@@ -107,6 +108,9 @@ enum Command {
     /// Work with plugins: check a file, swap versions while the node serves.
     #[command(subcommand)]
     Plugins(PluginsCommand),
+    /// Sign certificates and revoke them, or trust who does.
+    #[command(subcommand)]
+    Ca(ca::CaCommand),
     /// Print the JSON Schema of a configuration.
     Schema(schema::SchemaArgs),
     /// Print what makes a shell complete these commands.
@@ -174,6 +178,7 @@ pub fn main() -> ExitCode {
         Command::Policy(command) => return policy::policy(command),
         Command::Status(args) => status::status(args),
         Command::Peers(command) => peers::peers(command),
+        Command::Ca(command) => ca::ca(command),
         Command::Sessions(command) => sessions::sessions(command),
         Command::Drain(args) => stop::drain(args),
         Command::Stop(args) => stop::stop(args),

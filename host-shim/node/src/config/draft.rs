@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use alknet_document::{Document, Fault, Format, join_pointer};
 use alknet_identity::{PeerStore, PeersConfig};
 use alknet_loader::check_place;
+use alknet_openssh::Ed25519KeyFiles;
 use alknet_session::Tree;
 use alknet_vault::Vault;
 use zeroize::Zeroizing;
@@ -17,7 +18,7 @@ use crate::config::log_filter;
 use crate::config::problem::NodeError;
 use crate::config::{self, NodeConfig};
 use crate::secrets::handed_over::HandedOver;
-use crate::secrets::keys::{self, HostKey, NodeKeys, PublicKeys};
+use crate::secrets::keys::{self, HostKey, KeysError, NodeKeys, PublicKeys};
 use crate::secrets::mnemonic_file;
 use crate::secrets::{Granter, SecretSource, SecretsError, SecretsFile};
 use crate::state::{RUN, STAGING, guest_homes, owners_keys};
@@ -80,6 +81,19 @@ impl Draft {
         let mut problems = Vec::new();
         let vault = read_vault(self.document(), &self.config, &self.base, &mut problems);
         vault.map(|vault| vault.secrets_key()).ok_or(problems)
+    }
+
+    /// The key of the node's certificate authority, in OpenSSH's format.
+    pub(crate) fn certificate_authority(&self) -> Result<Ed25519KeyFiles, Vec<NodeError>> {
+        let mut problems = Vec::new();
+        let vault = read_vault(self.document(), &self.config, &self.base, &mut problems);
+        let key = vault.map(|vault| vault.certificate_authority());
+        let files = key.map(|key| keys::openssh_files(&key, "alknet certificate authority"));
+        match files {
+            Some(Ok(files)) => Ok(files),
+            Some(Err(_)) => Err(vec![KeysError::Derivation.into()]),
+            None => Err(problems),
+        }
     }
 
     /// The keys and secrets that the monitor hands over to the node of this
@@ -301,10 +315,15 @@ impl Base {
 
 fn read_config(path: &Path) -> Result<(Document, NodeConfig), Vec<Fault>> {
     let document = Document::read(path).map_err(|fault| vec![fault])?;
-    let config = document.checked(&config::schema(), |config| {
-        beyond_the_schema(&document, config)
-    })?;
+    let config = check_config(&document)?;
     Ok((document, config))
+}
+
+/// The configuration of a document.
+pub(crate) fn check_config(document: &Document) -> Result<NodeConfig, Vec<Fault>> {
+    document.checked(&config::schema(), |config| {
+        beyond_the_schema(document, config)
+    })
 }
 
 /// Refuses a configuration that exists in JSON and in TOML: one of the two

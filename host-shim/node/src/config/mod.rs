@@ -6,6 +6,7 @@ pub(crate) mod iroh_faults;
 pub(crate) mod log_filter;
 pub(crate) mod peers_file;
 pub mod problem;
+pub(crate) mod settings;
 pub(crate) mod trust;
 
 use std::collections::BTreeMap;

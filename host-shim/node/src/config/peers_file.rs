@@ -26,6 +26,8 @@ pub(crate) enum Change<'a> {
     Grant(&'a str, &'a [String]),
     /// Revokes scopes of a peer.
     Revoke(&'a str, &'a [String]),
+    /// Lets a peer in by certificates as well.
+    Certify(&'a str, &'a CertificateGrant),
     /// Adds the peers and authorities of an imported `authorized_keys` file.
     Import(&'a Imported),
 }
@@ -92,6 +94,7 @@ fn check_id(present: &PeersConfig, change: &Change<'_>) -> Result<(), PeersFileE
         | Change::Disable(id, _)
         | Change::Grant(id, _)
         | Change::Revoke(id, _)
+        | Change::Certify(id, _)
             if !known(id) =>
         {
             let mut ids: Vec<&str> = present.peers.iter().map(|peer| &*peer.id).collect();
@@ -206,6 +209,15 @@ fn in_toml(file: &Path, text: &str, change: &Change<'_>) -> Result<String, Peers
                 }
             }
         }
+        Change::Certify(id, grant) => {
+            let place = place(peers, id).ok_or_else(shape)?;
+            let peer = peers.get_mut(place).ok_or_else(shape)?;
+            let list = peer
+                .entry("certificates")
+                .or_insert_with(|| toml_edit::value(Array::new()));
+            // Tables of their own are left to their owner.
+            list.as_array_mut().ok_or_else(shape)?.push(inline(grant));
+        }
         Change::Revoke(id, revoked) => {
             let scopes = scopes(peers, place(peers, id)).ok_or_else(shape)?;
             scopes.retain(|value| {
@@ -256,17 +268,17 @@ fn short(values: &[String]) -> Array {
 }
 
 fn certificates(grants: &[CertificateGrant]) -> Item {
-    let mut list = Array::new();
-    for grant in grants {
-        let mut table = InlineTable::new();
-        table.insert("authority", grant.authority.as_str().into());
-        table.insert("principals", short(&grant.principals).into());
-        if !grant.users.is_empty() {
-            table.insert("users", short(&grant.users).into());
-        }
-        list.push(table);
+    toml_edit::value(grants.iter().map(inline).collect::<Array>())
+}
+
+fn inline(grant: &CertificateGrant) -> InlineTable {
+    let mut table = InlineTable::new();
+    table.insert("authority", grant.authority.as_str().into());
+    table.insert("principals", short(&grant.principals).into());
+    if !grant.users.is_empty() {
+        table.insert("users", short(&grant.users).into());
     }
-    toml_edit::value(list)
+    table
 }
 
 fn table(peer: &Peer) -> Table {
@@ -330,6 +342,11 @@ fn in_json(
                 }
             }
         }
+        Change::Certify(id, grant) => next
+            .peers
+            .iter_mut()
+            .filter(|peer| peer.id == *id)
+            .for_each(|peer| peer.certificates.push((*grant).clone())),
         Change::Revoke(id, revoked) => next
             .peers
             .iter_mut()

@@ -46,6 +46,18 @@ pub(crate) fn set_rights(
             }
         }
     }
+    let authority = root.join(crate::state::AUTHORITY);
+    if is_within(&root, &authority) {
+        // A node that signs keeps its records there.
+        let (user, group) = (network.user, network.group);
+        give(&authority, Kind::Directory, user, group, 0o700)?;
+        for entry in fs::read_dir(&authority).map_err(at(&authority))? {
+            let entry = entry.map_err(at(&authority))?;
+            if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                give(&entry.path(), Kind::File, user, group, 0o600)?;
+            }
+        }
+    }
     let run = root.join(crate::state::RUN);
     match fs::DirBuilder::new().mode(0o700).create(&run) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {

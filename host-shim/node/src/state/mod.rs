@@ -15,6 +15,10 @@ use rustix::fs::FlockOperation;
 /// user of its own beside the monitor.
 pub(crate) const RUN: &str = "run";
 
+/// The directory, within the state directory, with the records of the node's
+/// certificate authority.
+pub(crate) const AUTHORITY: &str = "ca";
+
 /// The state directory of the packaged node.
 const PACKAGED: &str = "/var/lib/alknet";
 /// The systemd unit of the packaged node.
@@ -89,6 +93,11 @@ impl StateDir {
     /// The directory that the node writes to in accounts mode.
     pub(crate) fn run_directory(&self) -> PathBuf {
         self.root.join(RUN)
+    }
+
+    /// The directory with the records of the node's certificate authority.
+    pub(crate) fn authority_directory(&self) -> PathBuf {
+        self.root.join(AUTHORITY)
     }
 
     /// The private key that `up` makes for a caller who has none.
