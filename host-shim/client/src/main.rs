@@ -41,6 +41,7 @@ fn main() -> ExitCode {
             Command::Exec(args) => commands::exec::run(args, terminal).await,
             Command::Forward(args) => commands::forward::run(args, terminal).await,
             Command::Keys(args) => commands::keys::run(args, terminal).await.map(|()| 0),
+            Command::Login(args) => commands::login::run(args, terminal).await.map(|()| 0),
             Command::Ping(args) => commands::ping::run(args, terminal).await.map(|()| 0),
             Command::Socks(args) => commands::forward::run_socks(args, terminal).await,
             Command::SshConfig(args) => commands::ssh_config::run(args, terminal).await.map(|()| 0),

@@ -66,6 +66,13 @@ pub(crate) enum Command {
     Forward(ForwardArgs),
     /// List the keys to log in with, or add one to the agent
     Keys(KeysArgs),
+    /// Get a certificate from a node that signs, and log in with it elsewhere
+    ///
+    /// The node knows you by the key of the handshake (--identity-key), which its
+    /// operator has in your entry under `node_keys`. The certificate is for a fresh
+    /// key that the ssh-agent keeps for as long as it is valid; without an agent,
+    /// both become files, see --key. Run it again to renew it.
+    Login(LoginCertificateArgs),
     /// Measure how far a node is, and say what it is
     Ping(PingArgs),
     /// Run a SOCKS5, SOCKS4a and HTTP CONNECT proxy that connects from the node
@@ -328,6 +335,36 @@ pub(crate) enum KeysCommand {
         #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LoginCertificateArgs {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// The private key to certify; the certificate is written beside it as ssh
+    /// expects it (FILE-cert.pub) [default: a fresh one in the agent, or without an
+    /// agent alknet/login_key in $XDG_CONFIG_HOME or ~/.config]
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    pub(crate) key: Option<PathBuf>,
+    /// A name to be valid for [default: all that the node gives you]
+    #[arg(long = "principal", value_name = "NAME")]
+    pub(crate) principals: Vec<String>,
+    /// A scope to be limited to [default: all that you have]
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub(crate) scopes: Vec<String>,
+    /// An account to be limited to [default: all that you have]
+    #[arg(long = "account", value_name = "NAME")]
+    pub(crate) accounts: Vec<String>,
+    /// How long it is to be valid, in seconds [default: as long as the node signs]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) lifetime: Option<u64>,
+    /// Stay, and renew it when two thirds of its time are over
+    #[arg(long)]
+    pub(crate) renew: bool,
+    /// Where to write whose host certificates are believed
+    /// [default: ~/.ssh/known_hosts]
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    pub(crate) known_hosts: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
