@@ -21,11 +21,13 @@ pub struct Artifacts {
     pub odd: PathBuf,
     /// The library of `plugin/echo`.
     pub echo: PathBuf,
+    /// The library of `plugin/ca`.
+    pub ca: PathBuf,
 }
 
 /// The artifacts: named by `ALKNET_TEST_NODE`, `ALKNET_TEST_CLIENT`,
-/// `ALKNET_TEST_PLUGIN`, `ALKNET_TEST_FIXTURE` and `ALKNET_TEST_ECHO`, or else
-/// built here.
+/// `ALKNET_TEST_PLUGIN`, `ALKNET_TEST_FIXTURE`, `ALKNET_TEST_ECHO` and
+/// `ALKNET_TEST_CA`, or else built here.
 ///
 /// A library lies elsewhere under `cargo test` than under `cargo build`, and a
 /// stale copy may lie in the other place. So cargo is asked, once a process,
@@ -48,6 +50,7 @@ pub fn artifacts() -> &'static Artifacts {
             plugin: find("ALKNET_TEST_PLUGIN", "alknet_ssh_plugin", library),
             odd: find("ALKNET_TEST_FIXTURE", "odd_plugin", library),
             echo: find("ALKNET_TEST_ECHO", "alknet_echo", library),
+            ca: find("ALKNET_TEST_CA", "alknet_ca_plugin", library),
         }
     })
 }

@@ -453,7 +453,10 @@ fn a_certificate_is_limited_to_its_scopes_and_adds_none() {
     assert_eq!(policy.shell(&subject), Err(Denied::NoScope { service }));
     assert!(!subject.is_unconfined());
     assert!(policy.env(&subject, "LANG").is_ok());
-    let wider = certified(&["ssh:streamlocal:/run/app/*"], &["ssh:streamlocal:/run/**"]);
+    let wider = certified(
+        &["ssh:streamlocal:/run/app/*"],
+        &["ssh:streamlocal:/run/**"],
+    );
     let (pattern, _) = policy.streamlocal(&wider.subject(), "/run/app/x").unwrap();
     assert_eq!(pattern.to_string(), "/run/app/*");
     let nothing = certified(&["ssh:exec"], &[]);
@@ -473,7 +476,11 @@ fn what_a_scope_covers_can_be_told() {
         ("ssh:forward:*.a:1-99", "ssh:forward:b.a:22", true),
         ("ssh:forward:*.a:1-99", "ssh:forward:a:22", false),
         ("ssh:forward:*.a:1-99", "ssh:forward:*.b.a:*", false),
-        ("ssh:forward:10.0.0.0/8:22", "ssh:forward:10.1.0.0/16:22", true),
+        (
+            "ssh:forward:10.0.0.0/8:22",
+            "ssh:forward:10.1.0.0/16:22",
+            true,
+        ),
         ("ssh:forward:10.0.0.0/8:22", "ssh:forward:*:22", false),
         ("ssh:streamlocal:/run/**", "ssh:streamlocal:/run/a/b", true),
         ("ssh:streamlocal:/run/*", "ssh:streamlocal:/run/a/b", false),

@@ -1,5 +1,6 @@
 //! Who gets in, with what, and what may be done then.
 
+mod authority;
 mod authorized_keys;
 mod certificates;
 mod endpoint_identity;

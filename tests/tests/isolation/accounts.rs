@@ -79,6 +79,7 @@ fn in_namespace(test: &str) -> bool {
         .env("ALKNET_TEST_PLUGIN", &built.plugin)
         .env("ALKNET_TEST_FIXTURE", &built.odd)
         .env("ALKNET_TEST_ECHO", &built.echo)
+        .env("ALKNET_TEST_CA", &built.ca)
         .ended();
     assert_eq!(ended.code(), 0, "{ended}");
     false
