@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alknet_certificate::{LONGEST_MESSAGE, SignAnswer, SignRequest, Signed};
-use alknet_quic::QuicStream;
 use alknet_ssh::client::{
     AgentError, KeyFile, KeyFileError, LoginCertificate, LoginCertificateError, fresh_key,
     record_authority,
@@ -19,7 +18,7 @@ use alknet_text::visible;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 
-use crate::connection::dial::dial_quic;
+use crate::connection::dial::dial_verified;
 use crate::connection::session::agent;
 use crate::console::terminal::Terminal;
 use crate::failure::Failure;
@@ -194,10 +193,9 @@ async fn ask(
     request: &SignRequest,
     terminal: Terminal,
 ) -> Result<Signed, Failure> {
-    let link = dial_quic(node, settings, terminal).await?;
+    let link = dial_verified(node, settings, terminal).await?;
     let asking = async {
-        let stream = link.connection.open_bi().await.map_err(io::Error::other)?;
-        let mut stream = QuicStream::new(stream);
+        let mut stream = link.open().await.map_err(io::Error::other)?;
         let text = serde_json::to_vec(request).map_err(io::Error::other)?;
         stream.write_all(&text).await?;
         stream.shutdown().await?;
@@ -207,13 +205,9 @@ async fn ask(
         io::Result::Ok(answer)
     };
     let answer = timeout(settings.timeout, asking).await;
-    let ended = link.connection.close_reason();
     link.close().await;
     let answer = answer.map_err(|_| LoginError::Silent)?;
-    let answer = answer.map_err(|error| match ended {
-        Some(ended) => LoginError::Lost(ended.to_string()),
-        None => LoginError::Lost(error.to_string()),
-    })?;
+    let answer = answer.map_err(|error| LoginError::Lost(error.to_string()))?;
     match serde_json::from_slice(&answer) {
         Ok(SignAnswer::Signed(signed)) => Ok(signed),
         Ok(SignAnswer::Refused { reason }) => {
