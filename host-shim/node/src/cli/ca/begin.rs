@@ -3,15 +3,10 @@
 use clap::Args;
 use serde_json::json;
 
-use super::context::{OpenAuthority, put_in_force, set_config};
+use super::context::{ENABLED, OpenAuthority, REVOKED_KEYS, put_in_force, set_config};
 use super::trust::add_authority;
 use crate::cli::{Failed, StateArg, fail};
 use crate::config::settings::Setting;
-
-/// The settings of the SSH plugin about certificates.
-pub(super) const ENABLED: &[&str] = &["plugins", "config", "ssh", "certificates", "enabled"];
-pub(super) const REVOKED_KEYS: &[&str] =
-    &["plugins", "config", "ssh", "certificates", "revoked_keys"];
 
 #[derive(Args)]
 pub(in crate::cli) struct InitArgs {

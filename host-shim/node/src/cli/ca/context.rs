@@ -18,6 +18,11 @@ use crate::node::reload::Reloaded;
 use crate::state::StateDir;
 use crate::state::replace_file;
 
+/// The settings of the SSH plugin about certificates.
+pub(super) const ENABLED: &[&str] = &["plugins", "config", "ssh", "certificates", "enabled"];
+pub(super) const REVOKED_KEYS: &[&str] =
+    &["plugins", "config", "ssh", "certificates", "revoked_keys"];
+
 /// The file that says what the authority is called.
 const ABOUT: &str = "authority.json";
 

@@ -8,8 +8,7 @@ use alknet_openssh::{AuthorizedKey, read_public_key_file};
 use clap::Args;
 use serde_json::json;
 
-use super::begin::{ENABLED, REVOKED_KEYS};
-use super::context::{put_in_force, set_config};
+use super::context::{ENABLED, REVOKED_KEYS, put_in_force, set_config};
 use crate::cli::complete;
 use crate::cli::peers::{apply, draft, not_changed};
 use crate::cli::{Failed, StateArg, dir, fail, fail_all};
