@@ -97,7 +97,7 @@ fn make(
         journal.made(staging);
     }
     let words = root.join("mnemonic");
-    mnemonic_file::create(&mnemonic, &words).map_err(|error| match error {
+    mnemonic_file::create(mnemonic, &words).map_err(|error| match error {
         MnemonicFileError::Exists { path } => InitError::HalfMade { path },
         error => error.into(),
     })?;
