@@ -138,7 +138,7 @@ fn for_shell(path: &Path) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateFileError {
     /// The system would not open or read it.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("{} cannot be read: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
