@@ -24,7 +24,7 @@ pub(crate) struct Address {
     pub(crate) target: Target,
     /// The ways to it through iroh, if it is reached so; then the target is its name
     /// and no address.
-    pub(crate) iroh: Option<IrohAddress>,
+    pub(crate) iroh: Option<Box<IrohAddress>>,
 }
 
 impl NodeName {
@@ -79,7 +79,7 @@ impl FromStr for Address {
             return Ok(Self {
                 node_key: Some(iroh.key),
                 target: Target::named(format!("{}{}", iroh_address::PREFIX, iroh.id())),
-                iroh: Some(iroh),
+                iroh: Some(Box::new(iroh)),
             });
         }
         let (node_key, target) = match text.split_once('@') {

@@ -19,7 +19,7 @@ use super::target::Target;
 pub(crate) struct Node {
     pub(crate) target: Target,
     /// The ways to it through iroh, if it is reached so.
-    pub(crate) iroh: Option<IrohAddress>,
+    pub(crate) iroh: Option<Box<IrohAddress>>,
     /// The key it must have in TLS; otherwise the known-nodes file decides.
     pub(crate) node_key: Option<NodeKey>,
     /// The SSH host key it must have, as the user wrote it.
