@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use alknet_control::{ControlRequest, SessionInfo};
 use alknet_loader::{Generation, Registry, shown_alpn};
+use alknet_lookup::LookupStatus;
 use alknet_session::{Job, Mode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -37,6 +38,9 @@ pub(crate) struct Status {
     pub(crate) totals: BTreeMap<String, Map<String, Value>>,
     /// Plugin files that were refused when they were looked at last.
     pub(crate) refused: Vec<RefusedFile>,
+    /// The program that is asked who a peer is, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) lookup: Option<LookupStatus>,
     /// What went over all connections since the start.
     #[serde(default)]
     pub(crate) traffic: Traffic,
@@ -197,6 +201,7 @@ impl Status {
             .collect();
         Self {
             totals: totals(&generations),
+            lookup: (swapper.identities.lookup.as_ref()).map(|lookup| lookup.status()),
             traffic: traffic::all(),
             peers: traffic::by_peer(),
             node: NodeStatus {
@@ -209,7 +214,7 @@ impl Status {
                 node_key: info.node_key.clone(),
                 iroh: info.iroh.as_ref().map(IrohEndpoint::status),
                 processes: swapper.walls.as_ref().map(|walls| walls.mode()),
-                unconfined: unconfined(&swapper.peers.config()),
+                unconfined: unconfined(&swapper.identities.peers.config()),
                 no_confinement: swapper
                     .walls
                     .as_ref()

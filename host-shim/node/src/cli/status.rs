@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use alknet_loader::shown;
+use alknet_lookup::{LookupStatus, ProgramState};
 use alknet_session::Mode;
 use alknet_text::{bytes, span, visible, visible_json};
 use clap::Args;
@@ -57,6 +58,34 @@ pub(super) fn status(args: StatusArgs) -> Result<(), Failed> {
         }
         thread::sleep(PACE);
     }
+}
+
+/// How the program is doing that is asked who a peer is.
+fn lookup(status: &LookupStatus) -> String {
+    let state = match status.state {
+        ProgramState::Running => painted("running", Look::Good),
+        ProgramState::Waiting => painted("ended, is started again", Look::Bad),
+        ProgramState::Stopped => painted("stopped", Look::Waning),
+    };
+    let mut text = format!(
+        "lookup    {}, {state}; {} asked, {} found, {} remembered",
+        visible(&status.command),
+        status.asked,
+        status.found,
+        status.cached_identities
+    );
+    if let Some(seconds) = status.outage_seconds {
+        let since = painted("does not answer", Look::Bad);
+        let consequence = match status.refuses_log_ins {
+            true => "nobody but the peers of the file can log in",
+            false => "who is remembered can log in",
+        };
+        text.push_str(&format!("; {since}, for {seconds} s: {consequence}"));
+    }
+    if let Some(why) = &status.last_error {
+        text.push_str(&format!("; last error: {}", visible(why)));
+    }
+    text
 }
 
 fn as_text(status: &Status) -> String {
@@ -121,6 +150,7 @@ fn as_text(status: &Status) -> String {
             "jobs      {jobs} in the background; `alknet-node sessions list` shows whose"
         ));
     }
+    lines.extend(status.lookup.as_ref().map(lookup));
     if node.log_records_dropped > 0 {
         lines.push(format!(
             "logs      {} {}: standard error is not read, or is full",

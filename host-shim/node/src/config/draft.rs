@@ -259,7 +259,7 @@ impl Draft {
     }
 
     /// The paths that no tree of a peer may hold or lie in.
-    fn closed(&self) -> Vec<PathBuf> {
+    pub(crate) fn closed(&self) -> Vec<PathBuf> {
         let mut closed = self.private();
         closed.push(self.guest_homes());
         closed.extend(owners_keys());

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use alknet_lookup::LookupConfig;
 use alknet_quic::Congestion;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -78,6 +79,9 @@ pub struct NodeConfig {
     pub accounts: Option<AccountsConfig>,
     /// Where plugins come from and how they are configured.
     pub plugins: PluginsConfig,
+    /// A program that is asked who a peer is that the peers file does not know. None by
+    /// default. A change needs a restart.
+    pub lookup: Option<LookupConfig>,
     /// What is logged, and how.
     pub log: LogConfig,
     /// What is told to a Prometheus server.
@@ -109,6 +113,7 @@ impl Default for NodeConfig {
             secrets_file: "secrets.json".into(),
             accounts: None,
             plugins: PluginsConfig::default(),
+            lookup: None,
             log: LogConfig::default(),
             metrics: MetricsConfig::default(),
             connections: ConnectionsConfig::default(),

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use alknet_loader::{Generation, Registry};
+use alknet_lookup::Lookup;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use super::text::{Kind, Number, Page, sample};
-use super::{counters, ended, handlers, process};
+use super::{counters, ended, handlers, lookup, process};
 
 /// The time that a handler has to answer a request for its status.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -18,16 +19,18 @@ const HANDLER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Gathers all metrics of a node.
 pub(crate) struct Collector {
     registry: Arc<Registry>,
+    lookup: Option<Lookup>,
     /// Generations that were asked and have not answered. They are not asked
     /// again, so that a handler that hangs keeps one thread.
     asked: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 impl Collector {
-    pub(crate) fn new(registry: Arc<Registry>) -> Self {
+    pub(crate) fn new(registry: Arc<Registry>, lookup: Option<Lookup>) -> Self {
         process::started();
         Self {
             registry,
+            lookup,
             asked: Arc::default(),
         }
     }
@@ -46,6 +49,9 @@ impl Collector {
         );
         process::collect(&mut page);
         counters::collect(&mut page);
+        if let Some(program) = &self.lookup {
+            lookup::collect(&mut page, &program.status());
+        }
         let serving: BTreeSet<u64> = self.registry.generations().iter().map(|g| g.id).collect();
         for generation in self.registry.live() {
             if generation.has_ended() {

@@ -12,6 +12,7 @@ pub(crate) mod counters;
 pub(crate) mod ended;
 mod handlers;
 mod http;
+mod lookup;
 mod process;
 mod text;
 pub(crate) mod traffic;

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use alknet_handler::{AuthContext, Connection, HandlerError, IdentityProvider};
-use alknet_identity::PeerStore;
 use alknet_loader::{Generation, Registry};
 use alknet_quic::{PeerConnection, QuicConnection, Server, negotiated_alpn, peer_key};
 use alknet_text::visible;
@@ -56,7 +55,7 @@ impl Limits {
 #[derive(Clone)]
 pub(crate) struct Routing {
     pub(crate) registry: Arc<Registry>,
-    pub(crate) peers: Arc<PeerStore>,
+    pub(crate) identities: Arc<dyn IdentityProvider>,
     pub(crate) limits: Limits,
 }
 
@@ -292,7 +291,7 @@ impl Routing {
         };
         let identity = match &fingerprint {
             Some(fingerprint) => self
-                .peers
+                .identities
                 .resolve_from_fingerprint(fingerprint)
                 .await
                 .unwrap_or_else(|error| {

@@ -4,6 +4,7 @@
 pub(crate) mod admission;
 pub(crate) mod away;
 pub(crate) mod endpoint;
+pub(crate) mod identities;
 #[cfg_attr(not(feature = "iroh"), path = "without_iroh.rs")]
 pub(crate) mod iroh;
 pub(crate) mod iroh_status;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alknet_document::Fault;
+use alknet_handler::IdentityProvider;
 use alknet_identity::PeerStore;
 use alknet_loader::{Generation, Registry, shown};
 use alknet_quic::{BindError, NodeKey, Server, ServerError, bind_endpoint};
@@ -30,6 +32,7 @@ use crate::metrics::{Collector, MetricsBindError, Responder};
 use crate::node::admission::Admission;
 use crate::node::away::AwayPeers;
 use crate::node::endpoint::Routing;
+use crate::node::identities::Identities;
 use crate::node::iroh::{IrohBindError, IrohEndpoint};
 use crate::node::reload::{FIRST, Reloader};
 use crate::node::swaps::{Listening, Swapper};
@@ -101,10 +104,18 @@ impl Node {
             peers,
             plugins,
             libraries,
+            closed,
             mut warnings,
         } = plan;
         let registry = Arc::new(Registry::default());
         let filter = log_filter::parse_filter(&config.log.filter).unwrap_or_default();
+        let identities = Identities::start(
+            Arc::clone(&peers),
+            config.lookup.as_ref(),
+            closed,
+            &registry,
+            walls.as_ref(),
+        );
         let known = peers.config();
         let tests = TestContext {
             document: &source.document,
@@ -119,7 +130,7 @@ impl Node {
                 &registry,
                 planned,
                 &keys.host_keys,
-                &peers,
+                &identities.provider(),
                 &filter,
                 walls.as_deref(),
             );
@@ -171,7 +182,10 @@ impl Node {
             .transpose()?;
         let metrics = metrics.map(|responder| MetricsSide {
             addr: responder.addr(),
-            answering: tokio::spawn(responder.serve(Collector::new(Arc::clone(&registry)))),
+            answering: tokio::spawn(responder.serve(Collector::new(
+                Arc::clone(&registry),
+                identities.lookup.clone(),
+            ))),
         });
         let admission = Admission::new(config.connections.clone());
         let (stopping, stop) = watch::channel(false);
@@ -187,7 +201,7 @@ impl Node {
         let (probe, probes) = mpsc::channel(1);
         let routing = Routing {
             registry: Arc::clone(&registry),
-            peers: Arc::clone(&peers),
+            identities: identities.provider(),
             limits: endpoint::Limits { admission, away },
         };
         if let Some(iroh) = &iroh {
@@ -215,7 +229,7 @@ impl Node {
             libraries,
             Arc::clone(&registry),
             Arc::clone(&reloader),
-            Arc::clone(&peers),
+            identities,
             keys.host_keys,
             Listening {
                 endpoint: endpoint.clone(),
@@ -459,12 +473,12 @@ fn serve(
     registry: &Registry,
     planned: PlannedPlugin,
     host_keys: &[HostKey],
-    peers: &Arc<PeerStore>,
+    identities: &Arc<dyn IdentityProvider>,
     filter: &tracing_subscriber::filter::Targets,
     walls: Option<&Walls>,
 ) -> Result<Arc<Generation>, MakeHandlerError> {
     let id = registry.next_id();
-    let generation = make_generation(id, &planned, host_keys, peers, filter, FIRST, walls)?;
+    let generation = make_generation(id, &planned, host_keys, identities, filter, FIRST, walls)?;
     registry
         .insert(&generation)
         .map_err(|taken| MakeHandlerError {

@@ -27,7 +27,7 @@ use crate::secrets::keys::PublicKeys;
 use crate::walls;
 
 /// The JSON pointers to settings that are read at the start only.
-const NEEDS_RESTART: [&str; 19] = [
+const NEEDS_RESTART: [&str; 20] = [
     "/accounts",
     "/iroh/enabled",
     "/iroh/listen",
@@ -42,6 +42,7 @@ const NEEDS_RESTART: [&str; 19] = [
     "/host_key_files",
     "/limits/offline_seconds",
     "/log/format",
+    "/lookup",
     "/metrics/listen",
     "/metrics/hosts",
     "/plugins/allow_none",

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use alknet_handler::{ProtocolHandler, Secret};
-use alknet_identity::PeerStore;
+use alknet_handler::{IdentityProvider, ProtocolHandler, Secret};
 use alknet_loader::{Generation, HandlerInputs, PluginHandler};
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -41,7 +40,7 @@ pub(crate) fn make_generation(
     id: u64,
     planned: &PlannedPlugin,
     host_keys: &[HostKey],
-    peers: &Arc<PeerStore>,
+    identities: &Arc<dyn IdentityProvider>,
     filter: &Targets,
     config_generation: u64,
     walls: Option<&Walls>,
@@ -51,7 +50,7 @@ pub(crate) fn make_generation(
         generation: id,
         config: Arc::clone(&config_generation),
     };
-    let handler = make_handler(planned, host_keys, peers, filter, numbers, walls)?;
+    let handler = make_handler(planned, host_keys, identities, filter, numbers, walls)?;
     Ok(Arc::new(Generation::new(
         id,
         &planned.plugin,
@@ -71,7 +70,7 @@ pub(crate) fn make_generation(
 pub(crate) fn make_handler(
     planned: &PlannedPlugin,
     host_keys: &[HostKey],
-    peers: &Arc<PeerStore>,
+    identities: &Arc<dyn IdentityProvider>,
     filter: &Targets,
     numbers: Numbers,
     walls: Option<&Walls>,
@@ -99,7 +98,7 @@ pub(crate) fn make_handler(
             .map(|key| Secret::new(key.private.expose().to_vec()))
             .collect(),
         capabilities: planned.capabilities.clone(),
-        identities: Arc::clone(peers) as _,
+        identities: Arc::clone(identities),
         log_filter: log_filter::filter_for_plugin(filter, planned.plugin.name()),
         generation: numbers.generation,
         config_generation: numbers.config,

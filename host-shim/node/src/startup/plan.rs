@@ -1,10 +1,12 @@
 //! A checked start: `run` carries it out; `check` prints what is wrong with it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use alknet_document::Fault;
-use alknet_handler::ProtocolHandler;
+use alknet_handler::{IdentityProvider, ProtocolHandler};
 use alknet_identity::PeerStore;
+use alknet_loader::check_place;
 
 use crate::config::NodeConfig;
 use crate::config::draft::{Draft, Source};
@@ -15,6 +17,7 @@ use crate::plugins::{ConfigContext, Libraries, Numbers, PlannedPlugin, gather, m
 use crate::secrets::Granter;
 use crate::secrets::handed_over::HandedOver;
 use crate::secrets::keys::NodeKeys;
+use crate::walls::{has_accounts, is_root};
 
 /// A checked start.
 pub struct Plan {
@@ -30,6 +33,8 @@ pub struct Plan {
     pub(crate) plugins: Vec<PlannedPlugin>,
     /// All libraries that were loaded.
     pub(crate) libraries: Libraries,
+    /// The paths that no tree of an identity may hold or lie in.
+    pub(crate) closed: Vec<PathBuf>,
     /// What an operator should look at, though the node can start.
     pub warnings: Vec<Warning>,
 }
@@ -49,6 +54,7 @@ impl Plan {
         let (keys, source) = draft.keys_and_secrets(handed_over, &mut problems);
         let peers = draft.peer_store();
         let peers = peers.map_err(|faults| problems.extend(faults)).ok();
+        problems.extend(lookup_faults(&draft, peers.as_ref(), handed_over.is_some()));
         let libraries = Libraries::open(&draft.staging(handed_over.is_some()));
         let libraries = libraries.map_err(|refusal| problems.push(NodeError::Staging(refusal)));
         let libraries = libraries.ok();
@@ -72,6 +78,7 @@ impl Plan {
         }));
         match (keys, peers, libraries) {
             (Some(keys), Some(peers), Some(libraries)) if problems.is_empty() => {
+                let closed = draft.closed();
                 let (config, source) = draft.into_parts();
                 Ok(Self {
                     config,
@@ -80,6 +87,7 @@ impl Plan {
                     peers: Arc::new(peers),
                     plugins,
                     libraries,
+                    closed,
                     warnings,
                 })
             }
@@ -103,9 +111,35 @@ impl Plan {
     ) -> Result<Arc<dyn ProtocolHandler>, MakeHandlerError> {
         let filter = parse_filter(&self.config.log.filter).unwrap_or_default();
         let numbers = Numbers::default();
-        let (keys, peers) = (&self.keys.host_keys, &self.peers);
-        make_handler(planned, keys, peers, &filter, numbers, None)
+        let peers: Arc<dyn IdentityProvider> = self.peers.clone();
+        let keys = &self.keys.host_keys;
+        make_handler(planned, keys, &peers, &filter, numbers, None)
     }
+}
+
+/// What is wrong with the look-up of identities. Beside a monitor the node cannot
+/// become anybody else.
+fn lookup_faults(draft: &Draft, peers: Option<&PeerStore>, beside_monitor: bool) -> Vec<NodeError> {
+    let Some(lookup) = &draft.config.lookup else {
+        return Vec::new();
+    };
+    let has_accounts = peers.is_some_and(|peers| has_accounts(&draft.config, &peers.config()));
+    let faults = lookup.faults(beside_monitor || (is_root() && has_accounts));
+    let mut faults: Vec<_> = faults
+        .into_iter()
+        .map(|fault| (fault.pointer, fault.message))
+        .collect();
+    let program = lookup.program();
+    if faults.is_empty()
+        && let Err(refusal) = check_place(&program)
+    {
+        faults.push(("/command/0".to_owned(), refusal.to_string()));
+    }
+    let fault = |(pointer, message): (String, String)| {
+        let pointer = format!("/lookup{pointer}");
+        NodeError::Config(Fault::at(draft.document(), &pointer, message))
+    };
+    faults.into_iter().map(fault).collect()
 }
 
 /// A warning if no plugin serves the ALPN of TCP connections.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alknet_document::Fault;
-use alknet_identity::PeerStore;
 use alknet_loader::{Generation, LoadedPlugin, Registry, discover, shown};
 use alknet_quic::Server;
 use tokio::runtime::Handle;
@@ -22,6 +21,7 @@ use crate::config::problem::MakeHandlerError;
 use crate::config::problem::{NodeError, Warning};
 use crate::config::trust::configured_trust;
 use crate::metrics::counters;
+use crate::node::identities::Identities;
 use crate::node::iroh::IrohEndpoint;
 use crate::node::reload::Reloader;
 use crate::plugins::{
@@ -42,7 +42,7 @@ pub(crate) struct Swapper {
     pub(crate) libraries: Libraries,
     pub(crate) registry: Arc<Registry>,
     pub(crate) reloader: Arc<Reloader>,
-    pub(crate) peers: Arc<PeerStore>,
+    pub(crate) identities: Identities,
     pub(crate) host_keys: Vec<HostKey>,
     pub(crate) listening: Listening,
     pub(crate) walls: Option<Arc<Walls>>,
@@ -91,7 +91,7 @@ impl Swapper {
         libraries: Libraries,
         registry: Arc<Registry>,
         reloader: Arc<Reloader>,
-        peers: Arc<PeerStore>,
+        identities: Identities,
         host_keys: Vec<HostKey>,
         listening: Listening,
         walls: Option<Arc<Walls>>,
@@ -102,7 +102,7 @@ impl Swapper {
             libraries,
             registry,
             reloader,
-            peers,
+            identities,
             host_keys,
             listening,
             walls,
@@ -320,7 +320,7 @@ impl Swapper {
             id,
             planned,
             &self.host_keys,
-            &self.peers,
+            &self.identities.provider(),
             &filter,
             config,
             walls,
@@ -332,7 +332,7 @@ impl Swapper {
         let tests = TestContext {
             document: draft.document(),
             config: &draft.config,
-            peers: &self.peers.config(),
+            peers: &self.identities.peers.config(),
         };
         tests
             .run(&*now.handler, name, &planned.config)
