@@ -5,6 +5,7 @@ mod authorized_keys;
 mod certificates;
 mod endpoint_identity;
 mod explain;
+mod lookup;
 mod policy;
 mod policy_tests;
 mod refused_handshake;
