@@ -44,7 +44,10 @@ pub(crate) async fn run(args: &LoginCertificateArgs, terminal: Terminal) -> Resu
     settings.alpn = CA_ALPN.into();
     let mut place = Place::of(args)?;
     let mut left = once(args, &node, &settings, &mut place, terminal).await?;
-    while args.renew {
+    if !args.renew {
+        return Ok(());
+    }
+    loop {
         sleep((left * 2 / 3).max(LEAST_PAUSE)).await;
         left = match once(args, &node, &settings, &mut place, terminal).await {
             Ok(left) => left,
@@ -55,7 +58,6 @@ pub(crate) async fn run(args: &LoginCertificateArgs, terminal: Terminal) -> Resu
             }
         };
     }
-    Ok(())
 }
 
 /// The key that shows the node who asks.

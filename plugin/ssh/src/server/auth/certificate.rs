@@ -123,12 +123,13 @@ fn critical_options(
     Ok((force_command, sources))
 }
 
+/// The scopes and the accounts that a certificate is limited to, where it is.
+type Narrowing = (Option<Vec<String>>, Option<Vec<String>>);
+
 /// The scopes and the accounts that our extensions limit the certificate to. Each
 /// extension of our namespace narrows, so that one that is not understood
 /// refuses the certificate.
-fn our_extensions(
-    extensions: &BTreeMap<String, String>,
-) -> Result<(Option<Vec<String>>, Option<Vec<String>>), AuthError> {
+fn our_extensions(extensions: &BTreeMap<String, String>) -> Result<Narrowing, AuthError> {
     let (mut scopes, mut accounts) = (None, None);
     for (name, value) in extensions {
         match name.as_str() {
