@@ -90,7 +90,7 @@ pub(crate) struct Metrics {
     channels: Matrix<6, 3>,
     requests: Matrix<9, 3>,
     accepted: AtomicU64,
-    refused: Row<26>,
+    refused: Row<{ REFUSALS.len() }>,
     accepted_by_endpoint: AtomicU64,
     rejected: Row<4>,
     audit: Row<3>,
@@ -238,7 +238,7 @@ const REQUESTS: [&str; 9] = [
     "x11",
 ];
 /// The labels of failed log-ins, in the order of [`AuthError`].
-const REFUSALS: [&str; 26] = [
+const REFUSALS: [&str; 27] = [
     "unknown_key",
     "signature",
     "sha1",
@@ -260,12 +260,14 @@ const REFUSALS: [&str; 26] = [
     "certificate_extension",
     "certificate_account",
     "address",
+    "no_address",
     "expired",
     "revoked",
     "two_commands",
     "account",
     "conditions",
 ];
+const _: () = assert!(AuthError::Conditions as usize + 1 == REFUSALS.len());
 /// The labels of rejected connections, in the order of [`AdmissionError`].
 const REJECTIONS: [&str; 4] = ["penalised", "per_source", "max_startups", "unbound"];
 const ENDS: [&str; 8] = [
