@@ -84,7 +84,7 @@ impl Presence {
 
     /// Completes when the peer has been silent for `before_login`, and nobody has
     /// logged in on the connection or nothing is owed to it. `frames` counts what
-    /// has come from the peer; see [`look`](Self::look).
+    /// has come from the peer; see `look`.
     pub async fn overdue(
         &self,
         frames: impl Fn() -> u64,
