@@ -76,16 +76,8 @@ impl Ca {
         if revoked.key_ids.contains(&terms.key_id) || revoked.holds_key(&request.public_key) {
             return Err(SignError::Revoked);
         }
-        let issued = Issued {
-            key_id: terms.key_id.clone(),
-            principals: terms.principals.clone(),
-            scopes: terms.scopes.clone(),
-            accounts: terms.accounts.clone(),
-            before: terms.validity.before,
-            key: request.public_key.clone(),
-            by: from.map_or_else(|| "peer".to_owned(), |from| from.to_string()),
-            ..Issued::default()
-        };
+        let by = from.map_or_else(|| "peer".to_owned(), |from| from.to_string());
+        let issued = Issued::for_user(&terms, &request.public_key, by);
         let certificate = records.issue::<SignError>(|serial| {
             terms.serial = serial;
             let certificate = self.authority.sign_user(&request.public_key, &terms)?;

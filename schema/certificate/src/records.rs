@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::{Authority, Revocations};
+use crate::{Authority, HostTerms, Revocations, UserTerms};
 
 /// What was signed, one JSON object a line.
 const ISSUED: &str = "issued.jsonl";
@@ -54,6 +54,36 @@ pub struct Issued {
     pub key: String,
     /// Who had it signed: `operator`, or the address of the peer that asked.
     pub by: String,
+}
+
+impl Issued {
+    /// The record of a user certificate that `by` has signed for a key; number and
+    /// time are filled in when it is issued.
+    pub fn for_user(terms: &UserTerms, key: &str, by: impl Into<String>) -> Self {
+        Self {
+            key_id: terms.key_id.clone(),
+            principals: terms.principals.clone(),
+            scopes: terms.scopes.clone(),
+            accounts: terms.accounts.clone(),
+            before: terms.validity.before,
+            key: key.to_owned(),
+            by: by.into(),
+            ..Self::default()
+        }
+    }
+
+    /// The same of a host certificate.
+    pub fn for_host(terms: &HostTerms, key: &str, by: impl Into<String>) -> Self {
+        Self {
+            host: true,
+            key_id: terms.key_id.clone(),
+            principals: terms.names.clone(),
+            before: terms.validity.before,
+            key: key.to_owned(),
+            by: by.into(),
+            ..Self::default()
+        }
+    }
 }
 
 impl Records {
