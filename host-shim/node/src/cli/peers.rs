@@ -11,15 +11,15 @@ use serde::Serialize;
 
 use super::complete;
 use super::import::{ImportArgs, import};
+use super::reload::put_in_force;
 use super::table::{Cell, Look, both_ways, since, table};
-use super::{Failed, StateArg, dir, existing_config, fail, fail_all, print_json, refused};
-use crate::admin::{AskError, Request, Status, ask};
+use super::{Failed, StateArg, dir, existing_config, fail, fail_all, print_json};
+use crate::admin::{Request, Status, ask};
 use crate::config::NodeConfig;
 use crate::config::draft::Draft;
 use crate::config::peers_file::{Change, PeersFileError, change};
 use crate::config::problem::NodeError;
 use crate::metrics::traffic::Traffic;
-use crate::node::reload::Reloaded;
 use crate::state::StateDir;
 use crate::state::last_logins;
 use crate::walls::{UNCONFINED, has_accounts};
@@ -351,31 +351,7 @@ pub(super) fn apply(state: StateArg, made: &Change<'_>, done: &str) -> Result<()
     let state = dir(state)?;
     let file = draft(&state)?.peers_file();
     change(&file, made).map_err(|error| not_changed(&file, error))?;
-    let request = Request::Reload {
-        dry_run: false,
-        accept_empty: false,
-        accept_peers: true,
-    };
-    match ask::<Reloaded>(&state, &request) {
-        Ok(reloaded) => {
-            for warning in &reloaded.warnings {
-                complain!("alknet-node: {warning}");
-            }
-            say!("{done}; in force, generation {}", reloaded.generation);
-            Ok(())
-        }
-        Err(AskError::NotRunning { .. }) => {
-            say!("{done}; no node runs that would have to know");
-            Ok(())
-        }
-        Err(error) => {
-            let hence = format!(
-                "{done} in {}, but that is not in force; correct this and run `alknet-node reload`",
-                file.display()
-            );
-            Err(refused(error, &hence))
-        }
-    }
+    put_in_force(&state, done, Some(&file))
 }
 
 pub(super) fn not_changed(file: &Path, error: PeersFileError) -> Failed {

@@ -1,11 +1,14 @@
 //! `alknet-node reload`: has the running node put its changed configuration in
 //! force.
 
+use std::path::Path;
+
 use clap::Args;
 
-use super::{Failed, StateArg, asked, dir, swap};
-use crate::admin::Request;
+use super::{Failed, StateArg, asked, dir, refused, swap};
+use crate::admin::{AskError, Request, ask};
 use crate::node::reload::Reloaded;
+use crate::state::StateDir;
 
 #[derive(Args)]
 pub(super) struct ReloadArgs {
@@ -23,6 +26,40 @@ pub(super) struct ReloadArgs {
     /// if any of it was
     #[arg(long, conflicts_with = "dry_run")]
     plugins: bool,
+}
+
+/// Has the node that runs, if one does, put in force what was done, in `file` if
+/// that says more.
+pub(super) fn put_in_force(
+    state: &StateDir,
+    done: &str,
+    file: Option<&Path>,
+) -> Result<(), Failed> {
+    let request = Request::Reload {
+        dry_run: false,
+        accept_empty: false,
+        accept_peers: true,
+    };
+    match ask::<Reloaded>(state, &request) {
+        Ok(reloaded) => {
+            for warning in &reloaded.warnings {
+                complain!("alknet-node: {warning}");
+            }
+            say!("{done}; in force, generation {}", reloaded.generation);
+            Ok(())
+        }
+        Err(AskError::NotRunning { .. }) => {
+            say!("{done}; no node runs that would have to know");
+            Ok(())
+        }
+        Err(error) => {
+            let place = file.map_or_else(String::new, |file| format!(" in {}", file.display()));
+            let hence = format!(
+                "{done}{place}, but that is not in force; correct this and run `alknet-node reload`"
+            );
+            Err(refused(error, &hence))
+        }
+    }
 }
 
 /// Has the running node put its changed configuration in force.

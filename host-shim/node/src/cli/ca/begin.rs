@@ -3,8 +3,9 @@
 use clap::Args;
 use serde_json::json;
 
-use super::context::{ENABLED, OpenAuthority, REVOKED_KEYS, put_in_force, set_config};
+use super::context::{ENABLED, OpenAuthority, REVOKED_KEYS, set_config};
 use super::trust::add_authority;
+use crate::cli::reload::put_in_force;
 use crate::cli::{Failed, StateArg, fail};
 use crate::config::settings::Setting;
 
@@ -62,6 +63,7 @@ pub(super) fn init(args: InitArgs) -> Result<(), Failed> {
     put_in_force(
         &ca.state,
         &format!("this node is the authority {}", ca.about.name),
+        None,
     )?;
     say_keys(&ca);
     say!("let a peer in by certificates: alknet-node ca accept PEER");

@@ -9,12 +9,10 @@ use alknet_certificate::{Authority, Records};
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
-use crate::admin::{AskError, Request, ask};
-use crate::cli::{Failed, StateArg, dir, fail, fail_all, peers, refused};
+use crate::cli::{Failed, StateArg, dir, fail, fail_all, peers};
 use crate::config::draft::Draft;
 use crate::config::problem::NodeError;
 use crate::config::settings::{Setting, SettingsError, set};
-use crate::node::reload::Reloaded;
 use crate::state::StateDir;
 use crate::state::replace_file;
 
@@ -147,30 +145,4 @@ pub(super) fn set_config(state: &StateDir, settings: &[Setting<'_>]) -> Result<b
         }
         error => fail(error),
     })
-}
-
-/// Has the node that runs, if one does, put in force what was done.
-pub(super) fn put_in_force(state: &StateDir, done: &str) -> Result<(), Failed> {
-    let request = Request::Reload {
-        dry_run: false,
-        accept_empty: false,
-        accept_peers: true,
-    };
-    match ask::<Reloaded>(state, &request) {
-        Ok(reloaded) => {
-            for warning in &reloaded.warnings {
-                complain!("alknet-node: {warning}");
-            }
-            say!("{done}; in force, generation {}", reloaded.generation);
-            Ok(())
-        }
-        Err(AskError::NotRunning { .. }) => {
-            say!("{done}; no node runs that would have to know");
-            Ok(())
-        }
-        Err(error) => Err(refused(
-            error,
-            &format!("{done}, but that is not in force; correct this and run `alknet-node reload`"),
-        )),
-    }
 }

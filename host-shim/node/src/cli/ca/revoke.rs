@@ -10,7 +10,8 @@ use alknet_certificate::Issued;
 use alknet_openssh::read_public_key_file;
 use clap::Args;
 
-use super::context::{OpenAuthority, put_in_force};
+use super::context::OpenAuthority;
+use crate::cli::reload::put_in_force;
 use crate::cli::table::{Cell, Look, table, until};
 use crate::cli::{Failed, StateArg, fail, print_json};
 use crate::state::replace_file;
@@ -129,6 +130,7 @@ pub(super) fn revoke(args: RevokeArgs) -> Result<(), Failed> {
     put_in_force(
         &ca.state,
         &format!("revoked {}: list {}", what.join(", "), revoked.number),
+        None,
     )
 }
 

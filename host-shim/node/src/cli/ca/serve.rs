@@ -8,8 +8,9 @@ use alknet_handler::Secret;
 use clap::Args;
 use serde_json::json;
 
-use super::context::{OpenAuthority, put_in_force, set_config};
+use super::context::{OpenAuthority, set_config};
 use super::lifetime::lifetime;
+use crate::cli::reload::put_in_force;
 use crate::cli::setup::init::beside_the_program;
 use crate::cli::{Failed, StateArg, fail, fail_all, running_mode, swap};
 use crate::config::settings::Setting;
@@ -75,10 +76,10 @@ pub(super) fn serve(args: ServeArgs) -> Result<(), Failed> {
             Ok(())
         }
         Some(Mode::Owner) => {
-            put_in_force(&ca.state, &done)?;
+            put_in_force(&ca.state, &done, None)?;
             swap::reload_all(&ca.state)
         }
-        None => put_in_force(&ca.state, &done),
+        None => put_in_force(&ca.state, &done, None),
     }
 }
 

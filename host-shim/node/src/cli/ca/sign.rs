@@ -14,8 +14,9 @@ use alknet_openssh::read_public_key_file;
 use clap::Args;
 use serde_json::json;
 
-use super::context::{OpenAuthority, put_in_force, set_config};
+use super::context::{OpenAuthority, set_config};
 use super::lifetime::lifetime;
+use crate::cli::reload::put_in_force;
 use crate::cli::table::until;
 use crate::cli::{Failed, StateArg, complete, fail, fail_all};
 use crate::config::settings::Setting;
@@ -134,16 +135,7 @@ fn user(ca: &OpenAuthority, args: &SignArgs, line: &str) -> Result<Made, Failed>
     if let Some(id) = &args.id {
         terms.key_id.clone_from(id);
     }
-    let issued = Issued {
-        key_id: terms.key_id.clone(),
-        principals: terms.principals.clone(),
-        scopes: terms.scopes.clone(),
-        accounts: terms.accounts.clone(),
-        before: terms.validity.before,
-        key: line.to_owned(),
-        by: "operator".to_owned(),
-        ..Issued::default()
-    };
+    let issued = Issued::for_user(&terms, line, "operator");
     Made::new(ca, issued, |serial| {
         terms.serial = serial;
         ca.authority.sign_user(line, &terms)
@@ -158,15 +150,7 @@ fn host(ca: &OpenAuthority, args: &SignArgs, line: &str) -> Result<Made, Failed>
         names: args.host.clone(),
         validity: Validity::from_now(args.lifetime.unwrap_or(HOST_LIFETIME)),
     };
-    let issued = Issued {
-        host: true,
-        key_id: terms.key_id.clone(),
-        principals: terms.names.clone(),
-        before: terms.validity.before,
-        key: line.to_owned(),
-        by: "operator".to_owned(),
-        ..Issued::default()
-    };
+    let issued = Issued::for_host(&terms, line, "operator");
     Made::new(ca, issued, |serial| {
         terms.serial = serial;
         ca.authority.sign_host(line, &terms)
@@ -209,6 +193,7 @@ fn own_host_keys(ca: &OpenAuthority, args: &SignArgs) -> Result<(), Failed> {
     put_in_force(
         &ca.state,
         &format!("this node proves to be {}", args.host.join(", ")),
+        None,
     )?;
     if let Some(line) = ca.known_hosts_line() {
         say!("known_hosts  {line}");

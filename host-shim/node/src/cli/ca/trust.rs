@@ -8,9 +8,10 @@ use alknet_openssh::{AuthorizedKey, read_public_key_file};
 use clap::Args;
 use serde_json::json;
 
-use super::context::{ENABLED, REVOKED_KEYS, put_in_force, set_config};
+use super::context::{ENABLED, REVOKED_KEYS, set_config};
 use crate::cli::complete;
 use crate::cli::peers::{apply, draft, not_changed};
+use crate::cli::reload::put_in_force;
 use crate::cli::{Failed, StateArg, dir, fail, fail_all};
 use crate::config::draft::Draft;
 use crate::config::peers_file::{Change, change};
@@ -79,6 +80,7 @@ pub(super) fn trust(args: TrustArgs) -> Result<(), Failed> {
     put_in_force(
         &state,
         &format!("this node trusts the authority {}", args.name),
+        None,
     )
 }
 
