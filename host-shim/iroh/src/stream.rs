@@ -7,9 +7,8 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use alknet_quic::OpenStreams;
+use alknet_quic::{OpenStreams, StreamEnd};
 use iroh::endpoint::{ConnectionError, RecvStream, SendStream, StoppedError, VarInt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -33,7 +32,7 @@ impl IrohStream {
         Self {
             send,
             recv,
-            end: StreamEnd::Open,
+            end: StreamEnd::default(),
             count: None,
         }
     }
@@ -75,23 +74,17 @@ impl AsyncWrite for IrohStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if matches!(this.end, StreamEnd::Open) {
+        this.end.poll_shutdown(cx, || {
             // It only fails when the stream has ended already.
             let _ = this.send.finish();
-            this.end = StreamEnd::Finishing(Box::pin(acknowledged(this.send.stopped())));
-        }
-        if let StreamEnd::Finishing(acknowledged) = &mut this.end {
-            let outcome = ready!(acknowledged.as_mut().poll(cx));
-            this.end = StreamEnd::Finished;
-            return Poll::Ready(outcome);
-        }
-        Poll::Ready(Ok(()))
+            acknowledged(this.send.stopped())
+        })
     }
 }
 
 impl Drop for IrohStream {
     fn drop(&mut self) {
-        if matches!(self.end, StreamEnd::Open) {
+        if self.end.is_open() {
             // It only fails when the stream has ended already.
             let _ = self.send.reset(VarInt::from_u32(0));
         }
@@ -104,27 +97,14 @@ impl fmt::Debug for IrohStream {
     }
 }
 
-/// How far our side of the stream has come.
-enum StreamEnd {
-    Open,
-    Finishing(Pin<Box<dyn Future<Output = io::Result<()>> + Send>>),
-    Finished,
-}
-
-const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
-
 async fn acknowledged(
     stopped: impl Future<Output = Result<Option<VarInt>, StoppedError>>,
 ) -> io::Result<()> {
-    match tokio::time::timeout(ACKNOWLEDGED_WITHIN, stopped).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(StoppedError::ConnectionLost(
+    match stopped.await {
+        Ok(_)
+        | Err(StoppedError::ConnectionLost(
             ConnectionError::ApplicationClosed(_) | ConnectionError::LocallyClosed,
-        ))) => Ok(()),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the peer did not acknowledge the last bytes within 10 s",
-        )),
+        )) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

@@ -29,6 +29,7 @@ mod silence;
 #[cfg(test)]
 mod simulation;
 mod stream;
+mod stream_end;
 mod tls;
 
 pub use alknet_handler::{NodeKey, NodeKeyError};
@@ -42,3 +43,4 @@ pub use server::{Server, ServerError};
 pub use settings::TransportSettings;
 pub use silence::{Silence, Step, Traffic};
 pub use stream::QuicStream;
+pub use stream_end::StreamEnd;

@@ -7,12 +7,12 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use quinn::{ConnectionError, RecvStream, SendStream, StoppedError, VarInt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::presence::OpenStreams;
+use crate::stream_end::StreamEnd;
 
 /// One bidirectional QUIC stream as a byte stream.
 ///
@@ -25,7 +25,7 @@ use crate::presence::OpenStreams;
 pub struct QuicStream {
     send: SendStream,
     recv: RecvStream,
-    end: End,
+    end: StreamEnd,
     count: Option<Arc<OpenStreams>>,
 }
 
@@ -35,7 +35,7 @@ impl QuicStream {
         Self {
             send,
             recv,
-            end: End::Open,
+            end: StreamEnd::default(),
             count: None,
         }
     }
@@ -77,23 +77,17 @@ impl AsyncWrite for QuicStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if matches!(this.end, End::Open) {
+        this.end.poll_shutdown(cx, || {
             // It only fails when the stream has ended already.
             let _ = this.send.finish();
-            this.end = End::Finishing(Box::pin(acknowledged(this.send.stopped())));
-        }
-        if let End::Finishing(acknowledged) = &mut this.end {
-            let outcome = ready!(acknowledged.as_mut().poll(cx));
-            this.end = End::Finished;
-            return Poll::Ready(outcome);
-        }
-        Poll::Ready(Ok(()))
+            acknowledged(this.send.stopped())
+        })
     }
 }
 
 impl Drop for QuicStream {
     fn drop(&mut self) {
-        if matches!(self.end, End::Open) {
+        if self.end.is_open() {
             // It only fails when the stream has ended already.
             let _ = self.send.reset(VarInt::from_u32(0));
         }
@@ -106,27 +100,14 @@ impl fmt::Debug for QuicStream {
     }
 }
 
-/// How far our side of the stream has come.
-enum End {
-    Open,
-    Finishing(Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>),
-    Finished,
-}
-
-const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(10);
-
 async fn acknowledged(
     stopped: impl Future<Output = Result<Option<VarInt>, StoppedError>>,
 ) -> io::Result<()> {
-    match tokio::time::timeout(ACKNOWLEDGED_WITHIN, stopped).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(StoppedError::ConnectionLost(
+    match stopped.await {
+        Ok(_)
+        | Err(StoppedError::ConnectionLost(
             ConnectionError::ApplicationClosed(_) | ConnectionError::LocallyClosed,
-        ))) => Ok(()),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the peer did not acknowledge the last bytes within 10 s",
-        )),
+        )) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
