@@ -72,10 +72,7 @@ impl Link {
     /// When the connection has ended, in words for the user.
     pub(crate) async fn open(&self) -> Result<LinkStream, String> {
         match self {
-            Self::Quic(link) => match link.connection.open_bi().await {
-                Ok(stream) => Ok(LinkStream::Quic(QuicStream::new(stream))),
-                Err(error) => Err(error.to_string()),
-            },
+            Self::Quic(link) => link.open().await,
             Self::Iroh(link) => link.open().await.map(LinkStream::Iroh),
             Self::Tcp(link) => match link.stream().await {
                 Ok(stream) => Ok(LinkStream::Tcp(stream)),
@@ -195,10 +192,7 @@ impl VerifiedLink {
     /// When the connection has ended, in words for the user.
     pub(crate) async fn open(&self) -> Result<LinkStream, String> {
         match self {
-            Self::Quic(link) => match link.connection.open_bi().await {
-                Ok(stream) => Ok(LinkStream::Quic(QuicStream::new(stream))),
-                Err(error) => Err(error.to_string()),
-            },
+            Self::Quic(link) => link.open().await,
             Self::Iroh(link) => link.open().await.map(LinkStream::Iroh),
         }
     }
@@ -213,6 +207,13 @@ impl VerifiedLink {
 }
 
 impl QuicLink {
+    async fn open(&self) -> Result<LinkStream, String> {
+        match self.connection.open_bi().await {
+            Ok(stream) => Ok(LinkStream::Quic(QuicStream::new(stream))),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// Says goodbye and sees to it that the goodbye is on its way, so that the
     /// node need not wait for a timeout.
     pub(crate) async fn close(self) {
